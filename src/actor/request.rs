@@ -1,0 +1,291 @@
+//! What callers ask of the engine through [`crate::actor::handle::KwqHandle`], and its composite answers.
+
+use crate::model::affinity::AffinityMode;
+use crate::model::id::{Name, PartitionId, Position};
+use crate::model::job::JobState;
+use crate::model::lease::LeaseToken;
+use crate::model::priority::Priority;
+use crate::model::reference::TaskRef;
+use crate::model::reject::Reject;
+use crate::model::reply::CancelNotice;
+use crate::model::report::{Report, ReportOutcome};
+use crate::model::state::StateCounts;
+use crate::model::time::WallMs;
+use crate::model::view::{HandOut, JobView, QueueView, TaskPage, TaskView};
+
+/// How `{task}` in a path names a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskKey {
+    /// A reference.
+    Ref(TaskRef),
+    /// A client id; the newest admitted task of that id, narrowed by `job`.
+    Id {
+        /// Client id.
+        id: Name,
+        /// Only in this job.
+        job: Option<Name>,
+    },
+}
+
+/// Outcome of one item of a submit, in order.
+pub type SubmitOutcome = Result<TaskRef, Reject>;
+
+/// `POST /kwq/consume`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsumeRequest {
+    /// Worker name.
+    pub worker: Name,
+    /// Endpoint.
+    pub endpoint: Option<Name>,
+    /// Tasks at most.
+    pub max: usize,
+    /// Longest wait, ms.
+    pub wait_ms: u64,
+    /// Stop before this much expected run time.
+    pub target_ms: Option<u64>,
+    /// Payload bytes at most.
+    pub max_bytes: u64,
+    /// Lease asked for, ms.
+    pub lease_ms: Option<u32>,
+    /// The seed's lease rule instead.
+    pub seed_lease: bool,
+    /// Levels allowed, bit `Priority::index`.
+    pub levels: u16,
+    /// Jobs allowed, empty = all.
+    pub jobs: Vec<Name>,
+    /// Keys the worker holds.
+    pub warm: Vec<Name>,
+    /// Use of affinity.
+    pub mode: AffinityMode,
+    /// Reports to apply first; always decided, also when the consume is shed.
+    pub done: Vec<Report>,
+    /// A heartbeat for these, before the wait. `Err` = text that is no token of ours.
+    pub leases: Option<Vec<Result<LeaseToken, String>>>,
+}
+
+/// Answer to a consume.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConsumeAnswer {
+    /// Hand-outs, in order.
+    pub tasks: Vec<HandOut>,
+    /// Verdicts on `done`, in order.
+    pub done: Vec<ReportOutcome>,
+    /// Present when `leases` was sent.
+    pub heartbeat: Option<HeartbeatAnswer>,
+    /// Beat this often, ms.
+    pub heartbeat_ms: u64,
+    /// Stop asking.
+    pub drain: bool,
+    /// Wait this long before the next consume, ms.
+    pub poll_after_ms: u64,
+}
+
+/// `POST /kwq/heartbeat`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeartbeatRequest {
+    /// Worker name.
+    pub worker: Name,
+    /// Exactly these; `None` = all of the worker's. `Err` = text that is no token of ours.
+    pub leases: Option<Vec<Result<LeaseToken, String>>>,
+    /// Keys the worker holds, if it says so.
+    pub warm: Option<Vec<Name>>,
+}
+
+/// Answer to a heartbeat.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeartbeatAnswer {
+    /// Leases renewed.
+    pub renewed: usize,
+    /// Beat this often, ms.
+    pub heartbeat_ms: u64,
+    /// Shortest lease renewed, the default when none, ms.
+    pub lease_ms: u32,
+    /// Tokens (as sent) that act no more.
+    pub lost: Vec<String>,
+    /// Stop these.
+    pub cancel: Vec<CancelNotice>,
+    /// Stop asking.
+    pub drain: bool,
+}
+
+/// `POST /kwq/workers`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerRegistration {
+    /// Worker name.
+    pub worker: Name,
+    /// Endpoint.
+    pub endpoint: Option<Name>,
+    /// Slots.
+    pub slots: Option<u32>,
+    /// Version.
+    pub version: Option<Name>,
+    /// Keys it holds.
+    pub warm: Option<Vec<Name>>,
+}
+
+/// How a job came out of `POST /kwq/jobs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobCreated {
+    /// The job.
+    pub job: JobView,
+    /// 201 instead of 200.
+    pub created: bool,
+}
+
+/// `PATCH /kwq/jobs/{job}`: only what is set changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobPatch {
+    /// New priority of all queued and later tasks.
+    pub priority: Option<Priority>,
+    /// New weight.
+    pub weight: Option<u16>,
+    /// New name.
+    pub name: Option<Name>,
+    /// New label text.
+    pub tag: Option<Name>,
+    /// New retention, ms.
+    pub retention_ms: Option<u64>,
+}
+
+/// `GET /kwq/jobs`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobQuery {
+    /// Allowed states; empty = all.
+    pub states: Vec<JobState>,
+    /// Only (not) paused.
+    pub paused: Option<bool>,
+    /// Has this label tag.
+    pub tag: Option<Name>,
+    /// Of this priority.
+    pub priority: Option<Priority>,
+    /// Id begins with.
+    pub prefix: Option<Name>,
+    /// Order.
+    pub sort: JobSort,
+    /// Rows at most.
+    pub limit: usize,
+    /// Id after which the page starts, in the given order.
+    pub after: Option<Name>,
+}
+
+/// Order of a job list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JobSort {
+    /// Newest first.
+    #[default]
+    Created,
+    /// Soonest end first, unknown last.
+    Eta,
+    /// Most errors first.
+    Errors,
+    /// Oldest pending task first.
+    Age,
+}
+
+/// A page of jobs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobPage {
+    /// Rows.
+    pub rows: Vec<JobView>,
+    /// More follow after this id.
+    pub next: Option<Name>,
+}
+
+/// A page of workers.
+pub type WorkerPage = (Vec<crate::model::view::WorkerView>, Option<Name>);
+
+/// The snapshot of `GET /kwq/stats/now`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatsNow {
+    /// Taken at.
+    pub ts: WallMs,
+    /// `ok`, `warn`, `bad`.
+    pub verdict: &'static str,
+    /// One sentence for people.
+    pub verdict_text: String,
+    /// Tasks by state.
+    pub counts: StateCounts,
+    /// Admitted ever.
+    pub submitted: u64,
+    /// Purged ever.
+    pub purged: u64,
+    /// Levels, 9 first.
+    pub queues: Vec<QueueView>,
+    /// Per second over the last 60 s: submit, allocate, complete, fail.
+    pub rates: [f64; 4],
+    /// Wait in the queue, ms: p50, p95, p99 since start.
+    pub wait_ms: [u64; 3],
+    /// Workers idle, busy, draining, lost.
+    pub workers: [u64; 4],
+    /// Parked consumes.
+    pub consumers_waiting: u64,
+    /// Live leases.
+    pub leases: u64,
+    /// Affinity hits, misses.
+    pub affinity: (u64, u64),
+    /// Top 10 jobs by pending.
+    pub jobs: Vec<JobView>,
+    /// Partitions.
+    pub partitions: Vec<PartitionView>,
+}
+
+/// A partition as shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartitionView {
+    /// Number.
+    pub partition: PartitionId,
+    /// Owning node.
+    pub owner: Name,
+    /// Epoch.
+    pub epoch: u64,
+    /// `READY`, `REPLAYING`, `FAILED`.
+    pub state: &'static str,
+    /// Durable position.
+    pub position: Position,
+    /// 0…1.
+    pub replay: f64,
+    /// PENDING tasks.
+    pub pending: u64,
+}
+
+/// Body of the ready answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Readiness {
+    /// 200 or 503.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<&'static str>,
+    /// SIGTERM was received.
+    pub draining: bool,
+    /// Reasons of reduced durability; empty = full.
+    pub durability_reasons: Vec<String>,
+    /// Partitions owned, ready, failed.
+    pub partitions: (usize, usize, usize),
+    /// Replay, percent.
+    pub replay_percent: f64,
+    /// Expected end of it, ms.
+    pub replay_eta_ms: u64,
+}
+
+/// One 5 s window of the seed's statistics: state changes in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeedWindow {
+    /// To SUBMITTED, ALLOCATED, RUNNING, ERROR, COMPLETED.
+    pub changes: [u64; 5],
+    /// End of the window.
+    pub time: WallMs,
+}
+
+/// A read answer with what it is valid for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct At<T> {
+    /// The answer.
+    pub value: T,
+    /// Positions, for `Kwq-Position`.
+    pub positions: Vec<(PartitionId, Position)>,
+}
+
+/// A task by id.
+pub type TaskAnswer = At<TaskView>;
+/// A page of tasks (positions are inside).
+pub type TaskListAnswer = TaskPage;

@@ -1,0 +1,1 @@
+//! Floor 1: values ↔ bytes. Formats are versioned and pinned by golden files.

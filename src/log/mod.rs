@@ -1,0 +1,173 @@
+//! The log: the only source of order. One contract, several back ends, one conformance suite (`tests/it/log_contract.rs`).
+//!
+//! ```text
+//!   PartitionActor ── append(batch) ─► [ back end ] ── durable ─► Ticket resolves with positions
+//!   recovery, tracker ── scan(from) ◄──────┘   hand-out ── read_tasks(record, entry) ◄──┘
+//! ```
+//! 1. `append` fixes the order; a batch is all or nothing.
+//! 2. A ticket resolves only when its batch is durable, never before an earlier ticket of the log.
+//! 3. Readers see only durable records, in order; positions of a partition rise strictly.
+//! 4. After a failed sync every later ticket fails (fail-stop). Never retry: open the log again and rebuild.
+//! 5. A batch counts only if its epoch is the position of the last `Owner` record of its partition before it.
+//! 6. An image is a cache: any of them may be missing or damaged, the log alone is enough.
+//!
+//! Must not: know tasks beyond their encoding, decide anything, or show files and syncs through [`EventLog`].
+
+pub mod ticket;
+
+use crate::model::event::Stamped;
+use crate::model::id::{Epoch, PartitionId, Position};
+use crate::model::task::{Blob, TaskSpec};
+use crate::model::time::WallMs;
+use crate::model::view::ResultAt;
+use std::sync::Arc;
+pub use ticket::Ticket;
+
+/// Why the log cannot do what was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// A write or sync failed; nothing more is accepted by this instance of the log.
+    #[error("the log has failed: {0}")]
+    Failed(String),
+    /// No room for this batch, not even in the reserve.
+    #[error("no space left for the log: {0}")]
+    Full(String),
+    /// Bytes before the synced end are not what was written.
+    #[error("damage in {segment} at offset {offset}: {reason}")]
+    Damaged {
+        /// File name.
+        segment: String,
+        /// Offset in it.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another process holds the directory.
+    #[error("{0} is in use by another kwq process (pid {1})")]
+    Locked(String, String),
+    /// Written by another product or a newer version.
+    #[error("{0}")]
+    UnknownFormat(String),
+    /// The position holds no such record.
+    #[error("no record at position {0}")]
+    NoRecord(Position),
+    /// Anything else the operating system refuses.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What was tried on which object.
+        what: String,
+        /// The system's words.
+        cause: String,
+    },
+}
+
+/// What a partition decided in one turn. Atomic.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Epoch it was decided under; ignored for a batch that begins with `Owner`, whose epoch is its own position.
+    pub epoch: Epoch,
+    /// The events, at least one.
+    pub events: Arc<[Stamped]>,
+}
+
+/// Where a durable batch lies: one position per event, rising.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Positions of the events, in order.
+    pub positions: Vec<Position>,
+}
+
+/// One record as a reader sees it. Void batches (rule 5) are left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogRecord {
+    /// Its position.
+    pub position: Position,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// What happened. Payload bytes of `Submitted` tasks and results of `Completed` are present.
+    pub stamped: Stamped,
+}
+
+/// A task as read back from the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredTask {
+    /// Stamp of its record: when it was admitted.
+    pub submitted: WallMs,
+    /// Text, budgets and payload.
+    pub spec: TaskSpec,
+}
+
+/// How much may still be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Everything.
+    Plenty,
+    /// No submits; hand-outs and reports go on from the reserve.
+    WorkOnly,
+    /// Nothing.
+    None,
+}
+
+/// The contract. Every method may be called from any thread.
+pub trait EventLog: Send + Sync {
+    /// Appends a batch. May block for room (bounded by what the back end buffers); order is fixed on return.
+    ///
+    /// # Errors
+    /// `Failed` after a fault, `Full` without room.
+    fn append(&self, partition: PartitionId, batch: Batch) -> Result<Ticket, Error>;
+
+    /// Visits the durable records of each listed partition from its position (inclusive) to the present end, each
+    /// partition in order, until `visit` answers false. Payload bytes are included.
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`.
+    fn scan(
+        &self,
+        from: &[(PartitionId, Position)],
+        visit: &mut dyn FnMut(LogRecord) -> bool,
+    ) -> Result<(), Error>;
+
+    /// Reads tasks back: `(Submitted record, entry)`, answered in the same order.
+    ///
+    /// # Errors
+    /// `NoRecord`, `Damaged`, `Io`.
+    fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error>;
+
+    /// Reads a result back.
+    ///
+    /// # Errors
+    /// As [`Self::read_tasks`].
+    fn read_result(&self, at: ResultAt) -> Result<Blob, Error>;
+
+    /// First position that is not durable yet.
+    fn end(&self) -> Position;
+
+    /// How much may still be written.
+    fn room(&self) -> Room;
+
+    /// Keeps an encoded image of a partition as of `position` (everything before it is folded in); drops older ones
+    /// beyond the newest two. Does not return before the image is durable.
+    ///
+    /// # Errors
+    /// `Io`, `Full`. The log itself is not harmed.
+    fn commit_mark(
+        &self,
+        partition: PartitionId,
+        position: Position,
+        image: &[u8],
+    ) -> Result<(), Error>;
+
+    /// Usable images of a partition, the newest first. Damaged ones are left out with a warning.
+    fn committed_marks(&self, partition: PartitionId) -> Vec<Position>;
+
+    /// Bytes of an image listed by [`Self::committed_marks`].
+    ///
+    /// # Errors
+    /// `Damaged`, `Io`.
+    fn read_mark(&self, partition: PartitionId, position: Position) -> Result<Vec<u8>, Error>;
+
+    /// Makes everything appended durable, writes the proof of it and stops. Later appends fail.
+    fn close(&self);
+}

@@ -1,0 +1,3 @@
+//! The `kwq` binary: nothing but the call into the library.
+
+fn main() {}

@@ -1,0 +1,103 @@
+//! What is asked of a partition.
+
+use crate::model::affinity::AffinityMode;
+use crate::model::id::{LeaseNo, Name, TaskSeq};
+use crate::model::job::{JobChange, JobSpec};
+use crate::model::lease::LeaseToken;
+use crate::model::priority::Priority;
+use crate::model::report::Report;
+use crate::model::task::TaskInput;
+
+/// One command; `decide` holds the one match on it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Admit tasks.
+    Submit(Vec<TaskInput>),
+    /// Hand out tasks.
+    Consume(Consume),
+    /// Reports of workers, all on leases of this partition.
+    Report(Vec<Report>),
+    /// Renew leases of a worker.
+    Heartbeat(Heartbeat),
+    /// Give back leases whose answer could not be delivered.
+    Undeliver(Vec<LeaseNo>),
+    /// Give back all leases of a worker.
+    DropWorker(Name),
+    /// Create a job or make it explicit.
+    DefineJob {
+        /// Job id.
+        job: Name,
+        /// Specification.
+        spec: Box<JobSpec>,
+        /// Replace the spec of an explicit job (a PATCH of text fields).
+        replace: bool,
+    },
+    /// Control verb on a job; `spec` defines it here first if this partition never saw it.
+    ChangeJob {
+        /// Job id.
+        job: Name,
+        /// The verb.
+        change: JobChange,
+        /// Used when the job is unknown in this partition.
+        spec: Box<JobSpec>,
+        /// Whether that definition is implicit.
+        implicit: bool,
+    },
+    /// Pause or resume a level, `None` = all.
+    SetLevel {
+        /// The level.
+        level: Option<Priority>,
+        /// Pause or resume.
+        paused: bool,
+    },
+    /// Cancel one task.
+    CancelTask(TaskSeq),
+    /// Redrive one dead task.
+    RetryTask {
+        /// The task.
+        seq: TaskSeq,
+        /// New priority.
+        priority: Option<Priority>,
+    },
+    /// Time has passed: expire, time out, wake.
+    Tick,
+}
+
+/// A consume as one partition sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Consume {
+    /// Worker name.
+    pub worker: Name,
+    /// Its endpoint, for people.
+    pub endpoint: Option<Name>,
+    /// Tasks at most, ≥ 1.
+    pub max: usize,
+    /// Stop before this much expected run time, ms.
+    pub target_ms: Option<u64>,
+    /// Payload bytes at most; the first task is always given.
+    pub max_bytes: u64,
+    /// Lease instead of the task's, ms.
+    pub lease_ms: Option<u32>,
+    /// The seed's lease rule: `timeoutSeconds` × 1,000 if set, else 60,000 ms.
+    pub seed_lease: bool,
+    /// Levels allowed; bit `Priority::index`.
+    pub levels: u16,
+    /// Jobs allowed; empty = all.
+    pub jobs: Vec<Name>,
+    /// Keys the worker says it holds.
+    pub warm: Vec<Name>,
+    /// Use of affinity.
+    pub mode: AffinityMode,
+}
+
+/// All nine levels.
+pub const ALL_LEVELS: u16 = 0x1ff;
+
+/// A heartbeat as one partition sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    /// Worker name.
+    pub worker: Name,
+    /// Exactly these leases; `None` = all of the worker's here.
+    pub leases: Option<Vec<LeaseToken>>,
+}

@@ -1,0 +1,120 @@
+//! Every bound of the system in one place; relations between them are asserted at compile time.
+
+/// Partitions of one node or cluster.
+pub const PARTITIONS_MAX: u16 = 1_024;
+/// Bytes of a job id, job name, client task id, worker name.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Bytes of a worker endpoint or `source`.
+pub const ENDPOINT_BYTES_MAX: usize = 256;
+/// Bytes of `meta`.
+pub const META_BYTES_MAX: usize = 4_096;
+/// Bytes of a cancel reason.
+pub const REASON_BYTES_MAX: usize = 256;
+/// Bytes of `traceparent`.
+pub const TRACEPARENT_BYTES_MAX: usize = 128;
+/// Bytes of a worker's version text.
+pub const VERSION_BYTES_MAX: usize = 64;
+/// Tags of a task after the grammar was applied.
+pub const TAGS_MAX: usize = 32;
+/// Bytes of a tag text.
+pub const TAG_TEXT_BYTES_MAX: usize = 4_096;
+/// Bytes of a tag key.
+pub const TAG_KEY_BYTES_MAX: usize = 64;
+/// Bytes of a tag value or bare tag.
+pub const TAG_VALUE_BYTES_MAX: usize = 128;
+/// Affinity keys of a task.
+pub const AFFINITY_TASK_MAX: usize = 8;
+/// Affinity keys a worker may send.
+pub const AFFINITY_WORKER_MAX: usize = 64;
+/// Bytes of an affinity key.
+pub const AFFINITY_KEY_BYTES_MAX: usize = 128;
+/// Weight of an affinity key.
+pub const AFFINITY_WEIGHT_MAX: u8 = 100;
+/// Bytes of a payload after decoding: default, ceiling.
+pub const PAYLOAD_BYTES: usize = 256 << 10;
+/// Ceiling of `limits.payload` and `limits.result`.
+pub const PAYLOAD_BYTES_MAX: usize = 900 << 10;
+/// Bytes of a result after decoding, default.
+pub const RESULT_BYTES: usize = 64 << 10;
+/// Bytes of the body of one task or verb, default.
+pub const BODY_BYTES: usize = 1 << 20;
+/// Bytes of a JSON array body and of an NDJSON chunk, default.
+pub const BATCH_BODY_BYTES: usize = 16 << 20;
+/// Items of a JSON array body and lines of an NDJSON chunk, default.
+pub const BATCH_ITEMS: usize = 10_000;
+/// Bytes a line of NDJSON may have beyond the payload limit.
+pub const LINE_EXTRA_BYTES: usize = 16 << 10;
+/// Errors listed in an NDJSON answer.
+pub const LISTED_ERRORS_MAX: usize = 1_000;
+/// JSON nesting depth.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// `max` of a consume; reports of a call; `done` of a consume.
+pub const CONSUME_MAX: usize = 1_000;
+/// Tokens of a heartbeat.
+pub const HEARTBEAT_LEASES_MAX: usize = 10_000;
+/// Longest wait of a consume or job wait, ms.
+pub const WAIT_MS_MAX: u64 = 60_000;
+/// Default wait of a consume, ms.
+pub const WAIT_MS: u64 = 20_000;
+/// Jobs named in a consume.
+pub const CONSUME_JOBS_MAX: usize = 16;
+/// Payload bytes of a consume answer: default, ceiling.
+pub const CONSUME_BYTES: u64 = 4 << 20;
+/// Ceiling of `maxBytes`.
+pub const CONSUME_BYTES_MAX: u64 = 16 << 20;
+/// `targetMs` ceiling.
+pub const TARGET_MS_MAX: u64 = 3_600_000;
+/// Shortest and longest lease, ms.
+pub const LEASE_MS_MIN: u32 = 1_000;
+/// Longest lease, ms.
+pub const LEASE_MS_MAX: u32 = 43_200_000;
+/// Longest `timeoutSeconds` (7 days).
+pub const TIMEOUT_S_MAX: u32 = 604_800;
+/// Longest `runMs` of a report.
+pub const RUN_MS_MAX: u64 = 604_800_000;
+/// Longest back-off, `retryAfterMs`, `delayMs` of a release (1 day).
+pub const BACKOFF_MS_MAX: u32 = 86_400_000;
+/// Longest delay of a submit (365 days).
+pub const DELAY_MS_MAX: u64 = 31_536_000_000;
+/// Budgets `maxAttempts`, `maxCrashes`.
+pub const BUDGET_MAX: u8 = 100;
+/// Weight of a job in the fair share.
+pub const WEIGHT_MAX: u16 = 1_000;
+/// Longest retention of a job (365 days), ms.
+pub const RETENTION_MS_MAX: u64 = 31_536_000_000;
+/// Bytes of a failure message; longer ones are cut.
+pub const MESSAGE_BYTES_MAX: usize = 4_096;
+/// Bytes of a failure class.
+pub const CLASS_BYTES_MAX: usize = 64;
+/// Attempts kept in the history of a task.
+pub const ATTEMPTS_KEPT: usize = 100;
+/// Rows of a page (`limit`).
+pub const PAGE_MAX: usize = 1_000;
+/// Rows of a page by default.
+pub const PAGE: usize = 100;
+/// Characters of a lease token.
+pub const TOKEN_CHARS_MAX: usize = 64;
+/// `Idempotency-Key` characters.
+pub const IDEMPOTENCY_KEY_MAX: usize = 128;
+/// Slots a worker may register.
+pub const SLOTS_MAX: u32 = 10_000;
+/// Elements of an array.
+pub const ARRAY_MAX: u64 = 100_000_000;
+/// Commands of one turn of a partition.
+pub const TURN_COMMANDS: usize = 256;
+/// Bytes of one turn of a partition.
+pub const TURN_BYTES: usize = 1 << 20;
+/// Appends a partition may have in flight.
+pub const TICKETS_OPEN_MAX: usize = 5;
+/// Commands waiting in front of a partition.
+pub const CHANNEL_COMMANDS: usize = 4_096;
+/// Bytes of commands waiting in front of a partition.
+pub const CHANNEL_BYTES: usize = 16 << 20;
+/// Largest record of the log; a batch of the largest body fits with its encoding overhead.
+pub const RECORD_BYTES_MAX: usize = 48 << 20;
+/// Tasks of one tracker page.
+pub const PAGE_TASKS: usize = 1_024;
+
+const _: () = assert!(RECORD_BYTES_MAX > 2 * BATCH_BODY_BYTES);
+const _: () = assert!(PAYLOAD_BYTES <= PAYLOAD_BYTES_MAX && RESULT_BYTES <= PAYLOAD_BYTES_MAX);
+const _: () = assert!(BODY_BYTES >= PAYLOAD_BYTES + LINE_EXTRA_BYTES);

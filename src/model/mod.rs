@@ -1,0 +1,23 @@
+//! Floor 0: the vocabulary of kwq. Plain values without behaviour beyond parsing, ordering and bounds.
+//!
+//! Must not: do I/O, read a clock, log, or know any other module of the crate.
+
+pub mod affinity;
+pub mod command;
+pub mod event;
+pub mod id;
+pub mod image;
+pub mod job;
+pub mod lease;
+pub mod limits;
+pub mod policy;
+pub mod priority;
+pub mod reference;
+pub mod reject;
+pub mod reply;
+pub mod report;
+pub mod state;
+pub mod tags;
+pub mod task;
+pub mod time;
+pub mod view;

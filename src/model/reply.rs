@@ -1,0 +1,101 @@
+//! What a partition answers. Released to the caller only when everything decided so far is durable.
+
+use crate::model::id::{Name, Position, TaskSeq};
+use crate::model::lease::LeaseToken;
+use crate::model::priority::Priority;
+use crate::model::reference::TaskRef;
+use crate::model::reject::Reject;
+use crate::model::report::ReportOutcome;
+use crate::model::state::TaskState;
+use crate::model::time::WallMs;
+
+/// One reply; its variant follows the command's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// To `Submit`: one outcome per item, in order.
+    Submitted(Vec<Result<TaskRef, Reject>>),
+    /// To `Consume`.
+    Granted(Vec<Grant>),
+    /// To `Report`: one outcome per report, in order.
+    Reported(Vec<ReportOutcome>),
+    /// To `Heartbeat`.
+    Renewed(Renewal),
+    /// To `DropWorker`, `Undeliver`: leases given back.
+    Released(usize),
+    /// To `DefineJob`, `ChangeJob`.
+    Job(JobOutcome),
+    /// To `CancelTask`, `RetryTask`: state afterwards.
+    Task(TaskState),
+    /// To `SetLevel`, `Tick`.
+    Done,
+    /// Refused; nothing was decided.
+    Refused(Reject),
+}
+
+/// What a job command did here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum JobOutcome {
+    /// Nothing to do: already so.
+    Unchanged,
+    /// Changed, or an implicit job made explicit.
+    Changed,
+    /// Created.
+    Created,
+    /// Exists with another specification.
+    Conflict,
+}
+
+/// One hand-out. The task's text and payload are read from the log at `record`, entry `index`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// Task.
+    pub seq: TaskSeq,
+    /// Token.
+    pub token: LeaseToken,
+    /// Attempt number.
+    pub attempt: u32,
+    /// Lease as granted, ms.
+    pub lease_ms: u32,
+    /// End of the lease, for people.
+    pub lease_until: WallMs,
+    /// When it was handed out.
+    pub allocated: WallMs,
+    /// Latest entry into PENDING.
+    pub available: WallMs,
+    /// Current priority.
+    pub priority: Priority,
+    /// Errors so far.
+    pub errors: u8,
+    /// Crashes so far.
+    pub crashes: u8,
+    /// Redrives so far.
+    pub redriven: u16,
+    /// Record that holds the task; filled in by the shell once it is placed.
+    pub record: Position,
+    /// Entry in that record.
+    pub index: u32,
+}
+
+/// Answer to a heartbeat from one partition.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Renewal {
+    /// Leases renewed.
+    pub renewed: usize,
+    /// Shortest of them, ms; 0 = none.
+    pub shortest_ms: u32,
+    /// Listed tokens that act no more.
+    pub lost: Vec<LeaseToken>,
+    /// Stop these.
+    pub cancel: Vec<CancelNotice>,
+}
+
+/// Tells a worker to stop a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CancelNotice {
+    /// Token it holds.
+    pub token: LeaseToken,
+    /// Task.
+    pub reference: TaskRef,
+    /// Why.
+    pub reason: Name,
+}

@@ -1,0 +1,161 @@
+//! The tag grammar of the seed (`docs/semantics.md` 13.1) and nothing else about tags.
+//!
+//! A task stores its tag *text*; the set is derived from it by [`TagSet::parse`], which is idempotent over
+//! [`TagSet::text`]. So the text is the only thing that is logged.
+
+use crate::model::limits;
+
+/// Tags in order, without repeats. Pairs are `key:value`, bare tags are the text itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TagSet {
+    tags: Vec<String>,
+}
+
+/// Why a tag text is refused (`invalid_tag`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadTag(pub String);
+
+/// A tag split at its first colon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagPart<'a> {
+    /// `key:value`.
+    Pair(&'a str, &'a str),
+    /// No colon, or nothing on one side of it.
+    Bare(&'a str),
+}
+
+impl TagSet {
+    /// Parses a tag text by rules 1–4 of the grammar.
+    ///
+    /// # Errors
+    /// Control characters, a part over its length, a text over 4,096 B, more than 32 tags.
+    pub fn parse(text: &str) -> Result<Self, BadTag> {
+        let mut set = Self::default();
+        set.add_text(text)?;
+        Ok(set)
+    }
+
+    /// Unites with the tags of another text.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn add_text(&mut self, text: &str) -> Result<(), BadTag> {
+        if text.len() > limits::TAG_TEXT_BYTES_MAX {
+            return Err(BadTag(format!("the tag text has {} B; at most 4,096", text.len())));
+        }
+        let mut last_key: Option<&str> = None;
+        for item in text.split(',') {
+            match split(item) {
+                TagPart::Pair(key, value) => {
+                    check(key, limits::TAG_KEY_BYTES_MAX)?;
+                    check(value, limits::TAG_VALUE_BYTES_MAX)?;
+                    last_key = Some(key);
+                    self.insert(format!("{key}:{value}"))?;
+                }
+                TagPart::Bare("") => {}
+                TagPart::Bare(bare) => {
+                    check(bare, limits::TAG_VALUE_BYTES_MAX)?;
+                    if let Some(key) = last_key {
+                        self.insert(format!("{key}:{bare}"))?;
+                    }
+                    self.insert(bare.to_owned())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds one item of a `tags` array: no commas, no rule 2.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; also for a comma.
+    pub fn add_item(&mut self, item: &str) -> Result<(), BadTag> {
+        if item.contains(',') {
+            return Err(BadTag(format!(
+                "`{item}`: an item of `tags` has no comma; use one item per tag"
+            )));
+        }
+        match split(item) {
+            TagPart::Pair(key, value) => {
+                check(key, limits::TAG_KEY_BYTES_MAX)?;
+                check(value, limits::TAG_VALUE_BYTES_MAX)?;
+                self.insert(format!("{key}:{value}"))
+            }
+            TagPart::Bare("") => Ok(()),
+            TagPart::Bare(bare) => {
+                check(bare, limits::TAG_VALUE_BYTES_MAX)?;
+                self.insert(bare.to_owned())
+            }
+        }
+    }
+
+    /// The canonical text: bare tags first, then pairs, so that it parses back to the same set.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let bare = self.tags.iter().filter(|t| !t.contains(':'));
+        let pairs = self.tags.iter().filter(|t| t.contains(':'));
+        bare.chain(pairs).map(String::as_str).collect::<Vec<_>>().join(",")
+    }
+
+    /// Tags in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().map(String::as_str)
+    }
+
+    /// True when the exact tag (`k:v` or bare) is in the set.
+    #[must_use]
+    pub fn contains(&self, tag: &str) -> bool {
+        self.tags.iter().any(|t| t == tag)
+    }
+
+    /// Number of tags.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tags.len()
+    }
+
+    /// True without tags.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tags.is_empty()
+    }
+
+    fn insert(&mut self, tag: String) -> Result<(), BadTag> {
+        if self.tags.contains(&tag) {
+            return Ok(());
+        }
+        if self.tags.len() == limits::TAGS_MAX {
+            return Err(BadTag("more than 32 tags".to_owned()));
+        }
+        self.tags.push(tag);
+        Ok(())
+    }
+}
+
+/// Splits an item at its first colon and trims blanks; `:x` and `x:` are the bare `x`.
+#[must_use]
+pub fn split(item: &str) -> TagPart<'_> {
+    let blank = [' ', '\t'];
+    let item = item.trim_matches(blank);
+    match item.split_once(':') {
+        None => TagPart::Bare(item),
+        Some((key, value)) => {
+            let (key, value) = (key.trim_matches(blank), value.trim_matches(blank));
+            match (key.is_empty(), value.is_empty()) {
+                (false, false) => TagPart::Pair(key, value),
+                (true, _) => TagPart::Bare(value),
+                (false, true) => TagPart::Bare(key),
+            }
+        }
+    }
+}
+
+fn check(part: &str, bytes_max: usize) -> Result<(), BadTag> {
+    if part.len() > bytes_max {
+        return Err(BadTag(format!("a tag part has {} B; at most {bytes_max}", part.len())));
+    }
+    if part.chars().any(char::is_control) {
+        return Err(BadTag("a tag holds a control character".to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! A task as it is sent ([`TaskInput`]) and as it is stored ([`TaskSpec`]).
+
+use crate::model::affinity::AffinityKey;
+use crate::model::id::Name;
+use crate::model::policy::{Backoff, Jitter};
+use crate::model::priority::Priority;
+use crate::model::time::WallMs;
+use serde::{Deserialize, Serialize};
+
+/// How payload or result bytes came in; they go out the same way, byte for byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Encoding {
+    /// UTF-8 text of a JSON string.
+    #[default]
+    Text,
+    /// The text of a JSON value exactly as sent.
+    Json,
+    /// Any bytes, base64 on the wire.
+    Base64,
+}
+
+/// Payload or result: bytes with their encoding.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    /// How the bytes are shown.
+    pub encoding: Encoding,
+    /// Decoded bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Back-off as sent: each part falls back to the job's, then to the policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackoffInput {
+    /// `baseMs`.
+    pub base_ms: Option<u32>,
+    /// `capMs`.
+    pub cap_ms: Option<u32>,
+    /// `jitter`.
+    pub jitter: Option<Jitter>,
+}
+
+/// When a task may first run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delay {
+    /// At once.
+    #[default]
+    None,
+    /// `delayMs`: by the monotonic clock while the owner lives.
+    For(u64),
+    /// `notBefore_ts`: by the wall clock.
+    Until(WallMs),
+}
+
+/// A task as sent, syntax checked, defaults not yet applied.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskInput {
+    /// Client id.
+    pub id: Option<Name>,
+    /// Job; `None` = `default`.
+    pub job: Option<Name>,
+    /// Priority; `None` = the job's.
+    pub priority: Option<Priority>,
+    /// Tag text as submitted, or canonical text of `tag` and `tags` united.
+    pub tag: Option<Name>,
+    /// Payload.
+    pub payload: Blob,
+    /// Affinity keys; `None` = the job's.
+    pub affinity: Option<Vec<AffinityKey>>,
+    /// `source`.
+    pub source: Option<Name>,
+    /// `meta`.
+    pub meta: Option<Name>,
+    /// `timeoutSeconds`.
+    pub timeout_s: Option<u32>,
+    /// `leaseMs`.
+    pub lease_ms: Option<u32>,
+    /// `maxAttempts`.
+    pub max_attempts: Option<u8>,
+    /// `maxCrashes`.
+    pub max_crashes: Option<u8>,
+    /// `backoff`.
+    pub backoff: BackoffInput,
+    /// `notBefore_ts` or `delayMs`.
+    pub delay: Delay,
+    /// `traceparent`.
+    pub traceparent: Option<Name>,
+}
+
+/// A task as admitted: every default filled in. This is what the log keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskSpec {
+    /// Client id.
+    pub id: Option<Name>,
+    /// Job.
+    pub job: Name,
+    /// Priority at admission; part of the reference.
+    pub priority: Priority,
+    /// Tag text.
+    pub tag: Option<Name>,
+    /// Payload.
+    pub payload: Blob,
+    /// Affinity keys.
+    pub affinity: Vec<AffinityKey>,
+    /// Source.
+    pub source: Option<Name>,
+    /// Meta.
+    pub meta: Option<Name>,
+    /// Longest run, seconds; 0 = none.
+    pub timeout_s: u32,
+    /// Lease asked for, ms; 0 = the policy's.
+    pub lease_ms: u32,
+    /// Budget of errors.
+    pub max_attempts: u8,
+    /// Budget of lost workers.
+    pub max_crashes: u8,
+    /// Back-off.
+    pub backoff: Backoff,
+    /// Not handed out before; unset = at once.
+    pub not_before: WallMs,
+    /// Trace context, handed to the worker as sent.
+    pub traceparent: Option<Name>,
+}
+
+/// Latest failure of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskError {
+    /// Class, `[A-Za-z0-9_.:-]`, ≤ 64 B.
+    pub class: Name,
+    /// Message, ≤ 4,096 B.
+    pub message: Name,
+    /// Attempt that failed.
+    pub attempt: u32,
+    /// When.
+    pub ts: WallMs,
+}
