@@ -5,6 +5,7 @@ pub mod model;
 #[cfg(feature = "server")]
 pub mod clock;
 pub mod codec;
+pub mod core;
 
 #[cfg(feature = "server")]
 pub mod actor;

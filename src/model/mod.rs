@@ -6,7 +6,6 @@ pub mod affinity;
 pub mod command;
 pub mod event;
 pub mod id;
-pub mod image;
 pub mod job;
 pub mod lease;
 pub mod limits;
