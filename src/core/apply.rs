@@ -5,7 +5,7 @@ use crate::core::job::{CancelMark, JobRow, hit};
 use crate::core::lease::{Answer, Fate, Live};
 use crate::core::partition::{Due, Partition, Timer, Touched};
 use crate::model::event::{
-    Allocation, Completion, Event, FailCause, Failure, Next, Release, Stamped, Start,
+    Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped, Start,
 };
 use crate::model::id::{Epoch, LeaseNo, Name, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange, JobSpec};
@@ -70,7 +70,9 @@ impl Partition {
             Event::Failed { cause, tasks } => {
                 tasks.iter().for_each(|f| self.apply_failure(*cause, f, at));
             }
-            Event::Released { tasks, .. } => tasks.iter().for_each(|r| self.apply_release(*r, at)),
+            Event::Released { cause, tasks } => {
+                tasks.iter().for_each(|r| self.apply_release(*cause, *r, at));
+            }
             Event::Cancelled(tasks) => tasks.iter().for_each(|seq| self.apply_cancel(*seq, at)),
             Event::Redriven { tasks, priority } => {
                 tasks.iter().for_each(|seq| self.apply_redrive(*seq, *priority, at));
@@ -232,7 +234,7 @@ impl Partition {
         let class = self.class(start.seq).expect("a leased task is live");
         self.job_mut(class.job).shift(priority, TaskState::Allocated, TaskState::Running);
         self.rows.set_state(start.seq, TaskState::Running);
-        self.stats.started += 1;
+        self.stats.started[priority.index()] += 1;
     }
 
     pub(crate) fn apply_completion(&mut self, done: &Completion, at: WallMs) {
@@ -251,7 +253,7 @@ impl Partition {
         self.job_mut(class.job).ran(done.run_ms);
         self.rows.set_state(done.seq, TaskState::Completed);
         self.touched.remove(&done.seq);
-        self.stats.completed += 1;
+        self.stats.completed[class.priority.index()] += 1;
         self.note_drained(class.job, at);
     }
 
@@ -281,7 +283,9 @@ impl Partition {
         let touched = self.touched.entry(failure.seq).or_default();
         touched.errors = failure.errors;
         touched.crashes = failure.crashes;
-        self.stats.failed[cause as usize] += 1;
+        let again = matches!(failure.next, Next::Pending | Next::Delayed(_));
+        let dead = failure.next == Next::Error;
+        self.stats.attempt_failed(cause, lease.priority, dead, again);
         self.requeue(&class, &lease, failure.next, at);
         if cause == FailCause::Error {
             let (state, due) = landing(failure.next);
@@ -290,12 +294,16 @@ impl Partition {
         }
     }
 
-    pub(crate) fn apply_release(&mut self, release: Release, at: WallMs) {
+    pub(crate) fn apply_release(&mut self, cause: ReleaseCause, release: Release, at: WallMs) {
         let class = self.class(release.seq).expect("a released task was live");
         let lease = self.leases.end(release.lease, Fate::Released, at);
         let lease = lease.expect("a release names a live lease");
         self.settle(&class, &lease, 0);
-        self.stats.released += 1;
+        self.stats.released[match cause {
+            ReleaseCause::Release => 0,
+            ReleaseCause::Undelivered => 1,
+            ReleaseCause::Worker => 2,
+        }] += 1;
         self.requeue(&class, &lease, release.next, at);
         let (state, due) = landing(release.next);
         self.leases.remember_answer(
@@ -321,7 +329,7 @@ impl Partition {
         }
         self.rows.set_state(seq, TaskState::Cancelled);
         self.touched.remove(&seq);
-        self.stats.cancelled += 1;
+        self.stats.cancelled[class.priority.index()] += 1;
         self.note_drained(class.job, at);
     }
 
@@ -379,17 +387,21 @@ impl Partition {
         }
         let job = self.job_mut(key);
         job.closed = true;
-        let mut cancelled = 0;
+        let mut cancelled = [0; Priority::LEVELS];
         for state in TaskState::ALL.into_iter().filter(|s| hit(mark.mode, *s)) {
             let count = job.numbers.counts.of(state);
             job.numbers.counts.sub(state, count);
             job.numbers.counts.add(TaskState::Cancelled, count);
-            job.by_level.iter_mut().for_each(|level| level.sub(state, level.of(state)));
-            cancelled += count;
+            for (level, sum) in job.by_level.iter_mut().zip(&mut cancelled) {
+                *sum += level.of(state);
+                level.sub(state, level.of(state));
+            }
         }
         job.lanes.iter_mut().for_each(crate::core::lanes::Lane::clear);
         job.cancel = Some(mark);
-        self.stats.cancelled += cancelled;
+        for (total, count) in self.stats.cancelled.iter_mut().zip(cancelled) {
+            *total += count;
+        }
     }
 
     fn prioritise(&mut self, key: JobKey, priority: Priority, cut: TaskSeq) {
@@ -440,10 +452,10 @@ impl Partition {
                 self.job_mut(class.job).by_level[priority.index()].add(state, 1);
                 self.delay(lease.seq, due);
             }
-            Next::Error => self.stats.dead += 1,
+            Next::Error => {}
             Next::Cancelled => {
                 self.touched.remove(&lease.seq);
-                self.stats.cancelled += 1;
+                self.stats.cancelled[priority.index()] += 1;
             }
         }
         self.note_drained(class.job, at);

@@ -24,3 +24,4 @@ pub mod rows;
 pub mod stats;
 pub mod timers;
 pub mod wheel;
+pub mod workers;

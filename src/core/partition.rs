@@ -139,6 +139,11 @@ impl Partition {
         }
     }
 
+    /// Seeds the jitter of this owner.
+    pub fn seed(&mut self, dice: u64) {
+        self.dice = dice;
+    }
+
     /// When [`Command::Tick`] is due next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {

@@ -124,10 +124,26 @@ impl Partition {
         held.collect()
     }
 
+    /// Tasks that may be handed out right now.
+    #[must_use]
+    pub fn ready_tasks(&self) -> u64 {
+        let ready = Priority::DESCENDING.iter().filter(|p| self.levels[p.index()].ready());
+        ready
+            .flat_map(|p| self.levels[p.index()].lanes().map(|key| (p, key)))
+            .map(|(p, key)| self.job(key).lanes[p.index()].len())
+            .sum()
+    }
+
     /// Counters since the partition was loaded.
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Tasks that are not over.
+    #[must_use]
+    pub fn live_tasks(&self) -> u64 {
+        self.jobs.iter().map(|job| job.numbers.counts.live()).sum()
     }
 
     /// Tasks admitted ever.

@@ -133,7 +133,7 @@ impl Partition {
             }
             Verb::Release { delay_ms } => {
                 let release = self.release_of(number, u64::from(delay_ms));
-                self.apply_release(release, self.now.wall);
+                self.apply_release(ReleaseCause::Release, release, self.now.wall);
                 gathered.releases.push(release);
                 let answer = self.leases.answer(number).expect("a release leaves an answer");
                 self.told(Outcome::Ok, known, answer.state, None)
@@ -272,7 +272,7 @@ impl Partition {
         let mut tasks = Vec::with_capacity(numbers.len());
         for number in numbers {
             let release = self.release_of(number, 0);
-            self.apply_release(release, self.now.wall);
+            self.apply_release(cause, release, self.now.wall);
             tasks.push(release);
         }
         let count = tasks.len();
