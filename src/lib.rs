@@ -25,3 +25,5 @@ pub mod log;
 
 #[cfg(feature = "server")]
 pub mod actor;
+#[cfg(feature = "server")]
+pub mod store;

@@ -130,11 +130,11 @@ impl Node {
     /// # Errors
     /// Signals cannot be received.
     pub fn run_until_signal(self) -> Result<(), Error> {
-        let signals = crate::telemetry::Signals::install()?;
-        signals.wait();
-        let again = signals.clone_for_second();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut signals = runtime.block_on(async { Signals::install() })?;
+        runtime.block_on(signals.next());
         crate::telemetry::spawn_thread("kwq-second-signal", move || {
-            again.wait();
+            runtime.block_on(signals.next());
             tracing::warn!("second signal: leaving at once");
             std::process::exit(0);
         })?;
@@ -173,4 +173,25 @@ fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
         tracing::info!(?report, "log opened");
         Ok(Arc::new(log))
     })
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
 }

@@ -52,13 +52,14 @@ pub(crate) struct Hub {
 /// A place in the hub; given up on drop.
 pub(crate) struct Place<'a> {
     hub: &'a Hub,
+    key: (Name, Option<Name>),
     pub(crate) number: u64,
     pub(crate) woken: oneshot::Receiver<Wake>,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.hub.leave(self.number);
+        self.hub.leave(self.number, &self.key);
     }
 }
 
@@ -88,16 +89,22 @@ impl Hub {
             }
             let number = old.unwrap_or(places.next);
             places.next = places.next.max(number + 1);
-            let before = lock(&self.by_worker).insert(key, number);
-            let displaced = before.filter(|n| *n != number).and_then(|n| places.parked.remove(&n));
+            let mut by_worker = lock(&self.by_worker);
+            let before = by_worker.get(&key).copied().filter(|n| *n != number);
+            if before.is_some_and(|newer| newer > number) {
+                // While this consume was awake a newer one of the same worker took its place.
+                return None;
+            }
+            by_worker.insert(key.clone(), number);
+            let displaced = before.and_then(|n| places.parked.remove(&n));
             places.parked.insert(number, Parked { wish, wake });
             (number, displaced)
         };
         if let Some(displaced) = displaced {
             // Its caller may be gone already.
-            drop(displaced.wake.send(Wake::Leave));
+            displaced.wake.send(Wake::Leave).ok();
         }
-        Some(Place { hub: self, number, woken })
+        Some(Place { hub: self, key, number, woken })
     }
 
     /// Wakes consumes for `ready` tasks of a partition on the given levels.
@@ -151,16 +158,16 @@ impl Hub {
             std::mem::take(&mut places.parked)
         };
         for (_, parked) in parked {
-            drop(parked.wake.send(Wake::Leave));
+            parked.wake.send(Wake::Leave).ok();
         }
     }
 
-    fn leave(&self, number: u64) {
-        let parked = lock(&self.places).parked.remove(&number);
-        let Some(parked) = parked else { return };
+    fn leave(&self, number: u64, key: &(Name, Option<Name>)) {
+        let mut places = lock(&self.places);
+        places.parked.remove(&number);
         let mut by_worker = lock(&self.by_worker);
-        if by_worker.get(&parked.wish.key) == Some(&number) {
-            by_worker.remove(&parked.wish.key);
+        if by_worker.get(key) == Some(&number) {
+            by_worker.remove(key);
         }
     }
 }

@@ -20,7 +20,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Opens (or rebuilds) the tracker's store.
-pub type OpenTracker = Box<dyn FnOnce() -> Result<Tracker, String> + Send>;
+pub type OpenTracker =
+    Box<dyn FnOnce(crate::model::time::WallMs) -> Result<Tracker, String> + Send>;
 
 /// What the engine is started with.
 pub struct NodeParts {
@@ -100,7 +101,7 @@ fn recover(
     recipe: &Recipe,
     open_tracker: OpenTracker,
 ) -> Result<(TrackerState, Vec<recovery::Recovered>), Error> {
-    let tracker = open_tracker().map_err(Error::Failed)?;
+    let tracker = open_tracker(engine.clock.now().wall).map_err(Error::Failed)?;
     let mut tracker = TrackerState::new(tracker, engine.slots.len());
     let recovered = first_start(engine, log, recipe, &mut tracker)?;
     Ok((tracker, recovered))

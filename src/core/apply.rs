@@ -1,7 +1,7 @@
 //! `apply`: the one match on [`Event`]. Never fails, and is the same live and in replay.
 
 use crate::core::intern::{Class, ClassKey, JobKey};
-use crate::core::job::{CancelMark, JobRow, hit};
+use crate::core::job::{CancelMark, JobRow};
 use crate::core::lease::{Answer, Fate, Live};
 use crate::core::partition::{Due, Partition, Timer, Touched};
 use crate::model::event::{
@@ -388,7 +388,7 @@ impl Partition {
         let job = self.job_mut(key);
         job.closed = true;
         let mut cancelled = [0; Priority::LEVELS];
-        for state in TaskState::ALL.into_iter().filter(|s| hit(mark.mode, *s)) {
+        for state in TaskState::ALL.into_iter().filter(|s| mark.mode.reaches(*s)) {
             let count = job.numbers.counts.of(state);
             job.numbers.counts.sub(state, count);
             job.numbers.counts.add(TaskState::Cancelled, count);

@@ -86,7 +86,7 @@ impl JobRow {
     #[must_use]
     pub fn overlay(&self, seq: TaskSeq, stored: TaskState) -> TaskState {
         match &self.cancel {
-            Some(mark) if seq < mark.cut && hit(mark.mode, stored) => TaskState::Cancelled,
+            Some(mark) if seq < mark.cut && mark.mode.reaches(stored) => TaskState::Cancelled,
             _ => stored,
         }
     }
@@ -124,10 +124,4 @@ impl JobRow {
         self.numbers.runs += 1;
         self.numbers.run_ms_sum += run_ms;
     }
-}
-
-/// Does a cancel of this mode reach a task in this state?
-#[must_use]
-pub fn hit(mode: CancelMode, state: TaskState) -> bool {
-    state.queued() || (mode == CancelMode::Stop && state.leased())
 }

@@ -23,5 +23,6 @@ pub mod retry;
 pub mod rows;
 pub mod stats;
 pub mod timers;
+pub mod tracker;
 pub mod wheel;
 pub mod workers;

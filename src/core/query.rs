@@ -129,7 +129,7 @@ impl Partition {
     pub fn ready_tasks(&self) -> u64 {
         let ready = Priority::DESCENDING.iter().filter(|p| self.levels[p.index()].ready());
         ready
-            .flat_map(|p| self.levels[p.index()].lanes().map(|key| (p, key)))
+            .flat_map(|p| self.levels[p.index()].lanes().map(move |key| (p, key)))
             .map(|(p, key)| self.job(key).lanes[p.index()].len())
             .sum()
     }

@@ -15,6 +15,7 @@ pub mod reference;
 pub mod reject;
 pub mod reply;
 pub mod report;
+pub mod row;
 pub mod state;
 pub mod tags;
 pub mod task;
