@@ -1,4 +1,5 @@
-//! Floor 1: the configuration. `config/kwq.toml` is the only place where a key and its default stand.
+//! Floor 1: the configuration. `config/kwq.toml` is the only place where a key and its default
+//! stand.
 //!
 //! ```text
 //!   config/kwq.toml < file < environment < --set, flags   ── load ──►  texts with their origin
