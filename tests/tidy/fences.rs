@@ -47,9 +47,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rust_embed", &["api::assets"]),
     ("serde", ANY),
     ("serde_json", &["codec"]),
+    ("rustix", &["log", "cli"]),
     ("sha2", &["codec", "api::auth"]),
     ("sled", &["store::sled"]),
-    ("thiserror", &["model", "log", "store", "codec", "config", "client", "api"]),
+    ("thiserror", &["model", "log", "store", "codec", "config", "client", "api", "node"]),
     ("tokio", &["telemetry", "client", "sim", "actor", "api", "node", "cli"]),
     ("toml", &["config"]),
     (
