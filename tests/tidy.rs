@@ -168,6 +168,26 @@ fn every_metric_is_documented() {
 }
 
 #[test]
+fn every_value_is_read_and_every_metric_fed() {
+    let sources = rust();
+    let inside = |folder: &str| {
+        let users = sources.iter().filter(|file| file.path.starts_with("src/") && !file.is_test());
+        users.filter(|file| file.module().first() != Some(&folder)).collect::<Vec<_>>()
+    };
+    let declared = [
+        ("config", "src/config/mod.rs"),
+        ("metrics", "src/metrics.rs"),
+        ("metrics", "src/metrics/record.rs"),
+    ];
+    let mut found = Vec::new();
+    for (folder, path) in declared {
+        let file = sources.iter().find(|file| file.path == path).expect("the file exists");
+        found.extend(documents::unused(file, &inside(folder)));
+    }
+    assert_clean(found);
+}
+
+#[test]
 fn the_user_interface_keeps_its_rules() {
     let all = files("ui", &["html", "js", "css", "svg"]);
     let bytes = all.iter().map(|(_, text)| text.len()).sum();

@@ -87,8 +87,6 @@ pub struct Log {
     pub partitions: u16,
     /// `log.durability`.
     pub durability: Durability,
-    /// `log.lease-gate`.
-    pub lease_gate: LeaseGate,
     /// `log.segment`, bytes.
     pub segment_bytes: u64,
     /// `log.image-interval`, ms.
@@ -127,15 +125,6 @@ impl Durability {
             Self::Memory => "memory",
         }
     }
-}
-
-/// `log.lease-gate`: when a worker is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseGate {
-    /// After the hand-out is durable.
-    Durable,
-    /// At once.
-    Relaxed,
 }
 
 /// `poll.*`.
@@ -235,9 +224,6 @@ impl Config {
         let mut reasons = Vec::new();
         if self.log.durability != Durability::Fsync {
             reasons.push(format!("log.durability={}", self.log.durability.word()));
-        }
-        if self.log.lease_gate == LeaseGate::Relaxed {
-            reasons.push("log.lease-gate=relaxed".to_owned());
         }
         reasons
     }

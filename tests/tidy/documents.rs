@@ -1,6 +1,6 @@
 //! Documents against code: error codes, configuration keys, metrics. Two of them are generated.
 
-use crate::source::{Finding, Source};
+use crate::source::{Finding, Source, has_word, is_word};
 
 /// Codes of refusals in `src/model/reject.rs` and of the configuration in `src/config/error.rs`.
 pub(crate) fn codes(reject: &Source, config: Option<&Source>) -> Vec<String> {
@@ -106,6 +106,28 @@ pub(crate) fn metrics_table(names: &Source) -> String {
         out.push_str(&format!("| `{name}` | {kind} | {labels} | {help} |\n"));
     }
     out
+}
+
+/// Public fields and methods of `declared` that no file of `users` names.
+///
+/// A configuration value that is resolved and a metric that is declared are promises: somebody must
+/// read the one and feed the other.
+pub(crate) fn unused(declared: &Source, users: &[&Source]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (index, line) in declared.code.iter().enumerate() {
+        let Some(item) = line.strip_prefix("    pub ") else { continue };
+        let name = item.strip_prefix("fn ").unwrap_or(item);
+        let name: String = name.chars().take_while(|c| is_word(*c)).collect();
+        let member =
+            item.starts_with("fn ") || item.strip_prefix(&name).unwrap_or("").starts_with(':');
+        let used = |file: &&Source| file.code.iter().any(|line| has_word(line, &name));
+        if member && !users.iter().any(used) {
+            let reason =
+                format!("`{name}` is declared and nothing outside uses it; wire it or drop it");
+            found.push(declared.finding(index, reason));
+        }
+    }
+    found
 }
 
 /// `document` with what stands between the two marks replaced by `table`.

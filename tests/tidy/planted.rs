@@ -177,6 +177,17 @@ fn drifted_documents_are_found() {
 }
 
 #[test]
+fn declared_and_forgotten_things_are_found() {
+    let text = "pub struct A {\n    pub used_ms: u64,\n    pub lost_ms: u64,\n}\nimpl A {\n    \
+                pub fn fed(&self) {}\n    pub fn unfed(&self) {}\n    fn own(&self) {}\n}\n";
+    let declared = Source::rust("src/config/mod.rs", text);
+    let user = Source::rust("src/node.rs", "config.used_ms + a.fed(); // lost_ms\n\"unfed\"");
+    let found = documents::unused(&declared, &[&user]);
+    let lines: Vec<usize> = found.iter().map(|f| f.line).collect();
+    assert_eq!(lines, [3, 7], "{found:?}");
+}
+
+#[test]
 fn forbidden_user_interface_code_is_found() {
     for bad in [
         "x.innerHTML = y",
