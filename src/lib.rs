@@ -9,3 +9,5 @@ pub mod codec;
 #[cfg(feature = "server")]
 pub mod actor;
 pub mod log;
+#[cfg(feature = "server")]
+pub mod sim;
