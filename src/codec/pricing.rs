@@ -1,5 +1,5 @@
-//! JSON of the pricing demo: payload, result and the lines of the portfolio file. Shapes only: what a value means and
-//! which values make sense is decided in `sim::pricing`.
+//! JSON of the pricing demo: payload, result and the lines of the portfolio file. Shapes only: what
+//! a value means and which values make sense is decided in `sim::pricing`.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,7 @@
-//! The warm state of the pricing demo: a forward curve, bootstrapped from par swap quotes and smoothed on a daily grid.
-//! Building one costs some 25 ms, more than a task: it is what a worker saves when affinity brings it the next task
-//! of the same curve. The quotes are made from the key alone, so every process builds the same curve.
+//! The warm state of the pricing demo: a forward curve, bootstrapped from par swap quotes and
+//! smoothed on a daily grid. Building one costs some 25 ms, more than a task: it is what a worker
+//! saves when affinity brings it the next task of the same curve. The quotes are made from the key
+//! alone, so every process builds the same curve.
 
 use crate::sim::random::{Random, hash};
 
@@ -43,8 +44,8 @@ impl Curve {
         Self { cumulative }
     }
 
-    /// Forward rates over `steps` equal steps up to `years`, shifted together so that their mean is `rate`: the shape
-    /// is the curve's, the level is the trade's own zero rate.
+    /// Forward rates over `steps` equal steps up to `years`, shifted together so that their mean is
+    /// `rate`: the shape is the curve's, the level is the trade's own zero rate.
     #[must_use]
     pub fn forwards(&self, years: f64, steps: usize, rate: f64) -> Vec<f64> {
         let step = years / steps as f64;
@@ -134,7 +135,8 @@ fn smooth(forwards: &mut [f64]) {
     }
 }
 
-/// Shifts the forwards between neighbouring knots so that every quoted swap is worth nothing, the shortest first.
+/// Shifts the forwards between neighbouring knots so that every quoted swap is worth nothing, the
+/// shortest first.
 fn reprice(forwards: &mut [f64], quotes: &Quotes) {
     let mut annuity = 0.0;
     let mut cumulative = 0.0;

@@ -1,9 +1,11 @@
-//! The demo's real work: Monte-Carlo prices of European options, checked against the closed form. A price depends on
-//! the payload alone (and on the shape of its curve), never on time, machine or order.
+//! The demo's real work: Monte-Carlo prices of European options, checked against the closed form. A
+//! price depends on the payload alone (and on the shape of its curve), never on time, machine or
+//! order.
 //!
-//! The model is Black-Scholes with a forward rate per step: the log of the underlying moves by
-//! `(f - vol²/2)·dt + vol·√dt·z` in each step, with antithetic pairs. The law at expiry depends on the mean of the
-//! forwards only, and that mean is the trade's own zero rate; so the closed form is the exact reference.
+//! The model is Black-Scholes with a forward rate per step: the log of the underlying moves by `(f
+//! - vol²/2)·dt + vol·√dt·z` in each step, with antithetic pairs. The law at expiry depends on the
+//! mean of the forwards only, and that mean is the trade's own zero rate; so the closed form is the
+//! exact reference.
 
 use crate::clock::{Clock, SystemClock};
 use crate::codec::pricing::{self as json, OptionKind, OptionResult, OptionTask, PortfolioTrade};
@@ -273,7 +275,8 @@ fn sign(kind: OptionKind) -> f64 {
     }
 }
 
-/// Normal distribution function: the series near 0, the continued fraction of Mills' ratio in the tails.
+/// Normal distribution function: the series near 0, the continued fraction of Mills' ratio in the
+/// tails.
 fn normal_cdf(x: f64) -> f64 {
     let density = (-0.5 * x * x).exp() / (SQRT_2 * PI.sqrt());
     if x.abs() < 4.0 {

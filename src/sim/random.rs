@@ -1,4 +1,5 @@
-//! Reproducible chance for loads: the same numbers from the same seed on every machine. Not for secrets.
+//! Reproducible chance for loads: the same numbers from the same seed on every machine. Not for
+//! secrets.
 
 use std::f64::consts::TAU;
 
