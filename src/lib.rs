@@ -23,6 +23,8 @@ pub mod telemetry;
 
 pub mod log;
 #[cfg(feature = "server")]
+pub mod sim;
+#[cfg(feature = "server")]
 pub mod store;
 
 #[cfg(feature = "server")]

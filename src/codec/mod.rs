@@ -11,6 +11,8 @@ pub mod frame;
 pub mod image;
 pub mod json;
 pub mod page;
+#[cfg(feature = "server")]
+pub mod pricing;
 pub mod stored;
 #[cfg(feature = "server")]
 pub mod wire;
