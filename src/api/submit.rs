@@ -13,6 +13,7 @@ use crate::model::job::JobChange;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
 use crate::model::task::TaskInput;
+use crate::model::time::WallMs;
 use futures_util::StreamExt;
 use std::time::Duration;
 
@@ -78,24 +79,19 @@ async fn one(context: &ApiContext, call: &Call, text: &str) -> Outcome {
     let fields = json::object(text)?;
     let task = wire::task(&fields, rules(context, call.lenient()?))?;
     let outcomes = context.handle.submit(vec![task], text.len()).await?;
-    let reference = outcomes
-        .into_iter()
-        .next()
-        .unwrap_or_else(|| Err(Reject::new(Code::Internal, "the submit has no outcome")))?;
-    let key = crate::actor::request::TaskKey::Ref(reference);
-    let view = context.handle.task(key, true, false).await?.value;
+    let none = || Err(Reject::new(Code::Internal, "the submit has no outcome"));
+    let admitted = outcomes.into_iter().next().unwrap_or_else(none)?;
+    let stored = context.handle.admitted_text(&admitted).await?;
+    let (reference, spec) = (admitted.reference, stored.spec);
     let mut response = answer::written(200, |out| {
-        let stamps = [view.row.submitted, z(), z(), z()];
+        let unset = WallMs(0);
+        let stamps = [stored.submitted, unset, unset, unset];
         let state = SeedState { status: "SUBMITTED", stamps, ..SeedState::default() };
-        task_out::seed(out, &reference, &view.spec, view.spec.priority.get(), state);
+        task_out::seed(out, &reference, &spec, spec.priority.get(), state);
     });
     answer::header(&mut response, "kwq-ref", &reference.to_string());
     answer::header(&mut response, "kwq-outcome", "ok");
     Ok(response)
-}
-
-fn z() -> crate::model::time::WallMs {
-    crate::model::time::WallMs(0)
 }
 
 /// A parsed item: its id for the answer, and the task or what is wrong with it.

@@ -10,6 +10,7 @@ use crate::model::policy::Jitter;
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
+use crate::model::reply::Admitted;
 use crate::model::tags::{BadTag, TagSet};
 use crate::model::task::{BackoffInput, Blob, Delay, Encoding, TaskInput};
 use crate::model::time::WallMs;
@@ -340,15 +341,15 @@ pub fn item(
     to: &mut out::Out,
     place: (&str, u64),
     id: Option<&str>,
-    outcome: &Result<TaskRef, Reject>,
+    outcome: &Result<Admitted, Reject>,
 ) {
     to.open();
     to.num(place.0, place.1);
     match outcome {
-        Ok(reference) => {
+        Ok(admitted) => {
             to.str("outcome", "ok");
             to.opt_str("id", id);
-            to.shown("ref", reference);
+            to.shown("ref", admitted.reference);
         }
         Err(reject) => {
             to.str("outcome", "rejected");
