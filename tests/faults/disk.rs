@@ -217,7 +217,7 @@ impl Disk {
             "write" | "writev" => self.wrote(&args, result, None),
             "pwrite64" | "pwritev" | "pwritev2" => {
                 let tail = trace::tail_numbers(&args);
-                let at = tail.get(1).or(tail.last()).copied();
+                let at = tail.get(1).or_else(|| tail.last()).copied();
                 self.wrote(&args, result, at.map(size));
             }
             "fdatasync" | "fsync" => self.synced(&args, began),

@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Bytes at the start of a segment that may be its header: a changed version there is honestly
+/// reported as an unknown format, which is another case.
+const HEADER: usize = 128;
+
 /// A stopped data directory of at least three segments and the number of its tasks.
 fn golden(root: &Path) -> (PathBuf, i64) {
     let dir = root.join("golden");
@@ -47,7 +51,28 @@ fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn fresh(root: &Path, golden: &Path, case: &str) -> PathBuf {
     let dir = root.join(case);
     copy_dir(golden, &dir);
+    for derived in ["images", "tracker"] {
+        drop(std::fs::remove_dir_all(dir.join(derived)));
+    }
     dir
+}
+
+/// Flips one bit of a file at `from` or later, before its last non-zero byte; the place.
+fn flip(file: &Path, from: usize, rng: &mut Rng) -> usize {
+    let mut bytes = std::fs::read(file).expect("a file can be read");
+    let end = data_end(&bytes);
+    assert!(end > from, "invalid: {} is too short", file.display());
+    let at = from + rng.index(end - from);
+    *bytes.get_mut(at).expect("inside") ^= 1 << rng.index(8);
+    std::fs::write(file, bytes).expect("a file can be written");
+    at
+}
+
+/// All files under a directory.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let paths = entries.filter_map(Result::ok).map(|e| e.path());
+    paths.flat_map(|p| if p.is_dir() { files(&p) } else { vec![p] }).collect()
 }
 
 /// Place after the last byte that is not zero.
@@ -109,11 +134,7 @@ fn damage_of_the_log_is_refused_by_name_and_nothing_is_deleted() {
         let dir = fresh(&root, &golden, &case);
         let all = segments(&dir);
         let victim = all.get(rng.index(all.len() - 1)).expect("one of several").clone();
-        let mut bytes = std::fs::read(&victim).expect("a segment can be read");
-        let at = rng.index(data_end(&bytes));
-        let bit = 1 << rng.index(8);
-        *bytes.get_mut(at).expect("inside") ^= bit;
-        std::fs::write(&victim, bytes).expect("a segment can be written");
+        let at = flip(&victim, HEADER, &mut rng);
         must_refuse(&format!("{case} at {at} of {}", stem(&victim)), &dir, &[stem(&victim)]);
     }
     let missing = fresh(&root, &golden, "missing");
@@ -188,4 +209,39 @@ fn a_directory_of_a_foreign_format_is_refused_and_not_touched() {
     assert!(code.is_some_and(|c| c != 0), "it refuses: {code:?}: {}", server.stderr());
     assert!(server.stderr().contains("format"), "it says why: {}", server.stderr());
     assert!(before == contents(&dir), "the segments were not touched");
+}
+
+#[test]
+fn a_damaged_image_or_tracker_is_made_anew_from_the_log() {
+    let _alone = alone();
+    let root = scratch("f03-derived");
+    let mut rng = Rng::new(seed());
+    let (golden, count) = golden(&root);
+    for derived in ["images", "tracker"] {
+        for i in 0..scaled(2) {
+            let dir = root.join(format!("{derived}-{i}"));
+            copy_dir(&golden, &dir);
+            let victims: Vec<PathBuf> = files(&dir.join(derived))
+                .into_iter()
+                .filter(|f| std::fs::read(f).is_ok_and(|b| data_end(&b) > 0))
+                .collect();
+            say(&format!("f03-derived: {} files of {derived} damaged", victims.len()));
+            for victim in &victims {
+                flip(victim, 0, &mut rng);
+            }
+            let start = Start { dir: dir.clone(), ..Start::default() };
+            let server = Server::start(&start).expect("what is derived may be damaged");
+            let mut client = Client::new(server.addr().expect("it listens"));
+            let job = client.get("/kwq/jobs/damage").expect("it answers").json();
+            assert_eq!(job["submitted"].as_i64(), Some(count), "every task is there");
+            assert_eq!(job["counts"]["PENDING"].as_i64(), Some(count), "and waits");
+            let listed = client.get("/kwq/tasks?job=damage&order=old&limit=1000&fresh=true");
+            let listed = listed.expect("it answers").json();
+            let first = listed[0]["ref"].as_str().expect("the list begins with a task").to_owned();
+            let task = client.get(&format!("/kwq/tasks/{first}?payload=true")).expect("answered");
+            let payload = task.json()["payload"].as_str().unwrap_or_default().to_owned();
+            assert!(payload.starts_with("d-"), "the payload is whole: {payload:.40}");
+            assert_eq!(server.terminate(20_000).0, Some(0), "it stops well");
+        }
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) struct World {
     pub(crate) operations: AtomicUsize,
     /// Answers nobody may give.
     pub(crate) odd: Mutex<Vec<String>>,
-    /// Submitters wait while this many tasks are open.
+    /// Above this many open tasks submitters send single tasks only, above four times it none.
     pub(crate) backlog: AtomicUsize,
     serial: AtomicUsize,
 }
@@ -144,14 +144,16 @@ pub(crate) fn submitter(world: &World, seed: u64) {
     while world.mode() == RUN {
         let open = world.acked.load(Ordering::SeqCst);
         let open = open.saturating_sub(world.ended.load(Ordering::SeqCst));
-        if open > world.backlog.load(Ordering::SeqCst) {
+        let limit = world.backlog.load(Ordering::SeqCst);
+        if open > 4 * limit {
             pause_ms(10);
             continue;
         }
         if !world.connect(&mut client) {
             continue;
         }
-        let call = make(world, &mut rng);
+        // Above the limit single tasks only, so that a submit is in flight at every kill.
+        let call = make(world, &mut rng, open > limit);
         let first = send(world, &mut client, &call, true);
         if call.key.is_some() {
             settle(world, &mut client, &call, first, rng.chance(5));
@@ -178,8 +180,8 @@ fn settle(world: &World, client: &mut Option<Client>, call: &Call, first: Verdic
     }
 }
 
-fn make(world: &World, rng: &mut Rng) -> Call {
-    let dice = rng.range(0, 100);
+fn make(world: &World, rng: &mut Rng, single: bool) -> Call {
+    let dice = if single { 0 } else { rng.range(0, 100) };
     let count = match dice {
         0..=64 => 1,
         65..=93 => rng.range(2, 20),

@@ -210,7 +210,7 @@ impl Worker<'_> {
         match dice {
             0..=4 => return, // abandoned
             5..=9 => todo.due = now + h.lease_ms * 1_000 + self.rng.range(100_000, 900_000),
-            10 => self.todo.push(Todo { token: forged(&h.token), ..todo.clone() }),
+            10 => self.todo.push(Todo { token: forged(&h.token), ..todo }),
             11..=14 => (todo.verb, todo.retryable) = (Verb::Fail, true),
             15..=16 => todo.verb = Verb::Fail,
             17..=20 => todo.verb = Verb::Release,
