@@ -417,7 +417,9 @@ impl Disk {
     fn named(&mut self, call: &str, args: &[u8]) {
         let mut paths = self.paths(args).into_iter();
         let (first, second) = (paths.next().flatten(), paths.next().flatten());
-        let keep = |name: &Option<String>| name.as_ref().is_some_and(|n| !outside(n));
+        if first.iter().chain(&second).any(|n| outside(n)) {
+            return;
+        }
         match (first, second) {
             (Some(from), Some(to)) if call.starts_with("rename") => {
                 if parent(&from) != parent(&to) || self.names.get(&from) == Some(&Node::Dir) {
@@ -425,7 +427,7 @@ impl Disk {
                 }
                 self.rename(Naming::Move(from, to));
             }
-            (name, _) if !keep(&name) => {}
+            (None, None) => {}
             (Some(name), None) if call.starts_with("mkdir") => {
                 self.rename(Naming::Put(name, Node::Dir));
             }

@@ -135,7 +135,9 @@ fn a_server_that_does_not_sync_is_caught_by_the_power_cut() {
         pause_ms(1_000);
         run.kill(server, "kill -9 for a power cut");
         let taken = cycle.cut(&mut run, Cut::Strict);
-        let server = Server::start(&run.start).ok();
+        let mut server = Server::spawn(&run.start);
+        let ready = server.wait_ready(10_000);
+        let server = ready.then_some(server); // one that refuses to start has lost everything
         run.world.set_addr(server.as_ref().and_then(Server::addr));
         run.stop_load();
         let lost = run.losses(server);
