@@ -141,7 +141,11 @@ fn a_server_that_does_not_sync_is_caught_by_the_power_cut() {
         run.world.set_addr(server.as_ref().and_then(Server::addr));
         run.stop_load();
         let lost = run.losses(server);
-        say(&format!("f02-unprotected: cut {}: {} lost, {taken:?}", i + 1, lost.len()));
+        say(&format!(
+            "f02-unprotected: cut {}: restarts: {ready}, {} lost, {taken:?}",
+            i + 1,
+            lost.len()
+        ));
         if !lost.is_empty() {
             return;
         }
