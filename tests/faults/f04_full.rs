@@ -91,12 +91,15 @@ fn a_disk_that_cannot_grow_any_more_loses_nothing_acknowledged() {
     let inject = format!("inject=pwrite64,pwritev,fallocate,ftruncate:error=ENOSPC:when={nth}+");
     arguments.extend(["-e".into(), inject]);
     run.start.strace = Some(arguments);
-    let server = run.serve();
+    let mut server = run.serve();
     pause_ms(4_000);
+    let ended = server.try_wait();
     let trace = std::fs::read(run.side("trace")).expect("strace left its trace");
     let hit = String::from_utf8_lossy(&trace).matches("(INJECTED)").count();
     say(&format!("f04-hard: {hit} calls failed with ENOSPC"));
     run.kill(server, "kill -9 while the disk is full");
+    assert!(hit > 0, "invalid: no call was made to fail");
+    assert!(ended.is_none(), "a full disk does not end the process: {ended:?}");
     run.start.strace = None;
     let server = run.serve();
     pause_ms(1_000);
