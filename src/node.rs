@@ -1,5 +1,6 @@
 //! Floor 5: the composition root. Configuration in, running node out, graceful stop.
 
+pub mod offline;
 mod tracking;
 
 use crate::actor::handle::KwqHandle;
@@ -8,8 +9,8 @@ use crate::actor::shard::Shards;
 use crate::api::context::ApiContext;
 use crate::api::serve::ServerHandle;
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::config::Config;
-use crate::log::memory::MemoryLog;
+use crate::config::{Config, Durability};
+use crate::log::embedded::{self, EmbeddedLog, Options};
 use crate::log::{Error as LogError, EventLog};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -155,8 +156,22 @@ impl Node {
     }
 }
 
-fn log_opener(_config: &Config) -> crate::actor::node::OpenLog {
-    Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> { Ok(Arc::new(MemoryLog::new())) })
+fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
+    let options = Options {
+        segment_bytes: config.log.segment_bytes,
+        durability: match config.log.durability {
+            Durability::Fsync => embedded::Durability::Fsync,
+            Durability::Os => embedded::Durability::Os,
+            Durability::Memory => embedded::Durability::Memory,
+        },
+        disk_reserve: config.log.disk_reserve,
+        ..Options::new(&config.log.data_dir)
+    };
+    Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> {
+        let (log, report) = EmbeddedLog::open(options.clone())?;
+        tracing::info!(?report, "log opened");
+        Ok(Arc::new(log))
+    })
 }
 
 /// SIGINT and SIGTERM.
