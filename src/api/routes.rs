@@ -16,6 +16,9 @@ use warp::reply::Response;
 /// Longest URI, bytes.
 const URI_BYTES_MAX: usize = 4_096;
 
+/// Path parts and query pairs, decoded.
+type Address = (Vec<String>, Vec<(String, String)>);
+
 /// The whole service.
 pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
@@ -50,7 +53,7 @@ fn check(
     query: &str,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<(Vec<String>, Vec<(String, String)>), Reject> {
+) -> Result<Address, Reject> {
     if path.len() + query.len() > URI_BYTES_MAX {
         return Err(Reject::new(Code::UriTooLong, "the address has more than 4,096 B"));
     }

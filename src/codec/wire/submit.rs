@@ -232,7 +232,8 @@ pub fn blob(fields: &Fields<'_>, name: &'static str) -> Result<Blob, Reject> {
     let Some(raw) = sent.filter(|r| asked == Some(Encoding::Json) || !r.is_null()) else {
         return Ok(Blob { encoding: asked.unwrap_or_default(), bytes: Vec::new() });
     };
-    let encoding = asked.unwrap_or(if raw.is_string() { Encoding::Text } else { Encoding::Json });
+    let natural = if raw.is_string() { Encoding::Text } else { Encoding::Json };
+    let encoding = asked.unwrap_or(natural);
     let wrong = |what: &str| Reject::field(name, format!("{name} must be {what}"));
     let bytes = match encoding {
         Encoding::Json => raw.text().as_bytes().to_vec(),
