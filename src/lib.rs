@@ -22,8 +22,14 @@ pub mod metrics;
 pub mod telemetry;
 
 pub mod log;
+#[cfg(feature = "server")]
+pub mod sim;
+#[cfg(feature = "server")]
+pub mod store;
 
 #[cfg(feature = "server")]
 pub mod actor;
 #[cfg(feature = "server")]
-pub mod store;
+pub mod api;
+#[cfg(feature = "server")]
+pub mod node;

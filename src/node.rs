@@ -1,15 +1,14 @@
 //! Floor 5: the composition root. Configuration in, running node out, graceful stop.
 
-pub mod offline;
 mod tracking;
 
 use crate::actor::handle::KwqHandle;
 use crate::actor::running::{NodeParts, Running};
 use crate::actor::shard::Shards;
-use crate::api::serve::{ApiContext, ServerHandle};
+use crate::api::context::ApiContext;
+use crate::api::serve::ServerHandle;
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::config::{Config, Durability};
-use crate::log::embedded::{EmbeddedLog, Options};
+use crate::config::Config;
 use crate::log::memory::MemoryLog;
 use crate::log::{Error as LogError, EventLog};
 use std::net::{SocketAddr, TcpListener};
@@ -91,8 +90,7 @@ impl Node {
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
         let context = ApiContext::new(handle.clone(), config, metrics);
-        let server =
-            crate::api::serve::start(listener, shards.spawners(), &config.http, context)?;
+        let server = crate::api::serve::start(listener, shards.spawners(), &config.http, context)?;
         Ok(Self { handle, running, server, shards, config: config.clone(), started_ms })
     }
 
@@ -157,22 +155,8 @@ impl Node {
     }
 }
 
-fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
-    let options = Options {
-        dir: config.log.data_dir.clone(),
-        segment_bytes: config.log.segment_bytes,
-        fsync: config.log.durability == Durability::Fsync,
-        disk_reserve: config.log.disk_reserve,
-    };
-    let memory = config.log.durability == Durability::Memory;
-    Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> {
-        if memory {
-            return Ok(Arc::new(MemoryLog::new()));
-        }
-        let (log, report) = EmbeddedLog::open(&options)?;
-        tracing::info!(?report, "log opened");
-        Ok(Arc::new(log))
-    })
+fn log_opener(_config: &Config) -> crate::actor::node::OpenLog {
+    Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> { Ok(Arc::new(MemoryLog::new())) })
 }
 
 /// SIGINT and SIGTERM.

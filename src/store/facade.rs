@@ -358,3 +358,7 @@ impl Rows for Inner {
         self.recent.push_back((self.changes, partition, seq));
     }
 }
+
+#[cfg(test)]
+#[path = "facade_tests.rs"]
+mod tests;
