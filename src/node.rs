@@ -79,6 +79,8 @@ impl Node {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let shards = Shards::start(cores.min(usize::from(config.log.partitions)))?;
         let metrics = crate::metrics::install(env!("CARGO_PKG_VERSION"), "embedded");
+        metrics.durability_reduced.set(f64::from(u8::from(!reasons.is_empty())));
+        metrics.insecure.set(f64::from(u8::from(config.insecure_no_auth)));
         let parts = NodeParts {
             config: config.clone(),
             clock,

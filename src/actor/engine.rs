@@ -110,6 +110,11 @@ impl Slot {
         }
     }
 
+    /// Commands in front of the partition.
+    pub(crate) fn queued(&self) -> usize {
+        self.sender().map_or(0, |s| limits::CHANNEL_COMMANDS - s.capacity())
+    }
+
     fn sender(&self) -> Option<mpsc::Sender<Envelope>> {
         self.sender.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

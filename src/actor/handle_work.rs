@@ -9,6 +9,7 @@ use crate::actor::request::{
     ConsumeAnswer, ConsumeRequest, HeartbeatAnswer, HeartbeatRequest, WorkerRegistration,
 };
 use crate::core::workers::Sign;
+use crate::metrics::ConsumeOutcome;
 use crate::model::command::{Command, Consume, Heartbeat};
 use crate::model::id::{LeaseNo, PartitionId};
 use crate::model::lease::LeaseToken;
@@ -104,6 +105,9 @@ impl KwqHandle {
             Err(reject) => return Err(reject),
         }
         answer.drain = lock(&engine.workers).drains(&request.worker);
+        let empty = answer.tasks.is_empty();
+        let outcome = if empty { ConsumeOutcome::Empty } else { ConsumeOutcome::Tasks };
+        engine.metrics.consumed(outcome, answer.tasks.len());
         Ok(answer)
     }
 

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands older than this are refused unless they are reports, ms.
@@ -41,6 +42,7 @@ pub(crate) struct PartitionActor {
 struct OpenBatch {
     events: Arc<[Stamped]>,
     waiting: Vec<Waiting>,
+    sent: Tick,
 }
 
 /// Image of a partition as of a position (first record not inside).
@@ -131,7 +133,7 @@ impl PartitionActor {
         }
         self.finish(events, waiting, ctx);
         let took_ms = self.engine.clock.now().tick.since(now.tick);
-        self.engine.metrics.turn_seconds.record(std::time::Duration::from_millis(took_ms));
+        self.engine.metrics.turn_seconds.record(Duration::from_millis(took_ms));
     }
 
     /// Appends what was decided; replies wait for it.
@@ -147,7 +149,8 @@ impl PartitionActor {
             let batch = Batch { epoch: self.partition.epoch(), events: Arc::clone(&events) };
             match self.log.append(self.partition.id(), batch) {
                 Ok(ticket) => {
-                    self.open.push_back(OpenBatch { events, waiting });
+                    let sent = self.engine.clock.now().tick;
+                    self.open.push_back(OpenBatch { events, waiting, sent });
                     self.gate.begin();
                     let done = ticket.into_actor(self);
                     ctx.spawn(done.map(|outcome, actor, ctx| actor.durable(outcome, ctx)));
@@ -177,6 +180,8 @@ impl PartitionActor {
         for (stamped, position) in batch.events.iter().zip(&appended.positions) {
             self.partition.placed(&stamped.event, *position);
         }
+        let took_ms = self.engine.clock.now().tick.since(batch.sent);
+        self.engine.metrics.log_append_seconds.record(Duration::from_millis(took_ms));
         if let Some(last) = appended.positions.last() {
             self.durable = *last;
             let slot = &self.engine.slots[self.partition.id().index()];
@@ -257,7 +262,7 @@ impl PartitionActor {
         }
         if let Some(due) = due {
             let wait = due.since(self.engine.clock.now().tick).max(1);
-            let handle = ctx.run_later(std::time::Duration::from_millis(wait), |actor, ctx| {
+            let handle = ctx.run_later(Duration::from_millis(wait), |actor, ctx| {
                 actor.timer = None;
                 actor.act(Command::Tick, ctx);
             });
@@ -283,6 +288,7 @@ impl PartitionActor {
     /// Fail-stop: nothing of what is open is acknowledged; the partition is rebuilt from the log.
     fn fail(&mut self, error: &Error, ctx: &mut Context<Self>) {
         tracing::error!(partition = %self.partition.id(), %error, "append failed, partition stops");
+        self.engine.metrics.log_error(crate::metrics::LogFault::Write);
         self.gate.shut(true);
         for batch in std::mem::take(&mut self.open) {
             drop(batch.waiting);

@@ -274,7 +274,8 @@ impl Actor for TrackerActor {
 
 impl StreamHandler<Vec<Message>> for TrackerActor {
     fn handle(&mut self, chunk: Vec<Message>, _: &mut Self::Context) {
-        let now = self.engine.clock.now().wall;
+        let started = self.engine.clock.now();
+        let now = started.wall;
         self.state.tracker.advance(now);
         for message in chunk {
             match message {
@@ -291,6 +292,9 @@ impl StreamHandler<Vec<Message>> for TrackerActor {
                 }
             }
         }
+        let took_ms = self.engine.clock.now().tick.since(started.tick);
+        let took = std::time::Duration::from_millis(took_ms);
+        self.engine.metrics.tracker_apply_seconds.record(took);
     }
 }
 

@@ -12,6 +12,7 @@ mod cluster;
 mod consume;
 mod cursor;
 mod jobs;
+mod route_name;
 mod routes;
 mod seed;
 mod stats;

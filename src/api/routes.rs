@@ -4,6 +4,7 @@
 use crate::api::answer::{self, Outcome};
 use crate::api::call::{Call, path_parts, pieces, query_pairs};
 use crate::api::context::ApiContext;
+use crate::api::route_name::{method_name, template};
 use crate::api::{assets, cluster, consume, jobs, seed, stats, submit, tasks, workers};
 use crate::codec::wire::report::Kind;
 use crate::model::reject::{Code, Reject};
@@ -34,6 +35,8 @@ pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
             // Boxed: the futures of all handlers together would be a large frame on every connection.
             Box::pin(async move {
                 let path = path.as_str().to_owned();
+                let named = (template(&path), method_name(&method));
+                let started = context.handle.now().tick;
                 let body_ms = context.config.http.body_ms;
                 let answered = match check(&path, &query, &method, &headers) {
                     Err(reject) => Err(reject),
@@ -42,18 +45,17 @@ pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
                         within(&context, call).await
                     }
                 };
-                finish(&path, answered)
+                let response = finish(&path, answered);
+                let took_ms = context.handle.now().tick.since(started);
+                let code = response.status().as_u16();
+                context.metrics.http_request(named.0, named.1, code, took_ms as f64 / 1_000.0);
+                response
             })
         })
         .boxed()
 }
 
-fn check(
-    path: &str,
-    query: &str,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Address, Reject> {
+fn check(path: &str, query: &str, method: &Method, headers: &HeaderMap) -> Result<Address, Reject> {
     if path.len() + query.len() > URI_BYTES_MAX {
         return Err(Reject::new(Code::UriTooLong, "the address has more than 4,096 B"));
     }

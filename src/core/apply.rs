@@ -251,9 +251,10 @@ impl Partition {
             self.settle(&class, &lease, done.run_ms);
         }
         self.job_mut(class.job).ran(done.run_ms);
+        let total_ms = at.since(self.rows.submitted(done.seq));
         self.rows.set_state(done.seq, TaskState::Completed);
         self.touched.remove(&done.seq);
-        self.stats.completed[class.priority.index()] += 1;
+        self.stats.finished(class.priority, done.run_ms, total_ms);
         self.note_drained(class.job, at);
     }
 

@@ -79,6 +79,8 @@ impl Partition {
     pub fn arm(&mut self, now: Now) {
         self.set_now(now);
         self.armed = true;
+        // What was counted while replaying has been published before.
+        self.stats = crate::core::stats::Stats::default();
         let tick = self.now.tick;
         let numbers: Vec<LeaseNo> = self.leases.iter().map(|(number, _)| number).collect();
         for number in numbers {
