@@ -1,0 +1,335 @@
+//! The embedded log: one series of segment files per data directory, shared by all partitions, one writer thread.
+//!
+//! ```text
+//! lock · format · log/<first offset, 16 hex digits>.seg · images/<partition>-<position>.img
+//!
+//! series:   [header|group group group|end]      [header|group group …zeros]      [zeros]  [zeros]
+//! file:      0000000000000000.seg                0000000008000000.seg             the reserve
+//! group:     record record … seal seal           one fdatasync
+//! ```
+//! A position is an offset in the series. Layouts: record `codec::frame`, header [`segment`]. What is torn and what is
+//! damage: [`recovery`]. Must not: map files, recycle them, or retry a failed sync.
+
+mod files;
+mod group;
+mod image;
+mod lock;
+mod queue;
+mod reader;
+mod recovery;
+mod segment;
+mod start;
+mod walk;
+mod writer;
+
+use crate::codec::event::{self, Detail};
+use crate::log::memory::MemoryLog;
+use crate::log::{Batch, Error, EventLog, LogRecord, Room, Skimmed, StoredTask, Ticket};
+use crate::model::event::Event;
+use crate::model::id::{PartitionId, Position};
+use crate::model::limits;
+use crate::model::task::Blob;
+use crate::model::view::ResultAt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// When a ticket resolves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After `fdatasync` of its group.
+    Fsync,
+    /// After the write; survives the process, not a power cut. Synced when idle.
+    Os,
+    /// At once; nothing is on disk.
+    Memory,
+}
+
+/// How to open a log.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Data directory; created if missing.
+    pub dir: PathBuf,
+    /// Bytes of a segment, at least [`Options::SEGMENT_BYTES_MIN`].
+    pub segment_bytes: u64,
+    /// When a ticket resolves.
+    pub durability: Durability,
+    /// Free space below which submits are refused; `None` = max(2 segments, 1 GiB, 5 %).
+    pub disk_reserve: Option<u64>,
+    /// The newest so many bytes of records are checked at start; older ones when they are read.
+    pub check_bytes: u64,
+}
+
+impl Options {
+    /// Bytes of a segment unless told otherwise.
+    pub const SEGMENT_BYTES: u64 = 128 << 20;
+    /// Smallest segment.
+    pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+
+    /// The defaults: fsync, segments of 128 MiB, the newest 1 GiB checked.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            segment_bytes: Self::SEGMENT_BYTES,
+            durability: Durability::Fsync,
+            disk_reserve: None,
+            check_bytes: 1 << 30,
+        }
+    }
+}
+
+/// What opening found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// The directory held no log before.
+    pub created: bool,
+    /// Segments in use.
+    pub segments: usize,
+    /// Records that were checked.
+    pub records: u64,
+    /// First position that holds nothing.
+    pub end: Position,
+    /// A torn tail that was cut.
+    pub cut: Option<Cut>,
+}
+
+/// A torn tail: the bytes of a group that was never acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// File name.
+    pub segment: String,
+    /// Position of the first byte cut.
+    pub from: Position,
+    /// Bytes cut.
+    pub bytes: u64,
+}
+
+/// The embedded log.
+#[derive(Debug)]
+pub struct EmbeddedLog {
+    back: Back,
+}
+
+#[derive(Debug)]
+enum Back {
+    Disk(Disk),
+    Memory(MemoryLog),
+}
+
+#[derive(Debug)]
+struct Disk {
+    shared: Arc<queue::Shared>,
+    reader: reader::Reader,
+    images_dir: PathBuf,
+    durability: Durability,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Given back when the log is closed, so that the directory can be opened again by this process.
+    lock: Mutex<Option<lock::DirLock>>,
+}
+
+impl EmbeddedLog {
+    /// Opens or creates the log of a data directory; cuts a torn tail.
+    ///
+    /// # Errors
+    /// `Locked`, `UnknownFormat`, `Damaged` (nothing is changed then), `Full`, `Io`.
+    pub fn open(options: Options) -> Result<(Self, OpenReport), Error> {
+        if options.durability == Durability::Memory {
+            let log = Self { back: Back::Memory(MemoryLog::new()) };
+            let report = OpenReport { created: true, end: log.end(), ..OpenReport::default() };
+            return Ok((log, report));
+        }
+        let (disk, report) = start::open(options)?;
+        Ok((Self { back: Back::Disk(disk) }, report))
+    }
+
+    fn inner(&self) -> &dyn EventLog {
+        match &self.back {
+            Back::Disk(disk) => disk,
+            Back::Memory(memory) => memory,
+        }
+    }
+}
+
+impl EventLog for EmbeddedLog {
+    fn append(&self, partition: PartitionId, batch: Batch) -> Result<Ticket, Error> {
+        self.inner().append(partition, batch)
+    }
+
+    fn scan(
+        &self,
+        from: &[(PartitionId, Position)],
+        visit: &mut dyn FnMut(LogRecord) -> bool,
+    ) -> Result<(), Error> {
+        self.inner().scan(from, visit)
+    }
+
+    fn skim(
+        &self,
+        from: &[(PartitionId, Position)],
+        visit: &mut dyn FnMut(Skimmed) -> bool,
+    ) -> Result<(), Error> {
+        self.inner().skim(from, visit)
+    }
+
+    fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
+        self.inner().read_tasks(wanted)
+    }
+
+    fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {
+        self.inner().read_result(at)
+    }
+
+    fn end(&self) -> Position {
+        self.inner().end()
+    }
+
+    fn room(&self) -> Room {
+        self.inner().room()
+    }
+
+    fn commit_mark(
+        &self,
+        partition: PartitionId,
+        position: Position,
+        image: &[u8],
+    ) -> Result<(), Error> {
+        self.inner().commit_mark(partition, position, image)
+    }
+
+    fn committed_marks(&self, partition: PartitionId) -> Vec<Position> {
+        self.inner().committed_marks(partition)
+    }
+
+    fn read_mark(&self, partition: PartitionId, position: Position) -> Result<Vec<u8>, Error> {
+        self.inner().read_mark(partition, position)
+    }
+
+    fn close(&self) {
+        self.inner().close();
+    }
+}
+
+impl EventLog for Disk {
+    fn append(&self, partition: PartitionId, batch: Batch) -> Result<Ticket, Error> {
+        let mut bodies = Vec::new();
+        let mut records = Vec::with_capacity(batch.events.len());
+        for stamped in batch.events.iter() {
+            let before = bodies.len();
+            let kind = event::encode(&stamped.event, &mut bodies);
+            records.push((kind, stamped.at, bodies.len() - before));
+        }
+        let largest = records.iter().map(|(_, _, size)| *size).max();
+        if largest.is_none_or(|size| size > limits::RECORD_BYTES_MAX) {
+            let what = "appending an empty batch or a record beyond its limit".to_owned();
+            return Err(Error::Io { what, cause: format!("{largest:?} bytes") });
+        }
+        let submit = batch.events.iter().any(|s| matches!(s.event, Event::Submitted { .. }));
+        let batch = group::Encoded { partition, epoch: batch.epoch, records, bodies };
+        self.shared.append(batch, submit)
+    }
+
+    fn scan(
+        &self,
+        from: &[(PartitionId, Position)],
+        visit: &mut dyn FnMut(LogRecord) -> bool,
+    ) -> Result<(), Error> {
+        let segments = self.shared.segments();
+        let mut visit = |skimmed: Skimmed| visit(skimmed.record);
+        reader::scan(&self.shared.log_dir, &segments, from, Detail::Full, &mut visit)
+    }
+
+    fn skim(
+        &self,
+        from: &[(PartitionId, Position)],
+        visit: &mut dyn FnMut(Skimmed) -> bool,
+    ) -> Result<(), Error> {
+        let segments = self.shared.segments();
+        reader::scan(&self.shared.log_dir, &segments, from, Detail::Skim, visit)
+    }
+
+    fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
+        let mut order: Vec<usize> = (0..wanted.len()).collect();
+        order.sort_by_key(|i| wanted[*i]);
+        let mut found: Vec<Option<StoredTask>> = vec![None; wanted.len()];
+        let mut last: Option<(Position, Arc<reader::Record>)> = None;
+        for i in order {
+            let (position, entry) = wanted[i];
+            let record = match last.take() {
+                Some((at, record)) if at == position => record,
+                Some(_) | None => self.reader.record(&self.shared, position)?,
+            };
+            if record.head.kind != event::SUBMITTED {
+                return Err(Error::NoRecord(position));
+            }
+            let spec = event::submitted::decode_task(&record.body, entry);
+            let spec = spec.map_err(|_| Error::NoRecord(position))?;
+            found[i] = Some(StoredTask { submitted: record.head.at, spec });
+            last = Some((position, record));
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {
+        let record = self.reader.record(&self.shared, at.record)?;
+        if record.head.kind != event::COMPLETED {
+            return Err(Error::NoRecord(at.record));
+        }
+        let result = event::batches::decode_result(&record.body, at.index);
+        result.ok().flatten().ok_or(Error::NoRecord(at.record))
+    }
+
+    fn end(&self) -> Position {
+        self.shared.end()
+    }
+
+    fn room(&self) -> Room {
+        self.shared.room()
+    }
+
+    fn commit_mark(
+        &self,
+        partition: PartitionId,
+        position: Position,
+        image: &[u8],
+    ) -> Result<(), Error> {
+        if position > self.end() {
+            let what = format!("keeping image {partition}-{position}");
+            let cause = format!("the log is durable up to {} only", self.end());
+            return Err(Error::Io { what, cause });
+        }
+        if self.durability != Durability::Fsync {
+            // An image must never be ahead of the log it stands for.
+            self.shared.sync_files()?;
+        }
+        image::write(&self.images_dir, partition, position, image)
+    }
+
+    fn committed_marks(&self, partition: PartitionId) -> Vec<Position> {
+        image::of(&self.images_dir, partition).unwrap_or_else(|error| {
+            tracing::warn!(%partition, %error, "images cannot be listed; the log is read instead");
+            Vec::new()
+        })
+    }
+
+    fn read_mark(&self, partition: PartitionId, position: Position) -> Result<Vec<u8>, Error> {
+        image::read(&self.images_dir, partition, position)
+    }
+
+    fn close(&self) {
+        self.shared.begin_close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the log writer panicked");
+        }
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,339 @@
+//! Finds the end of the log: reads the chain of segments, tells a torn tail from damage. Writes nothing.
+//!
+//! *Torn* is what a power cut may leave: bytes of the one group that was not synced yet. *Damage* is a bad byte for which
+//! there is proof that it was on disk: a later record says it was written after that sync, or a later segment exists.
+
+use crate::codec::event::OWNER;
+use crate::codec::frame::{self, KIND_END, Place};
+use crate::log::Error;
+use crate::log::embedded::files::{first_nonzero, io_error, names};
+use crate::log::embedded::group::Check;
+use crate::log::embedded::segment::{self, BadHeader, Header, Owners, damaged};
+use crate::log::embedded::walk::{Stop, Walk};
+use crate::model::id::{Epoch, Position};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// A segment in use.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) header: Header,
+    /// First position behind its last record.
+    pub(crate) end: u64,
+}
+
+impl Known {
+    /// Position of its first record.
+    pub(crate) fn start(&self) -> u64 {
+        self.header.first + self.header.bytes()
+    }
+
+    /// Damage at a position of it.
+    pub(crate) fn damage(&self, position: u64, reason: impl Into<String>) -> Error {
+        damaged(self.header.first, position - self.header.first, reason)
+    }
+
+    /// A read that stopped at a position of it.
+    pub(crate) fn stopped(&self, position: u64, stop: Stop) -> Error {
+        match stop {
+            Stop::Bad(bad) => self.damage(position, bad.to_string()),
+            Stop::Io(e) => self.damage(position, format!("reading failed: {e}")),
+        }
+    }
+}
+
+/// What lies in the directory.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    /// Segments in use, in order.
+    pub(crate) segments: Vec<Known>,
+    /// Empty segments behind them.
+    pub(crate) spares: Vec<u64>,
+    /// The first spare holds a header that was never whole.
+    pub(crate) torn_header: bool,
+    /// The last but one segment still lacks its end mark.
+    pub(crate) end_mark_missing: bool,
+    /// End of the last segment.
+    pub(crate) tail: Tail,
+    /// Records that were checked.
+    pub(crate) records: u64,
+}
+
+/// End of the last segment.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    /// Epochs in force at the end.
+    pub(crate) owners: Owners,
+    /// The groups up to the end.
+    pub(crate) check: Check,
+    /// Torn bytes: from, to.
+    pub(crate) torn: Option<(u64, u64)>,
+}
+
+/// Reads everything that start-up needs, and checks the records of the newest `check_bytes`.
+pub(crate) fn survey(log_dir: &Path, check_bytes: u64) -> Result<Survey, Error> {
+    let (mut segments, spares, broken) = headers(log_dir)?;
+    check_chain(&segments, &spares)?;
+    let mut records = 0;
+    let tail = match segments.last_mut() {
+        None => Tail { owners: Owners::new(), check: Check::new(0), torn: None },
+        Some(last) => find_tail(log_dir, last, &mut records)?,
+    };
+    let mut survey =
+        Survey { segments, spares, torn_header: broken, end_mark_missing: false, tail, records };
+    check_closed(log_dir, &mut survey, check_bytes)?;
+    check_candidate(log_dir, &survey)?;
+    Ok(survey)
+}
+
+/// Segments with a header, files without one, and whether the first of these holds a broken one.
+fn headers(log_dir: &Path) -> Result<(Vec<Known>, Vec<u64>, bool), Error> {
+    let (mut segments, mut spares, mut broken) = (Vec::new(), Vec::new(), false);
+    for name in names(log_dir)?.iter().filter(|n| !n.ends_with(".tmp")) {
+        let Some(first) = segment::parse_name(name) else {
+            let reason = "no segment of this log: a copy or a foreign file".to_owned();
+            return Err(Error::Damaged { segment: name.clone(), offset: 0, reason });
+        };
+        let (file, bytes) = (segment::open(log_dir, first)?, head_bytes(log_dir, first)?);
+        match Header::decode(&bytes) {
+            Ok(header) => {
+                if let Some(spare) = spares.first() {
+                    return Err(damaged(*spare, 0, "the header is gone"));
+                }
+                check_file(first, &header, &file)?;
+                segments.push(Known { end: first + header.bytes(), header });
+            }
+            Err(BadHeader::Blank) => spares.push(first),
+            Err(BadHeader::Broken) if spares.is_empty() => {
+                broken = true;
+                spares.push(first);
+            }
+            Err(BadHeader::Broken) => return Err(damaged(first, 0, "the header is bad")),
+            Err(BadHeader::Newer(version)) => {
+                let known = segment::VERSION;
+                let text = format!("{name} has format version {version}, this kwq knows {known}");
+                return Err(Error::UnknownFormat(text));
+            }
+        }
+    }
+    Ok((segments, spares, broken))
+}
+
+fn head_bytes(log_dir: &Path, first: u64) -> Result<Vec<u8>, Error> {
+    let (file, path) = (segment::open(log_dir, first)?, segment::path(log_dir, first));
+    let read = || -> io::Result<Vec<u8>> {
+        let len = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len.min(Header::BYTES_MAX)];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    };
+    read().map_err(|e| io_error("reading", &path, &e))
+}
+
+fn check_file(first: u64, header: &Header, file: &File) -> Result<(), Error> {
+    let len = file.metadata().map_or(0, |m| m.len());
+    if header.first != first {
+        let whose = segment::name(header.first);
+        return Err(damaged(first, 16, format!("renamed or doubled: the header is of {whose}")));
+    }
+    if len != header.capacity {
+        let reason = format!("{len} bytes long instead of {}", header.capacity);
+        return Err(damaged(first, len.min(header.capacity), reason));
+    }
+    Ok(())
+}
+
+/// Every segment must be the successor of the one before it.
+fn check_chain(segments: &[Known], spares: &[u64]) -> Result<(), Error> {
+    let missing = |first: u64| Err(damaged(first, 0, "the segment is missing"));
+    let mut expected = 0;
+    let mut before: Option<&Header> = None;
+    for Known { header, .. } in segments {
+        if header.first != expected {
+            return missing(expected);
+        }
+        let fits = match (before, header.previous) {
+            (None, None) => true,
+            (Some(b), Some(p)) => {
+                let within = (b.first + b.bytes()..=b.next_first()).contains(&p.end);
+                let same = (b.first, b.hash(), b.log_id) == (p.first, p.hash, header.log_id);
+                same && within
+            }
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !fits {
+            return Err(damaged(header.first, 0, "not the successor of the segment before it"));
+        }
+        expected = header.next_first();
+        before = Some(header);
+    }
+    if spares.first().is_some_and(|first| *first != expected) {
+        return missing(expected);
+    }
+    Ok(())
+}
+
+/// Follows the groups of the last segment to their end and sets it.
+fn find_tail(log_dir: &Path, last: &mut Known, records: &mut u64) -> Result<Tail, Error> {
+    let file = segment::open(log_dir, last.header.first)?;
+    let limit = last.header.next_first();
+    let mut walk = Walk::new(&file, last.header.first, last.start(), limit);
+    let mut check = Check::new(last.start());
+    let mut owners = last.header.owners.clone();
+    let mut at_hand = Owners::new();
+    let bad = loop {
+        match walk.next() {
+            Ok(None) => break limit,
+            Err(Stop::Bad(_)) => break walk.position,
+            Err(stop @ Stop::Io(_)) => return Err(last.stopped(walk.position, stop)),
+            Ok(Some((position, frame))) => {
+                if frame.head.kind == KIND_END && check.between_groups() {
+                    return Err(damaged(limit, 0, "the segment is missing"));
+                }
+                match check.feed(&frame, position) {
+                    Err(_) => break position,
+                    Ok(whole) => {
+                        *records += 1;
+                        if frame.head.kind == OWNER {
+                            at_hand.insert(frame.head.partition, Epoch(position));
+                        }
+                        if whole {
+                            owners.append(&mut at_hand);
+                        }
+                    }
+                }
+            }
+        }
+    };
+    last.end = check.group_start;
+    let torn = torn_or_damaged(&file, last, bad)?;
+    Ok(Tail { owners, check, torn })
+}
+
+/// Decides about the bytes behind the last whole group. `bad` is where reading stopped.
+fn torn_or_damaged(file: &File, last: &Known, bad: u64) -> Result<Option<(u64, u64)>, Error> {
+    let (first, limit) = (last.header.first, last.header.next_first());
+    let read = |e: io::Error| last.damage(bad.min(limit - 1), format!("reading failed: {e}"));
+    if first_nonzero(file, last.end - first, limit - first).map_err(read)?.is_none() {
+        return Ok(None);
+    }
+    let size = usize::try_from(limit - bad).expect("a segment fits the address space");
+    let mut rest = vec![0; size];
+    file.read_exact_at(&mut rest, bad - first).map_err(read)?;
+    let content = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+    rest.truncate(content);
+    if let Some(proof) = proof_of_sync(&rest, first, bad, last.end) {
+        let reason = format!("a record at position {proof} proves that this had been synced");
+        return Err(last.damage(bad, reason));
+    }
+    Ok(Some((last.end, (bad + content as u64).max(last.end))))
+}
+
+/// Position of a record in `rest` that was written after everything before `group` and more had been synced.
+fn proof_of_sync(rest: &[u8], segment: u64, from: u64, group: u64) -> Option<u64> {
+    let mut at = 0;
+    while at + frame::HEAD_BYTES <= rest.len() {
+        let (_, bytes) = rest.split_at(at);
+        let position = from + at as u64;
+        let place = Place { segment, position: Position(position) };
+        match frame::read(bytes, place) {
+            Ok(frame) if frame.head.synced_to.0 > group => return Some(position),
+            Ok(frame) => at += frame.bytes(),
+            Err(_) => at += 1,
+        }
+    }
+    None
+}
+
+/// Sets the ends of the closed segments from their successors and checks the newest of them.
+fn check_closed(log_dir: &Path, survey: &mut Survey, check_bytes: u64) -> Result<(), Error> {
+    let mut left = check_bytes;
+    let started = survey.segments.last().is_some_and(|last| last.end > last.start());
+    for at in (1..survey.segments.len()).rev() {
+        let Some(previous) = survey.segments[at].header.previous else { continue };
+        let newest = at + 1 == survey.segments.len();
+        let known = &mut survey.segments[at - 1];
+        known.end = previous.end;
+        let file = segment::open(log_dir, known.header.first)?;
+        let marked = check_end_mark(&file, known)?;
+        if !marked && !previous.fault {
+            if !newest || started || survey.tail.torn.is_some() {
+                return Err(known.damage(known.end, "the end mark is bad"));
+            }
+            survey.end_mark_missing = true;
+        }
+        if left > 0 {
+            left = left.saturating_sub(known.header.capacity);
+            survey.records += check_records(&file, known)?;
+            if marked {
+                check_slack(&file, known)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_end_mark(file: &File, known: &Known) -> Result<bool, Error> {
+    let mut walk = Walk::new(file, known.header.first, known.end, known.header.next_first());
+    match walk.next() {
+        Ok(Some((_, frame))) => Ok(frame.head.kind == KIND_END),
+        Ok(None) | Err(Stop::Bad(_)) => Ok(false),
+        Err(stop @ Stop::Io(_)) => Err(known.stopped(known.end, stop)),
+    }
+}
+
+/// Checks every group of a closed segment; answers the number of records.
+pub(crate) fn check_records(file: &File, known: &Known) -> Result<u64, Error> {
+    let mut walk = Walk::new(file, known.header.first, known.start(), known.end);
+    let mut check = Check::new(known.start());
+    let mut records = 0;
+    loop {
+        let at = walk.position;
+        match walk.next() {
+            Ok(None) if check.between_groups() => return Ok(records),
+            Ok(None) => return Err(known.damage(at, "the last group is not whole")),
+            Ok(Some((position, frame))) => {
+                let fed = check.feed(&frame, position);
+                fed.map_err(|bad| known.damage(position, bad.to_string()))?;
+                records += 1;
+            }
+            Err(stop) => return Err(known.stopped(at, stop)),
+        }
+    }
+}
+
+fn check_slack(file: &File, known: &Known) -> Result<(), Error> {
+    let from = known.end + crate::log::embedded::group::END_BYTES as u64;
+    let (first, limit) = (known.header.first, known.header.next_first());
+    let found = first_nonzero(file, from - first, limit - first);
+    match found {
+        Ok(None) => Ok(()),
+        Ok(Some(offset)) => Err(damaged(first, offset, "bytes behind the end of the segment")),
+        Err(e) => Err(known.damage(known.end, format!("reading failed: {e}"))),
+    }
+}
+
+/// The file after the last segment must be empty, or hold no more than a header that a crash tore.
+fn check_candidate(log_dir: &Path, survey: &Survey) -> Result<(), Error> {
+    let Some(first) = survey.spares.first().copied() else { return Ok(()) };
+    let file = segment::open(log_dir, first)?;
+    let head = Header {
+        first,
+        capacity: 0,
+        log_id: 0,
+        previous: None,
+        owners: survey.tail.owners.clone(),
+    };
+    let from = if survey.torn_header { head.bytes() } else { 0 };
+    let path = segment::path(log_dir, first);
+    let found = file
+        .metadata()
+        .and_then(|m| first_nonzero(&file, from, m.len()))
+        .map_err(|e| io_error("reading", &path, &e))?;
+    match found {
+        None => Ok(()),
+        Some(offset) => Err(damaged(first, offset, "records without a header")),
+    }
+}
