@@ -47,7 +47,8 @@ pub(crate) fn open(mut options: Options) -> Result<(Disk, OpenReport), Error> {
         records: survey.records,
         ..OpenReport::default()
     };
-    let writer = settle(&log_dir, options.clone(), survey, &mut report)?;
+    let mut writer = settle(&log_dir, options.clone(), survey, &mut report)?;
+    writer.prepare();
     let shared = Arc::clone(&writer.shared);
     report.segments = shared.segments().len();
     report.end = shared.end();

@@ -74,10 +74,14 @@ impl Active {
 }
 
 impl Writer {
-    /// Runs until the log is closed or has failed.
-    pub(crate) fn run(mut self) {
+    /// Sees to the reserve, so that the room is known before the first append.
+    pub(crate) fn prepare(&mut self) {
         self.keep_spares();
         self.look_at_disk();
+    }
+
+    /// Runs until the log is closed or has failed.
+    pub(crate) fn run(mut self) {
         loop {
             let patience = if self.unproven.is_some() { SEAL_AFTER } else { LOOK_AFTER };
             let done = match self.shared.next_work(self.group_bytes_max(), patience) {
@@ -95,8 +99,7 @@ impl Writer {
             if let Err(fault) = done {
                 return self.stop(&fault);
             }
-            self.keep_spares();
-            self.look_at_disk();
+            self.prepare();
         }
     }
 

@@ -1,0 +1,10 @@
+//! One suite for every back end of the log, and what only the embedded one must withstand.
+
+#[path = "log_contract/contract.rs"]
+mod contract;
+#[path = "log_contract/damage.rs"]
+mod damage;
+#[path = "log_contract/embedded.rs"]
+mod embedded;
+#[path = "log_contract/kit.rs"]
+mod kit;

@@ -1,0 +1,1 @@
+//! Torn tails and damage.
