@@ -1,1 +1,16 @@
 //! Floor 1: values ↔ bytes. Formats are versioned and pinned by golden files.
+//!
+//! Must not: do I/O, read a clock, log, trust a length it has read.
+
+pub mod bytes;
+#[cfg(feature = "server")]
+pub mod digest;
+pub mod dump;
+pub mod event;
+pub mod frame;
+pub mod image;
+
+/// Bytes that are not what the format says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed {0}")]
+pub struct Malformed(pub &'static str);

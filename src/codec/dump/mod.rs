@@ -1,0 +1,1 @@
+//! A record as `kwq log dump` shows it.
