@@ -24,6 +24,10 @@ pub mod telemetry;
 pub mod log;
 
 #[cfg(feature = "server")]
-pub mod actor;
+pub mod sim;
 #[cfg(feature = "server")]
-pub mod store;
+pub mod client;
+#[cfg(feature = "server")]
+pub mod node;
+#[cfg(feature = "server")]
+pub mod cli;

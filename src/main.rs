@@ -1,3 +1,5 @@
 //! The `kwq` binary: nothing but the call into the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    kwq::cli::main()
+}

@@ -3,83 +3,83 @@
 use crate::client;
 
 /// Exit codes of the contract.
-pub mod exit {
+pub(super) mod exit {
     /// Done.
-    pub const DONE: u8 = 0;
+    pub(crate) const DONE: u8 = 0;
     /// Failed otherwise.
-    pub const FAILED: u8 = 1;
+    pub(crate) const FAILED: u8 = 1;
     /// Wrong usage.
-    pub const USAGE: u8 = 2;
+    pub(crate) const USAGE: u8 = 2;
     /// 404 or 410.
-    pub const MISSING: u8 = 3;
+    pub(crate) const MISSING: u8 = 3;
     /// 409.
-    pub const CONFLICT: u8 = 4;
+    pub(crate) const CONFLICT: u8 = 4;
     /// Server not reachable, 429, 503, 507.
-    pub const AWAY: u8 = 5;
+    pub(crate) const AWAY: u8 = 5;
     /// The waited job ended FAILED, CANCELLED or COMPLETED_WITH_ERRORS.
-    pub const JOB_FAILED: u8 = 6;
+    pub(crate) const JOB_FAILED: u8 = 6;
     /// 401 or 403.
-    pub const DENIED: u8 = 7;
+    pub(crate) const DENIED: u8 = 7;
     /// A check failed.
-    pub const CHECK: u8 = 8;
+    pub(crate) const CHECK: u8 = 8;
     /// Time-out of a wait.
-    pub const TIMEOUT: u8 = 124;
+    pub(crate) const TIMEOUT: u8 = 124;
     /// Interrupted.
-    pub const INTERRUPTED: u8 = 130;
+    pub(crate) const INTERRUPTED: u8 = 130;
 }
 
 /// A verb that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(super) struct Failure {
     /// Exit code.
-    pub exit: u8,
+    pub(super) exit: u8,
     /// Stable code, shown in brackets.
-    pub code: String,
+    pub(super) code: String,
     /// What happened.
-    pub what: String,
+    pub(super) what: String,
     /// What to do.
-    pub help: Option<String>,
+    pub(super) help: Option<String>,
 }
 
 /// What a verb ends with: an exit code, or the failure to show.
-pub type Verdict = Result<u8, Failure>;
+pub(super) type Verdict = Result<u8, Failure>;
 
 impl Failure {
     /// A failure with exit code 1.
     #[must_use]
-    pub fn new(code: &str, what: impl Into<String>) -> Self {
+    pub(super) fn new(code: &str, what: impl Into<String>) -> Self {
         Self { exit: exit::FAILED, code: code.to_owned(), what: what.into(), help: None }
     }
 
     /// Wrong usage.
     #[must_use]
-    pub fn usage(what: impl Into<String>) -> Self {
+    pub(super) fn usage(what: impl Into<String>) -> Self {
         Self::new("usage", what).exit(exit::USAGE)
     }
 
     /// A file or directory that cannot be used.
     #[must_use]
-    pub fn io(what: &str, error: &std::io::Error) -> Self {
+    pub(super) fn io(what: &str, error: &std::io::Error) -> Self {
         Self::new("io", format!("{what}: {error}"))
     }
 
     /// Ends with another code.
     #[must_use]
-    pub fn exit(mut self, exit: u8) -> Self {
+    pub(super) fn exit(mut self, exit: u8) -> Self {
         self.exit = exit;
         self
     }
 
     /// Says what to do.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// `error[CODE]: what` and `help: what to do`.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let help = self.help.as_ref().map(|help| format!("\nhelp: {help}"));
         format!("error[{}]: {}{}", self.code, self.what, help.unwrap_or_default())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// `20000` → `20,000`.
 #[must_use]
-pub fn grouped(n: u64) -> String {
+pub(super) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -19,7 +19,7 @@ pub fn grouped(n: u64) -> String {
 
 /// `4100000` → `4.1 M`.
 #[must_use]
-pub fn short(n: u64) -> String {
+pub(super) fn short(n: u64) -> String {
     let f = n as f64;
     match n {
         0..=9_999 => grouped(n),
@@ -31,7 +31,7 @@ pub fn short(n: u64) -> String {
 
 /// `8500` → `8.5 s`.
 #[must_use]
-pub fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     let s = ms / 1_000;
     match ms {
         0..=999 => format!("{ms} ms"),
@@ -45,7 +45,7 @@ pub fn duration(ms: u64) -> String {
 
 /// `1048576` → `1.0 MiB`.
 #[must_use]
-pub fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     let f = n as f64;
     match n {
         0..=1_023 => format!("{n} B"),
@@ -57,13 +57,13 @@ pub fn bytes(n: u64) -> String {
 
 /// A time stamp for people; `-` when unset.
 #[must_use]
-pub fn stamp(ms: u64) -> String {
+pub(super) fn stamp(ms: u64) -> String {
     WallMs(ms).known().map_or_else(|| "-".to_owned(), WallMs::rfc3339)
 }
 
 /// A bar of `width` cells.
 #[must_use]
-pub fn bar(done: u64, total: u64, width: u64) -> String {
+pub(super) fn bar(done: u64, total: u64, width: u64) -> String {
     let full = if total == 0 { 0 } else { (done.min(total) * width) / total };
     (0..width).map(|i| if i < full { '█' } else { '░' }).collect()
 }
@@ -72,13 +72,13 @@ pub fn bar(done: u64, total: u64, width: u64) -> String {
 ///
 /// # Errors
 /// What was expected.
-pub fn duration_flag(text: &str) -> Result<Duration, String> {
+pub(super) fn duration_flag(text: &str) -> Result<Duration, String> {
     parse_duration_ms(text).map(Duration::from_millis)
 }
 
 /// The candidate nearest to a word, if one is near enough to be meant.
 #[must_use]
-pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let limit = (word.len() / 3).max(1);
     let scored = candidates.iter().map(|candidate| (distance(word, candidate), *candidate));
     scored.filter(|(d, _)| *d <= limit).min_by_key(|(d, _)| *d).map(|(_, candidate)| candidate)

@@ -413,7 +413,7 @@ fn done_of_total(job: &Value) -> String {
 }
 
 fn eta(at: u64) -> String {
-    use crate::clock::{Clock, SystemClock};
+    use crate::clock::SystemClock;
     let now = SystemClock::shared().now().wall.0;
     human::duration(at.saturating_sub(now))
 }

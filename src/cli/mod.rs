@@ -204,7 +204,7 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Dlq(verb) => on_runtime(dlq::run(verb, context)),
         Verb::Bench(verb) => on_runtime(bench::run(verb, context)),
         Verb::Log(verb) => logs::run(&verb, context),
-        Verb::State(verb) => state::run(verb, context),
+        Verb::State(verb) => state::run(&verb, context),
         Verb::Config(verb) => config::run(&verb, context),
         Verb::Doctor(args) => on_runtime(doctor::run(args, context)),
         Verb::Healthcheck => on_runtime(doctor::healthcheck(context)),

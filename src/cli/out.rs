@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// Shape of the data on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// Columns, for people.
     Table,
     /// One JSON document.
@@ -27,7 +27,7 @@ pub enum Format {
 
 /// Where a verb puts what it has to say.
 #[derive(Clone, Copy, Debug)]
-pub struct Out {
+pub(super) struct Out {
     format: Format,
     colour: bool,
     silent: bool,
@@ -36,7 +36,7 @@ pub struct Out {
 
 /// A column of a table.
 #[derive(Clone, Copy)]
-pub struct Column {
+pub(super) struct Column {
     head: &'static str,
     right: bool,
     cell: fn(&Value) -> String,
@@ -44,29 +44,29 @@ pub struct Column {
 
 /// A left-aligned column.
 #[must_use]
-pub const fn left(head: &'static str, cell: fn(&Value) -> String) -> Column {
+pub(super) const fn left(head: &'static str, cell: fn(&Value) -> String) -> Column {
     Column { head, right: false, cell }
 }
 
 /// A right-aligned column.
 #[must_use]
-pub const fn right(head: &'static str, cell: fn(&Value) -> String) -> Column {
+pub(super) const fn right(head: &'static str, cell: fn(&Value) -> String) -> Column {
     Column { head, right: true, cell }
 }
 
 /// How rows of a kind are shown.
 #[derive(Clone, Copy)]
-pub struct View {
+pub(super) struct View {
     /// Member that `-o quiet` prints.
-    pub id: &'static str,
+    pub(super) id: &'static str,
     /// Columns of `-o table`.
-    pub columns: &'static [Column],
+    pub(super) columns: &'static [Column],
 }
 
 impl Out {
     /// Output as asked for: `table` on a terminal, else `ndjson`; colour on a terminal without `NO_COLOR`.
     #[must_use]
-    pub fn new(format: Option<Format>, silent: bool, verbose: bool) -> Self {
+    pub(super) fn new(format: Option<Format>, silent: bool, verbose: bool) -> Self {
         let terminal = io::stdout().is_terminal();
         let format = format.unwrap_or(if terminal { Format::Table } else { Format::Ndjson });
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -75,43 +75,43 @@ impl Out {
 
     /// The format in force.
     #[must_use]
-    pub fn format(&self) -> Format {
+    pub(super) fn format(&self) -> Format {
         self.format
     }
 
     /// A line of data.
-    pub fn data(&self, line: &str) {
+    pub(super) fn data(&self, line: &str) {
         let mut stdout = io::stdout().lock();
         give_up_on_a_closed_pipe(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
     }
 
     /// Bytes of data, unchanged.
-    pub fn bytes(&self, bytes: &[u8]) {
+    pub(super) fn bytes(&self, bytes: &[u8]) {
         let mut stdout = io::stdout().lock();
         give_up_on_a_closed_pipe(stdout.write_all(bytes).and_then(|()| stdout.flush()));
     }
 
     /// A remark on stderr; not with `-q`.
-    pub fn note(&self, text: &str) {
+    pub(super) fn note(&self, text: &str) {
         if !self.silent {
             to_stderr(text);
         }
     }
 
     /// A remark on stderr, only with `-v`.
-    pub fn detail(&self, text: &str) {
+    pub(super) fn detail(&self, text: &str) {
         if self.verbose {
             to_stderr(text);
         }
     }
 
     /// A failure on stderr, also with `-q`.
-    pub fn failure(&self, failure: &Failure) {
+    pub(super) fn failure(&self, failure: &Failure) {
         to_stderr(&failure.text());
     }
 
     /// Rows as a list verb prints them.
-    pub fn rows(&self, rows: &[Box<RawValue>], view: &View) {
+    pub(super) fn rows(&self, rows: &[Box<RawValue>], view: &View) {
         match self.format {
             Format::Ndjson => rows.iter().for_each(|row| self.data(row.get())),
             Format::Json => {
@@ -124,7 +124,7 @@ impl Out {
     }
 
     /// One object as a `get` verb prints it.
-    pub fn one(&self, body: &str, view: &View) {
+    pub(super) fn one(&self, body: &str, view: &View) {
         let value = || serde_json::from_str::<Value>(body).unwrap_or_default();
         match self.format {
             Format::Json | Format::Ndjson => self.data(body),
@@ -134,7 +134,7 @@ impl Out {
     }
 
     /// A table of columns.
-    pub fn table(&self, rows: &[Value], columns: &[Column]) {
+    pub(super) fn table(&self, rows: &[Value], columns: &[Column]) {
         if rows.is_empty() {
             return self.note("nothing to show");
         }
@@ -179,7 +179,7 @@ impl Out {
 
     /// A progress bar on stderr; invisible with `-q` and off a terminal.
     #[must_use]
-    pub fn progress(&self, total: Option<u64>) -> ProgressBar {
+    pub(super) fn progress(&self, total: Option<u64>) -> ProgressBar {
         let target = if self.silent || !io::stderr().is_terminal() {
             ProgressDrawTarget::hidden()
         } else {
@@ -201,13 +201,13 @@ impl Out {
 
 /// True when a person can be asked.
 #[must_use]
-pub fn can_ask() -> bool {
+pub(super) fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Asks a question on stderr; only `y` and `yes` are a yes.
 #[must_use]
-pub fn asked(question: &str) -> bool {
+pub(super) fn asked(question: &str) -> bool {
     give_up_on_a_closed_pipe(write!(io::stderr(), "{question} [y/N] "));
     let mut line = String::new();
     let read = io::stdin().read_line(&mut line).is_ok();
@@ -216,7 +216,7 @@ pub fn asked(question: &str) -> bool {
 
 /// A member as text: strings bare, everything else as JSON, nothing as `-`.
 #[must_use]
-pub fn text(value: &Value, member: &str) -> String {
+pub(super) fn text(value: &Value, member: &str) -> String {
     match value.get(member) {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => text.clone(),
@@ -226,7 +226,7 @@ pub fn text(value: &Value, member: &str) -> String {
 
 /// A member as a number; 0 when it is none.
 #[must_use]
-pub fn number(value: &Value, member: &str) -> u64 {
+pub(super) fn number(value: &Value, member: &str) -> u64 {
     value.get(member).and_then(Value::as_u64).unwrap_or(0)
 }
 

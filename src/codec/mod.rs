@@ -9,6 +9,8 @@ pub mod dump;
 pub mod event;
 pub mod frame;
 pub mod image;
+#[cfg(feature = "server")]
+pub mod pricing;
 
 /// Bytes that are not what the format says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -58,15 +58,14 @@ pub(super) async fn run(command: &Command, task: &HandOut, stop: oneshot::Receiv
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let feeding = feed(input, payload);
     let reading = async {
-        tokio::join!(head(stdout, RESULT_BYTES_MAX), tail(stderr, MESSAGE_BYTES)) //
+        tokio::join!(head(stdout, RESULT_BYTES_MAX), tail(stderr, MESSAGE_BYTES))
     };
-    let mut stopped = false;
-    let waiting = ended(&mut child, stop, &mut stopped);
+    let waiting = ended(&mut child, stop);
     let piping = async { tokio::join!(feeding, reading).1 };
     tokio::pin!(piping);
     let mut output = None;
     tokio::pin!(waiting);
-    let status = loop {
+    let (status, stopped) = loop {
         tokio::select! {
             status = &mut waiting => break status,
             read = &mut piping, if output.is_none() => output = Some(read),
@@ -110,29 +109,28 @@ fn spawn(command: &Command, task: &HandOut) -> std::io::Result<Child> {
     process.spawn()
 }
 
-/// Waits for the end; on `stop` asks with SIGTERM and, after the grace time, forces it with SIGKILL.
+/// Waits for the end; on `stop` asks with SIGTERM and, after the grace time it names, forces it with
+/// SIGKILL. True: it was stopped.
 async fn ended(
     child: &mut Child,
     stop: oneshot::Receiver<Duration>,
-    stopped: &mut bool,
-) -> std::io::Result<ExitStatus> {
+) -> (std::io::Result<ExitStatus>, bool) {
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let grace = tokio::select! {
         biased;
-        status = child.wait() => return status,
+        status = child.wait() => return (status, false),
         told = stop => match told {
             Ok(grace) => grace,
             // The asker has gone without a word: nobody will stop this task any more.
-            Err(_) => return child.wait().await,
+            Err(_) => return (child.wait().await, false),
         },
     };
-    *stopped = true;
     signal(group, Signal::TERM);
     if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
-        return status;
+        return (status, true);
     }
     signal(group, Signal::KILL);
-    child.wait().await
+    (child.wait().await, true)
 }
 
 fn signal(group: Option<Pid>, signal: Signal) {
