@@ -22,11 +22,17 @@ pub mod metrics;
 pub mod telemetry;
 
 pub mod log;
-
+#[cfg(feature = "server")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod sim;
 #[cfg(feature = "server")]
-pub mod client;
+pub mod store;
+
+#[cfg(feature = "server")]
+pub mod actor;
+#[cfg(feature = "server")]
+pub mod api;
 #[cfg(feature = "server")]
 pub mod node;
 #[cfg(feature = "server")]

@@ -1,6 +1,7 @@
 //! Floor 1: tracing set-up, the panic hook, threads and tasks with a name.
 //!
-//! Levels: INFO = start, stop, operator acts; WARN = look in the morning; ERROR = data or availability
+//! Levels: INFO = start, stop, operator acts; WARN = look in the morning; ERROR = data or
+//! availability
 //! at risk. Must not: log a payload, token or secret, or anything per task above TRACE.
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::log::{Error, StoredTask};
 use crate::model::command::Command;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::Reply;
+use crate::model::reply::{Admitted, Reply};
 use crate::model::task::TaskInput;
 use crate::model::time::Now;
 use std::sync::Arc;
@@ -58,6 +58,16 @@ impl KwqHandle {
             (Reply::Submitted(outcomes), _) => Ok(outcomes),
             _ => Err(mismatch()),
         }
+    }
+
+    /// What was admitted, with every default filled in.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn admitted_text(&self, admitted: &Admitted) -> Answer<StoredTask> {
+        let texts = self.read_texts(vec![(admitted.record, admitted.index)]).await?;
+        let none = || Reject::new(Code::Internal, "the log has no text for an admitted task");
+        texts.into_iter().next().ok_or_else(none)
     }
 
     /// Reads tasks back from the log.

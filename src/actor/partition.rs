@@ -198,16 +198,7 @@ impl PartitionActor {
             match one {
                 Waiting::Read(deliver) => deliver(position),
                 Waiting::Reply(mut reply, sender) => {
-                    if let Reply::Granted(grants) = &mut reply {
-                        for grant in grants {
-                            let at = self.partition.text_at(grant.seq);
-                            // A task that was cancelled meanwhile has no text to give any more.
-                            if let Some(placed) = at {
-                                grant.record = placed.record;
-                                grant.index = placed.entry;
-                            }
-                        }
-                    }
+                    self.locate(&mut reply);
                     if let Err(Decided { reply: Reply::Granted(grants), .. }) =
                         sender.send(Decided { reply, position })
                     {
@@ -219,6 +210,23 @@ impl PartitionActor {
         if !undelivered.is_empty() {
             // The caller has gone: the leases go back at once instead of expiring.
             self.act(Command::Undeliver(undelivered), ctx);
+        }
+    }
+
+    /// Fills in where the texts lie, which is known only now. A task that was cancelled meanwhile may have none.
+    fn locate(&self, reply: &mut Reply) {
+        if let Reply::Granted(grants) = reply {
+            for grant in grants {
+                if let Some(placed) = self.partition.text_at(grant.seq) {
+                    (grant.record, grant.index) = (placed.record, placed.entry);
+                }
+            }
+        } else if let Reply::Submitted(outcomes) = reply {
+            for admitted in outcomes.iter_mut().flatten() {
+                if let Some(placed) = self.partition.text_at(admitted.seq) {
+                    (admitted.record, admitted.index) = (placed.record, placed.entry);
+                }
+            }
         }
     }
 

@@ -92,8 +92,8 @@ impl Error {
                 format!("see `{key}` in `kwq config default` for its unit, values and range")
             }
             Self::InsecureListen { key, .. } => format!(
-                "listen on loopback (`{key}=127.0.0.1:8080`), behind a proxy that authenticates, or \
-                 say `--insecure-no-auth`: then everybody who reaches the port may do everything"
+                "listen on loopback (`{key}=127.0.0.1:8080`), behind a proxy that authenticates, \
+                 or say `--insecure-no-auth`: then whoever reaches the port may do everything"
             ),
             Self::Unreadable { .. } => "check path and permissions, or drop --config".to_owned(),
             Self::NotToml { .. } => "`kwq config check FILE` lists every finding".to_owned(),

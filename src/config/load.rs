@@ -1,4 +1,5 @@
-//! Layers: embedded defaults < file < environment < sets and flags. Keeps the origin of every value.
+//! Layers: embedded defaults < file < environment < sets and flags. Keeps the origin of every
+//! value.
 
 use super::error::Error;
 use super::{Config, names, resolve};
@@ -187,7 +188,8 @@ impl Layers {
         }
     }
 
-    /// `KWQ_A__B_C` is `a.b-c`; `…_FILE` reads the value from a file. Names without `__` are not keys.
+    /// `KWQ_A__B_C` is `a.b-c`; `…_FILE` reads the value from a file. Names without `__` are not
+    /// keys.
     fn env(&mut self, env: &BTreeMap<String, String>) {
         for (name, value) in env {
             let Some(tail) = name.strip_prefix("KWQ_").filter(|tail| tail.contains("__")) else {

@@ -1,4 +1,5 @@
-//! Floor 1: the configuration. `config/kwq.toml` is the only place where a key and its default stand.
+//! Floor 1: the configuration. `config/kwq.toml` is the only place where a key and its default
+//! stand.
 //!
 //! ```text
 //!   config/kwq.toml < file < environment < --set, flags   ── load ──►  texts with their origin
@@ -86,8 +87,6 @@ pub struct Log {
     pub partitions: u16,
     /// `log.durability`.
     pub durability: Durability,
-    /// `log.lease-gate`.
-    pub lease_gate: LeaseGate,
     /// `log.segment`, bytes.
     pub segment_bytes: u64,
     /// `log.image-interval`, ms.
@@ -126,15 +125,6 @@ impl Durability {
             Self::Memory => "memory",
         }
     }
-}
-
-/// `log.lease-gate`: when a worker is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseGate {
-    /// After the hand-out is durable.
-    Durable,
-    /// At once.
-    Relaxed,
 }
 
 /// `poll.*`.
@@ -234,9 +224,6 @@ impl Config {
         let mut reasons = Vec::new();
         if self.log.durability != Durability::Fsync {
             reasons.push(format!("log.durability={}", self.log.durability.word()));
-        }
-        if self.log.lease_gate == LeaseGate::Relaxed {
-            reasons.push("log.lease-gate=relaxed".to_owned());
         }
         reasons
     }

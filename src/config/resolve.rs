@@ -4,8 +4,8 @@ use super::error::Error;
 use super::load::{Origin, Values};
 use super::memory::auto_limit_bytes;
 use super::{
-    Backend, Compat, Config, Drain, Durability, Http, Job, LeaseGate, Limits, Log, LogFormat, Poll,
-    Telemetry, Tracker,
+    Backend, Compat, Config, Drain, Durability, Http, Job, Limits, Log, LogFormat, Poll, Telemetry,
+    Tracker,
 };
 use crate::model::limits as bound;
 use crate::model::policy::{Backoff, Jitter, Policy, Share};
@@ -82,17 +82,15 @@ fn http(read: &mut Reader<'_>) -> Http {
 }
 
 fn log(read: &mut Reader<'_>) -> Log {
-    if read.text("log.backend") == "kafka" {
-        let (key, feature) = ("log.backend=kafka".to_owned(), "the Kafka back end");
-        let origin = read.origin("log.backend");
-        read.errors.push(Error::NotInThisBuild { key, feature, origin });
-    }
+    read.later("log.backend", "kafka", "the Kafka back end");
+    read.later("log.lease-gate", "relaxed", "answering before a hand-out is durable");
+    // What `later` has answered must not be called an unknown word as well.
+    read.choice("log.lease-gate", &[("durable", ()), ("relaxed", ())]);
     let data_dir = PathBuf::from(read.text("log.data-dir"));
     if data_dir.as_os_str().is_empty() {
         read.wrong("log.data-dir", "must name a directory".to_owned());
     }
     Log {
-        // `kafka` has been answered above; here it only must not be called an unknown word.
         backend: read.choice(
             "log.backend",
             &[("embedded", Backend::Embedded), ("kafka", Backend::Embedded)],
@@ -102,10 +100,6 @@ fn log(read: &mut Reader<'_>) -> Log {
         durability: read.choice(
             "log.durability",
             &[("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)],
-        ),
-        lease_gate: read.choice(
-            "log.lease-gate",
-            &[("durable", LeaseGate::Durable), ("relaxed", LeaseGate::Relaxed)],
         ),
         segment_bytes: read.size("log.segment", MIB..=4_096 * MIB),
         image_interval_ms: read.duration("log.image-interval", SECOND..=DAY),
@@ -191,6 +185,14 @@ impl<'a> Reader<'a> {
     fn wrong(&mut self, key: &str, reason: String) {
         let (value, origin) = (self.text(key).to_owned(), self.origin(key));
         self.errors.push(Error::InvalidValue { key: key.to_owned(), value, reason, origin });
+    }
+
+    /// A value of the design that this build does not have.
+    fn later(&mut self, key: &str, value: &str, feature: &'static str) {
+        if self.text(key) == value {
+            let (key, origin) = (format!("{key}={value}"), self.origin(key));
+            self.errors.push(Error::NotInThisBuild { key, feature, origin });
+        }
     }
 
     fn boolean(&mut self, key: &str) -> bool {

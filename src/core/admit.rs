@@ -2,12 +2,13 @@
 
 use crate::core::partition::Partition;
 use crate::model::event::{Event, Stamped};
-use crate::model::id::{Name, TaskSeq};
+use crate::model::id::{Name, Position, TaskSeq};
 use crate::model::job::{DEFAULT_JOB, Dedup, JobDefaults, JobSpec};
 use crate::model::policy::{Backoff, Policy};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
+use crate::model::reply::Admitted;
 use crate::model::tags::TagSet;
 use crate::model::task::{BackoffInput, Delay, TaskInput, TaskSpec};
 use crate::model::time::WallMs;
@@ -17,7 +18,7 @@ impl Partition {
         &mut self,
         inputs: Vec<TaskInput>,
         events: &mut Vec<Stamped>,
-    ) -> Vec<Result<TaskRef, Reject>> {
+    ) -> Vec<Result<Admitted, Reject>> {
         let first = self.rows.next();
         let mut outcomes = Vec::with_capacity(inputs.len());
         let mut tasks: Vec<TaskSpec> = Vec::with_capacity(inputs.len());
@@ -25,7 +26,9 @@ impl Partition {
             let seq = first.plus(tasks.len() as u64);
             match self.admit(input, events) {
                 Ok(spec) => {
-                    outcomes.push(Ok(TaskRef::of_seq(spec.priority, self.id, seq)));
+                    let reference = TaskRef::of_seq(spec.priority, self.id, seq);
+                    let record = Position::default();
+                    outcomes.push(Ok(Admitted { reference, seq, record, index: 0 }));
                     tasks.push(spec);
                 }
                 Err(reject) => outcomes.push(Err(reject)),

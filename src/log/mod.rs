@@ -13,6 +13,7 @@
 //!
 //! Must not: know tasks beyond their encoding, decide anything, or show files and syncs through [`EventLog`].
 
+pub mod memory;
 pub mod ticket;
 
 use crate::model::event::Stamped;

@@ -116,9 +116,11 @@ declare! {
     APPEND Histogram Seconds "kwq_log_append_seconds" []
         "From append to durable." in SYNC;
     SYNC_TIME Histogram Seconds "kwq_log_sync_seconds" [] "One sync of the log." in SYNC;
-    SYNC_RECORDS Histogram Count "kwq_log_sync_records" [] "Records one sync made durable." in RECORDS;
+    SYNC_RECORDS Histogram Count "kwq_log_sync_records" []
+        "Records one sync made durable." in RECORDS;
     LOG_BYTES Gauge Bytes "kwq_log_bytes" ["kind"] "Bytes on disk: segment, image, store.";
-    DISK_FREE Gauge Bytes "kwq_disk_free_bytes" [] "Free bytes of the data directory's file system.";
+    DISK_FREE Gauge Bytes "kwq_disk_free_bytes" []
+        "Free bytes of the data directory's file system.";
     LOG_ERRORS Counter Count "kwq_log_errors_total" ["kind"]
         "Faults of the log: write, sync, read, corrupt.";
     REBUILDS Counter Count "kwq_store_rebuilds_total" ["reason"]

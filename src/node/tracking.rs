@@ -2,8 +2,8 @@
 
 use crate::actor::running::OpenTracker;
 use crate::config::Config;
-use crate::store::sled::SledStore;
 use crate::store::Tracker;
+use crate::store::sled::SledStore;
 
 /// Opens `<data-dir>/tracker/sled`; a doubtful store is begun anew.
 pub(super) fn opener(config: &Config) -> OpenTracker {

@@ -184,9 +184,7 @@ fn completion_flags(task: &Completion) -> u8 {
 }
 
 /// Entries of `Completed` with their result sizes, results not read yet; the rest are the results.
-fn completions<'a>(
-    body: &'a [u8],
-) -> Result<(Vec<Completion>, Vec<usize>, Cursor<'a>), Malformed> {
+fn completions<'a>(body: &'a [u8]) -> Result<(Vec<Completion>, Vec<usize>, Cursor<'a>), Malformed> {
     let mut cursor = Cursor::new(body);
     let count: usize = cursor.number()?;
     let (mut tasks, mut sizes) = (cursor.reserve(count), cursor.reserve(count));

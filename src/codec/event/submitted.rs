@@ -11,9 +11,7 @@
 //! template once and shares its texts, and a hand-out reads one task in constant time. Payloads lie raw at the end.
 
 use crate::codec::Malformed;
-use crate::codec::bytes::{
-    Cursor, len_u32, len_u64, put_bytes, put_option, put_varint, utf8,
-};
+use crate::codec::bytes::{Cursor, len_u32, len_u64, put_bytes, put_option, put_varint, utf8};
 use crate::codec::event::Detail;
 use crate::model::affinity::AffinityKey;
 use crate::model::event::Event;
@@ -280,9 +278,8 @@ impl<'a> View<'a> {
             *word = usize::try_from(cursor.u32()?).map_err(|_| Malformed("submitted: head"))?;
         }
         let [tasks, strings, templates, string_bytes, template_bytes, spec_bytes] = words;
-        let mut table = |count: usize| {
-            cursor.take(count.checked_mul(4).ok_or(Malformed("submitted: head"))?)
-        };
+        let mut table =
+            |count: usize| cursor.take(count.checked_mul(4).ok_or(Malformed("submitted: head"))?);
         let (string_ends, template_ends) = (table(strings)?, table(templates)?);
         let (spec_ends, payload_ends) = (table(tasks)?, table(tasks)?);
         let area = |ends, bytes| Area { ends, bytes }.whole();
