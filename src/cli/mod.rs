@@ -27,7 +27,7 @@ mod tests;
 
 use crate::client::{Client, Options};
 use clap::{Args, Parser, Subcommand};
-use failure::{Failure, Verdict, exit};
+use failure::{Failure, Verdict};
 use out::{Format, Out};
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -5,7 +5,7 @@ mod input;
 use super::failure::{Failure, Verdict, exit};
 use super::out::{View, left, text};
 use super::{Context, human, jobs};
-use crate::client::upload::{Upload, Uploaded};
+use crate::client::upload::{Key, Upload, Uploaded};
 use crate::client::verbs::job_path;
 use crate::client::{Call, Client};
 use clap::Args;
@@ -110,10 +110,13 @@ async fn single(
             jobs::put(&mut task, "payload", args.payload.clone());
         }
     }
-    let key = args.key.clone().unwrap_or_else(|| client.fresh_name());
+    let (key, own) = match &args.key {
+        Some(key) => (key.clone(), false),
+        None => (client.fresh_name(), true),
+    };
     let body = Value::Object(task);
-    let call = Call::post(format!("{}/tasks", job_path(job))).json(&json!([body])).key(key);
-    let answer: Value = client.send(call).await?.read()?;
+    let call = Call::post(format!("{}/tasks", job_path(job))).json(&json!([body]));
+    let answer: Value = client.send_keyed(call, &key, own).await?.read()?;
     let result = answer.pointer("/results/0").cloned().unwrap_or_default();
     let code = result.get("code").and_then(Value::as_str);
     if let Some(code) = code {
@@ -131,7 +134,10 @@ async fn single(
 async fn many(args: &SubmitArgs, context: &Context, client: &Client) -> Result<u64, Failure> {
     let mut source = Source::open(args.file.as_deref(), args.count, args.payload.clone())?;
     let template = template(args);
-    let key = args.key.clone().unwrap_or_else(|| client.fresh_name());
+    let key = match &args.key {
+        Some(key) => Key::Given(key.clone()),
+        None => Key::Own(client.fresh_name()),
+    };
     let job = args.job.as_deref().or_else(|| args.count.map(|_| "default"));
     let mut upload = Upload::new(client.clone(), job, key);
     let bar = context.out.progress(source.total());
@@ -143,7 +149,10 @@ async fn many(args: &SubmitArgs, context: &Context, client: &Client) -> Result<u
         if let Err(error) = upload.line(&line).await {
             let sent = upload.sum().lines;
             let failure = Failure::from(error);
-            let help = format!("{sent} lines are durable; repeat with the same --key to go on");
+            let help = match &args.key {
+                Some(_) => format!("{sent} lines are durable; repeat with this --key to go on"),
+                None => format!("the first {sent} lines are durable; go on behind them"),
+            };
             return Err(failure.help(help));
         }
         bar.set_position(upload.sum().lines);

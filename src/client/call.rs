@@ -171,6 +171,19 @@ impl Client {
         }
     }
 
+    /// Sends a submit under a key. A server without keys refuses them as `not_supported`; a key that
+    /// nobody asked for (`own`) is then left out, which forbids repeats in doubt.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send_keyed(&self, call: Call, key: &str, own: bool) -> Result<Answer, Error> {
+        let plain = call.clone();
+        match self.send(call.key(key)).await {
+            Err(Error::Refused(problem)) if own && problem.refuses_keys() => self.send(plain).await,
+            other => other,
+        }
+    }
+
     /// Sends a call exactly once.
     ///
     /// # Errors

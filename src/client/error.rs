@@ -93,6 +93,12 @@ impl Error {
 }
 
 impl Problem {
+    /// The server does not know `Idempotency-Key`.
+    #[must_use]
+    pub fn refuses_keys(&self) -> bool {
+        self.code == "not_supported" && self.field.as_deref() == Some("Idempotency-Key")
+    }
+
     /// Reads the body of a refusal; a body of another kind becomes the detail.
     #[must_use]
     pub fn read(status: u16, body: &[u8]) -> Self {

@@ -93,7 +93,7 @@ impl Client {
     /// 16 hex digits nobody can guess: names of workers, keys of submits.
     #[must_use]
     pub fn fresh_name(&self) -> String {
-        format!("{:016x}", self.entropy.next_u64())
+        fresh_name()
     }
 
     /// `ms` with up to a quarter added by chance, so that a crowd does not come back as one.
@@ -102,4 +102,10 @@ impl Client {
         let spread = ms / 4 + 1;
         Duration::from_millis(ms.saturating_add(self.entropy.next_u64() % spread))
     }
+}
+
+/// 16 hex digits nobody can guess, without a client.
+#[must_use]
+pub fn fresh_name() -> String {
+    format!("{:016x}", SystemEntropy.next_u64())
 }

@@ -43,12 +43,21 @@ struct ChunkAnswer {
     results: Vec<Value>,
 }
 
+/// Name of an upload.
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// Given by the user: repeating the upload under it does only what is missing.
+    Given(String),
+    /// Made up: guards the repeats of this process, where the server knows keys.
+    Own(String),
+}
+
 /// An upload in progress.
 pub struct Upload {
     client: Client,
     /// Job route, or the route where each line names its job.
     path: String,
-    key: String,
+    key: Key,
     buffer: Vec<u8>,
     buffered: u64,
     sum: Uploaded,
@@ -58,7 +67,7 @@ impl Upload {
     /// Begins an upload into a job, or (without) into the job each line names. The same key over the same lines does
     /// only what is missing.
     #[must_use]
-    pub fn new(client: Client, job: Option<&str>, key: String) -> Self {
+    pub fn new(client: Client, job: Option<&str>, key: Key) -> Self {
         let path = job.map_or_else(
             || "/kwq/submit".to_owned(),
             |job| format!("{}/tasks", job_path(job)),
@@ -104,9 +113,13 @@ impl Upload {
             return Ok(());
         }
         let call = Call::post(self.path.clone())
-            .body("application/x-ndjson", std::mem::take(&mut self.buffer))
-            .key(format!("{}-{}", self.key, self.sum.chunks));
-        let answer: ChunkAnswer = self.client.send(call).await?.read()?;
+            .body("application/x-ndjson", std::mem::take(&mut self.buffer));
+        let (key, own) = match &self.key {
+            Key::Given(key) => (key, false),
+            Key::Own(key) => (key, true),
+        };
+        let key = format!("{key}-{}", self.sum.chunks);
+        let answer: ChunkAnswer = self.client.send_keyed(call, &key, own).await?.read()?;
         self.sum.accepted += answer.accepted;
         self.sum.duplicates += answer.duplicates;
         self.sum.rejected += answer.rejected;

@@ -73,6 +73,8 @@ pub struct Run {
 const EMPTY_MAX: u32 = 200;
 /// Lease asked for: no task of a measured run may expire.
 const LEASE_MS: u64 = 3_600_000;
+/// Longest wait for the first hand-out after a restart.
+const FIRST_WAIT: Duration = Duration::from_secs(60);
 /// Repeats of one refused call.
 const REPEATS_MAX: u32 = 2_000;
 
@@ -132,6 +134,25 @@ impl Run {
     /// As [`Self::submit`].
     pub async fn lifecycle(&self) -> io::Result<Phase> {
         self.phase("lifecycle", |connection| self.life_loop(connection)).await
+    }
+
+    /// Takes the first task after a restart, however long the server needs.
+    ///
+    /// # Errors
+    /// Nothing was handed out within a minute.
+    pub async fn first_hand_out(&self) -> io::Result<()> {
+        let (watch, mut wire) = (Stopwatch::start(), self.wire());
+        while watch.elapsed() < FIRST_WAIT {
+            let taken = self.take(&mut wire, 0, &[], 0).await;
+            if let Ok(leases) = taken
+                && !leases.is_empty()
+            {
+                self.leases.borrow_mut()[0].extend(leases);
+                return Ok(());
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     async fn phase<F>(&self, name: &'static str, body: impl Fn(usize) -> F) -> io::Result<Phase>
