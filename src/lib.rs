@@ -23,6 +23,8 @@ pub mod telemetry;
 
 pub mod log;
 #[cfg(feature = "server")]
+pub mod client;
+#[cfg(feature = "server")]
 pub mod sim;
 #[cfg(feature = "server")]
 pub mod store;
@@ -33,3 +35,5 @@ pub mod actor;
 pub mod api;
 #[cfg(feature = "server")]
 pub mod node;
+#[cfg(feature = "server")]
+pub mod cli;
