@@ -172,7 +172,8 @@ impl<'a> Bench<'a> {
             Some(directory) => directory.clone(),
             None => std::env::temp_dir().join(format!("kwq-bench-{}", std::process::id())),
         };
-        std::fs::create_dir_all(&directory).map_err(|e| Failure::io("cannot make the directory", &e))?;
+        std::fs::create_dir_all(&directory)
+            .map_err(|e| Failure::io("cannot make the directory", &e))?;
         let mut server = None;
         let addr = if args.spawn {
             let data_dir = directory.join("data");
@@ -194,7 +195,11 @@ impl<'a> Bench<'a> {
             batch: if args.single { 1 } else { args.batch },
             connections: args.connections,
             payload_bytes: args.payload,
-            durability: if args.spawn { args.durability.clone() } else { "of the server".to_owned() },
+            durability: if args.spawn {
+                args.durability.clone()
+            } else {
+                "of the server".to_owned()
+            },
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             load_before: load_average(),
             disk_sync_before: DiskSync::measure(&directory, SYNC_ROUNDS).ok(),
