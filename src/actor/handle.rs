@@ -1,186 +1,206 @@
-//! [`KwqHandle`]: the only door to the engine.
+//! [`KwqHandle`]: the only door to the engine. Submits and small questions here; workers, jobs, tasks and numbers in the
+//! files beside it.
 
-use crate::actor::request::{
-    ConsumeAnswer, ConsumeRequest, HeartbeatAnswer, HeartbeatRequest, JobCreated, JobPage,
-    JobPatch, JobQuery, PartitionView, Readiness, SeedWindow, StatsNow, SubmitOutcome, TaskAnswer,
-    TaskKey, TaskListAnswer, WorkerPage, WorkerRegistration,
-};
-use crate::model::id::{Name, PartitionId, Position};
-use crate::model::job::{JobChange, JobSpec};
-use crate::model::priority::Priority;
+use crate::actor::engine::{Engine, SlotState, disk_full};
+use crate::actor::envelope::Class;
+use crate::actor::partition::mismatch;
+use crate::actor::request::{PartitionView, Readiness, SubmitOutcome};
+use crate::log::{Error, StoredTask};
+use crate::model::command::Command;
+use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::reject::{Code, Reject};
-use crate::model::report::{Report, ReportOutcome};
+use crate::model::reply::{Admitted, Reply};
 use crate::model::task::TaskInput;
 use crate::model::time::Now;
-use crate::model::view::{JobView, QueueView, TaskQuery, TaskView, WorkerState, WorkerView};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Result of every call that can be refused.
+pub type Answer<T> = Result<T, Reject>;
+
+/// Reads of at most this many tasks are done in place: they are in the page cache as a rule.
+const READ_IN_PLACE: usize = 256;
+/// Actors that have not ticked for this long are dead, ms.
+const LIVE_MS: u64 = 10_000;
 
 /// Cheap to clone; every method may be called from any task of any runtime thread.
 #[derive(Clone)]
-pub struct KwqHandle {}
-
-type Answer<T> = Result<T, Reject>;
-
-fn not_ready<T>() -> Answer<T> {
-    Err(Reject::new(Code::NotReady, "the engine is not wired up yet"))
+pub struct KwqHandle {
+    pub(crate) engine: Arc<Engine>,
 }
 
-#[expect(clippy::unused_async, reason = "signatures first; bodies follow with the shells")]
 impl KwqHandle {
     /// The two clocks.
+    #[must_use]
     pub fn now(&self) -> Now {
-        Now::default()
+        self.engine.clock.now()
     }
-    /// Unguessable bits (job ids, cursors' key).
+
+    /// Unguessable bits (job ids, the cursors' key).
+    #[must_use]
     pub fn random(&self) -> u64 {
-        0
+        self.engine.entropy.next_u64()
     }
+
     /// Admits tasks; all of one call go to one partition. `bytes` = size of the body they came in, for admission.
-    pub async fn submit(
-        &self,
-        _tasks: Vec<TaskInput>,
-        _bytes: usize,
-    ) -> Answer<Vec<SubmitOutcome>> {
-        not_ready()
+    ///
+    /// # Errors
+    /// The whole call is refused: overload, drain, disk full. Refusals of single items are in the outcomes.
+    pub async fn submit(&self, tasks: Vec<TaskInput>, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.engine.admits_submits()?;
+        let slot = self.engine.any_slot()?;
+        let decided =
+            self.engine.decide(slot, Command::Submit(tasks), Class::Submit, bytes).await?;
+        match decided.accepted()? {
+            (Reply::Submitted(outcomes), _) => Ok(outcomes),
+            _ => Err(mismatch()),
+        }
     }
-    /// Reports, heartbeat, hand-outs, long poll: in this order. Dropping the future leaves the poll.
-    pub async fn consume(&self, _request: ConsumeRequest) -> Answer<ConsumeAnswer> {
-        not_ready()
+
+    /// What was admitted, with every default filled in.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn admitted_text(&self, admitted: &Admitted) -> Answer<StoredTask> {
+        let texts = self.read_texts(vec![(admitted.record, admitted.index)]).await?;
+        let none = || Reject::new(Code::Internal, "the log has no text for an admitted task");
+        texts.into_iter().next().ok_or_else(none)
     }
-    /// Gives hand-outs back whose answer could not be written to the client.
-    pub fn undeliver(&self, _answer: &ConsumeAnswer) {}
-    /// One outcome per report, in order.
-    pub async fn report(&self, _reports: Vec<Report>) -> Vec<ReportOutcome> {
-        Vec::new()
+
+    /// Reads tasks back from the log.
+    pub(crate) async fn read_texts(&self, wanted: Vec<(Position, u32)>) -> Answer<Vec<StoredTask>> {
+        let log = self.engine.log()?;
+        if wanted.len() <= READ_IN_PLACE {
+            return log.read_tasks(&wanted).map_err(|e| log_refusal(&e));
+        }
+        let read = tokio::task::spawn_blocking(move || log.read_tasks(&wanted));
+        let joined =
+            read.await.map_err(|_| Reject::new(Code::Internal, "reading the log failed"))?;
+        joined.map_err(|e| log_refusal(&e))
     }
-    /// Renews leases.
-    pub async fn heartbeat(&self, _request: HeartbeatRequest) -> Answer<HeartbeatAnswer> {
-        not_ready()
+
+    /// Client id of a task, read from the log.
+    pub(crate) async fn client_id(&self, partition: PartitionId, seq: TaskSeq) -> Option<Name> {
+        let row = self.tracked(partition, seq).await?;
+        let texts = self.read_texts(vec![(row.record, row.index)]).await.ok()?;
+        texts.into_iter().next()?.spec.id
     }
-    /// The seed's `updateTask` without a token: the live lease of the task, if held by this worker.
-    pub async fn lease_of(
-        &self,
-        _key: TaskKey,
-        _worker: Option<Name>,
-    ) -> Answer<crate::model::lease::LeaseToken> {
-        not_ready()
-    }
-    /// Creates a job or makes it explicit.
-    pub async fn define_job(&self, _job: Name, _spec: JobSpec) -> Answer<JobCreated> {
-        not_ready()
-    }
-    /// One job, exact.
-    pub async fn job(&self, _job: Name) -> Answer<JobView> {
-        not_ready()
-    }
-    /// A page of jobs.
-    pub async fn jobs(&self, _query: JobQuery) -> Answer<JobPage> {
-        not_ready()
-    }
-    /// A control verb on a job in all partitions.
-    pub async fn change_job(&self, _job: Name, _change: JobChange) -> Answer<JobView> {
-        not_ready()
-    }
-    /// Changes fields of a job.
-    pub async fn patch_job(&self, _job: Name, _patch: JobPatch) -> Answer<JobView> {
-        not_ready()
-    }
-    /// Answers when the job ended (`done`) or has an error (`first_error`); `None` after the wait.
-    pub async fn wait_job(
-        &self,
-        _job: Name,
-        _done: bool,
-        _first_error: bool,
-        _wait_ms: u64,
-    ) -> Answer<Option<JobView>> {
-        not_ready()
-    }
-    /// One task, exact for everything acknowledged before. `payload`, `result`: include their bytes.
-    pub async fn task(&self, _key: TaskKey, _payload: bool, _result: bool) -> Answer<TaskAnswer> {
-        not_ready()
-    }
-    /// A page of tasks. `fresh` waits until everything acknowledged before is in.
-    pub async fn tasks(&self, _query: TaskQuery, _fresh: bool) -> Answer<TaskListAnswer> {
-        not_ready()
-    }
-    /// Cancels one task.
-    pub async fn cancel_task(&self, _key: TaskKey) -> Answer<TaskView> {
-        not_ready()
-    }
-    /// Redrives one dead task.
-    pub async fn retry_task(&self, _key: TaskKey, _priority: Option<Priority>) -> Answer<TaskView> {
-        not_ready()
-    }
-    /// Registers a worker: (heartbeat ms, lease ms).
-    pub fn register_worker(&self, _registration: WorkerRegistration) -> (u64, u32) {
-        (0, 0)
-    }
-    /// Workers by name, filtered by state, after a name.
-    pub async fn workers(
-        &self,
-        _state: Option<WorkerState>,
-        _limit: usize,
-        _after: Option<Name>,
-    ) -> WorkerPage {
-        (Vec::new(), None)
-    }
-    /// One worker with the tasks it holds.
-    pub async fn worker(&self, _worker: Name) -> Answer<WorkerView> {
-        not_ready()
-    }
-    /// Drains a worker or takes that back.
-    pub async fn drain_worker(&self, _worker: Name, _drain: bool) -> Answer<WorkerView> {
-        not_ready()
-    }
-    /// Forgets a worker; its leases are given back. Number of them.
-    pub async fn delete_worker(&self, _worker: Name) -> Answer<usize> {
-        not_ready()
-    }
-    /// Nine levels, 9 first.
-    pub async fn queues(&self) -> Answer<Vec<QueueView>> {
-        not_ready()
-    }
-    /// Pauses or resumes a level, `None` = all.
-    pub async fn set_level(
-        &self,
-        _level: Option<Priority>,
-        _paused: bool,
-    ) -> Answer<Vec<QueueView>> {
-        not_ready()
-    }
-    /// Snapshot of everything the UI shows.
-    pub async fn stats_now(&self, _fresh: bool) -> Answer<StatsNow> {
-        not_ready()
-    }
-    /// The seed's windows, newest first.
-    pub async fn seed_stats(&self, _limit: usize) -> Answer<Vec<SeedWindow>> {
-        not_ready()
-    }
-    /// Partitions of this node.
-    pub async fn partitions(&self) -> Vec<PartitionView> {
-        Vec::new()
-    }
-    /// State hash of each partition owned here.
-    pub async fn state_hash(&self) -> Answer<Vec<(PartitionId, Position, String)>> {
-        not_ready()
-    }
-    /// Writes images now.
-    pub async fn write_images(&self) -> Answer<Vec<(PartitionId, Position)>> {
-        not_ready()
-    }
+
     /// Every actor ticked within 10 s.
+    #[must_use]
     pub fn live(&self) -> bool {
-        true
+        let last = self.engine.heartbeat_tick.load(Ordering::Acquire);
+        self.now().tick.0.saturating_sub(last) <= LIVE_MS
     }
+
     /// Body of the ready answer; answers during replay too.
+    #[must_use]
     pub fn readiness(&self) -> Readiness {
-        Readiness::default()
+        let engine = &self.engine;
+        let count = |state| engine.slots.iter().filter(|s| s.state() == state).count();
+        let (ready, failed) = (count(SlotState::Ready), count(SlotState::Failed));
+        let owned = engine.slots.len();
+        let draining = engine.draining.load(Ordering::Acquire);
+        let mut reasons = Vec::new();
+        if ready + failed < owned {
+            reasons.push("replaying");
+        }
+        if failed > 0 {
+            reasons.push("partition_failed");
+        }
+        if draining {
+            reasons.push("draining");
+        }
+        if engine.log().is_err() {
+            reasons.push("log_unavailable");
+        }
+        let permille = engine.replay_permille.load(Ordering::Acquire);
+        Readiness {
+            ready: reasons.is_empty(),
+            reasons,
+            draining,
+            durability_reasons: engine.config.durability_reasons(),
+            partitions: (owned, ready, failed),
+            replay_percent: f64::from(permille) / 10.0,
+            replay_eta_ms: 0,
+        }
     }
+
     /// Back end, e.g. `embedded`.
+    #[must_use]
     pub fn backend(&self) -> &'static str {
         "embedded"
     }
+
     /// Number of partitions.
+    #[must_use]
     pub fn partition_count(&self) -> usize {
-        0
+        self.engine.slots.len()
+    }
+
+    /// Partitions of this node.
+    pub async fn partitions(&self) -> Vec<PartitionView> {
+        let mut views = Vec::with_capacity(self.engine.slots.len());
+        for slot in &self.engine.slots {
+            let state = slot.state();
+            let pending = match state {
+                SlotState::Ready => {
+                    let count = |p: &crate::core::partition::Partition| {
+                        let levels = p.level_parts();
+                        let pending = crate::model::state::TaskState::Pending;
+                        levels.iter().map(|l| l.counts.of(pending)).sum()
+                    };
+                    self.engine.inspect(slot, count).await.map_or(0, |(pending, _)| pending)
+                }
+                SlotState::Replaying | SlotState::Failed => 0,
+            };
+            views.push(PartitionView {
+                partition: slot.id,
+                owner: self.engine.node_name(),
+                epoch: slot.epoch.load(Ordering::Acquire),
+                state: match state {
+                    SlotState::Replaying => "REPLAYING",
+                    SlotState::Ready => "READY",
+                    SlotState::Failed => "FAILED",
+                },
+                position: Position(slot.position.load(Ordering::Acquire)),
+                replay: match state {
+                    SlotState::Ready => 1.0,
+                    SlotState::Replaying | SlotState::Failed => {
+                        f64::from(self.engine.replay_permille.load(Ordering::Acquire)) / 1_000.0
+                    }
+                },
+                pending,
+            });
+        }
+        views
+    }
+
+    /// Positions an answer is valid for.
+    pub(crate) fn positions(&self) -> Vec<(PartitionId, Position)> {
+        let at =
+            |s: &crate::actor::engine::Slot| (s.id, Position(s.position.load(Ordering::Acquire)));
+        self.engine.slots.iter().map(at).collect()
+    }
+}
+
+/// What a caller is told about a fault of the log.
+pub(crate) fn log_refusal(error: &Error) -> Reject {
+    tracing::error!(%error, "the log refused");
+    match error {
+        Error::Full(_) => disk_full(),
+        Error::Failed(_)
+        | Error::Damaged { .. }
+        | Error::Locked(..)
+        | Error::UnknownFormat(_)
+        | Error::NoRecord(_)
+        | Error::Io { .. } => {
+            let mut reject = Reject::new(Code::LogUnavailable, error.to_string());
+            reject.retry_after_ms = Some(1_000);
+            reject
+        }
     }
 }

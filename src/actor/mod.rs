@@ -1,4 +1,21 @@
 //! Floor 3: actix shells that move bytes between the API, the pure core and the log. No decisions here.
 
 pub mod handle;
+pub mod node;
 pub mod request;
+pub mod running;
+pub mod shard;
+
+mod engine;
+mod envelope;
+mod gate;
+mod handle_jobs;
+mod handle_stats;
+mod handle_tasks;
+mod handle_work;
+mod hub;
+mod ids;
+mod partition;
+mod publish;
+mod recovery;
+mod tracker;

@@ -7,7 +7,7 @@ use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::Reject;
-use crate::model::reply::CancelNotice;
+use crate::model::reply::{Admitted, CancelNotice};
 use crate::model::report::{Report, ReportOutcome};
 use crate::model::state::StateCounts;
 use crate::model::time::WallMs;
@@ -28,7 +28,7 @@ pub enum TaskKey {
 }
 
 /// Outcome of one item of a submit, in order.
-pub type SubmitOutcome = Result<TaskRef, Reject>;
+pub type SubmitOutcome = Result<Admitted, Reject>;
 
 /// `POST /kwq/consume`.
 #[derive(Clone, Debug, PartialEq)]

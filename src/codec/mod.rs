@@ -9,6 +9,13 @@ pub mod dump;
 pub mod event;
 pub mod frame;
 pub mod image;
+pub mod json;
+pub mod page;
+#[cfg(feature = "server")]
+pub mod pricing;
+pub mod stored;
+#[cfg(feature = "server")]
+pub mod wire;
 
 /// Bytes that are not what the format says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -141,6 +141,14 @@ pub enum CancelMode {
     DropQueued,
 }
 
+impl CancelMode {
+    /// Does a cancel of this mode reach a task in this state?
+    #[must_use]
+    pub fn reaches(self, state: TaskState) -> bool {
+        state.queued() || (self == Self::Stop && state.leased())
+    }
+}
+
 /// A control verb on a job; one record per partition, O(1) in the number of tasks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobChange {

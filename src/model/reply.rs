@@ -13,7 +13,7 @@ use crate::model::time::WallMs;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     /// To `Submit`: one outcome per item, in order.
-    Submitted(Vec<Result<TaskRef, Reject>>),
+    Submitted(Vec<Result<Admitted, Reject>>),
     /// To `Consume`.
     Granted(Vec<Grant>),
     /// To `Report`: one outcome per report, in order.
@@ -30,6 +30,19 @@ pub enum Reply {
     Done,
     /// Refused; nothing was decided.
     Refused(Reject),
+}
+
+/// One admitted task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// Its reference.
+    pub reference: TaskRef,
+    /// Its sequence number.
+    pub seq: TaskSeq,
+    /// Record that holds it; filled in by the shell once it is placed.
+    pub record: Position,
+    /// Entry in that record.
+    pub index: u32,
 }
 
 /// What a job command did here.

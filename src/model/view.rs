@@ -8,6 +8,7 @@ use crate::model::reply::Grant;
 use crate::model::state::{StateCounts, TaskState};
 use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
+use serde::{Deserialize, Serialize};
 
 /// A task as the tracker knows it; the text fields are read from the log at `record`.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,7 +198,7 @@ pub struct JobView {
 }
 
 /// Counters and stamps of a job; partitions are merged by [`Self::merge`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobNumbers {
     /// By state.
     pub counts: StateCounts,

@@ -1,0 +1,46 @@
+# People and CI run the same targets. Needs rustup (rust-toolchain.toml), a C compiler and make;
+# `faults` also needs strace.
+
+CARGO ?= cargo
+LOCKED ?= --locked
+
+.DEFAULT_GOAL := help
+.PHONY: help dev build test check tidy docs bench faults deny ci
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+dev: ## run kwq with the demo on loopback
+	$(CARGO) run --release $(LOCKED) -- dev
+
+build: ## release binary in target/release/kwq
+	$(CARGO) build --release $(LOCKED)
+
+test: ## engine-only tests first, then all tests, then the fault suite at CI size
+	$(CARGO) test $(LOCKED) --no-default-features --lib
+	$(CARGO) test $(LOCKED)
+	$(MAKE) faults
+
+faults: ## kill, power cut, damage, full disk on the real binary; KWQ_TEST_SCALE=10 for more
+	$(CARGO) test $(LOCKED) --test faults
+
+check: tidy ## format, lints with and without features, tidy, rustdoc
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(LOCKED) --no-default-features --lib -- -D warnings
+	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --lib --no-deps --document-private-items
+
+tidy: ## fences of the source tree, drift of documents
+	$(CARGO) test $(LOCKED) --test tidy
+
+docs: ## write the generated tables of docs/configuration.md and docs/metrics.md
+	KWQ_TIDY_WRITE=1 $(CARGO) test $(LOCKED) --test tidy documented
+
+bench: ## ns per operation of the core
+	$(CARGO) bench $(LOCKED) --bench core
+
+deny: ## licences, sources, advisories; needs cargo-deny
+	$(CARGO) deny --locked check
+
+ci: ## what .ci/run does
+	./.ci/run

@@ -1,0 +1,134 @@
+//! ns per operation of the pure partition at 1 k, 1 M and 50 M pending tasks, and bytes per pending task.
+//!
+//! `cargo bench --bench core` (all depths need about 2 GiB), `cargo bench --bench core -- 1000 1000000` for some.
+//! Plain timing instead of a statistics harness: filling 50 M tasks is the set-up, and one fill serves all rows.
+
+use kwq::core::partition::Partition;
+use kwq::model::affinity::AffinityMode;
+use kwq::model::command::{ALL_LEVELS, Command, Consume};
+use kwq::model::event::{Event, Stamped};
+use kwq::model::id::{PartitionId, Position};
+use kwq::model::policy::Policy;
+use kwq::model::priority::Priority;
+use kwq::model::reply::{Grant, Reply};
+use kwq::model::report::{Outcome, Report, Verb};
+use kwq::model::task::TaskInput;
+use kwq::model::time::{Now, Tick, WallMs};
+use std::time::Instant;
+
+const BATCH: u64 = 1_000;
+const MEASURED: u64 = 200_000;
+
+fn main() {
+    let asked: Vec<u64> = std::env::args().filter_map(|a| a.parse().ok()).collect();
+    let depths = if asked.is_empty() { vec![1_000, 1_000_000, 50_000_000] } else { asked };
+    report("depth", &["submit", "consume", "complete", "bytes/task"].map(String::from));
+    for depth in depths {
+        let before = resident_bytes();
+        let mut rig = Rig::new();
+        let fill = rig.fill(depth);
+        let bytes = resident_bytes().saturating_sub(before) as f64 / depth as f64;
+        let (consume, complete) = rig.cycle(MEASURED.min(depth * 10));
+        let row = [fill, consume, complete].map(|ns| format!("{ns:.0} ns"));
+        let mut row = row.to_vec();
+        row.push(format!("{bytes:.1}"));
+        report(&depth.to_string(), &row);
+    }
+}
+
+struct Rig {
+    partition: Partition,
+    events: Vec<Stamped>,
+    now: Now,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let mut partition = Partition::new(PartitionId(0), Policy::default(), 1);
+        let token_key = [1, 2];
+        let owner = Event::Owner { node: "bench".into(), addr: "".into(), token_key };
+        partition.replay(Position(0), &Stamped { at: WallMs(1), event: owner });
+        let now = Now { wall: WallMs(1_800_000_000_000), tick: Tick(0) };
+        partition.arm(now);
+        Self { partition, events: Vec::new(), now }
+    }
+
+    fn run(&mut self, command: Command) -> Reply {
+        self.events.clear();
+        self.partition.decide(command, self.now, &mut self.events)
+    }
+
+    /// Fills to `depth` over three priorities; ns per task.
+    fn fill(&mut self, depth: u64) -> f64 {
+        let mut spent = 0.0;
+        let mut left = depth;
+        while left > 0 {
+            let count = left.min(BATCH);
+            let task =
+                |n: u64| TaskInput { priority: Priority::new(4 + n % 3), ..TaskInput::default() };
+            let tasks: Vec<TaskInput> = (0..count).map(|n| task(n / 100)).collect();
+            let start = Instant::now();
+            self.run(Command::Submit(tasks));
+            spent += start.elapsed().as_nanos() as f64;
+            left -= count;
+        }
+        spent / depth as f64
+    }
+
+    /// Consumes and completes in batches of 100, refilling what was taken; ns per task of each.
+    fn cycle(&mut self, tasks: u64) -> (f64, f64) {
+        let (mut consume, mut complete, mut done) = (0.0, 0.0, 0u64);
+        while done < tasks {
+            let start = Instant::now();
+            let Reply::Granted(grants) = self.run(Command::Consume(wish())) else {
+                return (0., 0.);
+            };
+            consume += start.elapsed().as_nanos() as f64;
+            let reports: Vec<Report> = grants.iter().map(finish).collect();
+            let start = Instant::now();
+            let told = self.run(Command::Report(reports));
+            complete += start.elapsed().as_nanos() as f64;
+            assert!(
+                matches!(told, Reply::Reported(all) if all.iter().all(|o| o.outcome == Outcome::Ok))
+            );
+            done += grants.len() as u64;
+            self.run(Command::Submit(vec![TaskInput::default(); grants.len()]));
+        }
+        (consume / done as f64, complete / done as f64)
+    }
+}
+
+fn wish() -> Consume {
+    Consume {
+        worker: "bench".into(),
+        endpoint: None,
+        max: 100,
+        target_ms: None,
+        max_bytes: u64::MAX,
+        lease_ms: None,
+        seed_lease: false,
+        levels: ALL_LEVELS,
+        jobs: Vec::new(),
+        warm: Vec::new(),
+        mode: AffinityMode::Any,
+    }
+}
+
+fn finish(grant: &Grant) -> Report {
+    let verb = Verb::Complete { result: None, run_ms: Some(1) };
+    Report { token: Some(grant.token), worker: None, verb }
+}
+
+/// Resident set without page cache, from the kernel's own table.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("RssAnon:")).unwrap_or_default();
+    let kib = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    kib * 1_024
+}
+
+fn report(first: &str, columns: &[String]) {
+    use std::io::Write as _;
+    let row: String = columns.iter().map(|c| format!("{c:>14}")).collect();
+    writeln!(std::io::stdout(), "{first:>10}{row}").expect("standard output is open");
+}

@@ -1,0 +1,322 @@
+//! What all handles share: the partitions' doors, the hub, the registry of workers, the clocks, the log in force.
+
+use crate::actor::envelope::{Class, Decided, Envelope, Inspect, Work};
+use crate::actor::hub::Hub;
+use crate::actor::ids::HandedIds;
+use crate::actor::tracker::TrackerDoor;
+use crate::clock::{Clock, Entropy};
+use crate::config::Config;
+use crate::core::workers::WorkerRegistry;
+use crate::log::{EventLog, Room};
+use crate::metrics::{Metrics, RestartCause, ShedClass, ShedReason};
+use crate::model::command::Command;
+use crate::model::id::{Epoch, PartitionId, Position};
+use crate::model::limits;
+use crate::model::reject::{Code, Reject};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::{mpsc, oneshot};
+
+/// State of a partition on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum SlotState {
+    Replaying = 0,
+    Ready = 1,
+    Failed = 2,
+}
+
+/// The door of one partition.
+pub(crate) struct Slot {
+    pub(crate) id: PartitionId,
+    pub(crate) shard: usize,
+    sender: RwLock<Option<mpsc::Sender<Envelope>>>,
+    /// Levels with something to hand out, as of the last turn.
+    pub(crate) ready: AtomicU16,
+    pub(crate) bytes: AtomicUsize,
+    pub(crate) epoch: AtomicU64,
+    pub(crate) position: AtomicU64,
+    state: AtomicU8,
+}
+
+/// Shared by every handle and shell.
+pub(crate) struct Engine {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) metrics: Metrics,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) hub: Hub,
+    pub(crate) workers: Mutex<WorkerRegistry>,
+    pub(crate) ids: Mutex<HandedIds>,
+    pub(crate) tracker: TrackerDoor,
+    pub(crate) draining: AtomicBool,
+    /// Memory beyond the mark: submits are refused until it falls again.
+    pub(crate) memory_tight: AtomicBool,
+    pub(crate) replay_permille: AtomicU16,
+    pub(crate) heartbeat_tick: AtomicU64,
+    log: RwLock<Option<Arc<dyn EventLog>>>,
+    turn: AtomicUsize,
+    node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
+    node_name: crate::model::id::Name,
+}
+
+thread_local! {
+    /// Shard of the present thread, so that local partitions are asked first.
+    static SHARD: std::cell::Cell<Option<usize>> = const { std::cell::Cell::new(None) };
+}
+
+/// Marks the present thread as a shard.
+pub(crate) fn enter_shard(shard: usize) {
+    SHARD.with(|s| s.set(Some(shard)));
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Slot {
+    pub(crate) fn new(id: PartitionId, shard: usize) -> Self {
+        Self {
+            id,
+            shard,
+            sender: RwLock::new(None),
+            ready: AtomicU16::new(0),
+            bytes: AtomicUsize::new(0),
+            epoch: AtomicU64::new(0),
+            position: AtomicU64::new(0),
+            state: AtomicU8::new(SlotState::Replaying as u8),
+        }
+    }
+
+    pub(crate) fn open(&self, sender: mpsc::Sender<Envelope>, epoch: Epoch) {
+        self.epoch.store(epoch.0, Ordering::Release);
+        *self.sender.write().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        self.state.store(SlotState::Ready as u8, Ordering::Release);
+    }
+
+    pub(crate) fn close(&self, state: SlotState) {
+        *self.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.ready.store(0, Ordering::Release);
+        self.bytes.store(0, Ordering::Release);
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    pub(crate) fn state(&self) -> SlotState {
+        match self.state.load(Ordering::Acquire) {
+            1 => SlotState::Ready,
+            2 => SlotState::Failed,
+            _ => SlotState::Replaying,
+        }
+    }
+
+    fn sender(&self) -> Option<mpsc::Sender<Envelope>> {
+        self.sender.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Everything an engine is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) metrics: Metrics,
+    pub(crate) tracker: TrackerDoor,
+    pub(crate) shards: usize,
+    pub(crate) node_name: crate::model::id::Name,
+}
+
+impl Engine {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let partitions = usize::from(parts.config.log.partitions);
+        let slot = |i: usize| {
+            let id = PartitionId(u16::try_from(i).expect("at most 1,024 partitions"));
+            Slot::new(id, i % parts.shards)
+        };
+        Self {
+            slots: (0..partitions).map(slot).collect(),
+            hub: Hub::new(partitions, parts.config.poll.max_parked),
+            workers: Mutex::new(WorkerRegistry::new(parts.config.worker_forget_ms)),
+            ids: Mutex::default(),
+            tracker: parts.tracker,
+            draining: AtomicBool::new(false),
+            memory_tight: AtomicBool::new(false),
+            replay_permille: AtomicU16::new(0),
+            heartbeat_tick: AtomicU64::new(0),
+            log: RwLock::new(None),
+            turn: AtomicUsize::new(0),
+            node: Mutex::new(None),
+            node_name: parts.node_name,
+            config: parts.config,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            metrics: parts.metrics,
+        }
+    }
+
+    pub(crate) fn log(&self) -> Result<Arc<dyn EventLog>, Reject> {
+        let log = self.log.read().unwrap_or_else(PoisonError::into_inner).clone();
+        log.ok_or_else(|| {
+            Reject::new(Code::LogUnavailable, "the log is being opened").retry_unapplied(1_000)
+        })
+    }
+
+    pub(crate) fn set_log(&self, log: Option<Arc<dyn EventLog>>) {
+        *self.log.write().unwrap_or_else(PoisonError::into_inner) = log;
+    }
+
+    /// Shards in the order in which this thread should try them: slots of its own first, rotating.
+    pub(crate) fn order(&self) -> Vec<usize> {
+        let here = SHARD.with(std::cell::Cell::get);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.slots.len();
+        let mut order: Vec<usize> = (0..count).map(|i| (i + turn) % count).collect();
+        order.sort_by_key(|i| Some(self.slots[*i].shard) != here);
+        order
+    }
+
+    /// A ready partition for new work, local first.
+    pub(crate) fn any_slot(&self) -> Result<&Slot, Reject> {
+        let ready = |i: &usize| self.slots[*i].state() == SlotState::Ready;
+        self.order().into_iter().find(ready).map(|i| &self.slots[i]).ok_or_else(unavailable)
+    }
+
+    /// Sends a command and waits until its reply is durable.
+    pub(crate) async fn decide(
+        &self,
+        slot: &Slot,
+        command: Command,
+        class: Class,
+        bytes: usize,
+    ) -> Result<Decided, Reject> {
+        let (reply, answer) = oneshot::channel();
+        self.send(slot, Work::Decide(command, reply), class, bytes)?;
+        answer.await.map_err(|_| unknown_outcome())
+    }
+
+    /// Sends a command whose reply nobody waits for.
+    pub(crate) fn post(&self, slot: &Slot, command: Command) -> Result<(), Reject> {
+        let (reply, _) = oneshot::channel();
+        self.send(slot, Work::Decide(command, reply), Class::Report, 0)
+    }
+
+    /// Runs a closure on a partition and waits until what it saw is durable.
+    pub(crate) async fn inspect<T: Send + 'static>(
+        &self,
+        slot: &Slot,
+        read: impl FnOnce(&crate::core::partition::Partition) -> T + Send + 'static,
+    ) -> Result<(T, Position), Reject> {
+        let (reply, answer) = oneshot::channel();
+        let work: Inspect = Box::new(move |partition| {
+            let value = read(partition);
+            // The caller may have gone; then nobody wants the value.
+            Box::new(move |position| drop(reply.send((value, position))))
+        });
+        self.send(slot, Work::Inspect(work), Class::Query, 0)?;
+        answer.await.map_err(|_| unavailable())
+    }
+
+    fn send(&self, slot: &Slot, work: Work, class: Class, bytes: usize) -> Result<(), Reject> {
+        let Some(sender) = slot.sender() else { return Err(unavailable()) };
+        let share = match class {
+            Class::Submit => 50,
+            Class::Query => 60,
+            Class::Consume => 80,
+            Class::Report => 100,
+        };
+        let queued = limits::CHANNEL_COMMANDS - sender.capacity();
+        let queued_bytes = slot.bytes.load(Ordering::Relaxed);
+        // One body of the largest size always fits an idle partition.
+        let full = queued * 100 >= limits::CHANNEL_COMMANDS * share
+            || (queued_bytes > 0
+                && (queued_bytes + bytes) * 100 > limits::CHANNEL_BYTES * 2 * share);
+        if full {
+            return Err(self.overloaded(slot, class));
+        }
+        slot.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let sent = self.clock.now().tick;
+        let envelope = Envelope { work, class, bytes, sent };
+        sender.try_send(envelope).map_err(|refused| {
+            slot.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            match refused {
+                mpsc::error::TrySendError::Full(_) => self.overloaded(slot, class),
+                mpsc::error::TrySendError::Closed(_) => unavailable(),
+            }
+        })
+    }
+
+    fn overloaded(&self, slot: &Slot, class: Class) -> Reject {
+        self.metrics.shed(shed_class(class), ShedReason::Channel);
+        let jitter = 1_000 + self.entropy.next_u64() % 2_000;
+        let detail = format!("partition {} is busy", slot.id);
+        Reject::new(Code::Overloaded, detail).retry_unapplied(jitter)
+    }
+
+    /// May new tasks come in?
+    pub(crate) fn admits_submits(&self) -> Result<(), Reject> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(
+                Reject::new(Code::Draining, "this node is shutting down").retry_unapplied(2_000)
+            );
+        }
+        if self.memory_tight.load(Ordering::Acquire) {
+            let detail = "memory is above the limit; new tasks are refused until it falls";
+            return Err(Reject::new(Code::Overloaded, detail).retry_unapplied(3_000));
+        }
+        match self.log()?.room() {
+            Room::Plenty => Ok(()),
+            Room::WorkOnly | Room::None => Err(disk_full()),
+        }
+    }
+
+    pub(crate) fn restarted(&self, panicked: bool) {
+        let cause = if panicked { RestartCause::Panic } else { RestartCause::Log };
+        self.metrics.restarted(cause);
+    }
+
+    /// The node actor, once it runs.
+    pub(crate) fn node(&self) -> Option<actix::Addr<crate::actor::node::NodeActor>> {
+        lock(&self.node).clone()
+    }
+
+    pub(crate) fn set_node(&self, node: actix::Addr<crate::actor::node::NodeActor>) {
+        *lock(&self.node) = Some(node);
+    }
+
+    /// Name of this node, for people.
+    pub(crate) fn node_name(&self) -> crate::model::id::Name {
+        self.node_name.clone()
+    }
+
+    /// The slot of a partition number that came from outside.
+    pub(crate) fn slot(&self, id: PartitionId) -> Option<&Slot> {
+        self.slots.get(id.index())
+    }
+}
+
+pub(crate) fn disk_full() -> Reject {
+    Reject::new(Code::DiskFull, "the disk of the log is nearly full; no new tasks for now")
+        .hint("free space on the data directory; submits resume by themselves")
+        .retry_unapplied(5_000)
+}
+
+pub(crate) fn unavailable() -> Reject {
+    let detail = "the partition is not being served right now";
+    Reject::new(Code::PartitionUnavailable, detail).retry_unapplied(1_000)
+}
+
+/// The partition went away with the command inside: it may or may not have been logged.
+pub(crate) fn unknown_outcome() -> Reject {
+    let mut reject = Reject::new(Code::LogUnavailable, "the outcome is unknown; repeat the call");
+    reject.retry_after_ms = Some(1_000);
+    reject
+}
+
+fn shed_class(class: Class) -> ShedClass {
+    match class {
+        Class::Submit => ShedClass::Submit,
+        Class::Query => ShedClass::Query,
+        Class::Consume => ShedClass::Consume,
+        Class::Report => ShedClass::Report,
+    }
+}

@@ -1,0 +1,67 @@
+//! The command stream of a partition: whole chunks of what is ready, and nothing while too many appends are open.
+
+use crate::actor::envelope::Envelope;
+use crate::model::limits;
+use futures_util::Stream;
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use tokio::sync::mpsc;
+
+/// Appends in flight; the stream pauses at the limit and while the gate is shut.
+#[derive(Default)]
+pub(crate) struct Gate {
+    open: Cell<usize>,
+    shut: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Gate {
+    pub(crate) fn begin(&self) {
+        self.open.set(self.open.get() + 1);
+    }
+
+    pub(crate) fn end(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        self.wake();
+    }
+
+    pub(crate) fn shut(&self, shut: bool) {
+        self.shut.set(shut);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn passes(&self) -> bool {
+        !self.shut.get() && self.open.get() < limits::TICKETS_OPEN_MAX
+    }
+}
+
+/// Yields up to [`limits::TURN_COMMANDS`] envelopes at a time.
+pub(crate) struct Commands {
+    pub(crate) receiver: mpsc::Receiver<Envelope>,
+    pub(crate) gate: Rc<Gate>,
+}
+
+impl Stream for Commands {
+    type Item = Vec<Envelope>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !self.gate.passes() {
+            *self.gate.waker.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let mut chunk = Vec::new();
+        match self.receiver.poll_recv_many(cx, &mut chunk, limits::TURN_COMMANDS) {
+            Poll::Ready(0) => Poll::Ready(None),
+            Poll::Ready(_) => Poll::Ready(Some(chunk)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

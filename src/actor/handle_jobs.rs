@@ -1,0 +1,336 @@
+//! Jobs through the door: a job is the sum of its parts in all partitions; control verbs go to every one of them.
+
+use crate::actor::engine::Slot;
+use crate::actor::envelope::{Class, Decided};
+use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::partition::mismatch;
+use crate::actor::request::{JobCreated, JobPage, JobPatch, JobQuery, JobSort};
+use crate::core::partition::Partition;
+use crate::model::command::Command;
+use crate::model::id::Name;
+use crate::model::job::{JobChange, JobSpec, JobState};
+use crate::model::reject::{Code, Reject};
+use crate::model::reply::{JobOutcome, Reply};
+use crate::model::state::TaskState;
+use crate::model::tags::TagSet;
+use crate::model::time::WallMs;
+use crate::model::view::{JobNumbers, JobView};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A waiting call looks again this often, ms.
+const WAIT_STEP_MS: u64 = 100;
+
+/// One partition's part of a job.
+#[derive(Clone)]
+struct Part {
+    name: Name,
+    spec: JobSpec,
+    implicit: bool,
+    closed: bool,
+    paused: bool,
+    cancelled: Option<Option<Name>>,
+    numbers: JobNumbers,
+}
+
+/// A job being summed.
+struct Sum {
+    parts: usize,
+    first: Part,
+}
+
+impl Sum {
+    fn add(&mut self, part: Part) {
+        self.parts += 1;
+        let sum = &mut self.first;
+        sum.numbers.merge(&part.numbers);
+        // A control verb that reached only some partitions is in force for the job as a whole.
+        sum.closed |= part.closed;
+        sum.paused |= part.paused;
+        if sum.cancelled.is_none() {
+            sum.cancelled = part.cancelled;
+        }
+        if sum.implicit && !part.implicit {
+            sum.implicit = false;
+            sum.spec = part.spec;
+        }
+    }
+}
+
+fn parts_of(partition: &Partition) -> Vec<Part> {
+    partition.job_rows().iter().map(|job| part_of(partition, job)).collect()
+}
+
+fn part_of(partition: &Partition, job: &crate::core::job::JobRow) -> Part {
+    Part {
+        name: job.name.clone(),
+        spec: job.spec.clone(),
+        implicit: job.implicit,
+        closed: job.closed,
+        paused: job.paused,
+        cancelled: job.cancel.as_ref().map(|mark| mark.reason.clone()),
+        numbers: partition.job_numbers(job),
+    }
+}
+
+impl KwqHandle {
+    /// Creates a job or makes it explicit.
+    ///
+    /// # Errors
+    /// `job_conflict` when it exists with another specification.
+    pub async fn define_job(&self, job: Name, spec: JobSpec) -> Answer<JobCreated> {
+        self.engine.admits_submits()?;
+        let known = self.sum_job(&job).await?;
+        if let Some(sum) = &known
+            && !sum.first.implicit
+            && sum.first.spec != spec
+        {
+            let detail = format!("job {job} exists with another specification");
+            return Err(Reject::new(Code::JobConflict, detail).hint("use PATCH to change it"));
+        }
+        let command = Command::DefineJob { job: job.clone(), spec: Box::new(spec), replace: false };
+        let outcome = self.everywhere(&command).await?;
+        if outcome == JobOutcome::Conflict {
+            let detail =
+                format!("job {job} was created at the same time with another specification");
+            return Err(Reject::new(Code::JobConflict, detail));
+        }
+        Ok(JobCreated { created: known.is_none(), job: self.job(job).await? })
+    }
+
+    /// One job, exact.
+    ///
+    /// # Errors
+    /// `job_not_found`.
+    pub async fn job(&self, job: Name) -> Answer<JobView> {
+        match self.sum_job(&job).await? {
+            Some(sum) => Ok(self.view(sum).await),
+            None => Err(not_found(&job)),
+        }
+    }
+
+    /// A page of jobs.
+    ///
+    /// # Errors
+    /// A partition that is away.
+    pub async fn jobs(&self, query: JobQuery) -> Answer<JobPage> {
+        let mut rows = self.all_jobs().await?;
+        rows.retain(|job| matches(job, &query));
+        rows.sort_by_key(|job| sort_key(job, query.sort));
+        let from = match &query.after {
+            Some(after) => rows.iter().position(|j| j.id == *after).map_or(rows.len(), |at| at + 1),
+            None => 0,
+        };
+        let more = rows.len() > from + query.limit;
+        let rows: Vec<JobView> = rows.into_iter().skip(from).take(query.limit).collect();
+        let next = rows.last().filter(|_| more).map(|job| job.id.clone());
+        Ok(JobPage { rows, next })
+    }
+
+    /// A control verb on a job in all partitions.
+    ///
+    /// # Errors
+    /// `job_not_found`, `job_ended` by the verb table of `docs/semantics.md` 11.1.
+    pub async fn change_job(&self, job: Name, change: JobChange) -> Answer<JobView> {
+        let Some(sum) = self.sum_job(&job).await? else { return Err(not_found(&job)) };
+        let state = state_of(&sum.first);
+        let refused = match (&change, state) {
+            (JobChange::Close | JobChange::Retention(_), _) => false,
+            (JobChange::Cancel(..), JobState::Cancelled) => false,
+            (_, state) => state.ended(),
+        };
+        if refused {
+            let detail = format!("job {job} has ended ({})", state.name());
+            return Err(Reject::new(Code::JobEnded, detail));
+        }
+        self.apply_change(&job, change, &sum).await?;
+        let mut view = self.job(job).await?;
+        let total = self.engine.slots.len();
+        view.partitions = Some((total, total));
+        Ok(view)
+    }
+
+    async fn apply_change(&self, job: &Name, change: JobChange, sum: &Sum) -> Answer<JobOutcome> {
+        let command = Command::ChangeJob {
+            job: job.clone(),
+            change,
+            spec: Box::new(sum.first.spec.clone()),
+            implicit: sum.first.implicit,
+        };
+        self.everywhere(&command).await
+    }
+
+    /// Changes fields of a job.
+    ///
+    /// # Errors
+    /// As [`Self::change_job`].
+    pub async fn patch_job(&self, job: Name, patch: JobPatch) -> Answer<JobView> {
+        let Some(sum) = self.sum_job(&job).await? else { return Err(not_found(&job)) };
+        let state = state_of(&sum.first);
+        if state.ended() && (patch.priority.is_some() || patch.weight.is_some()) {
+            let detail = format!("job {job} has ended ({})", state.name());
+            return Err(Reject::new(Code::JobEnded, detail));
+        }
+        let changes = [
+            patch.priority.map(JobChange::Prioritise),
+            patch.weight.map(JobChange::Weight),
+            patch.retention_ms.map(JobChange::Retention),
+        ];
+        for change in changes.into_iter().flatten() {
+            self.apply_change(&job, change, &sum).await?;
+        }
+        if patch.name.is_some() || patch.tag.is_some() {
+            let Some(now) = self.sum_job(&job).await? else { return Err(not_found(&job)) };
+            let mut spec = now.first.spec;
+            spec.name = patch.name.or(spec.name);
+            spec.tag = patch.tag.or(spec.tag);
+            let spec = Box::new(spec);
+            self.everywhere(&Command::DefineJob { job: job.clone(), spec, replace: true }).await?;
+        }
+        self.job(job).await
+    }
+
+    /// Answers when the job ended (`done`) or has an error (`first_error`); `None` after the wait.
+    ///
+    /// # Errors
+    /// `job_not_found`.
+    pub async fn wait_job(
+        &self,
+        job: Name,
+        done: bool,
+        first_error: bool,
+        wait_ms: u64,
+    ) -> Answer<Option<JobView>> {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms);
+        loop {
+            let view = self.job(job.clone()).await?;
+            let failed = view.numbers.counts.of(TaskState::Error) > 0;
+            if (done && view.state.ended()) || (first_error && failed) {
+                return Ok(Some(view));
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(None);
+            }
+            let step = tokio::time::Instant::now() + Duration::from_millis(WAIT_STEP_MS);
+            tokio::time::sleep_until(step.min(deadline)).await;
+        }
+    }
+
+    /// Every job, summed.
+    pub(crate) async fn all_jobs(&self) -> Answer<Vec<JobView>> {
+        let mut sums: BTreeMap<Name, Sum> = BTreeMap::new();
+        let calls = self.engine.slots.iter().map(|slot| self.engine.inspect(slot, parts_of));
+        for parts in futures_util::future::try_join_all(calls).await? {
+            for part in parts.0 {
+                match sums.get_mut(&part.name) {
+                    Some(sum) => sum.add(part),
+                    None => {
+                        sums.insert(part.name.clone(), Sum { parts: 1, first: part });
+                    }
+                }
+            }
+        }
+        let rates = self.job_rates().await;
+        let now = self.now().wall;
+        Ok(sums.into_values().map(|sum| view_of(sum, &rates, now)).collect())
+    }
+
+    async fn sum_job(&self, job: &Name) -> Answer<Option<Sum>> {
+        let calls = self.engine.slots.iter().map(|slot| {
+            let name = job.clone();
+            self.engine.inspect(slot, move |p| p.job_row(&name).map(|row| part_of(p, row)))
+        });
+        let mut sum: Option<Sum> = None;
+        for (part, _) in futures_util::future::try_join_all(calls).await? {
+            match (&mut sum, part) {
+                (Some(sum), Some(part)) => sum.add(part),
+                (None, Some(part)) => sum = Some(Sum { parts: 1, first: part }),
+                (_, None) => {}
+            }
+        }
+        Ok(sum)
+    }
+
+    async fn view(&self, sum: Sum) -> JobView {
+        let rates = self.job_rates().await;
+        view_of(sum, &rates, self.now().wall)
+    }
+
+    /// Sends a job command to every partition; the strongest outcome.
+    async fn everywhere(&self, command: &Command) -> Answer<JobOutcome> {
+        let engine = &*self.engine;
+        let ask = |slot: &'_ Slot| {
+            let command = command.clone();
+            let slot: &Slot = &engine.slots[slot.id.index()];
+            async move {
+                let decided = engine.decide(slot, command, Class::Report, 0).await;
+                match decided.and_then(Decided::accepted)? {
+                    (Reply::Job(outcome), _) => Ok(outcome),
+                    _ => Err(mismatch()),
+                }
+            }
+        };
+        let outcomes = futures_util::future::try_join_all(engine.slots.iter().map(ask)).await?;
+        Ok(outcomes.into_iter().max().unwrap_or(JobOutcome::Unchanged))
+    }
+}
+
+fn not_found(job: &str) -> Reject {
+    Reject::new(Code::JobNotFound, format!("no job {job}"))
+}
+
+fn state_of(part: &Part) -> JobState {
+    JobState::derive(part.closed, part.cancelled.is_some(), &part.numbers.counts)
+}
+
+fn view_of(sum: Sum, rates: &BTreeMap<Name, f64>, now: WallMs) -> JobView {
+    let part = sum.first;
+    let state = state_of(&part);
+    let rate = rates.get(&part.name).copied().unwrap_or(0.0);
+    let live = part.numbers.counts.live();
+    let expected = rate > 0.0 && !part.paused && live > 0;
+    let left_ms = || (live as f64 / rate * 1_000.0).min(1e15);
+    let eta = expected.then(|| now.plus(f64_to_u64(left_ms())));
+    JobView {
+        id: part.name,
+        spec: part.spec,
+        state,
+        implicit: part.implicit,
+        paused: part.paused,
+        cancel_reason: part.cancelled.flatten(),
+        rate_per_sec: rate,
+        eta,
+        ended: if state.ended() { part.numbers.drained } else { WallMs(0) },
+        numbers: part.numbers,
+        partitions: None,
+    }
+}
+
+/// Whole part of a finite, non-negative number below 2^53.
+fn f64_to_u64(value: f64) -> u64 {
+    format!("{value:.0}").parse().unwrap_or(0)
+}
+
+fn matches(job: &JobView, query: &JobQuery) -> bool {
+    let tagged = |tag: &Name| {
+        let set = job.spec.tag.as_ref().and_then(|text| TagSet::parse(text).ok());
+        set.is_some_and(|set| set.contains(tag))
+    };
+    (query.states.is_empty() || query.states.contains(&job.state))
+        && query.paused.is_none_or(|paused| job.paused == paused)
+        && query.tag.as_ref().is_none_or(tagged)
+        && query.priority.is_none_or(|p| job.spec.priority == p)
+        && query.prefix.as_ref().is_none_or(|p| job.id.starts_with(&**p))
+}
+
+/// Ascending key; ties go by id, so that pages neither repeat nor skip.
+fn sort_key(job: &JobView, sort: JobSort) -> (u64, Name) {
+    let numbers = &job.numbers;
+    let key = match sort {
+        JobSort::Created => u64::MAX - numbers.created.0,
+        JobSort::Eta => job.eta.map_or(u64::MAX, |eta| eta.0),
+        JobSort::Errors => u64::MAX - numbers.counts.of(TaskState::Error),
+        JobSort::Age => numbers.oldest_pending.known().map_or(u64::MAX, |at| at.0),
+    };
+    (key, job.id.clone())
+}

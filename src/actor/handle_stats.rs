@@ -1,0 +1,281 @@
+//! Numbers through the door: levels, the snapshot of everything, workers, state hashes, images.
+
+use crate::actor::engine::lock;
+use crate::actor::envelope::{Class, Decided};
+use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::request::{SeedWindow, StatsNow, WorkerPage};
+use crate::core::partition::Partition;
+use crate::core::query::LevelPart;
+use crate::core::stats::{Stats, WAIT_BUCKETS};
+use crate::model::command::Command;
+use crate::model::id::{Name, PartitionId, Position};
+use crate::model::priority::Priority;
+use crate::model::reject::{Code, Reject};
+use crate::model::state::{StateCounts, TaskState};
+use crate::model::time::WallMs;
+use crate::model::view::{QueueView, WorkerState, WorkerView};
+use std::collections::BTreeMap;
+
+/// What the snapshot takes from one partition.
+struct PartNumbers {
+    levels: [LevelPart; Priority::LEVELS],
+    stats: Stats,
+    holders: Vec<(Name, u64)>,
+}
+
+fn numbers(partition: &Partition) -> PartNumbers {
+    PartNumbers {
+        levels: partition.level_parts(),
+        stats: partition.stats().clone(),
+        holders: partition.lease_holders(),
+    }
+}
+
+impl KwqHandle {
+    /// Nine levels, 9 first.
+    ///
+    /// # Errors
+    /// A partition that is away.
+    pub async fn queues(&self) -> Answer<Vec<QueueView>> {
+        let parts = self.part_numbers().await?;
+        let rates = self.engine.tracker.rates().await?;
+        let jobs = self.all_jobs().await?;
+        let view = |priority: Priority| {
+            let level = priority.index();
+            let mut counts = StateCounts::default();
+            let mut oldest = WallMs(0);
+            for part in &parts {
+                counts.merge(&part.levels[level].counts);
+                let at = part.levels[level].oldest;
+                if at != WallMs(0) && (oldest == WallMs(0) || at < oldest) {
+                    oldest = at;
+                }
+            }
+            let lanes = parts.iter().map(|p| p.levels[level].lanes).max().unwrap_or(0);
+            QueueView {
+                priority,
+                paused: parts.iter().any(|p| p.levels[level].paused),
+                counts,
+                oldest_pending: oldest,
+                jobs: lanes.min(jobs.len() as u64),
+                in_per_sec: rates.level_in[level],
+                out_per_sec: rates.level_out[level],
+            }
+        };
+        Ok(Priority::DESCENDING.iter().map(|p| view(*p)).collect())
+    }
+
+    async fn part_numbers(&self) -> Answer<Vec<PartNumbers>> {
+        let calls = self.engine.slots.iter().map(|slot| self.engine.inspect(slot, numbers));
+        let parts = futures_util::future::try_join_all(calls).await?;
+        Ok(parts.into_iter().map(|(part, _)| part).collect())
+    }
+
+    /// Pauses or resumes a level, `None` = all.
+    ///
+    /// # Errors
+    /// A partition that is away.
+    pub async fn set_level(&self, level: Option<Priority>, paused: bool) -> Answer<Vec<QueueView>> {
+        let engine = &*self.engine;
+        let calls = engine
+            .slots
+            .iter()
+            .map(|slot| engine.decide(slot, Command::SetLevel { level, paused }, Class::Report, 0));
+        for decided in futures_util::future::join_all(calls).await {
+            decided.and_then(Decided::accepted)?;
+        }
+        self.queues().await
+    }
+
+    /// Snapshot of everything the UI shows. The counters are the owners', so they are always fresh.
+    ///
+    /// # Errors
+    /// A partition that is away.
+    pub async fn stats_now(&self, _fresh: bool) -> Answer<StatsNow> {
+        let parts = self.part_numbers().await?;
+        let queues = self.queues().await?;
+        let mut jobs = self.all_jobs().await?;
+        let rates = self.engine.tracker.rates().await?;
+        let mut counts = StateCounts::default();
+        let (mut submitted, mut purged, mut hits, mut misses) = (0, 0, 0, 0);
+        for job in &jobs {
+            counts.merge(&job.numbers.counts);
+            submitted += job.numbers.submitted;
+            purged += job.numbers.purged;
+            hits += job.numbers.hits;
+            misses += job.numbers.misses;
+        }
+        let mut waits = [0; WAIT_BUCKETS];
+        for part in &parts {
+            for level in &part.stats.waits {
+                waits.iter_mut().zip(level).for_each(|(sum, count)| *sum += count);
+            }
+        }
+        jobs.sort_by_key(|j| std::cmp::Reverse(j.numbers.counts.of(TaskState::Pending)));
+        jobs.truncate(10);
+        let leases = parts.iter().flat_map(|p| p.holders.iter().map(|(_, n)| n)).sum();
+        let now = self.now();
+        let (verdict, verdict_text) = verdict(&counts, &queues, rates.total[2], now.wall);
+        Ok(StatsNow {
+            ts: now.wall,
+            verdict,
+            verdict_text,
+            counts,
+            submitted,
+            purged,
+            queues,
+            rates: rates.total,
+            wait_ms: [0.5, 0.95, 0.99].map(|share| Stats::wait_quantile(&waits, share)),
+            workers: self.worker_counts(&parts),
+            consumers_waiting: self.engine.hub.waiting() as u64,
+            leases,
+            affinity: (hits, misses),
+            jobs,
+            partitions: self.partitions().await,
+        })
+    }
+
+    /// Idle, busy, draining, lost.
+    fn worker_counts(&self, parts: &[PartNumbers]) -> [u64; 4] {
+        let held = held_by(parts);
+        let heartbeat_ms = self.heartbeat_ms(self.engine.config.policy.lease_ms);
+        let registry = lock(&self.engine.workers);
+        let mut counts = [0; 4];
+        for view in registry.views(None, self.now(), heartbeat_ms) {
+            let busy = held.contains_key(&view.worker);
+            let at = match view.state {
+                WorkerState::Active => usize::from(busy),
+                WorkerState::Draining => 2,
+                WorkerState::Lost => 3,
+            };
+            counts[at] += 1;
+        }
+        counts
+    }
+
+    /// The seed's windows, newest first.
+    ///
+    /// # Errors
+    /// The tracker is being rebuilt.
+    pub async fn seed_stats(&self, limit: usize) -> Answer<Vec<SeedWindow>> {
+        self.engine.tracker.windows(limit).await
+    }
+
+    /// Tasks ended per second by job, last 60 s.
+    pub(crate) async fn job_rates(&self) -> BTreeMap<Name, f64> {
+        self.engine.tracker.job_rates().await
+    }
+
+    /// Workers by name, filtered by state, after a name.
+    pub async fn workers(
+        &self,
+        state: Option<WorkerState>,
+        limit: usize,
+        after: Option<Name>,
+    ) -> WorkerPage {
+        let held = self.part_numbers().await.map(|p| held_by(&p)).unwrap_or_default();
+        let heartbeat_ms = self.heartbeat_ms(self.engine.config.policy.lease_ms);
+        let registry = lock(&self.engine.workers);
+        let views = registry.views(after.as_deref(), self.now(), heartbeat_ms);
+        let wanted = views.filter(|v| state.is_none_or(|s| v.state == s));
+        let mut rows: Vec<WorkerView> = wanted.take(limit + 1).collect();
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        for row in &mut rows {
+            row.leases = held.get(&row.worker).copied().unwrap_or(0);
+        }
+        let next = rows.last().filter(|_| more).map(|row| row.worker.clone());
+        (rows, next)
+    }
+
+    /// One worker with the tasks it holds.
+    ///
+    /// # Errors
+    /// `worker_not_found`.
+    pub async fn worker(&self, worker: Name) -> Answer<WorkerView> {
+        let heartbeat_ms = self.heartbeat_ms(self.engine.config.policy.lease_ms);
+        let known = lock(&self.engine.workers).view(&worker, self.now(), heartbeat_ms);
+        let mut view = known.ok_or_else(|| unknown_worker(&worker))?;
+        for slot in &self.engine.slots {
+            let name = worker.clone();
+            let (held, _) = self.engine.inspect(slot, move |p| p.held_by(&name)).await?;
+            view.held.extend(held);
+        }
+        view.leases = view.held.len() as u64;
+        Ok(view)
+    }
+
+    /// Drains a worker or takes that back.
+    ///
+    /// # Errors
+    /// `worker_not_found`.
+    pub async fn drain_worker(&self, worker: Name, drain: bool) -> Answer<WorkerView> {
+        if !lock(&self.engine.workers).drain(&worker, drain) {
+            return Err(unknown_worker(&worker));
+        }
+        self.worker(worker).await
+    }
+
+    /// State hash of each partition owned here.
+    ///
+    /// # Errors
+    /// A partition that is away.
+    pub async fn state_hash(&self) -> Answer<Vec<(PartitionId, Position, String)>> {
+        let mut rows = Vec::new();
+        for slot in &self.engine.slots {
+            let (hash, position) = self.engine.inspect(slot, Partition::state_hash).await?;
+            rows.push((slot.id, position, hash));
+        }
+        Ok(rows)
+    }
+
+    /// Writes images now.
+    ///
+    /// # Errors
+    /// The log refused one.
+    pub async fn write_images(&self) -> Answer<Vec<(PartitionId, Position)>> {
+        let Some(node) = self.engine.node() else {
+            return Err(Reject::new(Code::NotReady, "the node is starting"));
+        };
+        crate::actor::node::write_images(&node, &self.engine).await
+    }
+}
+
+fn held_by(parts: &[PartNumbers]) -> BTreeMap<Name, u64> {
+    let mut held = BTreeMap::new();
+    for (worker, count) in parts.iter().flat_map(|p| &p.holders) {
+        *held.entry(worker.clone()).or_insert(0) += count;
+    }
+    held
+}
+
+fn unknown_worker(worker: &str) -> Reject {
+    Reject::new(Code::WorkerNotFound, format!("no worker {worker} was heard of lately"))
+}
+
+/// One sentence for people: is it fine, and when is it done.
+fn verdict(
+    counts: &StateCounts,
+    queues: &[QueueView],
+    complete_per_sec: f64,
+    now: WallMs,
+) -> (&'static str, String) {
+    let pending = counts.of(TaskState::Pending);
+    let leased = counts.of(TaskState::Allocated) + counts.of(TaskState::Running);
+    if pending == 0 && leased == 0 {
+        return ("ok", "idle: nothing waits".to_owned());
+    }
+    let oldest = queues.iter().filter_map(|q| q.oldest_pending.known()).min();
+    let age_s = oldest.map_or(0, |at| now.since(at) / 1_000);
+    if complete_per_sec > 0.0 {
+        let left_s = (pending + leased) as f64 / complete_per_sec;
+        return (
+            "ok",
+            format!("healthy: {pending} waiting, oldest {age_s} s, drains in {left_s:.0} s"),
+        );
+    }
+    if pending > 0 && leased == 0 {
+        return ("warn", format!("{pending} waiting, nobody works on them; oldest {age_s} s"));
+    }
+    ("ok", format!("{pending} waiting, {leased} handed out, none ended in the last minute"))
+}

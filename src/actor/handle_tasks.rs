@@ -1,0 +1,184 @@
+//! Tasks through the door: by id, lists, cancel, retry, and the lease the seed's `updateTask` means.
+
+use crate::actor::engine::{Slot, unavailable};
+use crate::actor::envelope::Class;
+use crate::actor::handle::{Answer, KwqHandle, log_refusal};
+use crate::actor::partition::mismatch;
+use crate::actor::request::{At, TaskAnswer, TaskKey, TaskListAnswer};
+use crate::model::command::Command;
+use crate::model::id::{Name, PartitionId, TaskSeq};
+use crate::model::lease::LeaseToken;
+use crate::model::priority::Priority;
+use crate::model::reject::{Code, Reject};
+use crate::model::reply::Reply;
+use crate::model::view::{TaskQuery, TaskView, TrackedTask};
+
+impl KwqHandle {
+    /// One task, exact for everything acknowledged before. `payload`, `result`: include their bytes.
+    ///
+    /// # Errors
+    /// `task_not_found`.
+    pub async fn task(&self, key: TaskKey, payload: bool, result: bool) -> Answer<TaskAnswer> {
+        let (partition, seq) = self.find(&key).await?;
+        let value = self.task_view(partition, seq, payload, result).await?;
+        Ok(At { value, positions: self.positions() })
+    }
+
+    /// A page of tasks. `fresh` waits until everything acknowledged before is in.
+    ///
+    /// # Errors
+    /// `tracker_behind`.
+    pub async fn tasks(&self, mut query: TaskQuery, fresh: bool) -> Answer<TaskListAnswer> {
+        // A client id (or reference) names few tasks: they are looked up, not searched.
+        if let Some(id) = query.id.take() {
+            return self.tasks_by_id(query, &id).await;
+        }
+        let log = self.engine.log()?;
+        let page = self.engine.tracker.list(query, log, fresh).await?;
+        let mut page = page;
+        page.positions = self.positions();
+        Ok(page)
+    }
+
+    async fn tasks_by_id(&self, query: TaskQuery, id: &Name) -> Answer<TaskListAnswer> {
+        let key = crate::model::reference::TaskRef::parse(id)
+            .map_or_else(|| TaskKey::Id { id: id.clone(), job: query.job.clone() }, TaskKey::Ref);
+        let mut page = TaskListAnswer { positions: self.positions(), ..TaskListAnswer::default() };
+        match self.find(&key).await {
+            Err(reject) if reject.code == Code::TaskNotFound => Ok(page),
+            Err(reject) => Err(reject),
+            Ok((partition, seq)) => {
+                let view = self.task_view(partition, seq, false, false).await?;
+                page.scanned = 1;
+                if crate::actor::tracker::matches(&view, &query) {
+                    page.rows.push(view);
+                }
+                Ok(page)
+            }
+        }
+    }
+
+    /// Cancels one task.
+    ///
+    /// # Errors
+    /// `task_not_found`, `illegal_transition`.
+    pub async fn cancel_task(&self, key: TaskKey) -> Answer<TaskView> {
+        self.task_verb(key, Command::CancelTask).await
+    }
+
+    /// Redrives one dead task.
+    ///
+    /// # Errors
+    /// `task_not_found`, `illegal_transition`, `job_ended`.
+    pub async fn retry_task(&self, key: TaskKey, priority: Option<Priority>) -> Answer<TaskView> {
+        self.task_verb(key, |seq| Command::RetryTask { seq, priority }).await
+    }
+
+    async fn task_verb(
+        &self,
+        key: TaskKey,
+        command: impl FnOnce(TaskSeq) -> Command,
+    ) -> Answer<TaskView> {
+        let (partition, seq) = self.find(&key).await?;
+        let slot = self.slot_of(partition)?;
+        let decided = self.engine.decide(slot, command(seq), Class::Report, 0).await?;
+        match decided.accepted()? {
+            (Reply::Task(_), _) => self.task_view(partition, seq, false, false).await,
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// The live lease of a task, if held by this worker (when given).
+    ///
+    /// # Errors
+    /// `task_not_found`, `lease_lost`.
+    pub async fn lease_of(&self, key: TaskKey, worker: Option<Name>) -> Answer<LeaseToken> {
+        let (partition, seq) = self.find(&key).await?;
+        let slot = self.slot_of(partition)?;
+        let read = move |p: &crate::core::partition::Partition| p.live_token(seq, worker.as_ref());
+        let (token, _) = self.engine.inspect(slot, read).await?;
+        let detail = "the task is not leased to this worker";
+        token.ok_or_else(|| Reject::new(Code::LeaseLost, detail))
+    }
+
+    fn slot_of(&self, partition: PartitionId) -> Answer<&Slot> {
+        self.engine.slot(partition).ok_or_else(unavailable)
+    }
+
+    async fn find(&self, key: &TaskKey) -> Answer<(PartitionId, TaskSeq)> {
+        match key {
+            TaskKey::Ref(reference) => {
+                let reference = *reference;
+                let slot = self.engine.slot(reference.partition).ok_or_else(not_found)?;
+                let (seq, _) = self.engine.inspect(slot, move |p| p.seq_of(reference)).await?;
+                seq.map(|seq| (reference.partition, seq)).ok_or_else(not_found)
+            }
+            TaskKey::Id { id, job } => self.find_id(id, job.as_ref()).await,
+        }
+    }
+
+    /// The newest task of a client id. The index knows hashes; the text in the log decides.
+    async fn find_id(&self, id: &Name, job: Option<&Name>) -> Answer<(PartitionId, TaskSeq)> {
+        let mut newest: Option<TrackedTask> = None;
+        for slot in &self.engine.slots {
+            let wanted = id.clone();
+            let read = move |p: &crate::core::partition::Partition| {
+                p.id_candidates(&wanted).take(1_000).collect::<Vec<_>>()
+            };
+            let (candidates, _) = self.engine.inspect(slot, read).await?;
+            for seq in candidates {
+                let Some(row) = self.tracked(slot.id, seq).await else { continue };
+                if job.is_some_and(|job| *job != row.job) {
+                    continue;
+                }
+                let texts = self.read_texts(vec![(row.record, row.index)]).await?;
+                if texts.first().and_then(|t| t.spec.id.as_ref()) != Some(id) {
+                    continue;
+                }
+                if newest.as_ref().is_none_or(|n| n.submitted < row.submitted) {
+                    newest = Some(row);
+                }
+                break;
+            }
+        }
+        newest.map(|row| (row.partition, row.seq)).ok_or_else(not_found)
+    }
+
+    /// Row of the tracker, with everything in it that was durable before this call.
+    pub(crate) async fn tracked(
+        &self,
+        partition: PartitionId,
+        seq: TaskSeq,
+    ) -> Option<TrackedTask> {
+        self.engine.tracker.task(partition, seq).await
+    }
+
+    pub(crate) async fn task_view(
+        &self,
+        partition: PartitionId,
+        seq: TaskSeq,
+        payload: bool,
+        result: bool,
+    ) -> Answer<TaskView> {
+        let known = self.engine.tracker.task_with_attempts(partition, seq).await;
+        let (row, attempts) = known.ok_or_else(not_found)?;
+        let texts = self.read_texts(vec![(row.record, row.index)]).await?;
+        let mut spec = texts.into_iter().next().ok_or_else(not_found)?.spec;
+        let sha256 = crate::codec::digest::sha256_hex(&spec.payload.bytes);
+        if !payload {
+            spec.payload.bytes = Vec::new();
+        }
+        let result = match (result, row.result) {
+            (true, Some(at)) => {
+                Some(self.engine.log()?.read_result(at).map_err(|e| log_refusal(&e))?)
+            }
+            _ => None,
+        };
+        let payload_sha256 = Some(sha256);
+        Ok(TaskView { row, spec, attempts, result, payload_sha256, with_payload: payload })
+    }
+}
+
+fn not_found() -> Reject {
+    Reject::new(Code::TaskNotFound, "no such task")
+}

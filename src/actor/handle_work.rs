@@ -1,0 +1,404 @@
+//! The worker side of the door: consume with long poll, reports, heartbeats, workers.
+
+use crate::actor::engine::{Engine, Slot, lock, unavailable};
+use crate::actor::envelope::Class;
+use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::hub::{Wake, Wish};
+use crate::actor::partition::mismatch;
+use crate::actor::request::{
+    ConsumeAnswer, ConsumeRequest, HeartbeatAnswer, HeartbeatRequest, WorkerRegistration,
+};
+use crate::core::workers::Sign;
+use crate::model::command::{Command, Consume, Heartbeat};
+use crate::model::id::{LeaseNo, PartitionId};
+use crate::model::lease::LeaseToken;
+use crate::model::reject::{Code, Reject};
+use crate::model::reply::{Grant, Renewal, Reply};
+use crate::model::report::{Outcome, Report, ReportOutcome, Verb};
+use crate::model::view::HandOut;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Gives grants back when the call is dropped between the decision and the answer.
+struct GrantGuard<'a> {
+    engine: &'a Engine,
+    grants: Vec<Grant>,
+}
+
+impl GrantGuard<'_> {
+    fn keep(mut self) -> Vec<Grant> {
+        std::mem::take(&mut self.grants)
+    }
+}
+
+impl Drop for GrantGuard<'_> {
+    fn drop(&mut self) {
+        let tokens = self.grants.iter().map(|g| g.token);
+        give_back(self.engine, tokens);
+    }
+}
+
+/// Returns leases whose answer nobody will read. What cannot be sent heals by expiry.
+fn give_back(engine: &Engine, tokens: impl Iterator<Item = LeaseToken>) {
+    let mut by_partition: Vec<(PartitionId, Vec<LeaseNo>)> = Vec::new();
+    for token in tokens {
+        match by_partition.iter_mut().find(|(id, _)| *id == token.partition) {
+            Some((_, numbers)) => numbers.push(token.number),
+            None => by_partition.push((token.partition, vec![token.number])),
+        }
+    }
+    for (id, numbers) in by_partition {
+        if let Some(slot) = engine.slot(id)
+            && let Err(reject) = engine.post(slot, Command::Undeliver(numbers))
+        {
+            tracing::debug!(partition = %id, detail = %reject.detail, "leases left to expire");
+        }
+    }
+}
+
+impl KwqHandle {
+    /// Reports, heartbeat, hand-outs, long poll: in this order. Dropping the future leaves the poll.
+    ///
+    /// # Errors
+    /// Refusals of the log or of overload; with reports or leases only when those were refused.
+    pub async fn consume(&self, request: ConsumeRequest) -> Answer<ConsumeAnswer> {
+        let engine = &self.engine;
+        let sign = Sign {
+            endpoint: request.endpoint.clone(),
+            warm: (!request.warm.is_empty()).then(|| request.warm.clone()),
+            ..Sign::default()
+        };
+        let draining = lock(&engine.workers).seen(&request.worker, engine.clock.now(), sign);
+        let mut answer = ConsumeAnswer {
+            heartbeat_ms: self.heartbeat_ms(engine.config.policy.lease_ms),
+            drain: draining,
+            ..ConsumeAnswer::default()
+        };
+        let carried = !request.done.is_empty() || request.leases.is_some();
+        if !request.done.is_empty() {
+            answer.done = self.report(request.done.clone()).await;
+        }
+        if let Some(leases) = request.leases.clone() {
+            let beat = HeartbeatRequest {
+                worker: request.worker.clone(),
+                leases: Some(leases),
+                warm: None,
+            };
+            let heartbeat = self.heartbeat(beat).await?;
+            answer.heartbeat_ms = heartbeat.heartbeat_ms;
+            answer.heartbeat = Some(heartbeat);
+        }
+        if draining || engine.draining.load(Ordering::Acquire) {
+            return Ok(answer);
+        }
+        match self.wait_for_grants(&request).await {
+            Ok(grants) => {
+                let shortest = grants.iter().map(|g| g.lease_ms).min();
+                answer.tasks = self.hand_out(grants).await?;
+                if let Some(shortest) = shortest {
+                    answer.heartbeat_ms = answer.heartbeat_ms.min(self.heartbeat_ms(shortest));
+                }
+            }
+            // Its reports are applied: the worker must learn their verdicts even when it gets no work.
+            Err(reject) if carried => tracing::debug!(detail = %reject.detail, "consume shed"),
+            Err(reject) => return Err(reject),
+        }
+        answer.drain = lock(&engine.workers).drains(&request.worker);
+        Ok(answer)
+    }
+
+    async fn wait_for_grants(&self, request: &ConsumeRequest) -> Answer<Vec<Grant>> {
+        let engine = &*self.engine;
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(request.wait_ms);
+        let mut old_place = None;
+        loop {
+            let grants = self.try_all(request).await?;
+            if !grants.is_empty() || request.wait_ms == 0 {
+                return Ok(grants);
+            }
+            let wish = Wish {
+                key: (request.worker.clone(), request.endpoint.clone()),
+                levels: request.levels,
+                max: request.max,
+                choosy: !request.jobs.is_empty(),
+            };
+            let Some(mut place) = engine.hub.park(wish, old_place) else { return Ok(Vec::new()) };
+            old_place = Some(place.number);
+            // Work may have come between the last look and the parking; then nobody would wake us.
+            if request.jobs.is_empty() && self.ready_for(request) && place.woken.try_recv().is_err()
+            {
+                drop(place);
+                tokio::task::yield_now().await;
+                continue;
+            }
+            match tokio::time::timeout_at(deadline, &mut place.woken).await {
+                Ok(Ok(Wake::Work(partition))) => {
+                    let slot = engine.slot(partition).ok_or_else(unavailable)?;
+                    let counted = if request.jobs.is_empty() { request.max } else { 0 };
+                    let asked = self.try_slot(slot, request, request.max).await;
+                    engine.hub.kept(partition, counted);
+                    let grants = asked?;
+                    if !grants.is_empty() {
+                        return Ok(grants);
+                    }
+                }
+                Ok(Ok(Wake::Leave) | Err(_)) | Err(_) => return Ok(Vec::new()),
+            }
+        }
+    }
+
+    fn ready_for(&self, request: &ConsumeRequest) -> bool {
+        let ready = |slot: &Slot| slot.ready.load(Ordering::Acquire) & request.levels != 0;
+        self.engine.slots.iter().any(ready)
+    }
+
+    /// Asks the partition with the highest ready level first, local ones before others, until the batch is full.
+    async fn try_all(&self, request: &ConsumeRequest) -> Answer<Vec<Grant>> {
+        let engine = &*self.engine;
+        let mut guard = GrantGuard { engine, grants: Vec::new() };
+        let mut tried = 0u64;
+        while guard.grants.len() < request.max {
+            let top = |i: &usize| {
+                let ready = engine.slots[*i].ready.load(Ordering::Acquire) & request.levels;
+                (ready != 0 && (*i >= 64 || tried >> i & 1 == 0))
+                    .then(|| 15 - ready.leading_zeros())
+            };
+            let order = engine.order();
+            let best = order.iter().filter_map(|i| top(i).map(|level| (level, *i)));
+            // `max_by_key` keeps the last of equals; reversed, the first in order wins.
+            let Some((_, best)) = best.rev().max_by_key(|(level, _)| *level) else { break };
+            let left = request.max - guard.grants.len();
+            match self.try_slot(&engine.slots[best], request, left).await {
+                Ok(grants) => guard.grants.extend(grants),
+                Err(reject) if guard.grants.is_empty() && engine.slots.len() == 1 => {
+                    return Err(reject);
+                }
+                Err(reject) => tracing::debug!(detail = %reject.detail, "partition passed over"),
+            }
+            tried |= 1 << best.min(63);
+        }
+        Ok(guard.keep())
+    }
+
+    async fn try_slot(
+        &self,
+        slot: &Slot,
+        request: &ConsumeRequest,
+        max: usize,
+    ) -> Answer<Vec<Grant>> {
+        let consume = Consume {
+            worker: request.worker.clone(),
+            endpoint: request.endpoint.clone(),
+            max,
+            target_ms: request.target_ms,
+            max_bytes: request.max_bytes,
+            lease_ms: request.lease_ms,
+            seed_lease: request.seed_lease,
+            levels: request.levels,
+            jobs: request.jobs.clone(),
+            warm: request.warm.clone(),
+            mode: request.mode,
+        };
+        let decided =
+            self.engine.decide(slot, Command::Consume(consume), Class::Consume, 0).await?;
+        match decided.accepted()? {
+            (Reply::Granted(grants), _) => Ok(grants),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Reads the tasks' text and payload and pairs them with their leases.
+    async fn hand_out(&self, grants: Vec<Grant>) -> Answer<Vec<HandOut>> {
+        if grants.is_empty() {
+            return Ok(Vec::new());
+        }
+        let guard = GrantGuard { engine: &self.engine, grants };
+        let wanted: Vec<_> = guard.grants.iter().map(|g| (g.record, g.index)).collect();
+        let texts = self.read_texts(wanted).await?;
+        let grants = guard.keep();
+        let mut ids = lock(&self.engine.ids);
+        let tasks = grants.into_iter().zip(texts).map(|(grant, stored)| {
+            ids.note(grant.token.partition, grant.token.number, stored.spec.id.clone());
+            HandOut { grant, spec: stored.spec, submitted: stored.submitted }
+        });
+        Ok(tasks.collect())
+    }
+
+    /// Gives hand-outs back whose answer could not be written to the client.
+    pub fn undeliver(&self, answer: &ConsumeAnswer) {
+        give_back(&self.engine, answer.tasks.iter().map(|t| t.grant.token));
+    }
+
+    /// One outcome per report, in order.
+    pub async fn report(&self, reports: Vec<Report>) -> Vec<ReportOutcome> {
+        let engine = &*self.engine;
+        let mut outcomes: Vec<Option<ReportOutcome>> = vec![None; reports.len()];
+        let mut parts: Vec<Vec<(usize, Report)>> = vec![Vec::new(); engine.slots.len()];
+        for (at, report) in reports.into_iter().enumerate() {
+            let partition = report.token.map(|t| t.partition.index());
+            match partition.and_then(|p| parts.get_mut(p)) {
+                Some(part) => part.push((at, report)),
+                None => outcomes[at] = Some(ReportOutcome::bare(Outcome::LeaseLost)),
+            }
+        }
+        let asked = parts.into_iter().zip(&engine.slots).filter(|(part, _)| !part.is_empty());
+        let calls = asked.map(|(part, slot)| self.report_part(slot, part));
+        for part in futures_util::future::join_all(calls).await {
+            for (at, outcome) in part {
+                outcomes[at] = Some(outcome);
+            }
+        }
+        let lost = || ReportOutcome::bare(Outcome::LeaseLost);
+        outcomes.into_iter().map(|o| o.unwrap_or_else(lost)).collect()
+    }
+
+    async fn report_part(
+        &self,
+        slot: &Slot,
+        part: Vec<(usize, Report)>,
+    ) -> Vec<(usize, ReportOutcome)> {
+        let leases: Vec<_> = part.iter().map(|(_, r)| r.token.map(|t| t.number)).collect();
+        let kinds: Vec<bool> =
+            part.iter().map(|(_, r)| matches!(r.verb, Verb::Complete { .. })).collect();
+        let workers: Vec<_> = part.iter().map(|(_, r)| r.worker.clone()).collect();
+        let (places, reports): (Vec<usize>, Vec<Report>) = part.into_iter().unzip();
+        let decided = self.engine.decide(slot, Command::Report(reports), Class::Report, 0).await;
+        let mut outcomes = match decided.and_then(super::envelope::Decided::accepted) {
+            Ok((Reply::Reported(outcomes), _)) => outcomes,
+            Ok(_) => vec![ReportOutcome::bare(Outcome::Unavailable(mismatch())); places.len()],
+            Err(reject) => {
+                vec![ReportOutcome::bare(Outcome::Unavailable(reject)); places.len()]
+            }
+        };
+        self.name_tasks(slot, &leases, &mut outcomes).await;
+        let mut registry = lock(&self.engine.workers);
+        for ((outcome, complete), worker) in outcomes.iter().zip(kinds).zip(workers) {
+            let counted = matches!(outcome.outcome, Outcome::Ok | Outcome::Retry | Outcome::Dead);
+            if let (true, Some(worker)) = (counted, worker) {
+                registry.reported(&worker, u64::from(complete), u64::from(!complete));
+            }
+        }
+        places.into_iter().zip(outcomes).collect()
+    }
+
+    /// Fills in client ids: from memory, else from the log.
+    async fn name_tasks(
+        &self,
+        slot: &Slot,
+        leases: &[Option<LeaseNo>],
+        outcomes: &mut [ReportOutcome],
+    ) {
+        let mut missing = Vec::new();
+        {
+            let ids = lock(&self.engine.ids);
+            for (outcome, lease) in outcomes.iter_mut().zip(leases) {
+                let (Some(task), Some(lease)) = (&mut outcome.task, lease) else { continue };
+                match ids.get(slot.id, *lease) {
+                    Some(id) => task.id = id,
+                    None => missing.push(task.seq),
+                }
+            }
+        }
+        for seq in missing {
+            let id = self.client_id(slot.id, seq).await;
+            let tasks = outcomes.iter_mut().filter_map(|o| o.task.as_mut());
+            tasks.filter(|t| t.seq == seq).for_each(|t| t.id.clone_from(&id));
+        }
+    }
+
+    /// Renews leases.
+    ///
+    /// # Errors
+    /// None today; partitions that are away neither renew nor lose.
+    pub async fn heartbeat(&self, request: HeartbeatRequest) -> Answer<HeartbeatAnswer> {
+        let engine = &*self.engine;
+        let sign = Sign { warm: request.warm.clone(), ..Sign::default() };
+        let drain = lock(&engine.workers).seen(&request.worker, engine.clock.now(), sign);
+        let mut answer = HeartbeatAnswer { drain, ..HeartbeatAnswer::default() };
+        let mut parts: Vec<Option<Vec<LeaseToken>>> =
+            vec![request.leases.is_none().then(Vec::new); engine.slots.len()];
+        for lease in request.leases.iter().flatten() {
+            match lease {
+                Ok(token) if token.partition.index() < parts.len() => {
+                    parts[token.partition.index()].get_or_insert_with(Vec::new).push(*token);
+                }
+                Ok(token) => answer.lost.push(token.encode()),
+                Err(text) => answer.lost.push(text.clone()),
+            }
+        }
+        let all = request.leases.is_none();
+        let asked = parts.into_iter().zip(&engine.slots);
+        let calls = asked.filter_map(|(part, slot)| {
+            let tokens = part?;
+            let leases = if all { None } else { Some(tokens) };
+            let beat = Heartbeat { worker: request.worker.clone(), leases };
+            Some(engine.decide(slot, Command::Heartbeat(beat), Class::Report, 0))
+        });
+        let mut shortest = u32::MAX;
+        for decided in futures_util::future::join_all(calls).await {
+            // A partition that is away neither renews nor loses: its leases are frozen.
+            if let Ok((Reply::Renewed(renewal), _)) =
+                decided.and_then(super::envelope::Decided::accepted)
+            {
+                add_renewal(&mut answer, renewal, &mut shortest);
+            }
+        }
+        let default = engine.config.policy.lease_ms;
+        answer.lease_ms = if shortest == u32::MAX { default } else { shortest };
+        answer.heartbeat_ms = self.heartbeat_ms(answer.lease_ms);
+        Ok(answer)
+    }
+
+    /// A third of the lease.
+    pub(crate) fn heartbeat_ms(&self, lease_ms: u32) -> u64 {
+        u64::from(lease_ms / 3).max(1)
+    }
+
+    /// Registers a worker: (heartbeat ms, lease ms).
+    #[must_use]
+    pub fn register_worker(&self, registration: WorkerRegistration) -> (u64, u32) {
+        let sign = Sign {
+            endpoint: registration.endpoint,
+            slots: registration.slots,
+            version: registration.version,
+            warm: registration.warm,
+        };
+        let now = self.engine.clock.now();
+        lock(&self.engine.workers).seen(&registration.worker, now, sign);
+        let lease_ms = self.engine.config.policy.lease_ms;
+        (self.heartbeat_ms(lease_ms), lease_ms)
+    }
+
+    /// Forgets a worker; its leases are given back. Number of them.
+    ///
+    /// # Errors
+    /// `worker_not_found`.
+    pub async fn delete_worker(&self, worker: crate::model::id::Name) -> Answer<usize> {
+        let engine = &*self.engine;
+        let calls = engine
+            .slots
+            .iter()
+            .map(|slot| engine.decide(slot, Command::DropWorker(worker.clone()), Class::Report, 0));
+        let mut released = 0;
+        for decided in futures_util::future::join_all(calls).await {
+            if let (Reply::Released(count), _) = decided?.accepted()? {
+                released += count;
+            }
+        }
+        let known = lock(&engine.workers).remove(&worker);
+        if !known && released == 0 {
+            let detail = format!("no worker {worker} was heard of lately");
+            return Err(Reject::new(Code::WorkerNotFound, detail));
+        }
+        Ok(released)
+    }
+}
+
+fn add_renewal(answer: &mut HeartbeatAnswer, renewal: Renewal, shortest: &mut u32) {
+    answer.renewed += renewal.renewed;
+    if renewal.renewed > 0 {
+        *shortest = (*shortest).min(renewal.shortest_ms);
+    }
+    answer.lost.extend(renewal.lost.iter().map(LeaseToken::encode));
+    answer.cancel.extend(renewal.cancel);
+}

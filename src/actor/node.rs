@@ -1,0 +1,346 @@
+//! [`NodeActor`]: starts partitions, watches them, rebuilds what fell, writes images, publishes numbers.
+
+use crate::actor::engine::{Engine, SlotState, lock};
+use crate::actor::handle::{Answer, KwqHandle, log_refusal};
+use crate::actor::partition::{Halt, PartitionActor, Snapshot, Start, TakeSnapshot};
+use crate::actor::recovery::{self, Recipe, Recovered};
+use crate::actor::shard::Shards;
+use crate::actor::tracker::TrackerState;
+use crate::log::{Error, EventLog};
+use crate::model::id::{PartitionId, Position};
+use crate::model::limits;
+use crate::model::reject::{Code, Reject};
+use actix::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// First and longest pause before a partition is rebuilt, ms.
+const RESTART_MS: (u64, u64) = (100, 10_000);
+/// A snapshot that takes longer than this is given up, s.
+const SNAPSHOT_S: u64 = 30;
+
+/// Opens the log of the node; called again after a fault.
+pub type OpenLog = Arc<dyn Fn() -> Result<Arc<dyn EventLog>, Error> + Send + Sync>;
+
+/// A partition's actor is gone.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct PartitionDown {
+    pub(crate) id: PartitionId,
+    pub(crate) panicked: bool,
+}
+
+/// A partition is ready to serve.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Serve {
+    pub(crate) recovered: Vec<Recovered>,
+    pub(crate) log: Arc<dyn EventLog>,
+}
+
+/// Rebuilding did not work; try again later.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct RebuildFailed {
+    ids: Vec<PartitionId>,
+    reopen: bool,
+    error: Error,
+}
+
+type ImagesReply = oneshot::Sender<Answer<Vec<(PartitionId, Position)>>>;
+
+/// Write images of all partitions.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct WriteImages {
+    pub(crate) stop: bool,
+    pub(crate) reply: Option<ImagesReply>,
+}
+
+/// Watches the partitions of the node.
+pub struct NodeActor {
+    engine: Arc<Engine>,
+    shards: Vec<ArbiterHandle>,
+    partitions: Vec<Option<Addr<PartitionActor>>>,
+    failures: Vec<u32>,
+    open_log: OpenLog,
+    recipe: Recipe,
+    last_image_ms: u64,
+    reopening: bool,
+    stopping: bool,
+}
+
+impl NodeActor {
+    pub(crate) fn start_on(
+        shards: &Shards,
+        engine: Arc<Engine>,
+        open_log: OpenLog,
+        recipe: Recipe,
+    ) -> Addr<Self> {
+        let arbiters = shards.shards.clone();
+        Self::start_in_arbiter(&shards.node, move |_| {
+            let count = engine.slots.len();
+            Self {
+                engine,
+                shards: arbiters,
+                partitions: vec![None; count],
+                failures: vec![0; count],
+                open_log,
+                recipe,
+                last_image_ms: 0,
+                reopening: false,
+                stopping: false,
+            }
+        })
+    }
+
+    fn serve(&mut self, recovered: Recovered, log: &Arc<dyn EventLog>, node: Addr<Self>) {
+        let id = recovered.partition.id();
+        let slot = &self.engine.slots[id.index()];
+        let (sender, receiver) = mpsc::channel(limits::CHANNEL_COMMANDS);
+        let epoch = recovered.partition.epoch();
+        slot.position.store(recovered.durable.0, Ordering::Release);
+        let start = Start {
+            partition: recovered.partition,
+            engine: Arc::clone(&self.engine),
+            log: Arc::clone(log),
+            node,
+            receiver,
+            durable: recovered.durable,
+        };
+        let shard = &self.shards[slot.shard];
+        let addr = PartitionActor::start_in_arbiter(shard, move |_| PartitionActor::new(start));
+        self.partitions[id.index()] = Some(addr);
+        slot.open(sender, epoch);
+        tracing::info!(partition = %id, %epoch, "partition serves");
+    }
+
+    /// Rebuilds partitions on a thread of their own; with `reopen` the log is opened again first.
+    fn rebuild(&mut self, ids: Vec<PartitionId>, reopen: bool, ctx: &mut Context<Self>) {
+        let failures = ids.iter().map(|id| self.failures[id.index()]).max().unwrap_or(0);
+        let pause = (RESTART_MS.0 << failures.min(10)).min(RESTART_MS.1);
+        let (engine, node) = (Arc::clone(&self.engine), ctx.address());
+        let (open_log, recipe) = (Arc::clone(&self.open_log), self.recipe.clone());
+        let work = move |_: &mut Self, _: &mut Context<Self>| {
+            let job = move || {
+                let outcome = rebuild(&engine, &open_log, &recipe, &ids, reopen);
+                match outcome {
+                    Ok((recovered, log)) => node.do_send(Serve { recovered, log }),
+                    Err(error) => node.do_send(RebuildFailed { ids, reopen, error }),
+                }
+            };
+            if let Err(error) = crate::telemetry::spawn_thread("kwq-rebuild", job) {
+                tracing::error!(%error, "no thread for a rebuild");
+            }
+        };
+        ctx.run_later(Duration::from_millis(pause), work);
+    }
+
+    fn every_second(&mut self, ctx: &mut Context<Self>) {
+        let now = self.engine.clock.now();
+        self.engine.heartbeat_tick.store(now.tick.0, Ordering::Release);
+        self.engine.tracker.checkpoint();
+        let interval = self.engine.config.log.image_interval_ms;
+        if !self.stopping && now.tick.0 >= self.last_image_ms + interval {
+            self.last_image_ms = now.tick.0;
+            ctx.notify(WriteImages { stop: false, reply: None });
+        }
+        lock(&self.engine.workers).sweep(now, |_| false);
+        let handle = KwqHandle { engine: Arc::clone(&self.engine) };
+        ctx.spawn(async move { crate::actor::publish::publish(&handle).await }.into_actor(self));
+    }
+}
+
+fn rebuild(
+    engine: &Engine,
+    open_log: &OpenLog,
+    recipe: &Recipe,
+    ids: &[PartitionId],
+    reopen: bool,
+) -> Result<(Vec<Recovered>, Arc<dyn EventLog>), Error> {
+    let log = if reopen {
+        open_log()?
+    } else {
+        engine.log().map_err(|reject| Error::Failed(reject.detail.into_owned()))?
+    };
+    let partitions = recovery::replay(&*log, ids, recipe.policy, None, &|_| ())?;
+    let mut recovered = Vec::with_capacity(ids.len());
+    for partition in partitions {
+        recovered.push(take(engine, &*log, partition, recipe)?.0);
+    }
+    Ok((recovered, log))
+}
+
+fn take(
+    engine: &Engine,
+    log: &dyn EventLog,
+    partition: crate::core::partition::Partition,
+    recipe: &Recipe,
+) -> Result<(Recovered, Position, crate::model::event::Stamped), Error> {
+    let key = [engine.entropy.next_u64(), engine.entropy.next_u64()];
+    let mut partition = partition;
+    partition.seed(engine.entropy.next_u64());
+    recovery::own(log, partition, recipe, key, engine.clock.now().wall)
+}
+
+/// First start of a node: replays everything, tracker included.
+pub(crate) fn first_start(
+    engine: &Engine,
+    log: &dyn EventLog,
+    recipe: &Recipe,
+    tracker: &mut TrackerState,
+) -> Result<Vec<Recovered>, Error> {
+    let ids: Vec<PartitionId> = engine.slots.iter().map(|s| s.id).collect();
+    let end = log.end().0.max(1);
+    let progress = |at: Position| {
+        let permille = u16::try_from(at.0.min(end) * 1_000 / end).unwrap_or(1_000);
+        engine.replay_permille.store(permille, Ordering::Release);
+    };
+    let partitions = recovery::replay(log, &ids, recipe.policy, Some(tracker), &progress)?;
+    let mut recovered = Vec::with_capacity(ids.len());
+    for partition in partitions {
+        let id = partition.id();
+        let (owned, position, owner) = take(engine, log, partition, recipe)?;
+        tracker.fold_one(id, position, &owner);
+        recovered.push(owned);
+    }
+    engine.replay_permille.store(1_000, Ordering::Release);
+    Ok(recovered)
+}
+
+/// Asks the node actor for images and waits for them.
+pub(crate) async fn write_images(
+    node: &Addr<NodeActor>,
+    _engine: &Engine,
+) -> Answer<Vec<(PartitionId, Position)>> {
+    let (reply, answer) = oneshot::channel();
+    node.do_send(WriteImages { stop: false, reply: Some(reply) });
+    let gone = || Reject::new(Code::NotReady, "the node is stopping");
+    answer.await.map_err(|_| gone())?
+}
+
+async fn collect_images(
+    snapshots: Vec<(PartitionId, oneshot::Receiver<Snapshot>)>,
+    log: Option<Arc<dyn EventLog>>,
+) -> Answer<Vec<(PartitionId, Position)>> {
+    let mut written = Vec::new();
+    for (id, snapshot) in snapshots {
+        let limit = Duration::from_secs(SNAPSHOT_S);
+        let Ok(Ok(snapshot)) = tokio::time::timeout(limit, snapshot).await else { continue };
+        let Some(log) = log.clone() else { continue };
+        let position = snapshot.position;
+        let work = tokio::task::spawn_blocking(move || {
+            let bytes = recovery::encode(&snapshot.image).map_err(Error::Failed)?;
+            log.commit_mark(id, position, &bytes)
+        });
+        match work.await {
+            Ok(Ok(())) => written.push((id, position)),
+            Ok(Err(error)) => return Err(log_refusal(&error)),
+            Err(_) => return Err(Reject::new(Code::Internal, "writing an image failed")),
+        }
+    }
+    Ok(written)
+}
+
+impl Actor for NodeActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.engine.heartbeat_tick.store(self.engine.clock.now().tick.0, Ordering::Release);
+        self.last_image_ms = self.engine.clock.now().tick.0;
+        ctx.run_interval(Duration::from_secs(1), Self::every_second);
+    }
+}
+
+impl Handler<Serve> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Serve, ctx: &mut Self::Context) {
+        self.reopening = false;
+        self.engine.set_log(Some(Arc::clone(&message.log)));
+        for recovered in message.recovered {
+            self.serve(recovered, &message.log, ctx.address());
+        }
+    }
+}
+
+impl Handler<PartitionDown> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, down: PartitionDown, ctx: &mut Self::Context) {
+        let at = down.id.index();
+        self.partitions[at] = None;
+        self.engine.slots[at].close(SlotState::Replaying);
+        if self.stopping {
+            return;
+        }
+        self.failures[at] = self.failures[at].saturating_add(1);
+        let cause = if down.panicked { "panic" } else { "log" };
+        tracing::error!(partition = %down.id, cause, "partition is down and will be rebuilt");
+        self.engine.restarted(down.panicked);
+        if down.panicked && !self.reopening {
+            self.rebuild(vec![down.id], false, ctx);
+            return;
+        }
+        // The log has failed for all: everybody stops, then it is opened again.
+        self.reopening = true;
+        self.partitions.iter().flatten().for_each(|addr| addr.do_send(Halt));
+        if self.partitions.iter().all(Option::is_none) {
+            self.engine.set_log(None);
+            let ids = self.engine.slots.iter().map(|s| s.id).collect();
+            self.rebuild(ids, true, ctx);
+        }
+    }
+}
+
+impl Handler<RebuildFailed> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, failed: RebuildFailed, ctx: &mut Self::Context) {
+        tracing::error!(error = %failed.error, "rebuild failed");
+        let damaged = matches!(failed.error, Error::Damaged { .. } | Error::UnknownFormat(_));
+        for id in &failed.ids {
+            self.failures[id.index()] = self.failures[id.index()].saturating_add(1);
+            let state = if damaged { SlotState::Failed } else { SlotState::Replaying };
+            self.engine.slots[id.index()].close(state);
+        }
+        if !damaged {
+            self.rebuild(failed.ids, failed.reopen, ctx);
+        }
+    }
+}
+
+impl Handler<WriteImages> for NodeActor {
+    type Result = ();
+
+    fn handle(&mut self, message: WriteImages, ctx: &mut Self::Context) {
+        self.stopping |= message.stop;
+        let mut snapshots = Vec::new();
+        for (addr, slot) in self.partitions.iter().zip(&self.engine.slots) {
+            if let Some(addr) = addr {
+                let (reply, answer) = oneshot::channel();
+                addr.do_send(TakeSnapshot { reply, stop: message.stop });
+                snapshots.push((slot.id, answer));
+            }
+        }
+        if message.stop {
+            self.engine.slots.iter().for_each(|slot| slot.close(SlotState::Replaying));
+        }
+        let log = self.engine.log().ok();
+        let work = async move {
+            let outcome = collect_images(snapshots, log).await;
+            match message.reply {
+                // The asker may have given up.
+                Some(reply) => drop(reply.send(outcome)),
+                None => {
+                    if let Err(reject) = outcome {
+                        tracing::warn!(detail = %reject.detail, "no image this time");
+                    }
+                }
+            }
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+}

@@ -1,0 +1,369 @@
+//! [`PartitionActor`]: chunk → decide → append → durable → replies. No logic of its own.
+
+use crate::actor::engine::{Engine, disk_full, unknown_outcome};
+use crate::actor::envelope::{Class, Decided, Envelope, Waiting, Work};
+use crate::actor::gate::{Commands, Gate};
+use crate::actor::node::{NodeActor, PartitionDown};
+use crate::core::partition::Partition;
+use crate::log::{Appended, Batch, Error, EventLog, Room};
+use crate::model::command::Command;
+use crate::model::event::Stamped;
+use crate::model::id::{LeaseNo, PartitionId, Position};
+use crate::model::reject::{Code, Reject};
+use crate::model::reply::Reply;
+use crate::model::time::{Now, Tick};
+use actix::prelude::*;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands older than this are refused unless they are reports, ms.
+const AGE_MAX_MS: u64 = 1_000;
+
+/// Runs one partition on its shard.
+pub(crate) struct PartitionActor {
+    partition: Partition,
+    engine: Arc<Engine>,
+    log: Arc<dyn EventLog>,
+    gate: Rc<Gate>,
+    receiver: Option<mpsc::Receiver<Envelope>>,
+    open: VecDeque<OpenBatch>,
+    durable: Position,
+    batches: u64,
+    timer: Option<(Tick, SpawnHandle)>,
+    snapshots: Vec<oneshot::Sender<Snapshot>>,
+    stopping: bool,
+    guard: DownGuard,
+}
+
+struct OpenBatch {
+    events: Arc<[Stamped]>,
+    waiting: Vec<Waiting>,
+}
+
+/// Image of a partition as of a position (first record not inside).
+pub(crate) struct Snapshot {
+    pub(crate) image: crate::core::image::PartitionImage,
+    pub(crate) position: Position,
+}
+
+/// Asks for an image; answered when everything decided is durable.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TakeSnapshot {
+    pub(crate) reply: oneshot::Sender<Snapshot>,
+    /// Serve nothing afterwards.
+    pub(crate) stop: bool,
+}
+
+/// Stop at once: the log has failed for everybody.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Halt;
+
+/// Tells the node when the actor goes away, also by a panic.
+struct DownGuard {
+    id: PartitionId,
+    node: Addr<NodeActor>,
+    expected: bool,
+}
+
+impl Drop for DownGuard {
+    fn drop(&mut self) {
+        let panicked = std::thread::panicking();
+        if panicked || !self.expected {
+            self.node.do_send(PartitionDown { id: self.id, panicked });
+        }
+    }
+}
+
+/// What a partition starts with.
+pub(crate) struct Start {
+    pub(crate) partition: Partition,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) node: Addr<NodeActor>,
+    pub(crate) receiver: mpsc::Receiver<Envelope>,
+    pub(crate) durable: Position,
+}
+
+impl PartitionActor {
+    pub(crate) fn new(start: Start) -> Self {
+        let guard = DownGuard { id: start.partition.id(), node: start.node, expected: false };
+        Self {
+            partition: start.partition,
+            engine: start.engine,
+            log: start.log,
+            gate: Rc::default(),
+            receiver: Some(start.receiver),
+            open: VecDeque::new(),
+            durable: start.durable,
+            batches: 0,
+            timer: None,
+            snapshots: Vec::new(),
+            stopping: false,
+            guard,
+        }
+    }
+
+    /// One turn: decide what is there, append once.
+    fn turn(&mut self, chunk: Vec<Envelope>, ctx: &mut Context<Self>) {
+        let now = self.engine.clock.now();
+        let (mut events, mut waiting) = (Vec::new(), Vec::new());
+        let room = self.log.room();
+        for envelope in chunk {
+            let slot = &self.engine.slots[self.partition.id().index()];
+            slot.bytes.fetch_sub(envelope.bytes, Ordering::Relaxed);
+            match envelope.work {
+                Work::Inspect(read) => waiting.push(Waiting::Read(read(&self.partition))),
+                Work::Decide(_, reply) if reply.is_closed() && envelope.class != Class::Report => {}
+                Work::Decide(command, reply) => {
+                    let refusal = refusal(&command, envelope.class, envelope.sent, now, room);
+                    let decided = match refusal {
+                        Some(reject) => Reply::Refused(reject),
+                        None => self.partition.decide(command, now, &mut events),
+                    };
+                    waiting.push(Waiting::Reply(decided, reply));
+                }
+            }
+        }
+        self.finish(events, waiting, ctx);
+        let took_ms = self.engine.clock.now().tick.since(now.tick);
+        self.engine.metrics.turn_seconds.record(std::time::Duration::from_millis(took_ms));
+    }
+
+    /// Appends what was decided; replies wait for it.
+    fn finish(&mut self, events: Vec<Stamped>, waiting: Vec<Waiting>, ctx: &mut Context<Self>) {
+        if events.is_empty() {
+            match self.open.back_mut() {
+                // What was read or refused may rest on events that are not durable yet.
+                Some(batch) => batch.waiting.extend(waiting),
+                None => self.release(waiting, ctx),
+            }
+        } else {
+            let events: Arc<[Stamped]> = events.into();
+            let batch = Batch { epoch: self.partition.epoch(), events: Arc::clone(&events) };
+            match self.log.append(self.partition.id(), batch) {
+                Ok(ticket) => {
+                    self.open.push_back(OpenBatch { events, waiting });
+                    self.gate.begin();
+                    let done = ticket.into_actor(self);
+                    ctx.spawn(done.map(|outcome, actor, ctx| actor.durable(outcome, ctx)));
+                }
+                Err(error) => {
+                    drop(waiting);
+                    self.fail(&error, ctx);
+                    return;
+                }
+            }
+        }
+        self.publish_ready();
+        self.arm_timer(ctx);
+    }
+
+    /// The oldest open batch is durable, or the log has failed.
+    fn durable(&mut self, outcome: Result<Appended, Error>, ctx: &mut Context<Self>) {
+        self.gate.end();
+        let Some(batch) = self.open.pop_front() else { return };
+        let appended = match outcome {
+            Ok(appended) => appended,
+            Err(error) => {
+                self.fail(&error, ctx);
+                return;
+            }
+        };
+        for (stamped, position) in batch.events.iter().zip(&appended.positions) {
+            self.partition.placed(&stamped.event, *position);
+        }
+        if let Some(last) = appended.positions.last() {
+            self.durable = *last;
+            let slot = &self.engine.slots[self.partition.id().index()];
+            slot.position.store(last.0, Ordering::Release);
+        }
+        self.batches += 1;
+        let id = self.partition.id();
+        self.engine.tracker.committed(id, self.batches, appended.positions, batch.events);
+        self.release(batch.waiting, ctx);
+        if self.open.is_empty() {
+            self.answer_snapshots(ctx);
+        }
+    }
+
+    fn release(&mut self, waiting: Vec<Waiting>, ctx: &mut Context<Self>) {
+        let position = self.durable;
+        let mut undelivered: Vec<LeaseNo> = Vec::new();
+        for one in waiting {
+            match one {
+                Waiting::Read(deliver) => deliver(position),
+                Waiting::Reply(mut reply, sender) => {
+                    self.locate(&mut reply);
+                    if let Err(Decided { reply: Reply::Granted(grants), .. }) =
+                        sender.send(Decided { reply, position })
+                    {
+                        undelivered.extend(grants.iter().map(|g| g.token.number));
+                    }
+                }
+            }
+        }
+        if !undelivered.is_empty() {
+            // The caller has gone: the leases go back at once instead of expiring.
+            self.act(Command::Undeliver(undelivered), ctx);
+        }
+    }
+
+    /// Fills in where the texts lie, which is known only now. A task that was cancelled meanwhile may have none.
+    fn locate(&self, reply: &mut Reply) {
+        if let Reply::Granted(grants) = reply {
+            for grant in grants {
+                if let Some(placed) = self.partition.text_at(grant.seq) {
+                    (grant.record, grant.index) = (placed.record, placed.entry);
+                }
+            }
+        } else if let Reply::Submitted(outcomes) = reply {
+            for admitted in outcomes.iter_mut().flatten() {
+                if let Some(placed) = self.partition.text_at(admitted.seq) {
+                    (admitted.record, admitted.index) = (placed.record, placed.entry);
+                }
+            }
+        }
+    }
+
+    /// A command of the shell's own; nobody waits for the reply.
+    fn act(&mut self, command: Command, ctx: &mut Context<Self>) {
+        let mut events = Vec::new();
+        self.partition.decide(command, self.engine.clock.now(), &mut events);
+        self.finish(events, Vec::new(), ctx);
+    }
+
+    fn publish_ready(&self) {
+        let id = self.partition.id();
+        let levels = self.partition.ready_levels();
+        self.engine.slots[id.index()].ready.store(levels, Ordering::Release);
+        if levels != 0 && !self.stopping {
+            self.engine.hub.wake(id, levels, self.partition.ready_tasks());
+        }
+    }
+
+    /// One timer, armed for the next deadline of the partition.
+    fn arm_timer(&mut self, ctx: &mut Context<Self>) {
+        let due = self.partition.next_deadline();
+        if self.timer.as_ref().map(|(at, _)| *at) == due {
+            return;
+        }
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle);
+        }
+        if let Some(due) = due {
+            let wait = due.since(self.engine.clock.now().tick).max(1);
+            let handle = ctx.run_later(std::time::Duration::from_millis(wait), |actor, ctx| {
+                actor.timer = None;
+                actor.act(Command::Tick, ctx);
+            });
+            self.timer = Some((due, handle));
+        }
+    }
+
+    fn answer_snapshots(&mut self, ctx: &mut Context<Self>) {
+        for reply in std::mem::take(&mut self.snapshots) {
+            let position = Position(self.durable.0 + 1);
+            let snapshot = Snapshot { image: self.partition.image(), position };
+            // The node may have given up waiting.
+            drop(reply.send(snapshot));
+        }
+        if self.stopping {
+            self.guard.expected = true;
+            ctx.stop();
+        } else {
+            self.gate.shut(false);
+        }
+    }
+
+    /// Fail-stop: nothing of what is open is acknowledged; the partition is rebuilt from the log.
+    fn fail(&mut self, error: &Error, ctx: &mut Context<Self>) {
+        tracing::error!(partition = %self.partition.id(), %error, "append failed, partition stops");
+        self.gate.shut(true);
+        for batch in std::mem::take(&mut self.open) {
+            drop(batch.waiting);
+        }
+        ctx.stop();
+    }
+}
+
+fn refusal(command: &Command, class: Class, sent: Tick, now: Now, room: Room) -> Option<Reject> {
+    if class != Class::Report && now.tick.since(sent) > AGE_MAX_MS {
+        let detail = "the call waited longer than a second in front of its partition";
+        return Some(Reject::new(Code::Overloaded, detail).retry_unapplied(1_000));
+    }
+    match (room, command) {
+        (Room::Plenty, _) => None,
+        (Room::WorkOnly, Command::Submit(_)) | (Room::None, _) => Some(disk_full()),
+        (Room::WorkOnly, _) => None,
+    }
+}
+
+impl Actor for PartitionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(receiver) = self.receiver.take() {
+            ctx.add_stream(Commands { receiver, gate: Rc::clone(&self.gate) });
+        }
+        self.partition.arm(self.engine.clock.now());
+        self.act(Command::Tick, ctx);
+    }
+}
+
+impl StreamHandler<Vec<Envelope>> for PartitionActor {
+    fn handle(&mut self, chunk: Vec<Envelope>, ctx: &mut Self::Context) {
+        self.turn(chunk, ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        // The door was closed; the node stops the actor by message when everything is durable.
+    }
+}
+
+impl Handler<TakeSnapshot> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, message: TakeSnapshot, ctx: &mut Self::Context) {
+        self.snapshots.push(message.reply);
+        self.stopping |= message.stop;
+        self.gate.shut(true);
+        if self.open.is_empty() {
+            self.answer_snapshots(ctx);
+        }
+    }
+}
+
+impl Handler<Halt> for PartitionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Halt, ctx: &mut Self::Context) {
+        self.fail(&Error::Failed("another partition found the log failed".to_owned()), ctx);
+    }
+}
+
+impl Decided {
+    /// The reply, or the refusal inside it.
+    pub(crate) fn accepted(self) -> Result<(Reply, Position), Reject> {
+        match self.reply {
+            Reply::Refused(reject) => Err(reject),
+            reply @ (Reply::Submitted(_)
+            | Reply::Granted(_)
+            | Reply::Reported(_)
+            | Reply::Renewed(_)
+            | Reply::Released(_)
+            | Reply::Job(_)
+            | Reply::Task(_)
+            | Reply::Done) => Ok((reply, self.position)),
+        }
+    }
+}
+
+/// A reply of another kind than the command's cannot be; it is answered as an unknown outcome, never as success.
+pub(crate) fn mismatch() -> Reject {
+    unknown_outcome()
+}

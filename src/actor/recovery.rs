@@ -1,0 +1,136 @@
+//! From log to partitions: newest usable image, then the records after it, then an `Owner` record of our own.
+
+use crate::actor::tracker::TrackerState;
+use crate::core::image::PartitionImage;
+use crate::core::partition::Partition;
+use crate::log::{Batch, Error, EventLog, LogRecord};
+use crate::model::event::{Event, Stamped};
+use crate::model::id::{Epoch, Name, PartitionId, Position};
+use crate::model::policy::Policy;
+use crate::model::time::WallMs;
+use std::sync::Arc;
+
+/// Tag of a partition image, so that no other kind of image is taken for one.
+pub(crate) const IMAGE_KIND: u32 = 0x6b77_7131;
+
+/// What a partition needs to come up.
+#[derive(Clone)]
+pub(crate) struct Recipe {
+    pub(crate) policy: Policy,
+    pub(crate) node: Name,
+    pub(crate) addr: Name,
+}
+
+/// A partition that owns its log again.
+pub(crate) struct Recovered {
+    pub(crate) partition: Partition,
+    pub(crate) durable: Position,
+}
+
+/// Rebuilds partitions (and the tracker, if given) in one pass over the log.
+pub(crate) fn replay(
+    log: &dyn EventLog,
+    ids: &[PartitionId],
+    policy: Policy,
+    mut tracker: Option<&mut TrackerState>,
+    progress: &dyn Fn(Position),
+) -> Result<Vec<Partition>, Error> {
+    let mut partitions = Vec::with_capacity(ids.len());
+    let mut from = Vec::with_capacity(ids.len());
+    for id in ids {
+        let (partition, position) = newest_image(log, *id, policy);
+        partitions.push(partition);
+        from.push((*id, position));
+    }
+    let mut scan_from = from.clone();
+    for (id, position) in &mut scan_from {
+        if let Some(tracker) = &tracker {
+            *position = (*position).min(tracker.cursor(*id));
+        }
+    }
+    let mut seen = 0u64;
+    log.scan(&scan_from, &mut |record: LogRecord| {
+        let at = from.iter().position(|(id, _)| *id == record.partition);
+        if let Some(at) = at
+            && record.position >= from[at].1
+        {
+            partitions[at].replay(record.position, &record.stamped);
+        }
+        if let Some(tracker) = &mut tracker {
+            tracker.fold_one(record.partition, record.position, &record.stamped);
+        }
+        seen += 1;
+        if seen.is_multiple_of(4_096) {
+            progress(record.position);
+        }
+        true
+    })?;
+    Ok(partitions)
+}
+
+/// Rebuilds partitions without a tracker; `from_zero` leaves images out.
+pub(crate) fn rebuild(
+    log: &dyn EventLog,
+    ids: &[PartitionId],
+    policy: Policy,
+    from_zero: bool,
+) -> Result<Vec<Partition>, Error> {
+    if !from_zero {
+        return replay(log, ids, policy, None, &|_| ());
+    }
+    let mut partitions: Vec<Partition> =
+        ids.iter().map(|id| Partition::new(*id, policy, 0)).collect();
+    let from: Vec<_> = ids.iter().map(|id| (*id, Position(0))).collect();
+    log.scan(&from, &mut |record: LogRecord| {
+        if let Some(at) = ids.iter().position(|id| *id == record.partition) {
+            partitions[at].replay(record.position, &record.stamped);
+        }
+        true
+    })?;
+    Ok(partitions)
+}
+
+fn newest_image(log: &dyn EventLog, id: PartitionId, policy: Policy) -> (Partition, Position) {
+    for position in log.committed_marks(id) {
+        if position > log.end() {
+            continue;
+        }
+        let image = log.read_mark(id, position).map_err(|e| e.to_string()).and_then(|b| decode(&b));
+        match image {
+            Ok(image) => return (Partition::restore(id, policy, 0, image), position),
+            Err(reason) => {
+                tracing::warn!(partition = %id, %position, %reason, "image passed over");
+            }
+        }
+    }
+    (Partition::new(id, policy, 0), Position(0))
+}
+
+/// Image → bytes.
+pub(crate) fn encode(image: &PartitionImage) -> Result<Vec<u8>, String> {
+    crate::codec::image::encode(IMAGE_KIND, image).map_err(|e| e.to_string())
+}
+
+fn decode(bytes: &[u8]) -> Result<PartitionImage, String> {
+    crate::codec::image::decode(IMAGE_KIND, bytes).map_err(|e| e.to_string())
+}
+
+/// Takes ownership: appends an `Owner` record and waits until it is durable; its position is the epoch.
+pub(crate) fn own(
+    log: &dyn EventLog,
+    mut partition: Partition,
+    recipe: &Recipe,
+    key: [u64; 2],
+    at: WallMs,
+) -> Result<(Recovered, Position, Stamped), Error> {
+    let (node, addr) = (recipe.node.clone(), recipe.addr.clone());
+    let owner = Stamped { at, event: Event::Owner { node, addr, token_key: key } };
+    let events: Arc<[Stamped]> = Arc::from(vec![owner.clone()]);
+    let batch = Batch { epoch: Epoch(0), events };
+    let appended = log.append(partition.id(), batch)?.wait()?;
+    let position = appended.positions.first().copied().ok_or_else(|| {
+        Error::Failed("the log acknowledged an Owner record without a position".to_owned())
+    })?;
+    partition.replay(position, &owner);
+    Ok((Recovered { partition, durable: position }, position, owner))
+}

@@ -1,0 +1,182 @@
+//! Start and stop of the engine as seen from the composition root.
+
+use crate::actor::engine::{Engine, Parts};
+use crate::actor::handle::KwqHandle;
+use crate::actor::node::{NodeActor, OpenLog, Serve, WriteImages, first_start};
+use crate::actor::recovery::{self, Recipe};
+use crate::actor::shard::Shards;
+use crate::actor::tracker::{TrackerDoor, TrackerState};
+use crate::clock::{Clock, Entropy};
+use crate::config::Config;
+use crate::log::{Error, EventLog, LogRecord};
+use crate::metrics::Metrics;
+use crate::model::id::{Name, PartitionId, Position};
+use crate::model::policy::Policy;
+use crate::store::Tracker;
+use actix::Addr;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Opens (or rebuilds) the tracker's store.
+pub type OpenTracker =
+    Box<dyn FnOnce(crate::model::time::WallMs) -> Result<Tracker, String> + Send>;
+
+/// What the engine is started with.
+pub struct NodeParts {
+    /// Configuration.
+    pub config: Config,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Opens the log again after a fault.
+    pub open_log: OpenLog,
+    /// Opens the tracker's store.
+    pub open_tracker: OpenTracker,
+    /// Address written into `Owner` records.
+    pub addr: String,
+}
+
+/// A started engine.
+pub struct Running {
+    engine: Arc<Engine>,
+    node: Addr<NodeActor>,
+    recovered: Mutex<Option<Receiver<Result<u64, Error>>>>,
+}
+
+/// Starts recovery in the background; the handle answers health at once.
+///
+/// # Errors
+/// A thread could not be started.
+pub fn start(
+    shards: &Shards,
+    parts: NodeParts,
+    log: Arc<dyn EventLog>,
+) -> std::io::Result<Running> {
+    let node_name = Name::from(host_name());
+    let recipe = Recipe {
+        policy: parts.config.policy,
+        node: node_name.clone(),
+        addr: Name::from(parts.addr),
+    };
+    let engine = Arc::new(Engine::new(Parts {
+        config: parts.config,
+        clock: parts.clock,
+        entropy: parts.entropy,
+        metrics: parts.metrics,
+        tracker: TrackerDoor::default(),
+        shards: shards.shards.len(),
+        node_name,
+    }));
+    let node = NodeActor::start_on(shards, Arc::clone(&engine), parts.open_log, recipe.clone());
+    engine.set_node(node.clone());
+    let (tell, told) = sync_channel(1);
+    let (for_recovery, address) = (Arc::clone(&engine), node.clone());
+    let (arbiter, open_tracker) = (shards.tracker.clone(), parts.open_tracker);
+    crate::telemetry::spawn_thread("kwq-recovery", move || {
+        let engine = for_recovery;
+        let outcome = recover(&engine, &*log, &recipe, open_tracker).map(|(tracker, recovered)| {
+            let live = recovered.iter().map(|r| r.partition.live_tasks()).sum();
+            engine.tracker.open(&arbiter, tracker, Arc::clone(&engine));
+            address.do_send(Serve { recovered, log: Arc::clone(&log) });
+            live
+        });
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "recovery failed");
+            engine.slots.iter().for_each(|s| s.close(crate::actor::engine::SlotState::Failed));
+        }
+        // The starter may not wait for it.
+        drop(tell.send(outcome));
+    })?;
+    Ok(Running { engine, node, recovered: Mutex::new(Some(told)) })
+}
+
+fn recover(
+    engine: &Engine,
+    log: &dyn EventLog,
+    recipe: &Recipe,
+    open_tracker: OpenTracker,
+) -> Result<(TrackerState, Vec<recovery::Recovered>), Error> {
+    let tracker = open_tracker(engine.clock.now().wall).map_err(Error::Failed)?;
+    let mut tracker = TrackerState::new(tracker, engine.slots.len());
+    let recovered = first_start(engine, log, recipe, &mut tracker)?;
+    Ok((tracker, recovered))
+}
+
+impl Running {
+    /// The door.
+    #[must_use]
+    pub fn handle(&self) -> KwqHandle {
+        KwqHandle { engine: Arc::clone(&self.engine) }
+    }
+
+    /// Blocks until recovery is over; number of live tasks found.
+    ///
+    /// # Errors
+    /// Recovery failed.
+    pub fn wait_recovered(&self) -> Result<u64, Error> {
+        let told = self.recovered.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let gone = || Error::Failed("recovery ended without an answer".to_owned());
+        told.map_or(Ok(0), |told| told.recv().map_err(|_| gone())?)
+    }
+
+    /// Readiness false; everything still served.
+    pub fn begin_drain(&self) {
+        self.engine.draining.store(true, Ordering::Release);
+    }
+
+    /// Parked consumes leave, new ones get nothing.
+    pub fn refuse_work(&self) {
+        self.engine.hub.shut();
+    }
+
+    /// Images of all partitions, the tracker's pages, the end of the log.
+    pub fn close(self) {
+        let (reply, written) = tokio::sync::oneshot::channel();
+        self.node.do_send(WriteImages { stop: true, reply: Some(reply) });
+        match written.blocking_recv() {
+            Ok(Ok(images)) => tracing::info!(count = images.len(), "images written"),
+            Ok(Err(reject)) => tracing::warn!(detail = %reject.detail, "no image at stop"),
+            Err(_) => tracing::warn!("the node stopped before its images"),
+        }
+        let tracker = self.engine.tracker.clone();
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() {
+            runtime.block_on(tracker.close());
+        }
+        if let Ok(log) = self.engine.log() {
+            log.close();
+        }
+    }
+}
+
+fn host_name() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = read.trim();
+    if name.is_empty() { "kwq".to_owned() } else { name.to_owned() }
+}
+
+/// Hashes of every partition in a log, without serving it.
+///
+/// # Errors
+/// Damage, or the log cannot be read.
+pub fn replay_offline(
+    log: &dyn EventLog,
+    policy: Policy,
+    from_zero: bool,
+) -> Result<Vec<(PartitionId, Position, String)>, Error> {
+    let mut last: BTreeMap<PartitionId, Position> = BTreeMap::new();
+    let all: Vec<(PartitionId, Position)> =
+        (0..crate::model::limits::PARTITIONS_MAX).map(|i| (PartitionId(i), Position(0))).collect();
+    log.scan(&all, &mut |record: LogRecord| {
+        last.insert(record.partition, record.position);
+        true
+    })?;
+    let ids: Vec<PartitionId> = last.keys().copied().collect();
+    let partitions = recovery::rebuild(log, &ids, policy, from_zero)?;
+    let hashed = partitions.into_iter().zip(last).map(|(p, (id, at))| (id, at, p.state_hash()));
+    Ok(hashed.collect())
+}

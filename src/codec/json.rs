@@ -1,0 +1,531 @@
+//! Bounded, strict reading of untrusted JSON: every value is a checked slice of the text it came in.
+//!
+//! One pass checks grammar and depth and cuts an object into `(key, raw value)` pairs; values are decoded only when
+//! a field asks for them. So a payload keeps its exact bytes, and a batch is read item by item.
+//!
+//! Must not: allocate from a declared length, recurse by the depth of the input, or panic on any bytes.
+
+use crate::model::limits;
+use crate::model::reject::{Code, Reject};
+use std::borrow::Cow;
+
+/// Fields one object of ours may have; far above the largest one, so that a search by comparison stays cheap.
+pub const FIELDS_MAX: usize = 256;
+
+/// One value, checked, without outer blanks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raw<'a>(&'a str);
+
+/// An object cut into its fields, in order, keys unique.
+#[derive(Clone, Debug, Default)]
+pub struct Fields<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
+
+/// An element of an array or a whole document.
+#[derive(Clone, Debug)]
+pub enum Element<'a> {
+    /// An object, already cut.
+    Object(Fields<'a>),
+    /// Anything else.
+    Other(Raw<'a>),
+}
+
+/// Walks over the elements of an array; ends after the first error.
+#[derive(Debug)]
+pub struct Elements<'a> {
+    cursor: Cursor<'a>,
+    state: Walk,
+    /// The array is the whole document: nothing may follow it.
+    whole: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Walk {
+    First,
+    Next,
+    Ended,
+}
+
+/// The text of a body.
+///
+/// # Errors
+/// `bad_json` when it is not UTF-8, empty, or begins with a byte order mark.
+pub fn text(bytes: &[u8]) -> Result<&str, Reject> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        Reject::new(Code::BadJson, format!("the body is not UTF-8 at byte {}", e.valid_up_to()))
+    })?;
+    if text.starts_with('\u{feff}') {
+        return Err(Reject::new(Code::BadJson, "the body begins with a byte order mark"));
+    }
+    if text.trim_ascii().is_empty() {
+        return Err(Reject::new(Code::BadJson, "the body is empty; JSON is expected"));
+    }
+    Ok(text)
+}
+
+/// First byte that is not blank.
+#[must_use]
+pub fn first_byte(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().copied().find(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r'))
+}
+
+/// Reads a whole document that is not walked element by element.
+///
+/// # Errors
+/// `bad_json` for anything but exactly one JSON value.
+pub fn document(text: &str) -> Result<Element<'_>, Reject> {
+    let mut cursor = Cursor { text, at: 0 };
+    cursor.blanks();
+    let element = cursor.element(0)?;
+    cursor.end()?;
+    Ok(element)
+}
+
+/// Reads a document that must be an object.
+///
+/// # Errors
+/// `bad_json` for broken JSON and for any other kind of value.
+pub fn object(text: &str) -> Result<Fields<'_>, Reject> {
+    match document(text)? {
+        Element::Object(fields) => Ok(fields),
+        Element::Other(raw) => Err(Reject::new(
+            Code::BadJson,
+            format!("a JSON object is expected, not {}", raw.kind()),
+        )),
+    }
+}
+
+/// Walks over the elements of a document that is an array.
+///
+/// # Errors
+/// `bad_json` when it is no array; later errors come from the walk.
+pub fn elements(text: &str) -> Result<Elements<'_>, Reject> {
+    let mut cursor = Cursor { text, at: 0 };
+    cursor.blanks();
+    cursor.eat(b'[', "a JSON array is expected")?;
+    Ok(Elements { cursor, state: Walk::First, whole: true })
+}
+
+impl<'a> Raw<'a> {
+    /// The text exactly as sent.
+    #[must_use]
+    pub fn text(self) -> &'a str {
+        self.0
+    }
+    /// The literal `null`.
+    #[must_use]
+    pub fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+    /// A string.
+    #[must_use]
+    pub fn is_string(self) -> bool {
+        self.0.starts_with('"')
+    }
+    /// An array.
+    #[must_use]
+    pub fn is_array(self) -> bool {
+        self.0.starts_with('[')
+    }
+    /// An object.
+    #[must_use]
+    pub fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+    /// The kind, for messages.
+    #[must_use]
+    pub fn kind(self) -> &'static str {
+        match self.0.as_bytes().first() {
+            Some(b'{') => "an object",
+            Some(b'[') => "an array",
+            Some(b'"') => "a string",
+            Some(b't' | b'f') => "a boolean",
+            Some(b'n') => "null",
+            Some(_) => "a number",
+            None => "nothing",
+        }
+    }
+    /// `true` or `false`; `None` for another kind.
+    #[must_use]
+    pub fn boolean(self) -> Option<bool> {
+        match self.0 {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+    /// A whole number written as one: no fraction, no exponent. `None` for another kind or beyond 64 bits.
+    #[must_use]
+    pub fn integer(self) -> Option<i128> {
+        let digits = self.0.strip_prefix('-').unwrap_or(self.0);
+        let whole = !digits.is_empty() && digits.len() <= 20;
+        (whole && digits.bytes().all(|b| b.is_ascii_digit())).then(|| self.0.parse().ok()).flatten()
+    }
+    /// A decoded string; `None` for another kind.
+    ///
+    /// # Errors
+    /// `bad_json` for half of a surrogate pair.
+    pub fn string(self) -> Result<Option<Cow<'a, str>>, Reject> {
+        let inner = self.0.strip_prefix('"').and_then(|s| s.strip_suffix('"'));
+        inner.map(|inner| decode(self.0, inner)).transpose()
+    }
+    /// Cuts an object into its fields.
+    ///
+    /// # Errors
+    /// `bad_json` when it is no object or a key comes twice.
+    pub fn fields(self) -> Result<Fields<'a>, Reject> {
+        let mut cursor = Cursor { text: self.0, at: 0 };
+        cursor.fields(0)
+    }
+    /// Walks over the elements of an array.
+    ///
+    /// # Errors
+    /// `bad_json` when it is no array.
+    pub fn elements(self) -> Result<Elements<'a>, Reject> {
+        elements(self.0)
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// The fields, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
+        self.0.iter().map(|(key, raw)| (key.as_ref(), *raw))
+    }
+    /// A field by name; `null` counts as absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Raw<'a>> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, raw)| *raw).filter(|r| !r.is_null())
+    }
+    /// Number of fields.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+    /// True without fields.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Result<Element<'a>, Reject>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        if !matches!(step, Ok(Some(_))) {
+            self.state = Walk::Ended;
+        }
+        step.transpose()
+    }
+}
+
+impl<'a> Elements<'a> {
+    fn step(&mut self) -> Result<Option<Element<'a>>, Reject> {
+        if self.state == Walk::Ended {
+            return Ok(None);
+        }
+        self.cursor.blanks();
+        if self.cursor.peek() == Some(b']') {
+            if self.whole {
+                self.cursor.at += 1;
+                self.cursor.end()?;
+            }
+            return Ok(None);
+        }
+        if self.state == Walk::Next {
+            self.cursor.eat(b',', "`,` or `]` is expected")?;
+            self.cursor.blanks();
+        }
+        self.state = Walk::Next;
+        self.cursor.element(1).map(Some)
+    }
+}
+
+fn decode<'a>(quoted: &'a str, inner: &'a str) -> Result<Cow<'a, str>, Reject> {
+    if !inner.as_bytes().contains(&b'\\') {
+        return Ok(Cow::Borrowed(inner));
+    }
+    serde_json::from_str::<String>(quoted).map(Cow::Owned).map_err(|_| {
+        Reject::new(Code::BadJson, "a string holds an escape that is no Unicode character")
+    })
+}
+
+/// Reads forward over text that is valid UTF-8.
+#[derive(Debug)]
+struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn blanks(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn fault(&self, what: &str) -> Reject {
+        Reject::new(Code::BadJson, format!("{what} at byte {}", self.at))
+    }
+
+    fn eat(&mut self, byte: u8, what: &str) -> Result<(), Reject> {
+        if self.peek() != Some(byte) {
+            return Err(self.fault(what));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Reject> {
+        self.blanks();
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.fault("text after the JSON value")),
+        }
+    }
+
+    fn slice(&self, from: usize) -> Result<&'a str, Reject> {
+        // Both ends lie beside ASCII bytes of valid UTF-8, so the cut is always at a character boundary.
+        self.text.get(from..self.at).ok_or_else(|| self.fault("broken text"))
+    }
+
+    fn element(&mut self, depth: usize) -> Result<Element<'a>, Reject> {
+        if self.peek() == Some(b'{') {
+            return self.fields(depth).map(Element::Object);
+        }
+        self.value(depth).map(Element::Other)
+    }
+
+    /// Cuts the object that begins here; `depth` containers are open around it.
+    fn fields(&mut self, depth: usize) -> Result<Fields<'a>, Reject> {
+        self.eat(b'{', "a JSON object is expected")?;
+        let mut list: Vec<(Cow<'a, str>, Raw<'a>)> = Vec::with_capacity(12);
+        self.blanks();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Fields(list));
+        }
+        loop {
+            let key = self.key()?;
+            if list.iter().any(|(other, _)| *other == key) {
+                return Err(self.fault(&format!("the key `{}` comes twice", shown(&key))));
+            }
+            if list.len() == FIELDS_MAX {
+                return Err(self.fault("an object has more than 256 fields"));
+            }
+            let value = self.value(depth + 1)?;
+            list.push((key, value));
+            self.blanks();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(Fields(list));
+                }
+                _ => return Err(self.fault("`,` or `}` is expected")),
+            }
+            self.blanks();
+        }
+    }
+
+    /// A key with its colon; stops at the value.
+    fn key(&mut self) -> Result<Cow<'a, str>, Reject> {
+        let from = self.at;
+        self.quoted()?;
+        let key = Raw(self.slice(from)?).string()?.unwrap_or_default();
+        self.colon()?;
+        Ok(key)
+    }
+
+    fn colon(&mut self) -> Result<(), Reject> {
+        self.blanks();
+        self.eat(b':', "`:` is expected")?;
+        self.blanks();
+        Ok(())
+    }
+
+    /// Checks the value that begins here. Containers are kept as bits, so deep input costs no stack.
+    fn value(&mut self, depth: usize) -> Result<Raw<'a>, Reject> {
+        let from = self.at;
+        let mut open = Containers { bits: 0, count: depth };
+        loop {
+            let entered = match self.peek() {
+                Some(b'{') => self.enter(&mut open, true)?,
+                Some(b'[') => self.enter(&mut open, false)?,
+                _ => {
+                    self.scalar()?;
+                    false
+                }
+            };
+            if !entered && !self.leave(&mut open, depth)? {
+                return self.slice(from).map(Raw);
+            }
+        }
+    }
+
+    /// Opens a container; true when a value follows, false when it was empty and is closed again.
+    fn enter(&mut self, open: &mut Containers, object: bool) -> Result<bool, Reject> {
+        if open.count >= limits::JSON_DEPTH_MAX {
+            return Err(self.fault("JSON is nested deeper than 32 levels"));
+        }
+        self.at += 1;
+        self.blanks();
+        if self.peek() == Some(if object { b'}' } else { b']' }) {
+            self.at += 1;
+            return Ok(false);
+        }
+        open.push(object);
+        if object {
+            self.quoted()?;
+            self.colon()?;
+        }
+        Ok(true)
+    }
+
+    /// After a value: closes what ends here; true when another value follows inside.
+    fn leave(&mut self, open: &mut Containers, depth: usize) -> Result<bool, Reject> {
+        while open.count > depth {
+            self.blanks();
+            match (self.peek(), open.object()) {
+                (Some(b','), object) => {
+                    self.at += 1;
+                    self.blanks();
+                    if object {
+                        self.quoted()?;
+                        self.colon()?;
+                    }
+                    return Ok(true);
+                }
+                (Some(b'}'), true) | (Some(b']'), false) => {
+                    self.at += 1;
+                    open.pop();
+                }
+                (_, true) => return Err(self.fault("`,` or `}` is expected")),
+                (_, false) => return Err(self.fault("`,` or `]` is expected")),
+            }
+        }
+        Ok(false)
+    }
+
+    fn scalar(&mut self) -> Result<(), Reject> {
+        match self.peek() {
+            Some(b'"') => self.quoted(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word("true"),
+            Some(b'f') => self.word("false"),
+            Some(b'n') => self.word("null"),
+            _ => Err(self.fault("a JSON value is expected")),
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), Reject> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(self.fault("a JSON value is expected"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn quoted(&mut self) -> Result<(), Reject> {
+        self.eat(b'"', "a string is expected")?;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.escape()?,
+                Some(0..=0x1f) => return Err(self.fault("a bare control character in a string")),
+                Some(_) => self.at += 1,
+                None => return Err(self.fault("a string does not end")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Reject> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
+            Some(b'u') => {
+                let four = self.text.as_bytes().get(self.at + 1..self.at + 5);
+                if !four.is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) {
+                    return Err(self.fault("a broken \\u escape"));
+                }
+                self.at += 5;
+            }
+            _ => return Err(self.fault("an unknown escape")),
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Reject> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits()?,
+            _ => return Err(self.fault("a digit is expected")),
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), Reject> {
+        if !self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            return Err(self.fault("a digit is expected"));
+        }
+        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            self.at += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Which containers are open, one bit each (1 = object), at most 32.
+struct Containers {
+    bits: u32,
+    count: usize,
+}
+
+impl Containers {
+    fn push(&mut self, object: bool) {
+        self.bits = self.bits << 1 | u32::from(object);
+        self.count += 1;
+    }
+    fn pop(&mut self) {
+        self.bits >>= 1;
+        self.count -= 1;
+    }
+    fn object(&self) -> bool {
+        self.bits & 1 == 1
+    }
+}
+
+/// A foreign text short enough for a message.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut short: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
+    if short.len() < text.len() && short.chars().count() == 64 {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests;

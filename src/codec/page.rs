@@ -1,0 +1,206 @@
+//! A tracker page: up to 1,024 rows in columns.
+//!
+//! ```text
+//! version u8 | rows u16 LE | crc32c u32 LE of what follows | columns
+//! column: runs of (varint length, zigzag varint step); within a run each value is the one before plus the step
+//! ```
+//! Runs of equal steps fit what occurs: constants (job, priority, state of a pending batch) and counters (entry in a record)
+//! are one run, stamps one to three bytes a row. Changing the layout: raise [`VERSION`]; a store of another version is
+//! folded again from the log.
+
+use crate::model::limits::PAGE_TASKS;
+use crate::model::row::Row;
+
+/// Layout of this file.
+pub const VERSION: u8 = 1;
+const HEADER: usize = 7;
+const COLUMNS: usize = 21;
+
+/// Why bytes are no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Written by another version.
+    #[error("page of another version")]
+    Version,
+    /// Bytes are not what was written.
+    #[error("page is damaged")]
+    Damaged,
+}
+
+/// Rows → bytes.
+///
+/// # Panics
+/// With more than 1,024 rows.
+#[must_use]
+pub fn encode(rows: &[Row]) -> Vec<u8> {
+    assert!(rows.len() <= PAGE_TASKS, "a page has at most 1,024 rows");
+    let mut out = vec![0; HEADER];
+    let table: Vec<[u64; COLUMNS]> = rows.iter().map(columns).collect();
+    for column in 0..COLUMNS {
+        encode_column(&mut out, table.iter().map(|row| row[column]));
+    }
+    let crc = crc32c::crc32c(out.get(HEADER..).unwrap_or_default());
+    out[0] = VERSION;
+    let count = u16::try_from(rows.len()).expect("at most 1,024 rows");
+    out[1..3].copy_from_slice(&count.to_le_bytes());
+    out[3..7].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+/// Bytes → rows.
+///
+/// # Errors
+/// Another version, or bytes that were not written by [`encode`].
+pub fn decode(bytes: &[u8]) -> Result<Vec<Row>, Error> {
+    let (header, mut rest) = bytes.split_at_checked(HEADER).ok_or(Error::Damaged)?;
+    if header[0] != VERSION {
+        return Err(Error::Version);
+    }
+    let count = usize::from(u16::from_le_bytes([header[1], header[2]]));
+    let crc = u32::from_le_bytes([header[3], header[4], header[5], header[6]]);
+    if count > PAGE_TASKS || crc32c::crc32c(rest) != crc {
+        return Err(Error::Damaged);
+    }
+    let mut table = vec![[0u64; COLUMNS]; count];
+    for column in 0..COLUMNS {
+        decode_column(&mut rest, &mut table, column)?;
+    }
+    if !rest.is_empty() {
+        return Err(Error::Damaged);
+    }
+    table.iter().map(row).collect()
+}
+
+fn encode_column(out: &mut Vec<u8>, values: impl Iterator<Item = u64>) {
+    let (mut last, mut run): (u64, Option<(u64, u64)>) = (0, None);
+    for value in values {
+        let step = value.wrapping_sub(last);
+        last = value;
+        run = match run {
+            Some((length, same)) if same == step => Some((length + 1, same)),
+            ended => {
+                put_run(out, ended);
+                Some((1, step))
+            }
+        };
+    }
+    put_run(out, run);
+}
+
+fn put_run(out: &mut Vec<u8>, run: Option<(u64, u64)>) {
+    if let Some((length, step)) = run {
+        put_varint(out, length);
+        // Zigzag: small steps down are as short as small steps up.
+        put_varint(out, step << 1 ^ (step >> 63).wrapping_neg());
+    }
+}
+
+fn decode_column(
+    rest: &mut &[u8],
+    table: &mut [[u64; COLUMNS]],
+    column: usize,
+) -> Result<(), Error> {
+    let (mut at, mut value) = (0, 0u64);
+    while at < table.len() {
+        let length = usize::try_from(take_varint(rest)?).map_err(|_| Error::Damaged)?;
+        let coded = take_varint(rest)?;
+        let step = coded >> 1 ^ (coded & 1).wrapping_neg();
+        let run = table.get_mut(at..).and_then(|t| t.get_mut(..length)).ok_or(Error::Damaged)?;
+        if length == 0 {
+            return Err(Error::Damaged);
+        }
+        for row in run {
+            value = value.wrapping_add(step);
+            row[column] = value;
+        }
+        at += length;
+    }
+    Ok(())
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(u8::try_from(value & 0x7f).expect("seven bits") | 0x80);
+        value >>= 7;
+    }
+    out.push(u8::try_from(value).expect("below 128"));
+}
+
+fn take_varint(rest: &mut &[u8]) -> Result<u64, Error> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, after) = rest.split_first().ok_or(Error::Damaged)?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(value);
+        }
+    }
+    Err(Error::Damaged)
+}
+
+/// Stamps as durations since the stage before, so that they are small and often equal.
+fn columns(row: &Row) -> [u64; COLUMNS] {
+    let since = |later: u64, earlier: u64| {
+        if later == 0 { 0 } else { later.wrapping_sub(earlier).wrapping_add(1) }
+    };
+    [
+        u64::from(row.state),
+        u64::from(row.submit_priority),
+        u64::from(row.set_priority),
+        u64::from(row.errors) << 8 | u64::from(row.crashes),
+        u64::from(row.redriven),
+        u64::from(row.attempt),
+        u64::from(row.job),
+        u64::from(row.worker),
+        u64::from(row.endpoint),
+        u64::from(row.class),
+        row.submitted,
+        since(row.available, row.submitted),
+        since(row.allocated, row.submitted),
+        since(row.running, row.allocated),
+        since(row.ended, row.submitted),
+        row.record,
+        u64::from(row.entry),
+        u64::from(row.payload_bytes),
+        row.result_record,
+        u64::from(row.result_entry),
+        u64::from(row.result_bytes),
+    ]
+}
+
+fn row(c: &[u64; COLUMNS]) -> Result<Row, Error> {
+    let at =
+        |later: u64, earlier: u64| if later == 0 { 0 } else { earlier.wrapping_add(later - 1) };
+    let small = |v: u64| u32::try_from(v).map_err(|_| Error::Damaged);
+    let byte = |v: u64| u8::try_from(v).map_err(|_| Error::Damaged);
+    let allocated = at(c[12], c[10]);
+    Ok(Row {
+        state: byte(c[0])?,
+        submit_priority: byte(c[1])?,
+        set_priority: byte(c[2])?,
+        errors: byte(c[3] >> 8)?,
+        crashes: byte(c[3] & 0xff)?,
+        redriven: u16::try_from(c[4]).map_err(|_| Error::Damaged)?,
+        attempt: small(c[5])?,
+        job: small(c[6])?,
+        worker: small(c[7])?,
+        endpoint: small(c[8])?,
+        class: small(c[9])?,
+        submitted: c[10],
+        available: at(c[11], c[10]),
+        allocated,
+        running: at(c[13], allocated),
+        ended: at(c[14], c[10]),
+        record: c[15],
+        entry: small(c[16])?,
+        payload_bytes: small(c[17])?,
+        result_record: c[18],
+        result_entry: small(c[19])?,
+        result_bytes: small(c[20])?,
+    })
+}
+
+#[cfg(test)]
+#[path = "page_tests.rs"]
+mod tests;

@@ -1,0 +1,55 @@
+use super::{Error, decode, encode};
+use crate::model::row::Row;
+use proptest::prelude::*;
+
+fn any_row() -> impl Strategy<Value = Row> {
+    (any::<[u8; 5]>(), any::<[u32; 5]>(), any::<[u64; 3]>(), 0u64..1 << 40).prop_map(
+        |(b, w, l, t)| Row {
+            state: b[0] % 9,
+            submit_priority: b[1] % 10,
+            set_priority: b[2] % 10,
+            errors: b[3],
+            crashes: b[4],
+            attempt: w[0],
+            job: w[1],
+            worker: w[2],
+            submitted: t,
+            available: t + u64::from(w[3] % 1_000),
+            allocated: if b[0] > 99 { t + 5 } else { 0 },
+            running: if b[0] > 99 && b[1] > 99 { t + 7 } else { 0 },
+            record: l[0],
+            entry: w[4],
+            result_record: l[1],
+            ..Row::default()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_page_comes_back_as_it_was(rows in proptest::collection::vec(any_row(), 0..200)) {
+        prop_assert_eq!(decode(&encode(&rows)), Ok(rows));
+    }
+
+    #[test]
+    fn any_flipped_bit_is_seen(at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let rows: Vec<Row> = (0..300u32).map(|n| Row { entry: n, job: n / 7, ..Row::default() }).collect();
+        let mut bytes = encode(&rows);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(matches!(decode(&bytes), Err(Error::Damaged | Error::Version)));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(decode(&bytes).is_err());
+    }
+}
+
+#[test]
+fn a_page_of_untouched_tasks_costs_a_tenth_of_a_byte_each() {
+    let rows: Vec<Row> = (0..1_024u32)
+        .map(|n| Row { entry: n, record: 77, submitted: 9, available: 9, ..Row::default() })
+        .collect();
+    assert!(encode(&rows).len() < 110);
+}

@@ -1,0 +1,297 @@
+//! Texts → typed values: units, ranges, relations between keys. Collects every finding.
+
+use super::error::Error;
+use super::load::{Origin, Values};
+use super::memory::auto_limit_bytes;
+use super::{
+    Backend, Compat, Config, Drain, Durability, Http, Job, Limits, Log, LogFormat, Poll, Telemetry,
+    Tracker,
+};
+use crate::model::limits as bound;
+use crate::model::policy::{Backoff, Jitter, Policy, Share};
+use crate::model::time::{parse_duration_ms, parse_size_bytes};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const DAY: u64 = 24 * 60 * MINUTE;
+const MIB: u64 = 1 << 20;
+
+/// Values and findings; the values are good only without findings.
+pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
+    let mut read = Reader { values, errors: Vec::new() };
+    let config = Config {
+        http: http(&mut read),
+        insecure_no_auth: read.boolean("auth.insecure-no-auth"),
+        log: log(&mut read),
+        policy: policy(&mut read),
+        poll: Poll {
+            default_wait_ms: read.duration("poll.default-wait", 0..=bound::WAIT_MS_MAX),
+            max_parked: read.count("poll.max-parked", 0..=1_000_000),
+        },
+        job: Job { priority: read.integer("job.priority", 1, 9) },
+        worker_forget_ms: read.duration("worker.forget", SECOND..=7 * DAY),
+        tracker: Tracker {
+            recent: read.count("tracker.recent", 0..=1_000_000),
+            max_lag: read.integer("tracker.max-lag", 1_000, 1_000_000_000),
+        },
+        limits: limits(&mut read),
+        memory_limit_bytes: read
+            .auto_size("memory.limit", 64 * MIB..=1 << 50)
+            .unwrap_or_else(auto_limit_bytes),
+        drain: Drain {
+            delay_ms: read.duration("drain.delay", 0..=10 * MINUTE),
+            timeout_ms: read.duration("drain.timeout", 0..=10 * MINUTE),
+        },
+        compat: Compat {
+            seed_get: read.boolean("compat.seed-get"),
+            update_by_worker: read.boolean("compat.update-by-worker"),
+        },
+        telemetry: Telemetry {
+            format: read.choice(
+                "telemetry.log-format",
+                &[("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)],
+            ),
+            level: read.text("telemetry.level").to_owned(),
+        },
+    };
+    if read.errors.is_empty() {
+        relations(&config, &mut read);
+    }
+    (config, read.errors)
+}
+
+fn http(read: &mut Reader<'_>) -> Http {
+    let timer = 100..=DAY;
+    Http {
+        listen: read.address("http.listen"),
+        ops_listen: match read.text("http.ops-listen") {
+            "" => None,
+            _address => Some(read.address("http.ops-listen")),
+        },
+        max_connections: read.count("http.max-connections", 1..=1_000_000),
+        max_per_address: read.count("http.max-per-address", 1..=1_000_000),
+        first_byte_ms: read.duration("http.first-byte", timer.clone()),
+        head_ms: read.duration("http.head", timer.clone()),
+        body_ms: read.duration("http.body", timer.clone()),
+        idle_ms: read.duration("http.idle", timer.clone()),
+        write_stall_ms: read.duration("http.write-stall", timer),
+    }
+}
+
+fn log(read: &mut Reader<'_>) -> Log {
+    read.later("log.backend", "kafka", "the Kafka back end");
+    read.later("log.lease-gate", "relaxed", "answering before a hand-out is durable");
+    // What `later` has answered must not be called an unknown word as well.
+    read.choice("log.lease-gate", &[("durable", ()), ("relaxed", ())]);
+    let data_dir = PathBuf::from(read.text("log.data-dir"));
+    if data_dir.as_os_str().is_empty() {
+        read.wrong("log.data-dir", "must name a directory".to_owned());
+    }
+    Log {
+        backend: read.choice(
+            "log.backend",
+            &[("embedded", Backend::Embedded), ("kafka", Backend::Embedded)],
+        ),
+        data_dir,
+        partitions: read.integer("log.partitions", 1, bound::PARTITIONS_MAX),
+        durability: read.choice(
+            "log.durability",
+            &[("fsync", Durability::Fsync), ("os", Durability::Os), ("memory", Durability::Memory)],
+        ),
+        segment_bytes: read.size("log.segment", MIB..=4_096 * MIB),
+        image_interval_ms: read.duration("log.image-interval", SECOND..=DAY),
+        strict: read.boolean("log.strict"),
+        disk_reserve: read.auto_size("log.disk-reserve", 0..=1 << 50),
+    }
+}
+
+fn policy(read: &mut Reader<'_>) -> Policy {
+    let backoff_max = u64::from(bound::BACKOFF_MS_MAX);
+    let lease = u64::from(bound::LEASE_MS_MIN)..=u64::from(bound::LEASE_MS_MAX);
+    Policy {
+        share: read.choice("queue.share", &[("fair", Share::Fair), ("fifo", Share::Fifo)]),
+        lease_ms: read.short_duration("lease.default", lease),
+        lease_memory_ms: read.duration("lease.memory", SECOND..=DAY),
+        retry_enabled: read.boolean("retry.enabled"),
+        max_attempts: read.integer("retry.max-attempts", 1, bound::BUDGET_MAX),
+        max_crashes: read.integer("retry.max-crashes", 1, bound::BUDGET_MAX),
+        backoff: Backoff {
+            base_ms: read.short_duration("retry.base", 0..=backoff_max),
+            cap_ms: read.short_duration("retry.cap", 0..=backoff_max),
+            jitter: read.choice("retry.jitter", &[("full", Jitter::Full), ("none", Jitter::None)]),
+        },
+        retention_ms: read.duration("job.retention", 0..=bound::RETENTION_MS_MAX),
+    }
+}
+
+fn limits(read: &mut Reader<'_>) -> Limits {
+    Limits {
+        body: read.bytes("limits.body", 1_024..=bound::BATCH_BODY_BYTES),
+        batch_body: read.bytes("limits.batch-body", 1_024..=bound::BATCH_BODY_BYTES),
+        batch_items: read.count("limits.batch-items", 1..=bound::BATCH_ITEMS),
+        payload: read.bytes("limits.payload", 1..=bound::PAYLOAD_BYTES_MAX),
+        result: read.bytes("limits.result", 1..=bound::PAYLOAD_BYTES_MAX),
+    }
+}
+
+/// What must hold between keys.
+fn relations(config: &Config, read: &mut Reader<'_>) {
+    let backoff = config.policy.backoff;
+    if backoff.base_ms > backoff.cap_ms {
+        read.wrong("retry.base", "must not be above retry.cap".to_owned());
+    }
+    let one = config.limits.payload.max(config.limits.result) + bound::LINE_EXTRA_BYTES;
+    if config.limits.body < one {
+        let reason = "must be at least limits.payload and limits.result, each + 16KiB";
+        read.wrong("limits.body", reason.to_owned());
+    }
+    if config.limits.batch_body < config.limits.body {
+        read.wrong("limits.batch-body", "must not be below limits.body".to_owned());
+    }
+    let reasons = config.durability_reasons();
+    if config.log.strict && !reasons.is_empty() {
+        let reason = format!("refuses to start with reduced durability ({})", reasons.join(", "));
+        read.wrong("log.strict", reason);
+    }
+    let listeners =
+        [("http.listen", Some(config.http.listen)), ("http.ops-listen", config.http.ops_listen)];
+    for (key, address) in listeners {
+        let wide = address.filter(|a| !a.ip().to_canonical().is_loopback());
+        if let Some(address) = wide.filter(|_| !config.insecure_no_auth) {
+            read.errors.push(Error::InsecureListen { key, value: address.to_string() });
+        }
+    }
+}
+
+/// Reads one key after the other; on a finding the value is a placeholder.
+struct Reader<'a> {
+    values: &'a Values,
+    errors: Vec<Error>,
+}
+
+impl<'a> Reader<'a> {
+    fn text(&self, key: &str) -> &'a str {
+        let found = self.values.get(key);
+        found.expect("every key that is read stands in config/kwq.toml; a test reads all").0.trim()
+    }
+
+    fn origin(&self, key: &str) -> Origin {
+        self.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    fn wrong(&mut self, key: &str, reason: String) {
+        let (value, origin) = (self.text(key).to_owned(), self.origin(key));
+        self.errors.push(Error::InvalidValue { key: key.to_owned(), value, reason, origin });
+    }
+
+    /// A value of the design that this build does not have.
+    fn later(&mut self, key: &str, value: &str, feature: &'static str) {
+        if self.text(key) == value {
+            let (key, origin) = (format!("{key}={value}"), self.origin(key));
+            self.errors.push(Error::NotInThisBuild { key, feature, origin });
+        }
+    }
+
+    fn boolean(&mut self, key: &str) -> bool {
+        self.choice(key, &[("false", false), ("true", true)])
+    }
+
+    fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> T {
+        let text = self.text(key);
+        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
+            return *value;
+        }
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        self.wrong(key, format!("must be one of {}", words.join(", ")));
+        choices[0].1
+    }
+
+    fn address(&mut self, key: &str) -> SocketAddr {
+        let text = self.text(key).replacen("localhost:", "127.0.0.1:", 1);
+        text.parse().unwrap_or_else(|_| {
+            self.wrong(key, "must be ADDRESS:PORT, e.g. 127.0.0.1:8080".to_owned());
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+        })
+    }
+
+    /// Checks a parsed number; `show` writes bounds in the unit of the key.
+    fn within(
+        &mut self,
+        key: &str,
+        parsed: Result<u64, String>,
+        range: &RangeInclusive<u64>,
+        show: fn(u64) -> String,
+    ) -> u64 {
+        match parsed {
+            Ok(number) if range.contains(&number) => return number,
+            Ok(_) => {
+                let (least, most) = (show(*range.start()), show(*range.end()));
+                self.wrong(key, format!("must be {least} to {most}"));
+            }
+            Err(reason) => self.wrong(key, reason),
+        }
+        *range.start()
+    }
+
+    fn duration(&mut self, key: &str, range: RangeInclusive<u64>) -> u64 {
+        self.within(key, parse_duration_ms(self.text(key)), &range, show_ms)
+    }
+
+    fn short_duration(&mut self, key: &str, range: RangeInclusive<u64>) -> u32 {
+        u32::try_from(self.duration(key, range)).expect("ranges of short durations fit 32 bits")
+    }
+
+    fn size(&mut self, key: &str, range: RangeInclusive<u64>) -> u64 {
+        self.within(key, parse_size_bytes(self.text(key)), &range, show_bytes)
+    }
+
+    fn auto_size(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        (self.text(key) != "auto").then(|| self.size(key, range))
+    }
+
+    fn bytes(&mut self, key: &str, range: RangeInclusive<usize>) -> usize {
+        let size = self.size(key, wide(&range));
+        usize::try_from(size).expect("the range was given in usize")
+    }
+
+    fn count(&mut self, key: &str, range: RangeInclusive<usize>) -> usize {
+        let number = self.number(key, &wide(&range));
+        usize::try_from(number).expect("the range was given in usize")
+    }
+
+    fn integer<T: TryFrom<u64> + Into<u64>>(&mut self, key: &str, least: T, most: T) -> T {
+        let number = self.number(key, &(least.into()..=most.into()));
+        T::try_from(number).ok().expect("the range was given in this type")
+    }
+
+    fn number(&mut self, key: &str, range: &RangeInclusive<u64>) -> u64 {
+        let text = self.text(key);
+        let parsed = text.parse().map_err(|_| "must be a whole number".to_owned());
+        self.within(key, parsed, range, |number| number.to_string())
+    }
+}
+
+fn wide(range: &RangeInclusive<usize>) -> RangeInclusive<u64> {
+    *range.start() as u64..=*range.end() as u64
+}
+
+fn show_ms(ms: u64) -> String {
+    match ms {
+        0 => "0ms".to_owned(),
+        days if days % DAY == 0 => format!("{}d", days / DAY),
+        seconds if seconds % SECOND == 0 => format!("{}s", seconds / SECOND),
+        rest => format!("{rest}ms"),
+    }
+}
+
+fn show_bytes(bytes: u64) -> String {
+    match bytes {
+        0 => "0B".to_owned(),
+        mib if mib % MIB == 0 => format!("{}MiB", mib / MIB),
+        kib if kib % 1_024 == 0 => format!("{}KiB", kib / 1_024),
+        rest => format!("{rest}B"),
+    }
+}

@@ -1,0 +1,227 @@
+//! Layers, origins, refusals.
+
+use super::load::{Layers, load_from};
+use super::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn set(key: &str, value: &str) -> Vec<(String, String)> {
+    vec![(key.to_owned(), value.to_owned())]
+}
+
+fn refused(key: &str, value: &str) -> Error {
+    let mut errors = load_from(None, &env(&[]), &set(key, value)).expect_err("must be refused");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    errors.remove(0)
+}
+
+/// A file of its own per test, removed at the end.
+struct TempFile(std::path::PathBuf);
+
+impl TempFile {
+    fn with(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("kwq-{}-{name}", std::process::id()));
+        fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn the_embedded_file_is_the_default_and_agrees_with_the_model() {
+    let config = Config::default();
+    let loaded = load_from(None, &env(&[]), &[]).unwrap();
+    assert_eq!(format!("{config:?}"), format!("{:?}", loaded.config));
+    assert_eq!(format!("{:?}", config.policy), format!("{:?}", Policy::default()));
+    use crate::model::limits as bound;
+    assert_eq!(config.poll.default_wait_ms, bound::WAIT_MS);
+    assert_eq!(config.limits.body, bound::BODY_BYTES);
+    assert_eq!(config.limits.batch_body, bound::BATCH_BODY_BYTES);
+    assert_eq!(config.limits.batch_items, bound::BATCH_ITEMS);
+    assert_eq!(config.limits.payload, bound::PAYLOAD_BYTES);
+    assert_eq!(config.limits.result, bound::RESULT_BYTES);
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!((config.log.partitions, config.log.segment_bytes), (3, 128 << 20));
+    assert_eq!(config.log.disk_reserve, None);
+    assert!(config.memory_limit_bytes > 64 << 20);
+    assert!(config.durability_reasons().is_empty());
+}
+
+#[test]
+fn a_later_layer_wins_and_its_origin_is_told() {
+    let file = TempFile::with(
+        "layers.toml",
+        "[log]\npartitions = 4\ndata_dir = \"/f\"\nsegment = \"1MiB\"\n",
+    );
+    let env = env(&[("KWQ_LOG__DATA_DIR", "/e"), ("KWQ_LOG__SEGMENT", "2MiB"), ("KWQ_URL", "x")]);
+    let loaded = load_from(Some(&file.0), &env, &set("log.segment", "3MiB")).unwrap();
+    assert_eq!(loaded.config.log.partitions, 4);
+    assert_eq!(loaded.config.log.data_dir, Path::new("/e"));
+    assert_eq!(loaded.config.log.segment_bytes, 3 << 20);
+    let origin = |key: &str| loaded.origins[key].1.clone();
+    assert_eq!(origin("log.partitions"), Origin::File(file.0.clone()));
+    assert_eq!(origin("log.data-dir"), Origin::Env("KWQ_LOG__DATA_DIR".to_owned()));
+    assert_eq!(loaded.origins["log.segment"], ("3MiB".to_owned(), Origin::Flag));
+    assert_eq!(origin("http.listen"), Origin::Default);
+}
+
+#[test]
+fn an_environment_variable_may_name_a_file() {
+    let secret = TempFile::with("value", "7\n");
+    let path = secret.0.to_str().unwrap();
+    let loaded = load_from(None, &env(&[("KWQ_JOB__PRIORITY_FILE", path)]), &[]).unwrap();
+    assert_eq!(loaded.config.job.priority, 7);
+    let gone = load_from(None, &env(&[("KWQ_JOB__PRIORITY_FILE", "/no/such")]), &[]);
+    assert_eq!(gone.unwrap_err()[0].code(), "config_unreadable");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_name() {
+    let error = refused("log.partitons", "3");
+    assert_eq!(error.code(), "config_unknown_key");
+    assert_eq!(error.help(), "did you mean `log.partitions`?");
+    assert_eq!(refused("data_dir", "x").help(), "did you mean `log.data-dir`?");
+    assert_eq!(refused("numPartitions", "3").help(), "did you mean `log.partitions`?");
+    assert!(refused("quite.different-thing", "1").help().contains("config default"));
+    let wrong = load_from(None, &env(&[("KWQ_LOG__DATADIR", "x")]), &[]).unwrap_err();
+    assert_eq!(wrong[0].help(), "did you mean `log.data-dir`?");
+}
+
+#[test]
+fn a_key_of_a_later_feature_is_not_silently_accepted() {
+    for (key, value) in [
+        ("kafka.bootstrap-servers", "b:9092"),
+        ("topics.prefix", "X"),
+        ("node.id", "a"),
+        ("auth.tokens-file", "/t"),
+        ("http.tls-cert", "/c"),
+        ("http.http2", "true"),
+        ("simulator.enabled", "true"),
+        ("idempotency.retention", "1h"),
+        ("affinity.head-every", "8"),
+        ("limits.array", "5"),
+        ("log.backend", "kafka"),
+        ("log.lease-gate", "relaxed"),
+    ] {
+        assert_eq!(refused(key, value).code(), "config_not_in_this_build", "{key}");
+    }
+}
+
+#[test]
+fn values_are_checked_with_their_unit_and_range() {
+    for (key, value) in [
+        ("log.partitions", "0"),
+        ("log.partitions", "1025"),
+        ("log.partitions", "three"),
+        ("log.segment", "128"),
+        ("log.segment", "5GiB"),
+        ("lease.default", "10ms"),
+        ("lease.default", "30"),
+        ("retry.max-attempts", "101"),
+        ("retry.enabled", "yes"),
+        ("queue.share", "FAIR"),
+        ("job.priority", "10"),
+        ("http.listen", "8080"),
+        ("http.idle", "18446744073709551615d"),
+        ("limits.payload", "1MiB"),
+        ("limits.body", "64KiB"),
+        ("limits.batch-body", "512KiB"),
+        ("retry.base", "6m"),
+        ("log.data-dir", ""),
+    ] {
+        let error = refused(key, value);
+        assert_eq!(error.code(), "config_invalid_value", "{key} = {value}: {error}");
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    let text = refused("lease.default", "13h").to_string();
+    assert_eq!(text, "`lease.default` = `13h`: must be 1s to 43200s (command line)");
+}
+
+#[test]
+fn a_wide_listener_needs_the_word_for_it() {
+    for key in ["http.listen", "http.ops-listen"] {
+        let error = refused(key, "0.0.0.0:8080");
+        assert_eq!(error.code(), "config_insecure_listen");
+        assert!(error.help().contains("--insecure-no-auth"));
+    }
+    assert_eq!(refused("http.listen", "[::ffff:10.0.0.1]:80").code(), "config_insecure_listen");
+    let mut sets = set("http.listen", "0.0.0.0:8080");
+    sets.extend(set("auth.insecure_no_auth", "true"));
+    assert!(load_from(None, &env(&[]), &sets).unwrap().config.insecure_no_auth);
+    for local in ["[::1]:80", "127.0.0.2:80", "localhost:80", "[::ffff:127.0.0.1]:80"] {
+        assert!(load_from(None, &env(&[]), &set("http.listen", local)).is_ok(), "{local}");
+    }
+}
+
+#[test]
+fn strict_refuses_reduced_durability() {
+    let mut sets = set("log.durability", "os");
+    let config = load_from(None, &env(&[]), &sets).unwrap().config;
+    assert_eq!(config.durability_reasons(), ["log.durability=os"]);
+    sets.extend(set("log.strict", "true"));
+    let errors = load_from(None, &env(&[]), &sets).unwrap_err();
+    assert!(errors[0].to_string().contains("log.durability=os"), "{errors:?}");
+}
+
+#[test]
+fn checking_a_file_finds_everything() {
+    let text = "lonely = 1\n[log]\npartitions = \"3\"\nsegment = 5\n[kafka]\nid = 'x'\n\
+                [http]\nlisten = ['a']\nidle = '1'\n";
+    let file = TempFile::with("bad.toml", text);
+    let codes: Vec<&str> = check_file(&file.0).unwrap_err().iter().map(Error::code).collect();
+    let count = |code: &str| codes.iter().filter(|c| **c == code).count();
+    assert_eq!(count("config_invalid_value"), 4, "{codes:?}");
+    assert_eq!((count("config_unknown_key"), count("config_not_in_this_build")), (1, 1));
+    let broken = TempFile::with("broken.toml", "[log\n");
+    assert_eq!(check_file(&broken.0).unwrap_err()[0].code(), "config_unreadable");
+    assert_eq!(check_file(Path::new("/no/such")).unwrap_err()[0].code(), "config_unreadable");
+    let good = TempFile::with("good.toml", default_text());
+    check_file(&good.0).unwrap();
+}
+
+#[test]
+fn every_key_of_the_file_changes_the_configuration() {
+    let other = |text: &str| match text {
+        "true" => "false",
+        "false" => "true",
+        "fair" => "fifo",
+        "full" => "none",
+        "fsync" => "os",
+        "durable" => "relaxed",
+        "info" => "debug",
+        "./kwq-data" => "/elsewhere",
+        "127.0.0.1:8080" | "" => "127.0.0.1:9",
+        _ => "2",
+    };
+    let before = format!("{:?}", Config::default());
+    for key in Layers::new().keys() {
+        let default = load_from(None, &env(&[]), &[]).unwrap().origins[&key].0.clone();
+        let tries = [other(&default), "7s", "777KiB", "7MiB", "8MiB", "text", "2000"];
+        let changed = tries.iter().any(|value| {
+            load_from(None, &env(&[]), &set(&key, value))
+                .is_ok_and(|loaded| format!("{:?}", loaded.config) != before)
+        });
+        // One word only, until there is a second one.
+        let single = ["log.backend", "log.lease-gate", "memory.limit"].contains(&key.as_str());
+        assert!(changed || single, "{key} is read by nobody");
+    }
+    let memory = load_from(None, &env(&[]), &set("memory.limit", "1GiB")).unwrap();
+    assert_eq!(memory.config.memory_limit_bytes, 1 << 30);
+}
+
+#[test]
+fn total_memory_is_read_from_meminfo() {
+    let text = "MemFree: 1 kB\nMemTotal:       16384 kB\n";
+    assert_eq!(super::memory::total_bytes(text), Some(16 << 20));
+    assert_eq!(super::memory::total_bytes("nothing"), None);
+}

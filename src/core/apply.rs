@@ -1,0 +1,528 @@
+//! `apply`: the one match on [`Event`]. Never fails, and is the same live and in replay.
+
+use crate::core::intern::{Class, ClassKey, JobKey};
+use crate::core::job::{CancelMark, JobRow};
+use crate::core::lease::{Answer, Fate, Live};
+use crate::core::partition::{Due, Partition, Timer, Touched};
+use crate::model::event::{
+    Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped, Start,
+};
+use crate::model::id::{Epoch, LeaseNo, Name, Position, TaskSeq};
+use crate::model::job::{CancelMode, JobChange, JobSpec};
+use crate::model::priority::Priority;
+use crate::model::reference::TaskRef;
+use crate::model::state::TaskState;
+use crate::model::task::{TaskError, TaskSpec};
+use crate::model::time::WallMs;
+
+/// Shown as class of a task that ran too long or lost its worker.
+pub const CLASS_TIMEOUT: &str = "timeout";
+/// See [`CLASS_TIMEOUT`].
+pub const CLASS_CRASH: &str = "crash";
+
+impl Partition {
+    /// Folds a record of the log; `position` is where it lies.
+    pub fn replay(&mut self, position: Position, record: &Stamped) {
+        self.now.wall = self.now.wall.max(record.at);
+        if let Event::Owner { token_key, .. } = &record.event {
+            self.own(Epoch(position.0), *token_key);
+        }
+        self.apply(&record.event, record.at);
+        self.placed(&record.event, position);
+    }
+
+    /// Serves under a new epoch from now on.
+    pub fn own(&mut self, epoch: Epoch, token_key: [u64; 2]) {
+        self.epoch = epoch;
+        self.leases.add_key(epoch, token_key);
+    }
+
+    /// Tells where an event decided here was written, once it is durable.
+    pub fn placed(&mut self, event: &Event, position: Position) {
+        if let Event::Submitted { first, tasks } = event {
+            self.rows.place(*first, tasks.len() as u64, position);
+        }
+    }
+
+    pub(crate) fn apply(&mut self, event: &Event, at: WallMs) {
+        match event {
+            Event::Owner { .. } => {}
+            Event::JobDefined { job, implicit, spec } => {
+                self.apply_define(job, *implicit, spec, at);
+            }
+            Event::JobChanged { job, change } => self.apply_job_change(job, change, at),
+            Event::LevelChanged { level, paused } => {
+                for priority in Priority::DESCENDING {
+                    if level.is_none_or(|l| l == priority) {
+                        self.levels[priority.index()].paused = *paused;
+                    }
+                }
+            }
+            Event::Submitted { tasks, .. } => self.apply_submitted(tasks, at),
+            Event::Allocated { worker, tasks, .. } => {
+                let batch = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
+                for task in tasks {
+                    self.apply_allocation(worker, *task, batch, at);
+                }
+            }
+            Event::Started(starts) => starts.iter().for_each(|s| self.apply_start(*s, at)),
+            Event::Completed(tasks) => tasks.iter().for_each(|c| self.apply_completion(c, at)),
+            Event::Failed { cause, tasks } => {
+                tasks.iter().for_each(|f| self.apply_failure(*cause, f, at));
+            }
+            Event::Released { cause, tasks } => {
+                tasks.iter().for_each(|r| self.apply_release(*cause, *r, at));
+            }
+            Event::Cancelled(tasks) => tasks.iter().for_each(|seq| self.apply_cancel(*seq, at)),
+            Event::Redriven { tasks, priority } => {
+                tasks.iter().for_each(|seq| self.apply_redrive(*seq, *priority, at));
+            }
+        }
+    }
+
+    fn apply_define(&mut self, name: &Name, implicit: bool, spec: &JobSpec, at: WallMs) {
+        if let Some(key) = self.job_keys.get(name).copied() {
+            let job = self.job_mut(key);
+            job.implicit = implicit;
+            job.spec = spec.clone();
+            return;
+        }
+        let key = JobKey(u32::try_from(self.jobs.len()).expect("fewer than 2^32 jobs"));
+        self.jobs.push(JobRow::new(name.clone(), spec.clone(), implicit, at));
+        self.job_keys.insert(name.clone(), key);
+    }
+
+    fn apply_submitted(&mut self, tasks: &[TaskSpec], at: WallMs) {
+        let first = self.rows.next();
+        let mut last: Option<(&TaskSpec, ClassKey, JobKey)> = None;
+        let mut keys = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let (key, job) = match last {
+                Some((same, key, job)) if same_class(same, task) => (key, job),
+                _ => self.class_of(task),
+            };
+            last = Some((task, key, job));
+            let delayed = task.not_before > at;
+            keys.push((key, job, if delayed { TaskState::Delayed } else { TaskState::Pending }));
+        }
+        self.rows.push_record(at, keys.iter().map(|(key, _, state)| (*key, *state)));
+        let mut from = 0;
+        while from < keys.len() {
+            let (key, job, state) = keys[from];
+            let same = keys[from..].iter().take_while(|k| **k == keys[from]).count();
+            let seq = first.plus(from as u64);
+            let admitted = self.classes.value(key.0).priority;
+            // A job that was moved serves what comes later at its own priority.
+            self.count_admitted(job, admitted, state, same as u64);
+            if state == TaskState::Pending {
+                self.push_pending(job, admitted, seq, same as u64);
+            } else {
+                for (n, task) in (0u64..).zip(&tasks[from..from + same]) {
+                    self.delay(seq.plus(n), task.not_before);
+                }
+            }
+            from += same;
+        }
+        for (n, task) in (0u64..).zip(tasks) {
+            if let Some(id) = &task.id {
+                self.ids.insert(id, first.plus(n));
+            }
+        }
+    }
+
+    fn class_of(&mut self, task: &TaskSpec) -> (ClassKey, JobKey) {
+        let job = *self.job_keys.get(&task.job).expect("a job is defined before its first task");
+        let class = Class {
+            job,
+            priority: task.priority,
+            lease_ms: task.lease_ms,
+            timeout_s: task.timeout_s,
+            max_attempts: task.max_attempts,
+            max_crashes: task.max_crashes,
+            backoff: task.backoff,
+        };
+        (ClassKey(self.classes.number(&class)), job)
+    }
+
+    fn count_admitted(&mut self, job: JobKey, priority: Priority, state: TaskState, count: u64) {
+        let row = self.job_mut(job);
+        row.numbers.submitted += count;
+        row.numbers.counts.add(state, count);
+        row.by_level[priority.index()].add(state, count);
+        self.stats.submitted[priority.index()] += count;
+    }
+
+    fn push_pending(&mut self, job: JobKey, priority: Priority, first: TaskSeq, count: u64) {
+        self.wake_lane(job, priority);
+        self.job_mut(job).lanes[priority.index()].push_run(first, count);
+        self.relist(job, priority);
+    }
+
+    /// A lane that becomes non-empty starts at max(own, lowest of the level): no credit is saved up.
+    fn wake_lane(&mut self, job: JobKey, priority: Priority) {
+        let lowest = self.levels[priority.index()].lowest();
+        let lane = &mut self.job_mut(job).lanes[priority.index()];
+        if let Some(lowest) = lowest
+            && lane.is_empty()
+        {
+            lane.vtime = lane.vtime.max(lowest);
+        }
+    }
+
+    pub(crate) fn apply_allocation(
+        &mut self,
+        worker: &Name,
+        task: Allocation,
+        batch: u32,
+        at: WallMs,
+    ) -> LeaseNo {
+        let class = self.class(task.seq).expect("only live tasks are handed out");
+        let priority = self.current_priority(task.seq, &class);
+        let from = self.take_queued(task.seq, &class, priority);
+        let available = self.available(task.seq);
+        self.stats.handed_out(priority, at.since(available));
+        let worker = self.worker_key(worker);
+        let limit_ms = u64::from(class.timeout_s) * 1_000;
+        let job = self.job_mut(class.job);
+        let charged_us = job.cost_us();
+        job.lanes[priority.index()].vtime += weighted(charged_us, job.spec.weight);
+        job.numbers.handed_out += 1;
+        if job.numbers.first_allocated == WallMs(0) {
+            job.numbers.first_allocated = at;
+        }
+        job.shift(priority, from, TaskState::Allocated);
+        self.rows.set_state(task.seq, TaskState::Allocated);
+        self.relist(class.job, priority);
+        let lease = Live {
+            seq: task.seq,
+            worker,
+            attempt: task.attempt,
+            lease_ms: task.lease_ms,
+            limit_ms,
+            priority,
+            batch,
+            charged_us,
+            started: false,
+            allocated: at,
+            running: at,
+            ends: self.now.tick.plus(u64::from(task.lease_ms)),
+            limit: (limit_ms > 0).then(|| self.now.tick.plus(limit_ms)),
+        };
+        let due = lease.limit.map_or(lease.ends, |limit| limit.min(lease.ends));
+        let number = self.leases.grant(lease);
+        let touched = self.touched.entry(task.seq).or_default();
+        touched.attempt = task.attempt;
+        touched.lease = number;
+        if touched.available == WallMs(0) {
+            touched.available = available;
+        }
+        if self.armed {
+            self.wheel.insert(due, Timer::Lease(number));
+        }
+        number
+    }
+
+    pub(crate) fn apply_start(&mut self, start: Start, at: WallMs) {
+        let Some(number) = self.touched.get(&start.seq).map(|t| t.lease) else { return };
+        let tick = self.now.tick;
+        let Some(lease) = self.leases.get_mut(number) else { return };
+        lease.started = true;
+        lease.running = at;
+        // The run limit counts from the start once there is one.
+        lease.limit = (lease.limit_ms > 0).then(|| tick.plus(lease.limit_ms));
+        let priority = lease.priority;
+        let class = self.class(start.seq).expect("a leased task is live");
+        self.job_mut(class.job).shift(priority, TaskState::Allocated, TaskState::Running);
+        self.rows.set_state(start.seq, TaskState::Running);
+        self.stats.started[priority.index()] += 1;
+    }
+
+    pub(crate) fn apply_completion(&mut self, done: &Completion, at: WallMs) {
+        let class = self.class(done.seq).expect("a completed task was live");
+        if done.late {
+            let priority = self.current_priority(done.seq, &class);
+            let from = self.take_queued(done.seq, &class, priority);
+            self.leases.set_fate(done.lease, Fate::Completed, at);
+            self.job_mut(class.job).shift(priority, from, TaskState::Completed);
+        } else {
+            let lease = self.leases.end(done.lease, Fate::Completed, at);
+            let lease = lease.expect("a completion names a live lease");
+            self.leave(&class, &lease, TaskState::Completed);
+            self.settle(&class, &lease, done.run_ms);
+        }
+        self.job_mut(class.job).ran(done.run_ms);
+        self.rows.set_state(done.seq, TaskState::Completed);
+        self.touched.remove(&done.seq);
+        self.stats.completed[class.priority.index()] += 1;
+        self.note_drained(class.job, at);
+    }
+
+    pub(crate) fn apply_failure(&mut self, cause: FailCause, failure: &Failure, at: WallMs) {
+        let class = self.class(failure.seq).expect("a failed task was live");
+        let fate = if cause == FailCause::Error { Fate::Failed } else { Fate::Lapsed };
+        let lease = self.leases.end(failure.lease, fate, at).expect("a failure names a live lease");
+        self.settle(&class, &lease, failure.run_ms);
+        let reference = TaskRef::of_seq(class.priority, self.id, failure.seq);
+        let job = self.job_mut(class.job);
+        match cause {
+            FailCause::Crash => job.numbers.crashes += 1,
+            FailCause::Error | FailCause::Timeout => job.numbers.failed_attempts += 1,
+        }
+        if cause == FailCause::Error {
+            job.ran(failure.run_ms);
+        }
+        if failure.next == Next::Error && job.numbers.first_error.is_none() {
+            let error = TaskError {
+                class: failure.class.clone(),
+                message: failure.message.clone(),
+                attempt: failure.attempt,
+                ts: at,
+            };
+            job.numbers.first_error = Some((reference, error));
+        }
+        let touched = self.touched.entry(failure.seq).or_default();
+        touched.errors = failure.errors;
+        touched.crashes = failure.crashes;
+        let again = matches!(failure.next, Next::Pending | Next::Delayed(_));
+        let dead = failure.next == Next::Error;
+        self.stats.attempt_failed(cause, lease.priority, dead, again);
+        self.requeue(&class, &lease, failure.next, at);
+        if cause == FailCause::Error {
+            let (state, due) = landing(failure.next);
+            let budget = (failure.errors, failure.crashes, class.max_attempts);
+            self.leases.remember_answer(failure.lease, Answer { state, at: due, budget }, at);
+        }
+    }
+
+    pub(crate) fn apply_release(&mut self, cause: ReleaseCause, release: Release, at: WallMs) {
+        let class = self.class(release.seq).expect("a released task was live");
+        let lease = self.leases.end(release.lease, Fate::Released, at);
+        let lease = lease.expect("a release names a live lease");
+        self.settle(&class, &lease, 0);
+        self.stats.released[match cause {
+            ReleaseCause::Release => 0,
+            ReleaseCause::Undelivered => 1,
+            ReleaseCause::Worker => 2,
+        }] += 1;
+        self.requeue(&class, &lease, release.next, at);
+        let (state, due) = landing(release.next);
+        self.leases.remember_answer(
+            release.lease,
+            Answer { state, at: due, budget: (0, 0, 0) },
+            at,
+        );
+    }
+
+    fn apply_cancel(&mut self, seq: TaskSeq, at: WallMs) {
+        let class = self.class(seq).expect("only live tasks are cancelled");
+        let number = self.touched.get(&seq).map(|t| t.lease);
+        match number.and_then(|n| self.leases.end(n, Fate::Cancelled, at)) {
+            Some(lease) => {
+                self.leave(&class, &lease, TaskState::Cancelled);
+                self.settle(&class, &lease, 0);
+            }
+            None => {
+                let priority = self.current_priority(seq, &class);
+                let from = self.take_queued(seq, &class, priority);
+                self.job_mut(class.job).shift(priority, from, TaskState::Cancelled);
+            }
+        }
+        self.rows.set_state(seq, TaskState::Cancelled);
+        self.touched.remove(&seq);
+        self.stats.cancelled[class.priority.index()] += 1;
+        self.note_drained(class.job, at);
+    }
+
+    fn apply_redrive(&mut self, seq: TaskSeq, priority: Option<Priority>, at: WallMs) {
+        let class = self.class(seq).expect("a dead task keeps its class");
+        let touched = self.touched.entry(seq).or_default();
+        let redriven = touched.redriven.saturating_add(1);
+        let (attempt, lease) = (touched.attempt, touched.lease);
+        let priority = priority.or(touched.priority);
+        *touched =
+            Touched { attempt, lease, redriven, available: at, priority, errors: 0, crashes: 0 };
+        let priority = self.current_priority(seq, &class);
+        let job = self.job_mut(class.job);
+        job.numbers.redriven += 1;
+        job.numbers.counts.shift(TaskState::Error, TaskState::Pending);
+        job.by_level[priority.index()].add(TaskState::Pending, 1);
+        self.rows.set_state(seq, TaskState::Pending);
+        self.enqueue(seq, class.job, priority);
+    }
+
+    fn apply_job_change(&mut self, name: &Name, change: &JobChange, at: WallMs) {
+        let Some(key) = self.job_keys.get(name).copied() else { return };
+        let cut = self.rows.next();
+        match change {
+            JobChange::Close => self.job_mut(key).closed = true,
+            JobChange::Pause => self.job_mut(key).paused = true,
+            JobChange::Resume => self.job_mut(key).paused = false,
+            JobChange::Weight(weight) => self.job_mut(key).spec.weight = *weight,
+            JobChange::Retention(ms) => self.job_mut(key).spec.retention_ms = *ms,
+            JobChange::Prioritise(priority) => self.prioritise(key, *priority, cut),
+            JobChange::Cancel(mode, reason) => {
+                let mark = CancelMark { cut, mode: *mode, at, reason: reason.clone() };
+                self.cancel_job(key, mark, at);
+            }
+        }
+        for priority in Priority::DESCENDING {
+            self.relist(key, priority);
+        }
+        self.note_drained(key, at);
+    }
+
+    fn cancel_job(&mut self, key: JobKey, mark: CancelMark, at: WallMs) {
+        if mark.mode == CancelMode::Stop {
+            let of_job = |p: &Self, seq| p.class(seq).is_some_and(|c| c.job == key);
+            let leased: Vec<_> = self
+                .leases
+                .iter()
+                .map(|(n, l)| (n, l.seq))
+                .filter(|(_, s)| of_job(self, *s))
+                .collect();
+            for (number, seq) in leased {
+                self.leases.end(number, Fate::Cancelled, at);
+                self.touched.remove(&seq);
+            }
+        }
+        let job = self.job_mut(key);
+        job.closed = true;
+        let mut cancelled = [0; Priority::LEVELS];
+        for state in TaskState::ALL.into_iter().filter(|s| mark.mode.reaches(*s)) {
+            let count = job.numbers.counts.of(state);
+            job.numbers.counts.sub(state, count);
+            job.numbers.counts.add(TaskState::Cancelled, count);
+            for (level, sum) in job.by_level.iter_mut().zip(&mut cancelled) {
+                *sum += level.of(state);
+                level.sub(state, level.of(state));
+            }
+        }
+        job.lanes.iter_mut().for_each(crate::core::lanes::Lane::clear);
+        job.cancel = Some(mark);
+        for (total, count) in self.stats.cancelled.iter_mut().zip(cancelled) {
+            *total += count;
+        }
+    }
+
+    fn prioritise(&mut self, key: JobKey, priority: Priority, cut: TaskSeq) {
+        let job = self.job_mut(key);
+        job.moved = Some((cut, priority));
+        job.spec.priority = priority;
+        let to = priority.index();
+        for from in (0..Priority::LEVELS).filter(|from| *from != to) {
+            let mut lane = std::mem::take(&mut job.lanes[from]);
+            job.lanes[to].absorb(&mut lane);
+            job.lanes[from] = lane;
+            for state in [TaskState::Blocked, TaskState::Delayed, TaskState::Pending] {
+                let count = job.by_level[from].of(state);
+                job.by_level[from].sub(state, count);
+                job.by_level[to].add(state, count);
+            }
+        }
+    }
+
+    /// Takes a task out of its lane or its delay; the state it was in.
+    fn take_queued(&mut self, seq: TaskSeq, class: &Class, priority: Priority) -> TaskState {
+        if self.delayed_order.remove(seq) {
+            let due = self.delayed.remove(&seq).unwrap_or_default();
+            if self.rows.state(seq) == Some(TaskState::Delayed) {
+                // Replay of a task that became due: T6 itself is not logged.
+                self.touched.entry(seq).or_default().available = due.wall;
+                return TaskState::Delayed;
+            }
+        }
+        self.job_mut(class.job).lanes[priority.index()].remove(seq);
+        self.relist(class.job, priority);
+        TaskState::Pending
+    }
+
+    /// Moves a leased task where `next` says.
+    fn requeue(&mut self, class: &Class, lease: &Live, next: Next, at: WallMs) {
+        let (state, due) = landing(next);
+        self.leave(class, lease, state);
+        self.rows.set_state(lease.seq, state);
+        let priority = self.current_priority(lease.seq, class);
+        match next {
+            Next::Pending => {
+                self.touched.entry(lease.seq).or_default().available = at;
+                self.job_mut(class.job).by_level[priority.index()].add(state, 1);
+                self.enqueue(lease.seq, class.job, priority);
+            }
+            Next::Delayed(_) => {
+                self.job_mut(class.job).by_level[priority.index()].add(state, 1);
+                self.delay(lease.seq, due);
+            }
+            Next::Error => {}
+            Next::Cancelled => {
+                self.touched.remove(&lease.seq);
+                self.stats.cancelled[priority.index()] += 1;
+            }
+        }
+        self.note_drained(class.job, at);
+    }
+
+    /// Counts a task out of its leased state into `to`; queued states are counted by level by the caller.
+    fn leave(&mut self, class: &Class, lease: &Live, to: TaskState) {
+        let from = if lease.started { TaskState::Running } else { TaskState::Allocated };
+        let job = self.job_mut(class.job);
+        job.numbers.counts.shift(from, to);
+        job.by_level[lease.priority.index()].sub(from, 1);
+    }
+
+    /// End of an attempt: the lane is charged what it really used.
+    fn settle(&mut self, class: &Class, lease: &Live, run_ms: u64) {
+        let job = self.job_mut(class.job);
+        let weight = job.spec.weight;
+        let used = weighted(run_ms.saturating_mul(1_000), weight);
+        job.lanes[lease.priority.index()].vtime += used - weighted(lease.charged_us, weight);
+        self.relist(class.job, lease.priority);
+    }
+
+    pub(crate) fn enqueue(&mut self, seq: TaskSeq, job: JobKey, priority: Priority) {
+        self.wake_lane(job, priority);
+        self.job_mut(job).lanes[priority.index()].insert(seq);
+        self.relist(job, priority);
+    }
+
+    fn delay(&mut self, seq: TaskSeq, wall: WallMs) {
+        let tick = self.now.tick.plus(wall.since(self.now.wall));
+        self.delayed.insert(seq, Due { wall, tick });
+        self.delayed_order.insert(seq);
+        if self.armed {
+            self.wheel.insert(tick, Timer::Due(seq));
+        }
+    }
+
+    /// Latest entry into PENDING.
+    pub(crate) fn available(&self, seq: TaskSeq) -> WallMs {
+        let touched = self.touched.get(&seq).map(|t| t.available).filter(|at| *at != WallMs(0));
+        touched.unwrap_or_else(|| self.rows.submitted(seq))
+    }
+
+    fn note_drained(&mut self, key: JobKey, at: WallMs) {
+        let job = self.job_mut(key);
+        if job.numbers.counts.live() == 0 {
+            job.numbers.drained = at;
+        }
+    }
+}
+
+fn same_class(a: &TaskSpec, b: &TaskSpec) -> bool {
+    a.job == b.job
+        && a.priority == b.priority
+        && (a.lease_ms, a.timeout_s, a.max_attempts, a.max_crashes, a.backoff)
+            == (b.lease_ms, b.timeout_s, b.max_attempts, b.max_crashes, b.backoff)
+}
+
+fn landing(next: Next) -> (TaskState, WallMs) {
+    match next {
+        Next::Pending => (TaskState::Pending, WallMs(0)),
+        Next::Delayed(due) => (TaskState::Delayed, due),
+        Next::Error => (TaskState::Error, WallMs(0)),
+        Next::Cancelled => (TaskState::Cancelled, WallMs(0)),
+    }
+}
+
+fn weighted(us: u64, weight: u16) -> i64 {
+    i64::try_from(us / u64::from(weight.max(1))).unwrap_or(i64::MAX / 4)
+}

@@ -1,0 +1,76 @@
+//! `state_hash`: equal live, after restart, from image + tail and from zero.
+//!
+//! Covers task rows, leases (number, task, worker), jobs, counters. Leaves out positions, epochs, deadlines, virtual times,
+//! and the difference between DELAYED and PENDING, because becoming due is not logged.
+
+use crate::core::partition::Partition;
+use crate::model::state::{StateCounts, TaskState};
+
+/// Two FNV-1a lanes over the canonical content.
+struct Hasher([u64; 2]);
+
+impl Hasher {
+    fn word(&mut self, word: u64) {
+        for byte in word.to_le_bytes() {
+            self.byte(byte);
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.0[0] = (self.0[0] ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        self.0[1] =
+            (self.0[1] ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(9);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.word(text.len() as u64);
+        text.bytes().for_each(|b| self.byte(b));
+    }
+
+    fn counts(&mut self, counts: &StateCounts) {
+        self.word(counts.of(TaskState::Delayed) + counts.of(TaskState::Pending));
+        for state in TaskState::ALL {
+            if !matches!(state, TaskState::Delayed | TaskState::Pending) {
+                self.word(counts.of(state));
+            }
+        }
+    }
+}
+
+impl Partition {
+    /// 32 hexadecimal digits.
+    #[must_use]
+    pub fn state_hash(&self) -> String {
+        let mut hasher = Hasher([0xcbf2_9ce4_8422_2325, 0x8422_2325_cbf2_9ce4]);
+        for (seq, stored) in self.rows.iter() {
+            let state = if stored.live() { self.state(seq).unwrap_or(stored) } else { stored };
+            let folded = if state == TaskState::Delayed { TaskState::Pending } else { state };
+            hasher.byte(folded as u8);
+            if state.live() || state == TaskState::Error {
+                let touched = self.touched.get(&seq).copied().unwrap_or_default();
+                hasher.word(u64::from(touched.attempt));
+                hasher.word(u64::from(touched.errors) << 8 | u64::from(touched.crashes));
+                hasher.word(u64::from(touched.redriven));
+            }
+        }
+        for (number, lease) in self.leases.iter() {
+            hasher.word(number.0);
+            hasher.word(lease.seq.0);
+            hasher.byte(u8::from(lease.started));
+            hasher.text(self.workers.value(lease.worker.0));
+        }
+        for job in &self.jobs {
+            hasher.text(&job.name);
+            let flags = [job.implicit, job.closed, job.paused, job.cancel.is_some()];
+            flags.iter().for_each(|f| hasher.byte(u8::from(*f)));
+            hasher.word(u64::from(job.spec.weight) << 8 | u64::from(job.spec.priority.get()));
+            hasher.counts(&job.numbers.counts);
+            let n = &job.numbers;
+            for word in [n.submitted, n.handed_out, n.failed_attempts, n.crashes, n.redriven] {
+                hasher.word(word);
+            }
+        }
+        self.levels.iter().for_each(|level| hasher.byte(u8::from(level.paused)));
+        format!("{:016x}{:016x}", hasher.0[0], hasher.0[1])
+    }
+}

@@ -1,0 +1,108 @@
+//! Image of a partition: plain columns from which it is rebuilt without the log before them.
+
+use crate::core::idindex::{IdEntry, IdIndex};
+use crate::core::intern::{Class, Interner, JobKey};
+use crate::core::job::JobRow;
+use crate::core::lease::{LeaseColumns, LeaseTable};
+use crate::core::partition::{Due, Partition, Touched};
+use crate::core::rows::Rows;
+use crate::model::id::{Epoch, Name, PartitionId, TaskSeq};
+use crate::model::policy::Policy;
+use crate::model::priority::Priority;
+use crate::model::state::TaskState;
+use crate::model::time::WallMs;
+use serde::{Deserialize, Serialize};
+
+/// Columns of a partition. The field order is the format.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PartitionImage {
+    epoch: Epoch,
+    at: WallMs,
+    rows: Rows,
+    classes: Vec<Class>,
+    workers: Vec<Name>,
+    jobs: Vec<JobRow>,
+    levels_paused: [bool; Priority::LEVELS],
+    touched: Vec<(TaskSeq, Touched)>,
+    delayed: Vec<(TaskSeq, Due)>,
+    leases: LeaseColumns,
+    ids: Vec<IdEntry>,
+}
+
+impl Partition {
+    /// Copies the columns. Everything decided so far is inside.
+    #[must_use]
+    pub fn image(&self) -> PartitionImage {
+        let mut jobs = self.jobs.clone();
+        for job in &mut jobs {
+            job.vtimes = std::array::from_fn(|level| job.lanes[level].vtime);
+        }
+        let touched = |seq: TaskSeq| self.touched.get(&seq).map(|t| (seq, *t));
+        let delayed = |seq: TaskSeq| self.delayed.get(&seq).map(|d| (seq, *d));
+        PartitionImage {
+            epoch: self.epoch,
+            at: self.now.wall,
+            rows: self.rows.clone(),
+            classes: self.classes.values().to_vec(),
+            workers: self.workers.values().to_vec(),
+            jobs,
+            levels_paused: std::array::from_fn(|level| self.levels[level].paused),
+            touched: self.rows.iter().filter_map(|(seq, _)| touched(seq)).collect(),
+            delayed: self.delayed_order.iter().filter_map(delayed).collect(),
+            leases: self.leases.columns(),
+            ids: self.ids.entries().to_vec(),
+        }
+    }
+
+    /// Rebuilds a partition; lanes are derived from the rows. Timers are armed later.
+    #[must_use]
+    pub fn restore(id: PartitionId, policy: Policy, dice: u64, image: PartitionImage) -> Self {
+        let mut partition = Self::new(id, policy, dice);
+        partition.epoch = image.epoch;
+        partition.now.wall = image.at;
+        partition.rows = image.rows;
+        partition.classes = Interner::restore(image.classes);
+        partition.workers = Interner::restore(image.workers);
+        partition.jobs = image.jobs;
+        for (number, job) in (0u32..).zip(&partition.jobs) {
+            partition.job_keys.insert(job.name.clone(), JobKey(number));
+        }
+        for (level, paused) in partition.levels.iter_mut().zip(image.levels_paused) {
+            level.paused = paused;
+        }
+        partition.touched.extend(image.touched);
+        for (seq, due) in image.delayed {
+            partition.delayed.insert(seq, due);
+            partition.delayed_order.insert(seq);
+        }
+        partition.leases = LeaseTable::restore(image.leases);
+        partition.ids = IdIndex::restore(image.ids);
+        partition.fill_lanes();
+        partition
+    }
+
+    fn fill_lanes(&mut self) {
+        for job in &mut self.jobs {
+            for (lane, vtime) in job.lanes.iter_mut().zip(job.vtimes) {
+                lane.vtime = vtime;
+            }
+        }
+        let pending: Vec<TaskSeq> = self
+            .rows
+            .iter()
+            .filter(|(_, state)| *state == TaskState::Pending)
+            .map(|(seq, _)| seq)
+            .collect();
+        for seq in pending {
+            let class = self.class(seq).expect("a pending task keeps its class");
+            if self.job(class.job).overlay(seq, TaskState::Pending) == TaskState::Pending {
+                let priority = self.current_priority(seq, &class);
+                self.job_mut(class.job).lanes[priority.index()].insert(seq);
+            }
+        }
+        for number in 0..self.jobs.len() {
+            let key = JobKey(u32::try_from(number).expect("fewer than 2^32 jobs"));
+            Priority::DESCENDING.iter().for_each(|priority| self.relist(key, *priority));
+        }
+    }
+}

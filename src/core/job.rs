@@ -1,0 +1,127 @@
+//! A job as one partition sees it: flags, counters, its lanes' virtual times, its run-time average.
+
+use crate::core::lanes::Lane;
+use crate::model::id::{Name, TaskSeq};
+use crate::model::job::{CancelMode, JobSpec};
+use crate::model::priority::Priority;
+use crate::model::state::{StateCounts, TaskState};
+use crate::model::time::WallMs;
+use crate::model::view::JobNumbers;
+use serde::{Deserialize, Serialize};
+
+/// Cost of a hand-out before anything of the level has run, ms.
+const FIRST_COST_US: u64 = 1_000_000;
+
+/// One job in one partition.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobRow {
+    /// Id.
+    pub name: Name,
+    /// Specification in force.
+    pub spec: JobSpec,
+    /// Created by its first task.
+    pub implicit: bool,
+    /// Takes no more tasks.
+    pub closed: bool,
+    /// Hand-outs are off.
+    pub paused: bool,
+    /// Cancelled: everything admitted before `cut` is affected.
+    pub cancel: Option<CancelMark>,
+    /// Queued tasks admitted before the cut have this priority.
+    pub moved: Option<(TaskSeq, Priority)>,
+    /// Counters and stamps.
+    pub numbers: JobNumbers,
+    /// Queued and leased tasks by level and state; terminal states are not kept here.
+    pub by_level: [StateCounts; Priority::LEVELS],
+    /// Moving average of the run time, µs; 0 = none yet.
+    pub mean_us: u64,
+    /// Lane per level; rebuilt, never stored.
+    #[serde(skip)]
+    pub lanes: [Lane; Priority::LEVELS],
+    /// Virtual time per level, for the image.
+    pub vtimes: [i64; Priority::LEVELS],
+}
+
+/// What a job cancel left behind, so that no task needs to be touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelMark {
+    /// First sequence number not affected.
+    pub cut: TaskSeq,
+    /// Leased tasks too?
+    pub mode: CancelMode,
+    /// When.
+    pub at: WallMs,
+    /// Why.
+    pub reason: Option<Name>,
+}
+
+impl JobRow {
+    /// A fresh job.
+    #[must_use]
+    pub fn new(name: Name, spec: JobSpec, implicit: bool, at: WallMs) -> Self {
+        let numbers = JobNumbers { created: at, ..JobNumbers::default() };
+        Self {
+            name,
+            paused: spec.paused,
+            spec,
+            implicit,
+            closed: false,
+            cancel: None,
+            moved: None,
+            numbers,
+            by_level: Default::default(),
+            mean_us: 0,
+            lanes: Default::default(),
+            vtimes: [0; Priority::LEVELS],
+        }
+    }
+
+    /// May its tasks be handed out?
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        !self.paused && self.cancel.is_none()
+    }
+
+    /// The state of a task of this job, with the job's cancel laid over the stored one.
+    #[must_use]
+    pub fn overlay(&self, seq: TaskSeq, stored: TaskState) -> TaskState {
+        match &self.cancel {
+            Some(mark) if seq < mark.cut && mark.mode.reaches(stored) => TaskState::Cancelled,
+            _ => stored,
+        }
+    }
+
+    /// Priority of a queued task, with the job's re-prioritise laid over the admitted one.
+    #[must_use]
+    pub fn current(&self, seq: TaskSeq, admitted: Priority) -> Priority {
+        match self.moved {
+            Some((cut, priority)) if seq < cut => priority,
+            _ => admitted,
+        }
+    }
+
+    /// Moves one task of a level between states.
+    pub fn shift(&mut self, priority: Priority, from: TaskState, to: TaskState) {
+        self.numbers.counts.shift(from, to);
+        let level = &mut self.by_level[priority.index()];
+        level.sub(from, 1);
+        if to.live() {
+            level.add(to, 1);
+        }
+    }
+
+    /// Expected run time of one task, µs.
+    #[must_use]
+    pub fn cost_us(&self) -> u64 {
+        if self.mean_us == 0 { FIRST_COST_US } else { self.mean_us.max(1_000) }
+    }
+
+    /// Folds a run time into the moving average: avg += 0.2 × (run − avg).
+    pub fn ran(&mut self, run_ms: u64) {
+        let run_us = run_ms.saturating_mul(1_000).max(1_000);
+        self.mean_us =
+            if self.mean_us == 0 { run_us } else { self.mean_us - self.mean_us / 5 + run_us / 5 };
+        self.numbers.runs += 1;
+        self.numbers.run_ms_sum += run_ms;
+    }
+}

@@ -1,0 +1,123 @@
+//! Lanes: the pending tasks of one (priority, job), and the levels that order lanes by virtual time.
+//!
+//! A lane has one or more strands, each an ordered set of sequence numbers. Re-prioritising a job moves its strands to
+//! another lane without touching a task; the head of a lane is the smallest head of its strands. A level keeps its
+//! eligible lanes in one ordered set keyed (virtual time, head, job), so the fair choice is its first entry.
+//! Source of the idea: Waldspurger, Weihl, "Stride scheduling" (1995).
+
+use crate::core::bitmap::SeqSet;
+use crate::core::intern::JobKey;
+use crate::model::id::TaskSeq;
+use std::collections::BTreeSet;
+
+/// Pending tasks of one job at one priority.
+#[derive(Clone, Debug, Default)]
+pub struct Lane {
+    strands: Vec<SeqSet>,
+    /// Virtual time, µs of worker time ÷ weight.
+    pub vtime: i64,
+    /// Key under which the level holds this lane; `None` while it is not eligible.
+    listed: Option<(i64, TaskSeq)>,
+}
+
+impl Lane {
+    /// Pending tasks.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.strands.iter().map(SeqSet::len).sum()
+    }
+
+    /// No pending task.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.strands.iter().all(SeqSet::is_empty)
+    }
+
+    /// The pending task with the lowest sequence number.
+    #[must_use]
+    pub fn head(&self) -> Option<TaskSeq> {
+        self.strands.iter().filter_map(SeqSet::first).min()
+    }
+
+    /// Adds consecutive tasks that were just admitted.
+    pub fn push_run(&mut self, first: TaskSeq, count: u64) {
+        self.strand().insert_run(first, count);
+    }
+
+    /// Adds one task at its place.
+    pub fn insert(&mut self, seq: TaskSeq) {
+        self.strand().insert(seq);
+    }
+
+    /// Takes one task out; false if it is not here.
+    pub fn remove(&mut self, seq: TaskSeq) -> bool {
+        self.strands.iter_mut().any(|s| s.remove(seq))
+    }
+
+    /// Empties the lane without looking at its tasks.
+    pub fn clear(&mut self) {
+        self.strands.clear();
+    }
+
+    /// Takes over the tasks of another lane in O(strands).
+    pub fn absorb(&mut self, other: &mut Self) {
+        self.strands.append(&mut other.strands);
+        self.strands.retain(|s| !s.is_empty());
+    }
+
+    /// Pending tasks, strand by strand.
+    pub fn iter(&self) -> impl Iterator<Item = TaskSeq> + '_ {
+        self.strands.iter().flat_map(SeqSet::iter)
+    }
+
+    fn strand(&mut self) -> &mut SeqSet {
+        if self.strands.is_empty() {
+            self.strands.push(SeqSet::default());
+        }
+        self.strands.last_mut().expect("just made sure of one")
+    }
+}
+
+/// The eligible lanes of one priority.
+#[derive(Clone, Debug, Default)]
+pub struct Level {
+    /// Hand-outs of this level are off.
+    pub paused: bool,
+    order: BTreeSet<(i64, TaskSeq, JobKey)>,
+}
+
+impl Level {
+    /// Lanes with work, the one to serve first in front.
+    pub fn lanes(&self) -> impl Iterator<Item = JobKey> + '_ {
+        self.order.iter().map(|(_, _, job)| *job)
+    }
+
+    /// True when something may be handed out.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        !self.paused && !self.order.is_empty()
+    }
+
+    /// Lowest virtual time of a lane with work.
+    #[must_use]
+    pub fn lowest(&self) -> Option<i64> {
+        self.order.first().map(|(vtime, _, _)| *vtime)
+    }
+
+    /// Brings the order up to date after a lane changed. `runs`: the job may be handed out; `fair` false = by submit order.
+    pub fn relist(&mut self, job: JobKey, lane: &mut Lane, runs: bool, fair: bool) {
+        let head = lane.head().filter(|_| runs);
+        let vtime = if fair { lane.vtime } else { 0 };
+        let wanted = head.map(|head| (vtime, head));
+        if wanted == lane.listed {
+            return;
+        }
+        if let Some((vtime, head)) = lane.listed.take() {
+            self.order.remove(&(vtime, head, job));
+        }
+        if let Some((vtime, head)) = wanted {
+            self.order.insert((vtime, head, job));
+        }
+        lane.listed = wanted;
+    }
+}

@@ -1,0 +1,371 @@
+//! Leases: the live ones, by number and by worker, and the memory of spent tokens.
+//!
+//! Every token ever granted stays answerable for `lease.memory`: 7 B a hand-out in chunks of 256 numbers. A live lease
+//! costs about 100 B more.
+
+use crate::core::intern::WorkerKey;
+use crate::core::map::{self, Map};
+use crate::model::id::{Epoch, LeaseNo, PartitionId, TaskSeq};
+use crate::model::lease::LeaseToken;
+use crate::model::priority::Priority;
+use crate::model::report::Budget;
+use crate::model::state::TaskState;
+use crate::model::time::{Tick, WallMs};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, VecDeque};
+
+const CHUNK: u64 = 256;
+
+/// A live lease.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Live {
+    /// Task.
+    pub seq: TaskSeq,
+    /// Holder.
+    pub worker: WorkerKey,
+    /// Attempt.
+    pub attempt: u32,
+    /// Duration, ms.
+    pub lease_ms: u32,
+    /// Run limit, ms; 0 = none.
+    pub limit_ms: u64,
+    /// Priority it was handed out at.
+    pub priority: Priority,
+    /// Tasks in the same answer, for the run time.
+    pub batch: u32,
+    /// Fair-share cost charged at hand-out, µs.
+    pub charged_us: u64,
+    /// Started.
+    pub started: bool,
+    /// Handed out.
+    pub allocated: WallMs,
+    /// Started at, else handed out at.
+    pub running: WallMs,
+    /// Ends then; re-armed after a restart.
+    #[serde(skip)]
+    pub ends: Tick,
+    /// Longest run ends then; `None` = no limit.
+    #[serde(skip)]
+    pub limit: Option<Tick>,
+}
+
+/// What became of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Fate {
+    /// It acts.
+    Live = 0,
+    /// An accepted `complete`.
+    Completed = 1,
+    /// An accepted `fail`.
+    Failed = 2,
+    /// An accepted `release`, or given back otherwise.
+    Released = 3,
+    /// Expired or timed out; a late completion may still be accepted.
+    Lapsed = 4,
+    /// Its task was cancelled while leased.
+    Cancelled = 5,
+}
+
+/// A remembered token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Task.
+    pub seq: TaskSeq,
+    /// Fate.
+    pub fate: Fate,
+    /// Attempt (saturates at 65,535).
+    pub attempt: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Chunk {
+    /// Low halves of the sequence numbers.
+    seqs: Vec<u32>,
+    fates: Vec<Fate>,
+    attempts: Vec<u16>,
+    live: u16,
+    /// Latest change of a fate.
+    changed: WallMs,
+}
+
+/// What a repeated `fail` or `release` is told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// State after the accepted call.
+    pub state: TaskState,
+    /// When it may run again.
+    pub at: WallMs,
+    /// Errors, crashes, budget of errors.
+    pub budget: (u8, u8, u8),
+}
+
+impl Answer {
+    /// As shown.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        let (errors, crashes, max_attempts) = self.budget;
+        Budget { at_ts: self.at, errors, crashes, max_attempts }
+    }
+}
+
+/// All leases of a partition.
+#[derive(Clone, Debug)]
+pub struct LeaseTable {
+    live: Map<LeaseNo, Live>,
+    by_worker: BTreeSet<(WorkerKey, LeaseNo)>,
+    memory: VecDeque<Chunk>,
+    /// Number of the first lease of the first chunk.
+    base: u64,
+    next: LeaseNo,
+    answers: Map<LeaseNo, Answer>,
+    answered: VecDeque<(WallMs, LeaseNo)>,
+    keys: Vec<(Epoch, [u64; 2])>,
+}
+
+impl Default for LeaseTable {
+    fn default() -> Self {
+        Self {
+            live: map::new(),
+            by_worker: BTreeSet::new(),
+            memory: VecDeque::new(),
+            base: 0,
+            next: LeaseNo(0),
+            answers: map::new(),
+            answered: VecDeque::new(),
+            keys: Vec::new(),
+        }
+    }
+}
+
+/// Columns of the table for an image.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LeaseColumns {
+    live: Vec<(LeaseNo, Live)>,
+    memory: VecDeque<Chunk>,
+    base: u64,
+    next: LeaseNo,
+    answers: Vec<(WallMs, LeaseNo, Answer)>,
+    keys: Vec<(Epoch, [u64; 2])>,
+}
+
+impl LeaseTable {
+    /// Number of the next hand-out.
+    #[must_use]
+    pub fn next(&self) -> LeaseNo {
+        self.next
+    }
+
+    /// Live leases.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// True without live leases.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Grants the next lease.
+    pub fn grant(&mut self, lease: Live) -> LeaseNo {
+        let number = self.next;
+        self.next.0 += 1;
+        if number.0 >= self.base + self.memory.len() as u64 * CHUNK {
+            self.memory.push_back(Chunk::default());
+        }
+        let chunk = self.memory.back_mut().expect("just made sure of one");
+        chunk.seqs.push((lease.seq.0 & u64::from(u32::MAX)).try_into().expect("masked"));
+        chunk.fates.push(Fate::Live);
+        chunk.attempts.push(u16::try_from(lease.attempt).unwrap_or(u16::MAX));
+        chunk.live += 1;
+        self.by_worker.insert((lease.worker, number));
+        self.live.insert(number, lease);
+        number
+    }
+
+    /// A live lease.
+    #[must_use]
+    pub fn get(&self, number: LeaseNo) -> Option<&Live> {
+        self.live.get(&number)
+    }
+
+    /// A live lease, to renew or start it.
+    pub fn get_mut(&mut self, number: LeaseNo) -> Option<&mut Live> {
+        self.live.get_mut(&number)
+    }
+
+    /// Ends a live lease.
+    pub fn end(&mut self, number: LeaseNo, fate: Fate, at: WallMs) -> Option<Live> {
+        let lease = self.live.remove(&number)?;
+        self.by_worker.remove(&(lease.worker, number));
+        self.set_fate(number, fate, at);
+        Some(lease)
+    }
+
+    /// Changes the fate of a remembered token (a lapsed one that completed late).
+    pub fn set_fate(&mut self, number: LeaseNo, fate: Fate, at: WallMs) {
+        let Some((chunk, offset)) = self.slot(number) else { return };
+        let chunk = &mut self.memory[chunk];
+        chunk.live -= u16::from(chunk.fates[offset] == Fate::Live && fate != Fate::Live);
+        chunk.fates[offset] = fate;
+        chunk.changed = at;
+    }
+
+    /// Keeps what a repeat of an accepted call is told.
+    pub fn remember_answer(&mut self, number: LeaseNo, answer: Answer, at: WallMs) {
+        self.answers.insert(number, answer);
+        self.answered.push_back((at, number));
+    }
+
+    /// What the accepted call was told.
+    #[must_use]
+    pub fn answer(&self, number: LeaseNo) -> Option<Answer> {
+        self.answers.get(&number).copied()
+    }
+
+    /// A token's memory, while it lasts. `newest` bounds the sequence numbers in use.
+    #[must_use]
+    pub fn remembered(&self, number: LeaseNo, newest: TaskSeq) -> Option<Remembered> {
+        let (chunk, offset) = self.slot(number)?;
+        let chunk = &self.memory[chunk];
+        let low = u64::from(*chunk.seqs.get(offset)?);
+        let mut seq = newest.0 & !u64::from(u32::MAX) | low;
+        if seq > newest.0 {
+            seq = seq.wrapping_sub(1 << 32);
+        }
+        let attempt = u32::from(chunk.attempts[offset]);
+        Some(Remembered { seq: TaskSeq(seq), fate: chunk.fates[offset], attempt })
+    }
+
+    /// Forgets what is older than `memory_ms`.
+    pub fn forget(&mut self, now: WallMs, memory_ms: u64) {
+        while let Some(chunk) = self.memory.front() {
+            let full = chunk.seqs.len() as u64 == CHUNK;
+            if !full || chunk.live > 0 || now.since(chunk.changed) <= memory_ms {
+                break;
+            }
+            self.memory.pop_front();
+            self.base += CHUNK;
+        }
+        while let Some((at, number)) = self.answered.front() {
+            if now.since(*at) <= memory_ms {
+                break;
+            }
+            self.answers.remove(number);
+            self.answered.pop_front();
+        }
+    }
+
+    /// Leases of a worker in order of grant.
+    pub fn of_worker(&self, worker: WorkerKey) -> impl Iterator<Item = LeaseNo> + '_ {
+        let from = (worker, LeaseNo(0));
+        let to = (worker, LeaseNo(u64::MAX));
+        self.by_worker.range(from..=to).map(|(_, number)| *number)
+    }
+
+    /// Every live lease, by worker and number.
+    pub fn iter(&self) -> impl Iterator<Item = (LeaseNo, &Live)> + '_ {
+        self.by_worker.iter().filter_map(|(_, n)| self.live.get(n).map(|lease| (*n, lease)))
+    }
+
+    /// Adds the token key of a new epoch.
+    pub fn add_key(&mut self, epoch: Epoch, key: [u64; 2]) {
+        self.keys.retain(|(known, _)| *known != epoch);
+        self.keys.push((epoch, key));
+    }
+
+    /// The token of a lease granted in the present epoch.
+    #[must_use]
+    pub fn token(&self, partition: PartitionId, number: LeaseNo) -> LeaseToken {
+        let (epoch, key) = self.keys.last().copied().unwrap_or_default();
+        LeaseToken { partition, epoch, number, secret: keyed_hash(key, number.0, partition.0) }
+    }
+
+    /// Did this partition grant exactly this token?
+    #[must_use]
+    pub fn genuine(&self, token: &LeaseToken) -> bool {
+        self.keys.iter().any(|(epoch, key)| {
+            *epoch == token.epoch
+                && token.secret == keyed_hash(*key, token.number.0, token.partition.0)
+        })
+    }
+
+    /// Columns for an image.
+    #[must_use]
+    pub fn columns(&self) -> LeaseColumns {
+        let answer = |(at, n): &(WallMs, LeaseNo)| self.answers.get(n).map(|a| (*at, *n, *a));
+        LeaseColumns {
+            live: self.iter().map(|(number, lease)| (number, lease.clone())).collect(),
+            memory: self.memory.clone(),
+            base: self.base,
+            next: self.next,
+            answers: self.answered.iter().filter_map(answer).collect(),
+            keys: self.keys.clone(),
+        }
+    }
+
+    /// Rebuilds from columns; deadlines are armed by the caller.
+    #[must_use]
+    pub fn restore(columns: LeaseColumns) -> Self {
+        let mut table = Self {
+            memory: columns.memory,
+            base: columns.base,
+            next: columns.next,
+            keys: columns.keys,
+            ..Self::default()
+        };
+        for (number, lease) in columns.live {
+            table.by_worker.insert((lease.worker, number));
+            table.live.insert(number, lease);
+        }
+        for (at, number, answer) in columns.answers {
+            table.remember_answer(number, answer, at);
+        }
+        table
+    }
+
+    fn slot(&self, number: LeaseNo) -> Option<(usize, usize)> {
+        let ahead = number.0.checked_sub(self.base)?;
+        let chunk = usize::try_from(ahead / CHUNK).ok()?;
+        let offset = usize::try_from(ahead % CHUNK).ok()?;
+        (self.memory.get(chunk)?.seqs.len() > offset).then_some((chunk, offset))
+    }
+}
+
+/// SipHash-2-4 of (number, partition): unguessable without the key of the epoch.
+///
+/// Source of the idea: Aumasson, Bernstein, "SipHash: a fast short-input PRF" (2012).
+fn keyed_hash(key: [u64; 2], number: u64, partition: u16) -> u64 {
+    let mut v = [
+        key[0] ^ 0x736f_6d65_7073_6575,
+        key[1] ^ 0x646f_7261_6e64_6f6d,
+        key[0] ^ 0x6c79_6765_6e65_7261,
+        key[1] ^ 0x7465_6462_7974_6573,
+    ];
+    for word in [number, u64::from(partition), 16 << 56] {
+        v[3] ^= word;
+        sip_round(&mut v);
+        sip_round(&mut v);
+        v[0] ^= word;
+    }
+    v[2] ^= 0xff;
+    for _ in 0..4 {
+        sip_round(&mut v);
+    }
+    v[0] ^ v[1] ^ v[2] ^ v[3]
+}
+
+fn sip_round(v: &mut [u64; 4]) {
+    v[0] = v[0].wrapping_add(v[1]);
+    v[1] = v[1].rotate_left(13) ^ v[0];
+    v[0] = v[0].rotate_left(32);
+    v[2] = v[2].wrapping_add(v[3]);
+    v[3] = v[3].rotate_left(16) ^ v[2];
+    v[0] = v[0].wrapping_add(v[3]);
+    v[3] = v[3].rotate_left(21) ^ v[0];
+    v[2] = v[2].wrapping_add(v[1]);
+    v[1] = v[1].rotate_left(17) ^ v[2];
+    v[2] = v[2].rotate_left(32);
+}

@@ -1,0 +1,28 @@
+//! Floor 1: the pure partition. State machine, order, leases, timers; no clock, I/O, async, threads, chance or logging.
+//!
+//! `partition` decides, `apply` applies; every structure has its own file. `crate::core` is always written in full, Rust's
+//! own is `std`.
+
+pub mod admit;
+pub mod apply;
+pub mod bitmap;
+pub mod hash;
+pub mod idindex;
+pub mod image;
+pub mod intern;
+pub mod job;
+pub mod jobs;
+pub mod lanes;
+pub mod lease;
+pub mod map;
+pub mod partition;
+pub mod pick;
+pub mod query;
+pub mod reports;
+pub mod retry;
+pub mod rows;
+pub mod stats;
+pub mod timers;
+pub mod tracker;
+pub mod wheel;
+pub mod workers;

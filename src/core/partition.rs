@@ -1,0 +1,297 @@
+//! The partition: its state, and `decide`, the one match on [`Command`].
+//!
+//! `decide` reads, refuses or turns a command into events, and applies each event at once through the very functions that
+//! replay uses, so that the next command of a batch sees it. Nothing here is acknowledged before the log has it.
+
+use crate::core::bitmap::SeqSet;
+use crate::core::idindex::IdIndex;
+use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
+use crate::core::job::JobRow;
+use crate::core::lanes::Level;
+use crate::core::lease::LeaseTable;
+use crate::core::map::{self, Map};
+use crate::core::rows::Rows;
+use crate::core::stats::Stats;
+use crate::core::wheel::Wheel;
+use crate::model::command::Command;
+use crate::model::event::{Event, Stamped};
+use crate::model::id::{Epoch, LeaseNo, Name, PartitionId, TaskSeq};
+use crate::model::policy::{Policy, Share};
+use crate::model::priority::Priority;
+use crate::model::reject::{Code, Reject};
+use crate::model::reply::Reply;
+use crate::model::state::TaskState;
+use crate::model::time::{Now, Tick, WallMs};
+use serde::{Deserialize, Serialize};
+
+/// One partition. Equal logs give equal partitions.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    pub(crate) id: PartitionId,
+    pub(crate) policy: Policy,
+    pub(crate) epoch: Epoch,
+    pub(crate) rows: Rows,
+    pub(crate) classes: Interner<Class>,
+    pub(crate) workers: Workers,
+    pub(crate) jobs: Vec<JobRow>,
+    pub(crate) job_keys: Map<Name, JobKey>,
+    pub(crate) levels: [Level; Priority::LEVELS],
+    pub(crate) touched: Map<TaskSeq, Touched>,
+    pub(crate) delayed: Map<TaskSeq, Due>,
+    pub(crate) delayed_order: SeqSet,
+    pub(crate) leases: LeaseTable,
+    pub(crate) wheel: Wheel<Timer>,
+    pub(crate) ids: IdIndex,
+    pub(crate) stats: Stats,
+    /// Clocks of the turn; in replay the wall part follows the records.
+    pub(crate) now: Now,
+    /// Timers run; false during replay.
+    pub(crate) armed: bool,
+    /// State of the dice for jitter; drawn only by `decide`, results are in events.
+    pub(crate) dice: u64,
+}
+
+/// A task that has been handed out at least once and is not over, or is dead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touched {
+    /// Latest hand-out.
+    pub attempt: u32,
+    /// Errors since the last redrive.
+    pub errors: u8,
+    /// Crashes since the last redrive.
+    pub crashes: u8,
+    /// Redrives.
+    pub redriven: u16,
+    /// Its lease.
+    pub lease: LeaseNo,
+    /// Latest entry into PENDING after the first.
+    pub available: WallMs,
+    /// Priority set by a redrive.
+    pub priority: Option<Priority>,
+}
+
+/// When a delayed task is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// By the wall clock; what is logged.
+    pub wall: WallMs,
+    /// By the monotonic clock; what counts while the owner lives.
+    #[serde(skip)]
+    pub tick: Tick,
+}
+
+/// What the wheel holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// A lease may have ended or run too long.
+    Lease(LeaseNo),
+    /// A delayed task may be due.
+    Due(TaskSeq),
+}
+
+impl Partition {
+    /// An empty partition. `dice` seeds the jitter.
+    #[must_use]
+    pub fn new(id: PartitionId, policy: Policy, dice: u64) -> Self {
+        Self {
+            id,
+            policy,
+            epoch: Epoch(0),
+            rows: Rows::default(),
+            classes: Interner::default(),
+            workers: Workers::default(),
+            jobs: Vec::new(),
+            job_keys: map::new(),
+            levels: Default::default(),
+            touched: map::new(),
+            delayed: map::new(),
+            delayed_order: SeqSet::default(),
+            leases: LeaseTable::default(),
+            wheel: Wheel::default(),
+            ids: IdIndex::default(),
+            stats: Stats::default(),
+            now: Now::default(),
+            armed: false,
+            dice,
+        }
+    }
+
+    /// Decides one command. Events are appended to `events` already applied.
+    pub fn decide(&mut self, command: Command, now: Now, events: &mut Vec<Stamped>) -> Reply {
+        self.set_now(now);
+        match command {
+            Command::Submit(tasks) => Reply::Submitted(self.submit(tasks, events)),
+            Command::Consume(consume) => Reply::Granted(self.consume(&consume, events)),
+            Command::Report(reports) => Reply::Reported(self.report(reports, events)),
+            Command::Heartbeat(beat) => Reply::Renewed(self.heartbeat(&beat, events)),
+            Command::Undeliver(leases) => Reply::Released(self.undeliver(leases, events)),
+            Command::DropWorker(worker) => Reply::Released(self.drop_worker(&worker, events)),
+            Command::DefineJob { job, spec, replace } => {
+                Reply::Job(self.define_job(job, *spec, replace, events))
+            }
+            Command::ChangeJob { job, change, spec, implicit } => {
+                Reply::Job(self.change_job(&job, change, *spec, implicit, events))
+            }
+            Command::SetLevel { level, paused } => self.set_level(level, paused, events),
+            Command::CancelTask(seq) => self.cancel_task(seq, events),
+            Command::RetryTask { seq, priority } => self.retry_task(seq, priority, events),
+            Command::Tick => self.tick(events),
+        }
+    }
+
+    /// Seeds the jitter of this owner.
+    pub fn seed(&mut self, dice: u64) {
+        self.dice = dice;
+    }
+
+    /// When [`Command::Tick`] is due next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        self.wheel.next_due()
+    }
+
+    /// Bit `Priority::index` of every level that has something to hand out.
+    #[must_use]
+    pub fn ready_levels(&self) -> u16 {
+        let ready = |(i, level): (usize, &Level)| u16::from(level.ready()) << i;
+        self.levels.iter().enumerate().map(ready).fold(0, |a, b| a | b)
+    }
+
+    /// Number of this partition.
+    #[must_use]
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// Epoch it is served under.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Applies an event now and appends it.
+    pub(crate) fn commit(&mut self, event: Event, events: &mut Vec<Stamped>) {
+        self.apply(&event, self.now.wall);
+        events.push(Stamped { at: self.now.wall, event });
+    }
+
+    /// Appends an event whose items were applied one by one.
+    pub(crate) fn commit_applied(&mut self, event: Event, events: &mut Vec<Stamped>) {
+        events.push(Stamped { at: self.now.wall, event });
+    }
+
+    /// The wall clock never falls inside a partition; a clock set back repeats the last stamp.
+    pub(crate) fn set_now(&mut self, now: Now) {
+        self.now = Now { wall: now.wall.max(self.now.wall), tick: now.tick.max(self.now.tick) };
+    }
+
+    /// State of a task with its job's cancel laid over.
+    #[must_use]
+    pub fn state(&self, seq: TaskSeq) -> Option<TaskState> {
+        let stored = self.rows.state(seq)?;
+        if stored.terminal() {
+            return Some(stored);
+        }
+        let class = self.class(seq)?;
+        Some(self.job(class.job).overlay(seq, stored))
+    }
+
+    pub(crate) fn class(&self, seq: TaskSeq) -> Option<Class> {
+        self.rows.class(seq).map(|ClassKey(number)| *self.classes.value(number))
+    }
+
+    pub(crate) fn job(&self, key: JobKey) -> &JobRow {
+        &self.jobs[key.0 as usize]
+    }
+
+    pub(crate) fn job_mut(&mut self, key: JobKey) -> &mut JobRow {
+        &mut self.jobs[key.0 as usize]
+    }
+
+    pub(crate) fn worker_key(&mut self, worker: &Name) -> WorkerKey {
+        WorkerKey(self.workers.number(worker))
+    }
+
+    /// Priority a queued task is served at.
+    pub(crate) fn current_priority(&self, seq: TaskSeq, class: &Class) -> Priority {
+        let set = self.touched.get(&seq).and_then(|t| t.priority);
+        self.job(class.job).current(seq, set.unwrap_or(class.priority))
+    }
+
+    /// Brings the level's order up to date after a lane of the job changed.
+    pub(crate) fn relist(&mut self, key: JobKey, priority: Priority) {
+        let job = &mut self.jobs[key.0 as usize];
+        let runs = job.runs();
+        let fair = self.policy.share == Share::Fair;
+        let lane = &mut job.lanes[priority.index()];
+        self.levels[priority.index()].relist(key, lane, runs, fair);
+    }
+
+    /// Next roll of the dice (splitmix64; Steele, Lea, Flood 2014).
+    pub(crate) fn roll(&mut self) -> u64 {
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.dice;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    fn set_level(
+        &mut self,
+        level: Option<Priority>,
+        paused: bool,
+        events: &mut Vec<Stamped>,
+    ) -> Reply {
+        let mut affected = Priority::DESCENDING.iter().filter(|p| level.is_none_or(|l| l == **p));
+        if affected.any(|p| self.levels[p.index()].paused != paused) {
+            self.commit(Event::LevelChanged { level, paused }, events);
+        }
+        Reply::Done
+    }
+
+    fn cancel_task(&mut self, seq: TaskSeq, events: &mut Vec<Stamped>) -> Reply {
+        match self.state(seq) {
+            None => unknown_task(),
+            Some(TaskState::Cancelled) => Reply::Task(TaskState::Cancelled),
+            Some(state) if state.terminal() => illegal(state, "cancelled"),
+            Some(_) => {
+                self.commit(Event::Cancelled(vec![seq]), events);
+                Reply::Task(TaskState::Cancelled)
+            }
+        }
+    }
+
+    fn retry_task(
+        &mut self,
+        seq: TaskSeq,
+        priority: Option<Priority>,
+        events: &mut Vec<Stamped>,
+    ) -> Reply {
+        match self.state(seq) {
+            None => unknown_task(),
+            Some(TaskState::Error) => {
+                let class = self.class(seq).expect("a dead task keeps its class");
+                if self.job(class.job).cancel.is_some() {
+                    let detail = "the job was cancelled; its tasks cannot run again";
+                    return Reply::Refused(Reject::new(Code::JobEnded, detail));
+                }
+                self.commit(Event::Redriven { tasks: vec![seq], priority }, events);
+                Reply::Task(TaskState::Pending)
+            }
+            Some(state) => illegal(state, "retried; only ERROR can"),
+        }
+    }
+}
+
+fn unknown_task() -> Reply {
+    Reply::Refused(Reject::new(Code::TaskNotFound, "no such task"))
+}
+
+fn illegal(state: TaskState, verb: &str) -> Reply {
+    let detail = format!("a task in state {} cannot be {verb}", state.name());
+    Reply::Refused(Reject::new(Code::IllegalTransition, detail))
+}
+
+#[cfg(test)]
+#[path = "partition_tests.rs"]
+mod tests;

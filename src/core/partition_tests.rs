@@ -1,0 +1,246 @@
+//! Random command sequences against invariants that hold for every history, and against replay.
+
+use super::Partition;
+use crate::core::image::PartitionImage;
+use crate::model::affinity::AffinityMode;
+use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
+use crate::model::event::{Event, Stamped};
+use crate::model::id::{Name, PartitionId, Position, TaskSeq};
+use crate::model::job::{CancelMode, JobChange};
+use crate::model::lease::LeaseToken;
+use crate::model::policy::Policy;
+use crate::model::priority::Priority;
+use crate::model::reply::Reply;
+use crate::model::report::{Report, Verb};
+use crate::model::task::{Delay, TaskInput};
+use crate::model::time::{Now, Tick, WallMs};
+use proptest::prelude::*;
+
+pub(super) fn consume(worker: &str, max: usize) -> Consume {
+    Consume {
+        worker: worker.into(),
+        endpoint: None,
+        max,
+        target_ms: None,
+        max_bytes: u64::MAX,
+        lease_ms: Some(1_000),
+        seed_lease: false,
+        levels: ALL_LEVELS,
+        jobs: Vec::new(),
+        warm: Vec::new(),
+        mode: AffinityMode::Prefer,
+    }
+}
+
+struct Rig {
+    partition: Partition,
+    log: Vec<Stamped>,
+    now: Now,
+    tokens: Vec<LeaseToken>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let mut partition = Partition::new(PartitionId(0), Policy::default(), 7);
+        let owner = Event::Owner { node: "n".into(), addr: "".into(), token_key: [1, 2] };
+        let log = vec![Stamped { at: WallMs(1_000), event: owner }];
+        partition.replay(Position(0), &log[0]);
+        let now = Now { wall: WallMs(1_000), tick: Tick(0) };
+        partition.arm(now);
+        Self { partition, log, now, tokens: Vec::new() }
+    }
+
+    fn run(&mut self, command: Command) -> Reply {
+        let from = self.log.len();
+        let reply = self.partition.decide(command, self.now, &mut self.log);
+        for at in from..self.log.len() {
+            let event = self.log[at].event.clone();
+            self.partition.placed(&event, Position(at as u64));
+        }
+        if let Reply::Granted(grants) = &reply {
+            self.tokens.extend(grants.iter().map(|g| g.token));
+        }
+        reply
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = Now { wall: self.now.wall.plus(ms), tick: self.now.tick.plus(ms) };
+        self.run(Command::Tick);
+    }
+
+    fn check(&self) {
+        for job in self.partition.job_rows() {
+            let n = &job.numbers;
+            assert_eq!(n.submitted, n.counts.total() + n.purged, "P14");
+            let live: u64 = job.by_level.iter().map(crate::model::state::StateCounts::total).sum();
+            assert_eq!(live, n.counts.live(), "levels add up to the job");
+        }
+        let from_zero = replayed(&self.log);
+        assert_eq!(from_zero.state_hash(), self.partition.state_hash(), "P16 from zero");
+    }
+}
+
+fn replayed(log: &[Stamped]) -> Partition {
+    let mut partition = Partition::new(PartitionId(0), Policy::default(), 9);
+    for (at, record) in log.iter().enumerate() {
+        partition.replay(Position(at as u64), record);
+    }
+    partition
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Submit(u8, u8, u8, u16),
+    Consume(usize),
+    Report(usize, u8),
+    Beat,
+    Pass(u16),
+    Job(u8, u8),
+    CancelTask(u64),
+    Retry(u64),
+    Level(u8, bool),
+    DropWorker,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => (0u8..3, 1u8..10, 1u8..30, 0u16..3_000).prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
+        5 => (1usize..12).prop_map(Op::Consume),
+        6 => (0usize..400, 0u8..5).prop_map(|(t, v)| Op::Report(t, v)),
+        1 => Just(Op::Beat),
+        3 => (1u16..2_500).prop_map(Op::Pass),
+        2 => (0u8..3, 0u8..8).prop_map(|(j, c)| Op::Job(j, c)),
+        1 => (0u64..300).prop_map(Op::CancelTask),
+        1 => (0u64..300).prop_map(Op::Retry),
+        1 => (1u8..10, any::<bool>()).prop_map(|(l, p)| Op::Level(l, p)),
+        1 => Just(Op::DropWorker),
+    ]
+}
+
+fn verb(kind: u8) -> Verb {
+    match kind {
+        0 => Verb::Start,
+        1 | 2 => Verb::Complete { result: None, run_ms: Some(5) },
+        3 => Verb::Fail {
+            class: "e".into(),
+            message: "m".into(),
+            retryable: true,
+            retry_after_ms: None,
+            run_ms: None,
+        },
+        _ => Verb::Release { delay_ms: 100 },
+    }
+}
+
+fn change(kind: u8) -> JobChange {
+    match kind {
+        0 | 1 => JobChange::Pause,
+        2 | 3 => JobChange::Resume,
+        4 => JobChange::Prioritise(Priority::new(8).expect("in range")),
+        5 => JobChange::Cancel(CancelMode::DropQueued, None),
+        6 => JobChange::Cancel(CancelMode::Stop, None),
+        _ => JobChange::Weight(3),
+    }
+}
+
+fn step(rig: &mut Rig, op: Op) {
+    match op {
+        Op::Submit(job, priority, count, delay) => {
+            let task = TaskInput {
+                job: Some(Name::from(format!("job{job}"))),
+                priority: Priority::new(u64::from(priority)),
+                max_attempts: Some(2),
+                delay: if delay % 3 == 0 { Delay::For(u64::from(delay)) } else { Delay::None },
+                ..TaskInput::default()
+            };
+            rig.run(Command::Submit(vec![task; usize::from(count)]));
+        }
+        Op::Consume(max) => {
+            rig.run(Command::Consume(consume("w", max)));
+        }
+        Op::Report(token, kind) => {
+            let token = rig.tokens.get(token).copied();
+            rig.run(Command::Report(vec![Report { token, worker: None, verb: verb(kind) }]));
+        }
+        Op::Beat => {
+            rig.run(Command::Heartbeat(Heartbeat { worker: "w".into(), leases: None }));
+        }
+        Op::Pass(ms) => rig.pass(u64::from(ms)),
+        Op::Job(job, kind) => {
+            let spec = Box::new(crate::core::admit::implicit_spec(&Policy::default()));
+            let job = Name::from(format!("job{job}"));
+            rig.run(Command::ChangeJob { job, change: change(kind), spec, implicit: true });
+        }
+        Op::CancelTask(seq) => {
+            rig.run(Command::CancelTask(TaskSeq(seq)));
+        }
+        Op::Retry(seq) => {
+            rig.run(Command::RetryTask { seq: TaskSeq(seq), priority: None });
+        }
+        Op::Level(level, paused) => {
+            rig.run(Command::SetLevel { level: Priority::new(u64::from(level)), paused });
+        }
+        Op::DropWorker => {
+            rig.run(Command::DropWorker("w".into()));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_history_conserves_tasks_and_replays_to_the_same_state(
+        ops in proptest::collection::vec(op(), 1..150),
+        cut in 0usize..150,
+    ) {
+        let mut rig = Rig::new();
+        let mut image: Option<(PartitionImage, usize)> = None;
+        for (n, op) in ops.into_iter().enumerate() {
+            step(&mut rig, op);
+            if n == cut {
+                image = Some((rig.partition.image(), rig.log.len()));
+            }
+        }
+        rig.check();
+        if let Some((image, from)) = image {
+            let mut restored = Partition::restore(PartitionId(0), Policy::default(), 3, image);
+            for (at, record) in rig.log.iter().enumerate().skip(from) {
+                restored.replay(Position(at as u64), record);
+            }
+            prop_assert_eq!(restored.state_hash(), rig.partition.state_hash());
+            restored.arm(rig.now);
+        }
+    }
+
+    #[test]
+    fn hand_outs_follow_priority_then_submit_order(
+        tasks in proptest::collection::vec(1u8..10, 1..80),
+    ) {
+        let mut rig = Rig::new();
+        let priority = |p: &u8| Priority::new(u64::from(*p));
+        let inputs = tasks.iter().map(|p| TaskInput { priority: priority(p), ..TaskInput::default() });
+        rig.run(Command::Submit(inputs.collect()));
+        let Reply::Granted(grants) = rig.run(Command::Consume(consume("w", 1_000))) else {
+            panic!("a consume answers with grants");
+        };
+        let mut wanted: Vec<(u8, u64)> = tasks.iter().zip(0u64..).map(|(p, n)| (*p, n)).collect();
+        wanted.sort_by_key(|(p, n)| (std::cmp::Reverse(*p), *n));
+        let got: Vec<(u8, u64)> = grants.iter().map(|g| (g.priority.get(), g.seq.0)).collect();
+        prop_assert_eq!(got, wanted);
+    }
+}
+
+#[test]
+fn a_lapsed_lease_still_completes_late_and_only_once() {
+    let mut rig = Rig::new();
+    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::Consume(consume("w", 1)));
+    rig.pass(1_100);
+    assert!(rig.log.iter().any(|r| r.event.kind() == "Crashed"));
+    let token = Some(rig.tokens[0]);
+    let complete = Report { token, worker: None, verb: verb(1) };
+    let Reply::Reported(first) = rig.run(Command::Report(vec![complete.clone()])) else { panic!() };
+    assert_eq!(first[0].outcome, crate::model::report::Outcome::Ok);
+    let Reply::Reported(again) = rig.run(Command::Report(vec![complete])) else { panic!() };
+    assert_eq!(again[0].outcome, crate::model::report::Outcome::Duplicate);
+    rig.check();
+}

@@ -1,0 +1,104 @@
+//! Hand-out: level → fair job → head of the lane; one answer is one event.
+
+use crate::core::intern::Class;
+use crate::core::partition::Partition;
+use crate::model::command::Consume;
+use crate::model::event::{Allocation, Event, Stamped};
+use crate::model::id::TaskSeq;
+use crate::model::limits;
+use crate::model::priority::Priority;
+use crate::model::reply::Grant;
+
+/// Lease of a seed consume for a task without `timeoutSeconds`, ms.
+const SEED_LEASE_MS: u32 = 60_000;
+
+impl Partition {
+    pub(crate) fn consume(&mut self, consume: &Consume, events: &mut Vec<Stamped>) -> Vec<Grant> {
+        let first_lease = self.leases.next();
+        let (mut tasks, mut grants) = (Vec::new(), Vec::new());
+        let mut expected_us = 0u64;
+        while tasks.len() < consume.max.min(limits::CONSUME_MAX) {
+            let Some((seq, class)) = self.pick(consume) else { break };
+            let target = consume.target_ms.map(|ms| ms.saturating_mul(1_000));
+            if let Some(target_us) = target {
+                let mean_us = self.job(class.job).mean_us;
+                expected_us += if mean_us == 0 { target_us } else { mean_us };
+                if !tasks.is_empty() && expected_us > target_us {
+                    break;
+                }
+            }
+            let attempt = self.touched.get(&seq).map_or(0, |t| t.attempt) + 1;
+            let lease_ms = self.lease_ms(consume, &class);
+            let task = Allocation { seq, attempt, lease_ms };
+            grants.push(self.grant(consume, task, &class));
+            tasks.push(task);
+        }
+        self.spread_batch(&tasks, first_lease.0);
+        if !tasks.is_empty() {
+            let (worker, endpoint) = (consume.worker.clone(), consume.endpoint.clone());
+            self.commit_applied(Event::Allocated { worker, endpoint, first_lease, tasks }, events);
+        }
+        grants
+    }
+
+    /// The task this consume would get next: the first eligible lane of the highest ready level, its head.
+    fn pick(&self, consume: &Consume) -> Option<(TaskSeq, Class)> {
+        for priority in Priority::DESCENDING {
+            let level = &self.levels[priority.index()];
+            if consume.levels >> priority.index() & 1 == 0 || !level.ready() {
+                continue;
+            }
+            let wanted =
+                |key: &_| consume.jobs.is_empty() || consume.jobs.contains(&self.job(*key).name);
+            if let Some(key) = level.lanes().find(wanted) {
+                let head = self.job(key).lanes[priority.index()].head();
+                let seq = head.expect("a listed lane has a head");
+                let class = self.class(seq).expect("a pending task is live");
+                return Some((seq, class));
+            }
+        }
+        None
+    }
+
+    /// Allocates one task now; the event for the whole answer follows.
+    fn grant(&mut self, consume: &Consume, task: Allocation, class: &Class) -> Grant {
+        let priority = self.current_priority(task.seq, class);
+        let available = self.available(task.seq);
+        let now = self.now.wall;
+        let number = self.apply_allocation(&consume.worker, task, 1, now);
+        let touched = self.touched[&task.seq];
+        Grant {
+            seq: task.seq,
+            token: self.leases.token(self.id, number),
+            attempt: task.attempt,
+            lease_ms: task.lease_ms,
+            lease_until: now.plus(u64::from(task.lease_ms)),
+            allocated: now,
+            available,
+            priority,
+            errors: touched.errors,
+            crashes: touched.crashes,
+            redriven: touched.redriven,
+            record: crate::model::id::Position::default(),
+            index: 0,
+        }
+    }
+
+    fn spread_batch(&mut self, tasks: &[Allocation], first_lease: u64) {
+        let batch = u32::try_from(tasks.len()).expect("at most 1,000 tasks an answer");
+        for number in first_lease..first_lease + u64::from(batch) {
+            if let Some(lease) = self.leases.get_mut(crate::model::id::LeaseNo(number)) {
+                lease.batch = batch;
+            }
+        }
+    }
+
+    fn lease_ms(&self, consume: &Consume, class: &Class) -> u32 {
+        if consume.seed_lease {
+            let limit = class.timeout_s.saturating_mul(1_000).min(limits::LEASE_MS_MAX);
+            return if limit == 0 { SEED_LEASE_MS } else { limit };
+        }
+        let asked = (class.lease_ms > 0).then_some(class.lease_ms);
+        consume.lease_ms.or(asked).unwrap_or(self.policy.lease_ms)
+    }
+}

@@ -1,0 +1,154 @@
+//! Reading a partition: jobs, levels, leases, where a task's text lies. Changes nothing.
+
+use crate::core::job::JobRow;
+use crate::core::partition::Partition;
+use crate::core::rows::Placed;
+use crate::core::stats::Stats;
+use crate::model::id::{LeaseNo, Name, TaskSeq};
+use crate::model::lease::LeaseToken;
+use crate::model::limits;
+use crate::model::priority::Priority;
+use crate::model::state::StateCounts;
+use crate::model::time::WallMs;
+use crate::model::view::{HeldTask, JobNumbers};
+
+/// One level of one partition.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LevelPart {
+    /// Paused.
+    pub paused: bool,
+    /// Live tasks by state, at their current priority.
+    pub counts: StateCounts,
+    /// Admission of the oldest pending task.
+    pub oldest: WallMs,
+    /// Lanes with pending tasks.
+    pub lanes: u64,
+}
+
+impl Partition {
+    /// A job as this partition sees it.
+    #[must_use]
+    pub fn job_row(&self, name: &str) -> Option<&JobRow> {
+        self.job_keys.get(name).map(|key| self.job(*key))
+    }
+
+    /// All jobs in order of their first sight here.
+    #[must_use]
+    pub fn job_rows(&self) -> &[JobRow] {
+        &self.jobs
+    }
+
+    /// Numbers of a job, with the age of its oldest pending task.
+    #[must_use]
+    pub fn job_numbers(&self, job: &JobRow) -> JobNumbers {
+        let mut numbers = job.numbers.clone();
+        let heads = job.lanes.iter().filter_map(crate::core::lanes::Lane::head);
+        numbers.oldest_pending = heads.min().map_or(WallMs(0), |seq| self.rows.submitted(seq));
+        numbers
+    }
+
+    /// Levels, 1 first.
+    #[must_use]
+    pub fn level_parts(&self) -> [LevelPart; Priority::LEVELS] {
+        std::array::from_fn(|level| {
+            let mut part = LevelPart { paused: self.levels[level].paused, ..LevelPart::default() };
+            let mut oldest: Option<TaskSeq> = None;
+            for job in &self.jobs {
+                part.counts.merge(&job.by_level[level]);
+                if let Some(head) = job.lanes[level].head() {
+                    part.lanes += 1;
+                    oldest = Some(oldest.map_or(head, |o| o.min(head)));
+                }
+            }
+            part.oldest = oldest.map_or(WallMs(0), |seq| self.rows.submitted(seq));
+            part
+        })
+    }
+
+    /// Where the text of a live or dead task lies.
+    #[must_use]
+    pub fn text_at(&self, seq: TaskSeq) -> Option<Placed> {
+        self.rows.placed(seq)
+    }
+
+    /// Tasks whose client id may be this one, newest first; the caller compares the text.
+    pub fn id_candidates(&self, id: &str) -> impl Iterator<Item = TaskSeq> + '_ {
+        self.ids.candidates(id)
+    }
+
+    /// Token of the live lease of a task, if `worker` (when given) holds it.
+    #[must_use]
+    pub fn live_token(&self, seq: TaskSeq, worker: Option<&Name>) -> Option<LeaseToken> {
+        let number = self.touched.get(&seq)?.lease;
+        let lease = self.leases.get(number).filter(|l| l.seq == seq)?;
+        let holder = self.workers.value(lease.worker.0);
+        worker.is_none_or(|w| w == holder).then(|| self.leases.token(self.id, number))
+    }
+
+    /// Live leases.
+    #[must_use]
+    pub fn lease_count(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// Live leases of each worker that holds any: name, count.
+    #[must_use]
+    pub fn lease_holders(&self) -> Vec<(Name, u64)> {
+        let mut holders: Vec<(Name, u64)> = Vec::new();
+        for (_, lease) in self.leases.iter() {
+            let name = self.workers.value(lease.worker.0);
+            match holders.last_mut() {
+                Some((last, count)) if last == name => *count += 1,
+                _ => holders.push((name.clone(), 1)),
+            }
+        }
+        holders
+    }
+
+    /// Tasks a worker holds, at most 1,000.
+    #[must_use]
+    pub fn held_by(&self, worker: &Name) -> Vec<HeldTask> {
+        let Some(key) = self.workers.known(worker) else { return Vec::new() };
+        let key = crate::core::intern::WorkerKey(key);
+        let numbers: Vec<LeaseNo> = self.leases.of_worker(key).take(limits::PAGE_MAX).collect();
+        let held = numbers.into_iter().filter_map(|number| {
+            let lease = self.leases.get(number)?;
+            let class = self.class(lease.seq)?;
+            Some(HeldTask {
+                reference: self.reference(lease.seq)?,
+                job: self.job(class.job).name.clone(),
+                attempt: lease.attempt,
+                allocated: lease.allocated,
+            })
+        });
+        held.collect()
+    }
+
+    /// Tasks that may be handed out right now.
+    #[must_use]
+    pub fn ready_tasks(&self) -> u64 {
+        let ready = Priority::DESCENDING.iter().filter(|p| self.levels[p.index()].ready());
+        ready
+            .flat_map(|p| self.levels[p.index()].lanes().map(move |key| (p, key)))
+            .map(|(p, key)| self.job(key).lanes[p.index()].len())
+            .sum()
+    }
+
+    /// Counters since the partition was loaded.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Tasks that are not over.
+    #[must_use]
+    pub fn live_tasks(&self) -> u64 {
+        self.jobs.iter().map(|job| job.numbers.counts.live()).sum()
+    }
+
+    /// Tasks admitted ever.
+    #[must_use]
+    pub fn admitted(&self) -> TaskSeq {
+        self.rows.next()
+    }
+}

@@ -1,0 +1,301 @@
+//! Reports of workers: the token-verdict table of `docs/semantics.md` 3, heartbeats, leases given back.
+
+use crate::core::apply::CLASS_CRASH;
+use crate::core::lease::{Fate, Remembered};
+use crate::core::partition::Partition;
+use crate::core::retry::FailureReport;
+use crate::model::command::Heartbeat;
+use crate::model::event::{
+    Completion, Event, FailCause, Failure, Release, ReleaseCause, Stamped, Start,
+};
+use crate::model::id::{LeaseNo, Name, TaskSeq};
+use crate::model::reference::TaskRef;
+use crate::model::reply::{CancelNotice, Renewal};
+use crate::model::report::{Budget, Outcome, Report, ReportOutcome, ReportedTask, Verb};
+use crate::model::state::TaskState;
+use crate::model::task::Blob;
+
+/// Events of one call, gathered so that a batch of reports is a handful of records.
+#[derive(Default)]
+struct Gathered {
+    starts: Vec<Start>,
+    completions: Vec<Completion>,
+    failures: Vec<Failure>,
+    releases: Vec<Release>,
+}
+
+impl Partition {
+    pub(crate) fn report(
+        &mut self,
+        reports: Vec<Report>,
+        events: &mut Vec<Stamped>,
+    ) -> Vec<ReportOutcome> {
+        let mut gathered = Gathered::default();
+        let outcomes = reports.into_iter().map(|r| self.verdict(r, &mut gathered)).collect();
+        let Gathered { starts, completions, failures, releases } = gathered;
+        if !starts.is_empty() {
+            self.commit_applied(Event::Started(starts), events);
+        }
+        if !completions.is_empty() {
+            self.commit_applied(Event::Completed(completions), events);
+        }
+        if !failures.is_empty() {
+            let event = Event::Failed { cause: FailCause::Error, tasks: failures };
+            self.commit_applied(event, events);
+        }
+        if !releases.is_empty() {
+            let event = Event::Released { cause: ReleaseCause::Release, tasks: releases };
+            self.commit_applied(event, events);
+        }
+        outcomes
+    }
+
+    fn verdict(&mut self, report: Report, gathered: &mut Gathered) -> ReportOutcome {
+        let lost = ReportOutcome::bare(Outcome::LeaseLost);
+        let Some(token) = report.token.filter(|t| self.leases.genuine(t)) else { return lost };
+        let number = token.number;
+        let Some(known) = self.leases.remembered(number, self.rows.next()) else { return lost };
+        if let (Some(worker), Some(lease)) = (&report.worker, self.leases.get(number))
+            && self.workers.value(lease.worker.0) != worker
+        {
+            return lost;
+        }
+        match (known.fate, report.verb) {
+            (Fate::Live, verb) => self.act(number, known, verb, gathered),
+            (Fate::Lapsed, Verb::Complete { result, run_ms }) => {
+                self.complete_late(number, known, result, run_ms, gathered).unwrap_or(lost)
+            }
+            (Fate::Completed, Verb::Complete { .. }) => {
+                self.told(Outcome::Duplicate, known, TaskState::Completed, None)
+            }
+            (Fate::Failed, Verb::Fail { .. }) | (Fate::Released, Verb::Release { .. }) => {
+                let Some(answer) = self.leases.answer(number) else { return lost };
+                let budget = (known.fate == Fate::Failed).then(|| answer.budget());
+                self.told(Outcome::Duplicate, known, answer.state, budget)
+            }
+            (Fate::Cancelled, Verb::Release { .. }) => {
+                self.told(Outcome::Ok, known, TaskState::Cancelled, None)
+            }
+            (Fate::Cancelled, Verb::Start | Verb::Complete { .. } | Verb::Fail { .. }) => {
+                self.told(Outcome::Cancelled, known, TaskState::Cancelled, None)
+            }
+            (Fate::Lapsed | Fate::Completed | Fate::Failed | Fate::Released, _) => lost,
+        }
+    }
+
+    /// A verb with a live token.
+    fn act(
+        &mut self,
+        number: LeaseNo,
+        known: Remembered,
+        verb: Verb,
+        gathered: &mut Gathered,
+    ) -> ReportOutcome {
+        let lease = self.leases.get(number).expect("fate Live means a live lease").clone();
+        match verb {
+            Verb::Start => {
+                self.start_lease(number, &mut gathered.starts);
+                self.told(Outcome::Ok, known, TaskState::Running, None)
+            }
+            Verb::Complete { result, run_ms } => {
+                let run_ms = run_ms.unwrap_or_else(|| self.run_ms(&lease));
+                let (seq, attempt) = (lease.seq, lease.attempt);
+                let done = Completion { seq, attempt, lease: number, late: false, run_ms, result };
+                let told = self.told(Outcome::Ok, known, TaskState::Completed, None);
+                self.apply_completion(&done, self.now.wall);
+                gathered.completions.push(done);
+                told
+            }
+            Verb::Fail { class, message, retryable, retry_after_ms, run_ms } => {
+                let cause = FailCause::Error;
+                let report =
+                    FailureReport { cause, class, message, retryable, retry_after_ms, run_ms };
+                let failure = self.failure(number, report);
+                self.apply_failure(cause, &failure, self.now.wall);
+                gathered.failures.push(failure);
+                let answer = self.leases.answer(number).expect("a failure leaves an answer");
+                let outcome = match answer.state {
+                    TaskState::Error => Outcome::Dead,
+                    TaskState::Cancelled => Outcome::Cancelled,
+                    TaskState::Blocked
+                    | TaskState::Delayed
+                    | TaskState::Pending
+                    | TaskState::Allocated
+                    | TaskState::Running
+                    | TaskState::Completed
+                    | TaskState::Expired => Outcome::Retry,
+                };
+                let mut budget = answer.budget();
+                if outcome == Outcome::Retry {
+                    budget.at_ts = budget.at_ts.max(self.now.wall);
+                }
+                self.told(outcome, known, answer.state, Some(budget))
+            }
+            Verb::Release { delay_ms } => {
+                let release = self.release_of(number, u64::from(delay_ms));
+                self.apply_release(ReleaseCause::Release, release, self.now.wall);
+                gathered.releases.push(release);
+                let answer = self.leases.answer(number).expect("a release leaves an answer");
+                self.told(Outcome::Ok, known, answer.state, None)
+            }
+        }
+    }
+
+    /// Accepts a completion after the lease lapsed, if its token is the newest and the task is still queued.
+    fn complete_late(
+        &mut self,
+        number: LeaseNo,
+        known: Remembered,
+        result: Option<Blob>,
+        run_ms: Option<u64>,
+        gathered: &mut Gathered,
+    ) -> Option<ReportOutcome> {
+        let touched = self.touched.get(&known.seq).copied()?;
+        let queued = self.state(known.seq).is_some_and(TaskState::queued);
+        if touched.lease != number || !queued {
+            return None;
+        }
+        let (seq, attempt) = (known.seq, touched.attempt);
+        let run_ms = run_ms.unwrap_or(0);
+        let done = Completion { seq, attempt, lease: number, late: true, run_ms, result };
+        let told = self.told(Outcome::Ok, known, TaskState::Completed, None);
+        self.apply_completion(&done, self.now.wall);
+        gathered.completions.push(done);
+        Some(told)
+    }
+
+    fn told(
+        &self,
+        outcome: Outcome,
+        known: Remembered,
+        state: TaskState,
+        budget: Option<Budget>,
+    ) -> ReportOutcome {
+        let reference = self.reference(known.seq);
+        let task = reference.map(|reference| ReportedTask {
+            seq: known.seq,
+            reference,
+            id: None,
+            state,
+            attempt: known.attempt,
+            budget,
+        });
+        ReportOutcome { outcome, task }
+    }
+
+    /// Reference of a task that still has its class.
+    #[must_use]
+    pub fn reference(&self, seq: TaskSeq) -> Option<TaskRef> {
+        let class = self.class(seq)?;
+        Some(TaskRef::of_seq(class.priority, self.id, seq))
+    }
+
+    fn start_lease(&mut self, number: LeaseNo, starts: &mut Vec<Start>) {
+        let Some(lease) = self.leases.get(number).filter(|l| !l.started) else { return };
+        let start = Start { seq: lease.seq, attempt: lease.attempt };
+        self.apply_start(start, self.now.wall);
+        starts.push(start);
+    }
+
+    pub(crate) fn heartbeat(&mut self, beat: &Heartbeat, events: &mut Vec<Stamped>) -> Renewal {
+        let mut renewal = Renewal::default();
+        let worker = self.worker_key(&beat.worker);
+        let mut numbers = Vec::new();
+        match &beat.leases {
+            None => numbers.extend(self.leases.of_worker(worker)),
+            Some(tokens) => {
+                for token in tokens {
+                    let live = self.leases.get(token.number).filter(|l| l.worker == worker);
+                    if self.leases.genuine(token) && live.is_some() {
+                        numbers.push(token.number);
+                    } else if let Some(notice) = self.cancel_notice(token) {
+                        renewal.cancel.push(notice);
+                    } else {
+                        renewal.lost.push(*token);
+                    }
+                }
+            }
+        }
+        let mut starts = Vec::new();
+        for number in numbers {
+            self.start_lease(number, &mut starts);
+            let tick = self.now.tick;
+            let lease = self.leases.get_mut(number).expect("listed as live just now");
+            lease.ends = tick.plus(u64::from(lease.lease_ms));
+            renewal.renewed += 1;
+            let shortest = renewal.shortest_ms;
+            renewal.shortest_ms =
+                if shortest == 0 { lease.lease_ms } else { shortest.min(lease.lease_ms) };
+        }
+        if !starts.is_empty() {
+            self.commit_applied(Event::Started(starts), events);
+        }
+        renewal
+    }
+
+    fn cancel_notice(&self, token: &crate::model::lease::LeaseToken) -> Option<CancelNotice> {
+        let known = self.leases.remembered(token.number, self.rows.next())?;
+        if known.fate != Fate::Cancelled || !self.leases.genuine(token) {
+            return None;
+        }
+        let reference = self.reference(known.seq)?;
+        let job = self.class(known.seq).map(|c| self.job(c.job));
+        let by_job = job.is_some_and(|j| j.cancel.is_some());
+        let reason = Name::from(if by_job { "job cancelled" } else { "task cancelled" });
+        Some(CancelNotice { token: *token, reference, reason })
+    }
+
+    fn release_of(&self, number: LeaseNo, delay_ms: u64) -> Release {
+        let lease = self.leases.get(number).expect("the caller checked that it is live");
+        let class = self.class(lease.seq).expect("a leased task is live");
+        let next = self.back_to_queue(&class, delay_ms);
+        Release { seq: lease.seq, attempt: lease.attempt, lease: number, next }
+    }
+
+    pub(crate) fn undeliver(&mut self, numbers: Vec<LeaseNo>, events: &mut Vec<Stamped>) -> usize {
+        let live = numbers.into_iter().filter(|n| self.leases.get(*n).is_some()).collect();
+        self.give_back(live, ReleaseCause::Undelivered, events)
+    }
+
+    pub(crate) fn drop_worker(&mut self, worker: &Name, events: &mut Vec<Stamped>) -> usize {
+        let key = self.worker_key(worker);
+        let numbers = self.leases.of_worker(key).collect();
+        self.give_back(numbers, ReleaseCause::Worker, events)
+    }
+
+    fn give_back(
+        &mut self,
+        numbers: Vec<LeaseNo>,
+        cause: ReleaseCause,
+        events: &mut Vec<Stamped>,
+    ) -> usize {
+        let mut tasks = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let release = self.release_of(number, 0);
+            self.apply_release(cause, release, self.now.wall);
+            tasks.push(release);
+        }
+        let count = tasks.len();
+        if count > 0 {
+            self.commit_applied(Event::Released { cause, tasks }, events);
+        }
+        count
+    }
+
+    /// The failure the owner writes for a worker it lost.
+    pub(crate) fn lost_worker(&mut self, number: LeaseNo, cause: FailCause) -> Failure {
+        let (class, message) = match cause {
+            FailCause::Timeout => (crate::core::apply::CLASS_TIMEOUT, "timeoutSeconds passed"),
+            FailCause::Crash | FailCause::Error => (CLASS_CRASH, "the lease expired"),
+        };
+        let report = FailureReport {
+            cause,
+            class: Name::from(class),
+            message: Name::from(message),
+            retryable: true,
+            retry_after_ms: None,
+            run_ms: None,
+        };
+        self.failure(number, report)
+    }
+}

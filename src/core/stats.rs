@@ -1,0 +1,79 @@
+//! Plain counters and coarse histograms; shells publish differences.
+
+use crate::model::event::FailCause;
+use crate::model::priority::Priority;
+
+/// Buckets of a wait histogram: bucket *k* counts waits whose milliseconds have *k* bits; the last one is open.
+pub const WAIT_BUCKETS: usize = 26;
+
+/// One number per level, index [`Priority::index`].
+pub type Levels = [u64; Priority::LEVELS];
+
+/// Numbers since the partition was loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Tasks admitted, by admitted priority.
+    pub submitted: Levels,
+    /// Hand-outs.
+    pub allocated: Levels,
+    /// Starts.
+    pub started: Levels,
+    /// Completions.
+    pub completed: Levels,
+    /// Failed attempts by cause (error, crash, timeout) and level.
+    pub failed: [Levels; 3],
+    /// Failed attempts that went back to the queue.
+    pub retried: Levels,
+    /// Tasks cancelled.
+    pub cancelled: Levels,
+    /// Leases given back: by the worker, undelivered, by deleting the worker.
+    pub released: [u64; 3],
+    /// Dead letters by cause (error, timeout, crash).
+    pub dead: [u64; 3],
+    /// Leases expired.
+    pub expired: u64,
+    /// Waits in PENDING.
+    pub waits: [[u64; WAIT_BUCKETS]; Priority::LEVELS],
+}
+
+impl Stats {
+    /// Counts a hand-out after this wait.
+    pub fn handed_out(&mut self, priority: Priority, wait_ms: u64) {
+        self.allocated[priority.index()] += 1;
+        let bits = (u64::BITS - wait_ms.leading_zeros()) as usize;
+        self.waits[priority.index()][bits.min(WAIT_BUCKETS - 1)] += 1;
+    }
+
+    /// Counts a failed attempt.
+    pub fn attempt_failed(
+        &mut self,
+        cause: FailCause,
+        priority: Priority,
+        dead: bool,
+        again: bool,
+    ) {
+        let (failed, reason) = match cause {
+            FailCause::Error => (0, 0),
+            FailCause::Crash => (1, 2),
+            FailCause::Timeout => (2, 1),
+        };
+        self.failed[failed][priority.index()] += 1;
+        self.expired += u64::from(cause == FailCause::Crash);
+        self.dead[reason] += u64::from(dead);
+        self.retried[priority.index()] += u64::from(again);
+    }
+
+    /// Upper bound of the wait that `share` (0…1) of all hand-outs stayed below, ms.
+    #[must_use]
+    pub fn wait_quantile(waits: &[u64; WAIT_BUCKETS], share: f64) -> u64 {
+        let total: u64 = waits.iter().sum();
+        let mut seen = 0;
+        for (bits, count) in (0u32..).zip(waits) {
+            seen += count;
+            if total > 0 && seen as f64 >= share * total as f64 {
+                return (1u64 << bits) - 1;
+            }
+        }
+        0
+    }
+}

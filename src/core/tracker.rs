@@ -1,0 +1,395 @@
+//! The tracker's fold: committed events → rows. Pure; rows live wherever [`Rows`] keeps them.
+//!
+//! The fold never scans: what a job verb does to all tasks of a job is one mark, laid over a row when it is read.
+
+use crate::model::event::{
+    Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped,
+};
+use crate::model::id::{Name, PartitionId, Position, TaskSeq};
+use crate::model::job::JobChange;
+use crate::model::priority::Priority;
+use crate::model::row::{Details, JobMarks, PastAttempt, Row};
+use crate::model::state::TaskState;
+use crate::model::task::{TaskError, TaskSpec};
+use crate::model::time::WallMs;
+use crate::model::view::{Attempt, AttemptOutcome};
+
+/// Where rows, details, names and marks are kept.
+pub trait Rows {
+    /// Appends a row; its sequence number is the next of the partition.
+    fn push(&mut self, partition: PartitionId, row: Row);
+    /// Changes a row in place.
+    fn update(&mut self, partition: PartitionId, seq: TaskSeq, change: &mut dyn FnMut(&mut Row));
+    /// Reads a row.
+    fn row(&mut self, partition: PartitionId, seq: TaskSeq) -> Option<Row>;
+    /// Reads details.
+    fn details(&mut self, partition: PartitionId, seq: TaskSeq) -> Option<Details>;
+    /// Replaces details.
+    fn set_details(&mut self, partition: PartitionId, seq: TaskSeq, details: Details);
+    /// Number of a name, a new one at first sight; never 0.
+    fn number(&mut self, name: &Name) -> u32;
+    /// A name by its number.
+    fn name(&self, number: u32) -> Name;
+    /// Marks of a job.
+    fn marks(&self, partition: PartitionId, job: u32) -> JobMarks;
+    /// Changes the marks of a job.
+    fn set_marks(&mut self, partition: PartitionId, job: u32, marks: JobMarks);
+    /// Next sequence number of a partition.
+    fn next(&self, partition: PartitionId) -> TaskSeq;
+    /// A task changed its state, for rates and the list of recent changes.
+    fn changed(
+        &mut self,
+        partition: PartitionId,
+        seq: TaskSeq,
+        to: TaskState,
+        row: &Row,
+        at: WallMs,
+    );
+}
+
+const OUTCOMES: [AttemptOutcome; 9] = [
+    AttemptOutcome::Leased,
+    AttemptOutcome::Completed,
+    AttemptOutcome::Late,
+    AttemptOutcome::Failed,
+    AttemptOutcome::Timeout,
+    AttemptOutcome::Crashed,
+    AttemptOutcome::Released,
+    AttemptOutcome::Undelivered,
+    AttemptOutcome::Cancelled,
+];
+
+/// Folds one record.
+pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, stamped: &Stamped) {
+    let at = stamped.at;
+    match &stamped.event {
+        Event::Owner { .. } | Event::JobDefined { .. } | Event::LevelChanged { .. } => {}
+        Event::JobChanged { job, change } => job_changed(rows, partition, job, change, at),
+        Event::Submitted { tasks, .. } => submitted(rows, partition, position, tasks, at),
+        Event::Allocated { worker, endpoint, tasks, .. } => {
+            let worker = rows.number(worker);
+            let endpoint = endpoint.as_ref().map_or(0, |e| rows.number(e));
+            for task in tasks {
+                allocated(rows, partition, task.seq, task.attempt, (worker, endpoint), at);
+            }
+        }
+        Event::Started(starts) => {
+            for start in starts {
+                rows.update(partition, start.seq, &mut |row| {
+                    row.state = TaskState::Running as u8;
+                    row.running = at.0;
+                });
+                note(rows, partition, start.seq, at);
+            }
+        }
+        Event::Completed(tasks) => {
+            for (entry, done) in (0u32..).zip(tasks) {
+                completed(rows, partition, (position, entry), done, at);
+            }
+        }
+        Event::Failed { cause, tasks } => {
+            tasks.iter().for_each(|f| failed(rows, partition, *cause, f, at));
+        }
+        Event::Released { cause, tasks } => {
+            tasks.iter().for_each(|r| released(rows, partition, *cause, *r, at));
+        }
+        Event::Cancelled(tasks) => tasks.iter().for_each(|seq| {
+            end_attempt(rows, partition, *seq, AttemptOutcome::Cancelled, None, at);
+            land(rows, partition, *seq, Next::Cancelled, at);
+        }),
+        Event::Redriven { tasks, priority } => {
+            tasks.iter().for_each(|seq| redriven(rows, partition, *seq, *priority, at));
+        }
+    }
+}
+
+fn note(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq, at: WallMs) {
+    if let Some(row) = rows.row(partition, seq) {
+        rows.changed(partition, seq, row.stored_state(), &row, at);
+    }
+}
+
+fn job_changed(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    job: &Name,
+    change: &JobChange,
+    at: WallMs,
+) {
+    let job = rows.number(job);
+    let cut = rows.next(partition);
+    let mut marks = rows.marks(partition, job);
+    match change {
+        JobChange::Cancel(mode, _) => marks.cancel = Some((cut, *mode, at)),
+        JobChange::Prioritise(priority) => marks.moved = Some((cut, *priority)),
+        JobChange::Close
+        | JobChange::Pause
+        | JobChange::Resume
+        | JobChange::Weight(_)
+        | JobChange::Retention(_) => return,
+    }
+    rows.set_marks(partition, job, marks);
+}
+
+fn submitted(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    position: Position,
+    tasks: &[TaskSpec],
+    at: WallMs,
+) {
+    for (entry, task) in (0u32..).zip(tasks) {
+        let delayed = task.not_before > at;
+        let state = if delayed { TaskState::Delayed } else { TaskState::Pending };
+        let row = Row {
+            state: state as u8,
+            submit_priority: task.priority.get(),
+            job: rows.number(&task.job),
+            submitted: at.0,
+            available: if delayed { task.not_before.0 } else { at.0 },
+            record: position.0,
+            entry,
+            payload_bytes: u32::try_from(task.payload.bytes.len()).unwrap_or(u32::MAX),
+            ..Row::default()
+        };
+        let seq = rows.next(partition);
+        rows.push(partition, row);
+        rows.changed(partition, seq, TaskState::Pending, &row, at);
+    }
+}
+
+fn allocated(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    seq: TaskSeq,
+    attempt: u32,
+    (worker, endpoint): (u32, u32),
+    at: WallMs,
+) {
+    let Some(row) = rows.row(partition, seq) else { return };
+    let marks = rows.marks(partition, row.job);
+    let priority = row.shown_priority(seq, &marks).get();
+    rows.update(partition, seq, &mut |row| {
+        row.state = TaskState::Allocated as u8;
+        // A leased task keeps the priority it was handed out at until it comes back.
+        row.set_priority = if priority == row.submit_priority { 0 } else { priority };
+        row.attempt = attempt;
+        row.worker = worker;
+        row.endpoint = endpoint;
+        row.allocated = at.0;
+        row.running = 0;
+        row.ended = 0;
+    });
+    note(rows, partition, seq, at);
+}
+
+fn completed(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    (record, entry): (Position, u32),
+    done: &Completion,
+    at: WallMs,
+) {
+    let first = done.attempt == 1 && !done.late;
+    if !first {
+        let outcome = if done.late { AttemptOutcome::Late } else { AttemptOutcome::Completed };
+        if done.late {
+            late(rows, partition, done, at);
+        } else {
+            end_attempt(rows, partition, done.seq, outcome, None, at);
+        }
+    }
+    rows.update(partition, done.seq, &mut |row| {
+        row.state = TaskState::Completed as u8;
+        row.ended = at.0;
+        if row.running == 0 {
+            row.running = row.allocated;
+        }
+        if let Some(result) = &done.result {
+            row.result_record = record.0;
+            row.result_entry = entry;
+            row.result_bytes = u32::try_from(result.bytes.len()).unwrap_or(u32::MAX);
+        }
+    });
+    note(rows, partition, done.seq, at);
+}
+
+/// The attempt was closed as crashed or timed out; now it turns out that its work counts.
+fn late(rows: &mut dyn Rows, partition: PartitionId, done: &Completion, at: WallMs) {
+    let Some(mut details) = rows.details(partition, done.seq) else { return };
+    if let Some(last) = details.attempts.last_mut().filter(|a| a.attempt == done.attempt) {
+        last.outcome = outcome_number(AttemptOutcome::Late);
+        last.stamps[2] = at;
+    }
+    rows.set_details(partition, done.seq, details);
+}
+
+fn failed(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    cause: FailCause,
+    failure: &Failure,
+    at: WallMs,
+) {
+    let outcome = match cause {
+        FailCause::Error => AttemptOutcome::Failed,
+        FailCause::Timeout => AttemptOutcome::Timeout,
+        FailCause::Crash => AttemptOutcome::Crashed,
+    };
+    let text = (failure.class.clone(), failure.message.clone());
+    end_attempt(rows, partition, failure.seq, outcome, Some(text), at);
+    let class = rows.number(&failure.class);
+    rows.update(partition, failure.seq, &mut |row| {
+        row.errors = failure.errors;
+        row.crashes = failure.crashes;
+        row.class = class;
+    });
+    land(rows, partition, failure.seq, failure.next, at);
+}
+
+fn released(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    cause: ReleaseCause,
+    release: Release,
+    at: WallMs,
+) {
+    let outcome = match cause {
+        ReleaseCause::Release | ReleaseCause::Worker => AttemptOutcome::Released,
+        ReleaseCause::Undelivered => AttemptOutcome::Undelivered,
+    };
+    end_attempt(rows, partition, release.seq, outcome, None, at);
+    land(rows, partition, release.seq, release.next, at);
+}
+
+fn redriven(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    seq: TaskSeq,
+    priority: Option<Priority>,
+    at: WallMs,
+) {
+    rows.update(partition, seq, &mut |row| {
+        row.errors = 0;
+        row.crashes = 0;
+        row.redriven = row.redriven.saturating_add(1);
+        row.set_priority = priority.map_or(row.set_priority, Priority::get);
+    });
+    land(rows, partition, seq, Next::Pending, at);
+}
+
+/// Moves a row where an event says.
+fn land(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq, next: Next, at: WallMs) {
+    rows.update(partition, seq, &mut |row| match next {
+        Next::Pending => {
+            row.state = TaskState::Pending as u8;
+            row.available = at.0;
+            row.ended = 0;
+        }
+        Next::Delayed(due) => {
+            row.state = TaskState::Delayed as u8;
+            row.available = due.0;
+            row.ended = 0;
+        }
+        Next::Error => {
+            row.state = TaskState::Error as u8;
+            row.ended = at.0;
+        }
+        Next::Cancelled => {
+            row.state = TaskState::Cancelled as u8;
+            row.ended = at.0;
+        }
+    });
+    note(rows, partition, seq, at);
+}
+
+/// Closes the open attempt of a row in its history.
+fn end_attempt(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    seq: TaskSeq,
+    outcome: AttemptOutcome,
+    failure: Option<(Name, Name)>,
+    at: WallMs,
+) {
+    let Some(row) = rows.row(partition, seq).filter(|r| r.stored_state().leased()) else { return };
+    let mut details = rows.details(partition, seq).unwrap_or_default();
+    let running = if row.running == 0 { row.allocated } else { row.running };
+    if let Some((class, message)) = &failure {
+        let (class, message) = (class.clone(), message.clone());
+        details.error = Some(TaskError { class, message, attempt: row.attempt, ts: at });
+    }
+    if details.attempts.len() == crate::model::limits::ATTEMPTS_KEPT {
+        details.attempts.remove(0);
+    }
+    details.attempts.push(PastAttempt {
+        attempt: row.attempt,
+        worker: rows.name(row.worker),
+        endpoint: (row.endpoint != 0).then(|| rows.name(row.endpoint)),
+        stamps: [WallMs(row.allocated), WallMs(running), at],
+        outcome: outcome_number(outcome),
+        failure,
+    });
+    rows.set_details(partition, seq, details);
+    rows.update(partition, seq, &mut |row| row.running = running);
+}
+
+fn outcome_number(outcome: AttemptOutcome) -> u8 {
+    let at = OUTCOMES.iter().position(|o| *o == outcome).unwrap_or(0);
+    u8::try_from(at).unwrap_or(0)
+}
+
+/// The attempts of a task: the history, and the present or only one from the row.
+pub fn attempts(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq) -> Vec<Attempt> {
+    let Some(row) = rows.row(partition, seq).filter(|r| r.attempt > 0) else { return Vec::new() };
+    let past = rows.details(partition, seq).unwrap_or_default().attempts;
+    let mut all: Vec<Attempt> = past.into_iter().map(shown).collect();
+    if all.last().is_none_or(|a| a.attempt < row.attempt) {
+        let marks = rows.marks(partition, row.job);
+        let state = row.shown_state(seq, &marks, WallMs(0));
+        let cancelled_at = marks.cancel.map_or(WallMs(0), |(_, _, at)| at);
+        let (outcome, ended) = match state {
+            TaskState::Completed => (AttemptOutcome::Completed, WallMs(row.ended)),
+            TaskState::Cancelled => (AttemptOutcome::Cancelled, cancelled_at),
+            TaskState::Blocked
+            | TaskState::Delayed
+            | TaskState::Pending
+            | TaskState::Allocated
+            | TaskState::Running
+            | TaskState::Error
+            | TaskState::Expired => (AttemptOutcome::Leased, WallMs(0)),
+        };
+        all.push(Attempt {
+            attempt: row.attempt,
+            worker: rows.name(row.worker),
+            endpoint: (row.endpoint != 0).then(|| rows.name(row.endpoint)),
+            allocated: WallMs(row.allocated),
+            running: WallMs(if ended != WallMs(0) && row.running == 0 {
+                row.allocated
+            } else {
+                row.running
+            }),
+            ended,
+            outcome,
+            class: None,
+            message: None,
+        });
+    }
+    all
+}
+
+fn shown(past: PastAttempt) -> Attempt {
+    let [allocated, running, ended] = past.stamps;
+    let (class, message) = past.failure.map_or((None, None), |(c, m)| (Some(c), Some(m)));
+    Attempt {
+        attempt: past.attempt,
+        worker: past.worker,
+        endpoint: past.endpoint,
+        allocated,
+        running,
+        ended,
+        outcome: OUTCOMES.get(usize::from(past.outcome)).copied().unwrap_or(AttemptOutcome::Leased),
+        class,
+        message,
+    }
+}

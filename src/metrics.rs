@@ -1,0 +1,378 @@
+//! Floor 1: the metrics of the process. Names stand in `metrics/names.rs`, handles are kept here.
+//!
+//! A partition counts in plain numbers; its shell publishes them once a second and only differences
+//! reach the counters. Must not: be called per task, or take a label value that a client chose.
+
+mod names;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use names::{ALL, Declared, Kind};
+
+use crate::model::job::JobState;
+use crate::model::priority::Priority;
+use crate::model::state::TaskState;
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+
+/// Buckets of a [`PartitionNumbers`] histogram: index = bit length of the milliseconds, at most 25.
+pub const BUCKETS: usize = 26;
+
+/// One number per level, index [`Priority::index`].
+pub type Levels = [u64; Priority::LEVELS];
+/// One histogram per level; index of a value: `(64 - ms.leading_zeros()).min(25)`.
+pub type LevelBuckets = [[u64; BUCKETS]; Priority::LEVELS];
+
+macro_rules! words {
+    ($($(#[$meta:meta])* $name:ident { $($variant:ident = $word:literal),* })*) => { $(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $(#[doc = concat!("`", $word, "`")] $variant),* }
+        impl $name {
+            const WORDS: &'static [&'static str] = &[$($word),*];
+        }
+    )* };
+}
+
+words! {
+    /// How a consume was answered.
+    ConsumeOutcome { Tasks = "tasks", Empty = "empty", Shed = "shed", Error = "error" }
+    /// Why a partition was rebuilt.
+    RestartCause { Panic = "panic", Log = "log" }
+    /// Admission class.
+    ShedClass { Submit = "submit", Query = "query", Consume = "consume", Report = "report" }
+    /// What was full.
+    ShedReason {
+        Channel = "channel", Age = "age", Memory = "memory", Disk = "disk", Tracker = "tracker",
+        Parked = "parked", Draining = "draining", Recovery = "recovery"
+    }
+    /// What the bytes on disk are.
+    BytesOf { Segment = "segment", Image = "image", Store = "store" }
+    /// What failed in the log.
+    LogFault { Write = "write", Sync = "sync", Read = "read", Corrupt = "corrupt" }
+    /// Why the tracker's store was folded again.
+    RebuildReason { Missing = "missing", Corrupt = "corrupt", Behind = "behind" }
+    /// What was asked of the tracker.
+    QueryKind { Id = "id", List = "list", Counters = "counters" }
+    /// What a connection does.
+    ConnectionKind { Open = "open", Poll = "poll" }
+    /// Why a connection or request was cut.
+    Refusal { Cap = "cap", Timeout = "timeout", TooLarge = "too_large" }
+    /// How a worker is.
+    WorkerShown { Active = "active", Draining = "draining", Lost = "lost" }
+    /// Why an attempt failed; index into [`PartitionNumbers::failed`].
+    FailCause { Error = "error", Crash = "crash", Timeout = "timeout" }
+    /// Why a hand-out came back; index into [`PartitionNumbers::released`].
+    ReleaseCause { Worker = "worker", Undelivered = "undelivered", Drain = "drain" }
+    /// Why a task is dead; index into [`PartitionNumbers::dead`].
+    DeadReason { Error = "error", Timeout = "timeout", Crash = "crash" }
+    /// What was wrong with a token; index into [`PartitionNumbers::lease_rejected`].
+    TokenFault { Stale = "stale", Unknown = "unknown" }
+}
+
+/// What a partition counted; counters since its start, gauges as of now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PartitionNumbers {
+    /// Gauge: tasks by state.
+    pub states: [u64; TaskState::COUNT],
+    /// Gauge: waiting and due.
+    pub depth: Levels,
+    /// Gauge: age of the oldest waiting task, ms.
+    pub oldest_age_ms: Levels,
+    /// Gauge: 1 = paused.
+    pub paused: Levels,
+    /// Counter: admitted by REST.
+    pub submitted: Levels,
+    /// Counter: hand-outs.
+    pub allocated: Levels,
+    /// Counter: became RUNNING.
+    pub started: Levels,
+    /// Counter: completed.
+    pub completed: Levels,
+    /// Counter: failed attempts by [`FailCause`].
+    pub failed: [Levels; 3],
+    /// Counter: failed and queued again.
+    pub retried: Levels,
+    /// Counter: cancelled.
+    pub cancelled: Levels,
+    /// Counter: given back by [`ReleaseCause`].
+    pub released: [u64; 3],
+    /// Counter: dead letters by [`DeadReason`].
+    pub dead: [u64; 3],
+    /// Counter: due → handed out.
+    pub wait: LevelBuckets,
+    /// Counter: RUNNING → end.
+    pub run: LevelBuckets,
+    /// Counter: submit → terminal.
+    pub total: LevelBuckets,
+    /// Gauge: live leases.
+    pub leases: u64,
+    /// Gauge: age of the oldest one, ms.
+    pub lease_oldest_age_ms: u64,
+    /// Counter: expired.
+    pub leases_expired: u64,
+    /// Counter: refused tokens by [`TokenFault`].
+    pub lease_rejected: [u64; 2],
+    /// Gauge: 1 = served here.
+    pub owned: u64,
+    /// Gauge: records replayed and to be replayed after the start; equal = done.
+    pub replay: (u64, u64),
+    /// Gauge: committed, not folded.
+    pub tracker_lag: u64,
+    /// Gauge: commands in the channel.
+    pub commands: u64,
+}
+
+/// Handles of one process; cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<Handles>);
+
+/// Handles to record into directly; reached through [`Metrics`].
+pub struct Handles {
+    /// `kwq_partition_turn_seconds`.
+    pub turn_seconds: Histogram,
+    /// `kwq_consume_batch_tasks`.
+    pub consume_batch_tasks: Histogram,
+    /// `kwq_log_append_seconds`.
+    pub log_append_seconds: Histogram,
+    /// `kwq_log_sync_seconds`.
+    pub log_sync_seconds: Histogram,
+    /// `kwq_log_sync_records`.
+    pub log_sync_records: Histogram,
+    /// `kwq_tracker_apply_seconds`.
+    pub tracker_apply_seconds: Histogram,
+    /// `kwq_consumers_waiting`.
+    pub consumers_waiting: Gauge,
+    /// `kwq_disk_free_bytes`.
+    pub disk_free_bytes: Gauge,
+    /// `kwq_insecure`.
+    pub insecure: Gauge,
+    /// `kwq_durability_reduced`.
+    pub durability_reduced: Gauge,
+    consume: Vec<Counter>,
+    restarts: Vec<Counter>,
+    shed: Vec<Counter>,
+    log_bytes: Vec<Gauge>,
+    log_errors: Vec<Counter>,
+    rebuilds: Vec<Counter>,
+    query: Vec<Histogram>,
+    connections: Vec<Gauge>,
+    refused: Vec<Counter>,
+    workers: Vec<Gauge>,
+    jobs: Vec<Gauge>,
+    flow: Flow,
+    shown: Shown,
+    requests: RwLock<BTreeMap<Request, Histogram>>,
+    partitions: Mutex<Vec<Published>>,
+    published: AtomicU64,
+    recorder: PrometheusRecorder,
+    exporter: PrometheusHandle,
+    process: metrics_process::Collector,
+}
+
+/// Route template, method, status.
+type Request = (&'static str, &'static str, u16);
+
+/// Counters fed by differences of [`PartitionNumbers`]; levels by [`Priority::index`].
+struct Flow {
+    submitted: Vec<Counter>,
+    allocated: Vec<Counter>,
+    started: Vec<Counter>,
+    completed: Vec<Counter>,
+    failed: Vec<Vec<Counter>>,
+    retried: Vec<Counter>,
+    cancelled: Vec<Counter>,
+    released: Vec<Counter>,
+    dead: Vec<Counter>,
+    wait: Vec<Histogram>,
+    run: Vec<Histogram>,
+    total: Vec<Histogram>,
+    leases_expired: Counter,
+    lease_rejected: Vec<Counter>,
+}
+
+/// Gauges over all partitions, set when rendered.
+struct Shown {
+    states: Vec<Gauge>,
+    depth: Vec<Gauge>,
+    oldest: Vec<Gauge>,
+    paused: Vec<Gauge>,
+    leases: Gauge,
+    lease_age: Gauge,
+}
+
+/// Latest numbers of a partition and its own gauges.
+struct Published {
+    last: PartitionNumbers,
+    owned: Gauge,
+    replay: Gauge,
+    tracker_lag: Gauge,
+    commands: Gauge,
+}
+
+impl Deref for Metrics {
+    type Target = Handles;
+    fn deref(&self) -> &Handles {
+        &self.0
+    }
+}
+
+/// Declares every metric and keeps the handles. Not global: each call is a registry of its own.
+#[must_use]
+pub fn install(version: &'static str, backend: &'static str) -> Metrics {
+    let mut builder = PrometheusBuilder::new();
+    for metric in ALL.iter().filter(|m| m.kind == Kind::Histogram) {
+        builder = builder
+            .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), metric.buckets)
+            .expect("no histogram is declared without buckets; a test renders all");
+    }
+    let recorder = builder.build_recorder();
+    describe(&recorder);
+    let process = metrics_process::Collector::default();
+    metrics::with_local_recorder(&recorder, || process.describe());
+    let build = [("version", version), ("backend", backend)];
+    gauge(&recorder, &names::BUILD, &build).set(1.0);
+    Metrics(Arc::new(handles(recorder, process)))
+}
+
+fn describe(recorder: &PrometheusRecorder) {
+    for metric in ALL {
+        let name = KeyName::from_const_str(metric.name);
+        let (unit, help) = (Some(metric.unit), metric.help.into());
+        match metric.kind {
+            Kind::Counter => recorder.describe_counter(name, unit, help),
+            Kind::Gauge => recorder.describe_gauge(name, unit, help),
+            Kind::Histogram => recorder.describe_histogram(name, unit, help),
+        }
+    }
+}
+
+fn handles(recorder: PrometheusRecorder, process: metrics_process::Collector) -> Handles {
+    let r = &recorder;
+    let shed = |class| {
+        let with = move |reason: &'static str| [("class", class), ("reason", reason)];
+        ShedReason::WORDS.iter().map(move |word| counter(r, &names::SHED, &with(word)))
+    };
+    Handles {
+        turn_seconds: histogram(r, &names::TURN, &[]),
+        consume_batch_tasks: histogram(r, &names::BATCH, &[]),
+        log_append_seconds: histogram(r, &names::APPEND, &[]),
+        log_sync_seconds: histogram(r, &names::SYNC_TIME, &[]),
+        log_sync_records: histogram(r, &names::SYNC_RECORDS, &[]),
+        tracker_apply_seconds: histogram(r, &names::APPLY, &[]),
+        consumers_waiting: gauge(r, &names::WAITING, &[]),
+        disk_free_bytes: gauge(r, &names::DISK_FREE, &[]),
+        insecure: gauge(r, &names::INSECURE, &[]),
+        durability_reduced: gauge(r, &names::REDUCED, &[]),
+        consume: each(r, &names::CONSUME, ConsumeOutcome::WORDS, counter),
+        restarts: each(r, &names::RESTARTS, RestartCause::WORDS, counter),
+        shed: ShedClass::WORDS.iter().copied().flat_map(shed).collect(),
+        log_bytes: each(r, &names::LOG_BYTES, BytesOf::WORDS, gauge),
+        log_errors: each(r, &names::LOG_ERRORS, LogFault::WORDS, counter),
+        rebuilds: each(r, &names::REBUILDS, RebuildReason::WORDS, counter),
+        query: each(r, &names::QUERY, QueryKind::WORDS, histogram),
+        connections: each(r, &names::CONNECTIONS, ConnectionKind::WORDS, gauge),
+        refused: each(r, &names::REFUSED, Refusal::WORDS, counter),
+        workers: each(r, &names::WORKERS, WorkerShown::WORDS, gauge),
+        jobs: each(r, &names::JOBS, &JOB_STATES.map(JobState::name), gauge),
+        flow: flow(r),
+        shown: Shown {
+            states: each(r, &names::TASKS, &TaskState::ALL.map(TaskState::name), gauge),
+            depth: each(r, &names::DEPTH, LEVELS, gauge),
+            oldest: each(r, &names::OLDEST, LEVELS, gauge),
+            paused: each(r, &names::PAUSED, LEVELS, gauge),
+            leases: gauge(r, &names::LEASES, &[]),
+            lease_age: gauge(r, &names::LEASE_AGE, &[]),
+        },
+        requests: RwLock::default(),
+        partitions: Mutex::default(),
+        published: AtomicU64::new(0),
+        exporter: recorder.handle(),
+        recorder,
+        process,
+    }
+}
+
+fn flow(r: &PrometheusRecorder) -> Flow {
+    let levels = |metric: &'static Declared| each(r, metric, LEVELS, counter);
+    let submitted = |level: &&'static str| {
+        counter(r, &names::SUBMITTED, &[("priority", level), ("kind", "rest")])
+    };
+    let failed = |cause: &&'static str| {
+        let with = |level: &&'static str| {
+            counter(r, &names::FAILED, &[("priority", level), ("cause", cause)])
+        };
+        LEVELS.iter().map(with).collect()
+    };
+    Flow {
+        submitted: LEVELS.iter().map(submitted).collect(),
+        allocated: levels(&names::ALLOCATED),
+        started: levels(&names::STARTED),
+        completed: levels(&names::COMPLETED),
+        failed: FailCause::WORDS.iter().map(failed).collect(),
+        retried: levels(&names::RETRIED),
+        cancelled: levels(&names::CANCELLED),
+        released: each(r, &names::RELEASED, ReleaseCause::WORDS, counter),
+        dead: each(r, &names::DEAD, DeadReason::WORDS, counter),
+        wait: each(r, &names::WAIT, LEVELS, histogram),
+        run: each(r, &names::RUN, LEVELS, histogram),
+        total: each(r, &names::TOTAL, LEVELS, histogram),
+        leases_expired: counter(r, &names::LEASES_EXPIRED, &[]),
+        lease_rejected: each(r, &names::LEASE_REJECTED, TokenFault::WORDS, counter),
+    }
+}
+
+/// Label values of `state` of a job.
+const JOB_STATES: [JobState; 6] = [
+    JobState::Open,
+    JobState::Closed,
+    JobState::Cancelled,
+    JobState::Failed,
+    JobState::CompletedWithErrors,
+    JobState::Completed,
+];
+
+/// Label values of `priority`, by [`Priority::index`].
+const LEVELS: &[&str] = &["1", "2", "3", "4", "5", "6", "7", "8", "9"];
+
+type Labels<'a> = &'a [(&'static str, &'static str)];
+
+/// One handle per word of a metric with one label.
+fn each<T>(
+    r: &PrometheusRecorder,
+    metric: &'static Declared,
+    words: &[&'static str],
+    make: fn(&PrometheusRecorder, &'static Declared, Labels<'_>) -> T,
+) -> Vec<T> {
+    words.iter().map(|word| make(r, metric, &[(metric.labels[0], word)])).collect()
+}
+
+fn key(metric: &Declared, labels: Labels<'_>) -> Key {
+    debug_assert!(labels.iter().map(|(name, _)| name).eq(metric.labels), "{}", metric.name);
+    let labels: Vec<Label> =
+        labels.iter().map(|(name, value)| Label::from_static_parts(name, value)).collect();
+    Key::from_parts(metric.name, labels)
+}
+
+const META: Metadata<'static> = Metadata::new("kwq", metrics::Level::INFO, None);
+
+fn counter(r: &PrometheusRecorder, metric: &'static Declared, labels: Labels<'_>) -> Counter {
+    let counter = r.register_counter(&key(metric, labels), &META);
+    counter.increment(0);
+    counter
+}
+
+fn gauge(r: &PrometheusRecorder, metric: &'static Declared, labels: Labels<'_>) -> Gauge {
+    r.register_gauge(&key(metric, labels), &META)
+}
+
+fn histogram(r: &PrometheusRecorder, metric: &'static Declared, labels: Labels<'_>) -> Histogram {
+    r.register_histogram(&key(metric, labels), &META)
+}

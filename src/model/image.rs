@@ -1,1 +1,0 @@
-//! Plain columns of a partition: what `core` can rebuild itself from without the log before `position`.

@@ -1,0 +1,181 @@
+//! Floor 5: the composition root. Configuration in, running node out, graceful stop.
+
+mod tracking;
+
+use crate::actor::handle::KwqHandle;
+use crate::actor::running::{NodeParts, Running};
+use crate::actor::shard::Shards;
+use crate::api::context::ApiContext;
+use crate::api::serve::ServerHandle;
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::log::memory::MemoryLog;
+use crate::log::{Error as LogError, EventLog};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The store of the tracker cannot be used.
+    #[error("tracker: {0}")]
+    Tracker(String),
+    /// A thread could not be started.
+    #[error("cannot start: {0}")]
+    Start(#[from] std::io::Error),
+    /// `log.strict` is on and durability is reduced.
+    #[error("durability is reduced ({0}) and log.strict is on")]
+    Strict(String),
+}
+
+/// What a start found.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Partitions served.
+    pub partitions: usize,
+    /// `fsync`, `os`, `memory`.
+    pub durability: &'static str,
+    /// Live tasks found in the data directory.
+    pub restored_tasks: u64,
+    /// From start to ready, ms.
+    pub elapsed_ms: u64,
+}
+
+/// A running node.
+pub struct Node {
+    handle: KwqHandle,
+    running: Running,
+    server: ServerHandle,
+    shards: Shards,
+    config: Config,
+    started_ms: u64,
+}
+
+impl Node {
+    /// Opens the log, listens, and recovers in the background; health answers meanwhile.
+    ///
+    /// # Errors
+    /// The address, the data directory or a thread cannot be had.
+    pub fn start(config: &Config) -> Result<Self, Error> {
+        let reasons = config.durability_reasons();
+        if config.log.strict && !reasons.is_empty() {
+            return Err(Error::Strict(reasons.join(", ")));
+        }
+        reasons.iter().for_each(|reason| tracing::warn!(reason, "durability is reduced"));
+        let clock = SystemClock::shared();
+        let started_ms = clock.now().tick.0;
+        let listen = config.http.listen;
+        let listener = TcpListener::bind(listen).map_err(|e| Error::Listen(listen, e))?;
+        let opener = log_opener(config);
+        let log = opener()?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let shards = Shards::start(cores.min(usize::from(config.log.partitions)))?;
+        let metrics = crate::metrics::install(env!("CARGO_PKG_VERSION"), "embedded");
+        let parts = NodeParts {
+            config: config.clone(),
+            clock,
+            entropy: Arc::new(SystemEntropy),
+            metrics: metrics.clone(),
+            open_log: opener,
+            open_tracker: tracking::opener(config),
+            addr: listen.to_string(),
+        };
+        let running = crate::actor::running::start(&shards, parts, log)?;
+        let handle = running.handle();
+        let context = ApiContext::new(handle.clone(), config, metrics);
+        let server = crate::api::serve::start(listener, shards.spawners(), &config.http, context)?;
+        Ok(Self { handle, running, server, shards, config: config.clone(), started_ms })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// The engine's door, for tests and tools in the same process.
+    #[must_use]
+    pub fn handle(&self) -> &KwqHandle {
+        &self.handle
+    }
+
+    /// Blocks until all partitions serve; says what was found.
+    ///
+    /// # Errors
+    /// Recovery has failed for good (damage, unknown format).
+    pub fn wait_ready(&self) -> Result<Summary, Error> {
+        let restored_tasks = self.running.wait_recovered()?;
+        while !self.handle.readiness().ready {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        Ok(Summary {
+            partitions: self.handle.partition_count(),
+            durability: self.config.log.durability.word(),
+            restored_tasks,
+            elapsed_ms: self.handle.now().tick.0.saturating_sub(self.started_ms),
+        })
+    }
+
+    /// Blocks until SIGINT or SIGTERM, then drains; a second signal ends at once.
+    ///
+    /// # Errors
+    /// Signals cannot be received.
+    pub fn run_until_signal(self) -> Result<(), Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut signals = runtime.block_on(async { Signals::install() })?;
+        runtime.block_on(signals.next());
+        crate::telemetry::spawn_thread("kwq-second-signal", move || {
+            runtime.block_on(signals.next());
+            tracing::warn!("second signal: leaving at once");
+            std::process::exit(0);
+        })?;
+        self.stop();
+        Ok(())
+    }
+
+    /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports for `drain.timeout` at most, images,
+    /// release of the log.
+    pub fn stop(self) {
+        tracing::info!("draining");
+        self.running.begin_drain();
+        std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
+        self.running.refuse_work();
+        self.server.begin_drain();
+        self.server.shutdown(Duration::from_millis(self.config.drain.timeout_ms));
+        self.running.close();
+        self.shards.stop();
+        tracing::info!("stopped");
+    }
+}
+
+fn log_opener(_config: &Config) -> crate::actor::node::OpenLog {
+    Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> { Ok(Arc::new(MemoryLog::new())) })
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Rates and windows over event stamps: the last 60 seconds by second, and the seed's 5-second windows since the start.
+
+use crate::model::id::Name;
+use crate::model::priority::Priority;
+use crate::model::state::TaskState;
+use crate::model::time::WallMs;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Seconds a rate looks back.
+const SPAN_S: u64 = 60;
+/// Length of a seed window, ms.
+const WINDOW_MS: u64 = 5_000;
+/// Windows kept.
+const WINDOWS: usize = 2_000;
+
+/// Rates per second over the last 60 s.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Submit, allocate, complete, fail.
+    pub total: [f64; 4],
+    /// Admissions by level.
+    pub level_in: [f64; Priority::LEVELS],
+    /// Hand-outs by level.
+    pub level_out: [f64; Priority::LEVELS],
+}
+
+#[derive(Clone, Debug, Default)]
+struct Second {
+    at: u64,
+    counts: [u64; 4],
+    level_in: [u64; Priority::LEVELS],
+    level_out: [u64; Priority::LEVELS],
+    ended: BTreeMap<u32, u64>,
+}
+
+/// Counts by second and by window.
+#[derive(Clone, Debug, Default)]
+pub struct Counter {
+    seconds: VecDeque<Second>,
+    /// End of window → changes to SUBMITTED, ALLOCATED, RUNNING, ERROR, COMPLETED.
+    windows: VecDeque<(u64, [u64; 5])>,
+    started: WallMs,
+    /// First hand-out of a job since the start, seconds.
+    first_seen: BTreeMap<u32, u64>,
+}
+
+impl Counter {
+    /// Windows and rates count from this moment on; what is folded from older records does not.
+    #[must_use]
+    pub fn new(started: WallMs) -> Self {
+        Self { started, ..Self::default() }
+    }
+
+    /// Counts one change of state.
+    pub fn count(&mut self, to: TaskState, level: usize, job: u32, at: WallMs) {
+        if at < self.started {
+            return;
+        }
+        let second = self.second(at.0 / 1_000);
+        let (kind, slot) = match to {
+            TaskState::Blocked | TaskState::Delayed => return,
+            TaskState::Pending => (Some(0), 0),
+            TaskState::Allocated => (Some(1), 1),
+            TaskState::Running => (None, 2),
+            TaskState::Completed => (Some(2), 4),
+            TaskState::Error => (Some(3), 3),
+            TaskState::Cancelled | TaskState::Expired => (None, 3),
+        };
+        if let Some(kind) = kind {
+            second.counts[kind] += 1;
+        }
+        match to {
+            TaskState::Pending => second.level_in[level] += 1,
+            TaskState::Allocated => second.level_out[level] += 1,
+            TaskState::Completed | TaskState::Error | TaskState::Cancelled | TaskState::Expired => {
+                *second.ended.entry(job).or_insert(0) += 1;
+            }
+            TaskState::Blocked | TaskState::Delayed | TaskState::Running => {}
+        }
+        if to == TaskState::Allocated {
+            self.first_seen.entry(job).or_insert(at.0 / 1_000);
+        }
+        self.window(at)[slot] += 1;
+    }
+
+    /// Rates at `now`.
+    #[must_use]
+    pub fn rates(&self, now: WallMs) -> Rates {
+        let mut rates = Rates::default();
+        let span = self.span_s(now, self.started.0 / 1_000);
+        for second in self.recent(now) {
+            let add = |to: &mut [f64], from: &[u64]| {
+                to.iter_mut().zip(from).for_each(|(t, f)| *t += *f as f64 / span);
+            };
+            add(&mut rates.total, &second.counts);
+            add(&mut rates.level_in, &second.level_in);
+            add(&mut rates.level_out, &second.level_out);
+        }
+        rates
+    }
+
+    /// Tasks ended per second by job; over the last 60 s or since its first hand-out if that is shorter.
+    #[must_use]
+    pub fn by_job(&self, now: WallMs, name: impl Fn(u32) -> Name) -> BTreeMap<Name, f64> {
+        let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
+        for second in self.recent(now) {
+            for (job, count) in &second.ended {
+                *ended.entry(*job).or_insert(0) += count;
+            }
+        }
+        let rate = |(job, count): (u32, u64)| {
+            let since = self.first_seen.get(&job).copied().unwrap_or(0);
+            (name(job), count as f64 / self.span_s(now, since))
+        };
+        ended.into_iter().map(rate).collect()
+    }
+
+    /// Windows, newest first, empty ones as zeros.
+    #[must_use]
+    pub fn windows(&self, limit: usize, now: WallMs) -> Vec<(WallMs, [u64; 5])> {
+        let last = now.0 / WINDOW_MS;
+        let first = (self.started.0 / WINDOW_MS).max(last.saturating_sub(WINDOWS as u64 - 1));
+        let by_end: BTreeMap<u64, [u64; 5]> = self.windows.iter().copied().collect();
+        let ends = (first..=last).rev().map(|n| (n + 1) * WINDOW_MS);
+        let window = |end| (WallMs(end), by_end.get(&end).copied().unwrap_or_default());
+        ends.take(limit).map(window).collect()
+    }
+
+    fn recent(&self, now: WallMs) -> impl Iterator<Item = &Second> {
+        let from = (now.0 / 1_000).saturating_sub(SPAN_S - 1);
+        self.seconds.iter().filter(move |s| s.at >= from)
+    }
+
+    fn span_s(&self, now: WallMs, since_s: u64) -> f64 {
+        (now.0 / 1_000).saturating_sub(since_s).clamp(1, SPAN_S) as f64
+    }
+
+    fn second(&mut self, at: u64) -> &mut Second {
+        if self.seconds.back().is_none_or(|s| s.at < at) {
+            self.seconds.push_back(Second { at, ..Second::default() });
+            while self.seconds.len() as u64 > SPAN_S + 1 {
+                self.seconds.pop_front();
+            }
+        }
+        // Stamps of different partitions differ by a little; a late one counts in the newest second.
+        self.seconds.back_mut().expect("just made sure of one")
+    }
+
+    fn window(&mut self, at: WallMs) -> &mut [u64; 5] {
+        let end = (at.0 / WINDOW_MS + 1) * WINDOW_MS;
+        if self.windows.back().is_none_or(|(last, _)| *last < end) {
+            self.windows.push_back((end, [0; 5]));
+            if self.windows.len() > WINDOWS {
+                self.windows.pop_front();
+            }
+        }
+        &mut self.windows.back_mut().expect("just made sure of one").1
+    }
+}

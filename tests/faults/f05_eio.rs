@@ -1,0 +1,49 @@
+//! F5: fdatasync fails with EIO. What was in that group is not acknowledged, what was acknowledged
+//! before survives, also when the power fails afterwards.
+
+use crate::cut::Cut;
+use crate::f02_power::{Cycle, require_strace, serve_traced};
+use crate::run::Run;
+use crate::util::{alone, pause_ms, say, scaled};
+use std::sync::atomic::Ordering;
+
+/// Rounds at scale 1.
+const ROUNDS: usize = 4;
+
+#[test]
+fn a_sync_that_fails_loses_nothing_acknowledged() {
+    let _alone = alone();
+    require_strace();
+    let mut run = Run::new("f05-eio");
+    let mut failed = 0;
+    for i in 0..scaled(ROUNDS) {
+        let nth = run.rng.range(40, 150);
+        let inject = format!("inject=fdatasync:error=EIO:when={nth}");
+        let (mut cycle, start) = Cycle::begin(&run, &["-e".into(), inject]);
+        let mut server = serve_traced(&run, &start);
+        if i == 0 {
+            run.load();
+        }
+        pause_ms(2_500);
+        let before = run.world.operations.load(Ordering::SeqCst);
+        pause_ms(1_500);
+        let after = run.world.operations.load(Ordering::SeqCst);
+        let ended = server.try_wait();
+        run.kill(server, "kill -9 after EIO");
+        let hit = count(&cycle.trace_text(), b"(INJECTED)");
+        assert!(ended.is_none(), "one failed sync does not end the process: {ended:?}");
+        assert!(after > before, "a new segment takes over and work goes on (P18)");
+        failed += hit;
+        say(&format!("f05-eio: fdatasync {nth} of each thread fails: {hit} injected"));
+        if i % 2 == 0 {
+            cycle.cut(&mut run, Cut::Strict);
+        }
+    }
+    assert!(failed >= scaled(ROUNDS) / 2, "invalid: hardly a sync was made to fail");
+    let server = run.serve();
+    run.verdict(server);
+}
+
+fn count(text: &[u8], word: &[u8]) -> usize {
+    text.windows(word.len()).filter(|w| *w == word).count()
+}
