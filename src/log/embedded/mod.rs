@@ -13,10 +13,12 @@
 mod files;
 mod group;
 mod image;
+pub mod inspect;
 mod lock;
 mod queue;
 mod reader;
 mod recovery;
+mod repair;
 mod reserve;
 mod segment;
 mod start;

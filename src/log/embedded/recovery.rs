@@ -229,7 +229,6 @@ fn torn_or_damaged(file: &File, last: &Known, bad: u64) -> Result<Option<(u64, u
     let mut rest = vec![0; size];
     file.read_exact_at(&mut rest, bad - first).map_err(read)?;
     let content = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
-    rest.truncate(content);
     if let Some(proof) = proof_of_sync(&rest, first, bad, last.end) {
         let reason = format!("a record at position {proof} proves that this had been synced");
         return Err(last.damage(bad, reason));
@@ -239,8 +238,10 @@ fn torn_or_damaged(file: &File, last: &Known, bad: u64) -> Result<Option<(u64, u
 
 /// Position of a record in `rest` that was written after everything before `group` and more had been synced.
 fn proof_of_sync(rest: &[u8], segment: u64, from: u64, group: u64) -> Option<u64> {
+    // Zeros cannot begin a record; a record may well end in some, so `rest` is not cut short.
+    let content = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
     let mut at = 0;
-    while at + frame::HEAD_BYTES <= rest.len() {
+    while at < content {
         let (_, bytes) = rest.split_at(at);
         let position = from + at as u64;
         let place = Place { segment, position: Position(position) };
