@@ -21,9 +21,9 @@ pub mod metrics;
 #[cfg(feature = "server")]
 pub mod telemetry;
 
-pub mod log;
 #[cfg(feature = "server")]
 pub mod client;
+pub mod log;
 #[cfg(feature = "server")]
 pub mod sim;
 #[cfg(feature = "server")]
@@ -34,6 +34,6 @@ pub mod actor;
 #[cfg(feature = "server")]
 pub mod api;
 #[cfg(feature = "server")]
-pub mod node;
-#[cfg(feature = "server")]
 pub mod cli;
+#[cfg(feature = "server")]
+pub mod node;

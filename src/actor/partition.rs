@@ -32,6 +32,7 @@ pub(crate) struct PartitionActor {
     receiver: Option<mpsc::Receiver<Envelope>>,
     open: VecDeque<OpenBatch>,
     durable: Position,
+    appends: u64,
     batches: u64,
     timer: Option<(Tick, SpawnHandle)>,
     snapshots: Vec<oneshot::Sender<Snapshot>>,
@@ -43,6 +44,8 @@ struct OpenBatch {
     events: Arc<[Stamped]>,
     waiting: Vec<Waiting>,
     sent: Tick,
+    number: u64,
+    outcome: Option<Result<Appended, Error>>,
 }
 
 /// Image of a partition as of a position (first record not inside).
@@ -102,6 +105,7 @@ impl PartitionActor {
             receiver: Some(start.receiver),
             open: VecDeque::new(),
             durable: start.durable,
+            appends: 0,
             batches: 0,
             timer: None,
             snapshots: Vec::new(),
@@ -150,10 +154,14 @@ impl PartitionActor {
             match self.log.append(self.partition.id(), batch) {
                 Ok(ticket) => {
                     let sent = self.engine.clock.now().tick;
-                    self.open.push_back(OpenBatch { events, waiting, sent });
+                    self.appends += 1;
+                    let number = self.appends;
+                    self.open.push_back(OpenBatch { events, waiting, sent, number, outcome: None });
                     self.gate.begin();
                     let done = ticket.into_actor(self);
-                    ctx.spawn(done.map(|outcome, actor, ctx| actor.durable(outcome, ctx)));
+                    ctx.spawn(
+                        done.map(move |outcome, actor, ctx| actor.resolved(number, outcome, ctx)),
+                    );
                 }
                 Err(error) => {
                     drop(waiting);
@@ -166,10 +174,23 @@ impl PartitionActor {
         self.arm_timer(ctx);
     }
 
+    /// A ticket resolved. Tickets resolve in order, but the futures that wait for them are polled in any: a batch is settled
+    /// only when it is the oldest one.
+    fn resolved(&mut self, number: u64, outcome: Result<Appended, Error>, ctx: &mut Context<Self>) {
+        if let Some(batch) = self.open.iter_mut().find(|b| b.number == number) {
+            batch.outcome = Some(outcome);
+        }
+        while self.open.front().is_some_and(|b| b.outcome.is_some()) {
+            if let Some(batch) = self.open.pop_front() {
+                self.durable(batch, ctx);
+            }
+        }
+    }
+
     /// The oldest open batch is durable, or the log has failed.
-    fn durable(&mut self, outcome: Result<Appended, Error>, ctx: &mut Context<Self>) {
+    fn durable(&mut self, mut batch: OpenBatch, ctx: &mut Context<Self>) {
         self.gate.end();
-        let Some(batch) = self.open.pop_front() else { return };
+        let Some(outcome) = batch.outcome.take() else { return };
         let appended = match outcome {
             Ok(appended) => appended,
             Err(error) => {

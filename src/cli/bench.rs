@@ -175,7 +175,8 @@ impl<'a> Bench<'a> {
             Some(directory) => directory.clone(),
             None => std::env::temp_dir().join(format!("kwq-bench-{}", std::process::id())),
         };
-        std::fs::create_dir_all(&directory).map_err(|e| Failure::io("cannot make the directory", &e))?;
+        std::fs::create_dir_all(&directory)
+            .map_err(|e| Failure::io("cannot make the directory", &e))?;
         let mut server = None;
         let addr = if args.spawn {
             let data_dir = directory.join("data");

@@ -39,8 +39,7 @@ const WITH_ORIGIN: View = View {
         left("ORIGIN", |row| text(row, "origin")),
     ],
 };
-const PLAIN: View =
-    View { id: "key", columns: &[WITH_ORIGIN.columns[0], WITH_ORIGIN.columns[1]] };
+const PLAIN: View = View { id: "key", columns: &[WITH_ORIGIN.columns[0], WITH_ORIGIN.columns[1]] };
 
 /// Runs a verb.
 pub(super) fn run(verb: &ConfigVerb, context: &Context) -> Verdict {

@@ -311,14 +311,17 @@ pub(super) async fn wait(
     loop {
         bar.set_length(first.submitted);
         bar.set_position(first.over());
-        bar.set_message(first.eta_ts.map_or_else(String::new, |eta_ts| format!("ETA {}", eta(eta_ts))));
+        bar.set_message(
+            first.eta_ts.map_or_else(String::new, |eta_ts| format!("ETA {}", eta(eta_ts))),
+        );
         let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
         let round = left.unwrap_or(ROUND).min(ROUND);
         if let Some(answer) = client.wait_job(id, what, round).await? {
             bar.finish_and_clear();
             let job: Job = answer.read()?;
             context.out.one(&answer.text(), &VIEW);
-            let bad = matches!(job.state.as_str(), "FAILED" | "CANCELLED" | "COMPLETED_WITH_ERRORS");
+            let bad =
+                matches!(job.state.as_str(), "FAILED" | "CANCELLED" | "COMPLETED_WITH_ERRORS");
             return Ok(if bad { exit::JOB_FAILED } else { exit::DONE });
         }
         if left.is_some_and(|left| left <= round) {

@@ -242,9 +242,7 @@ fn shown(name: &str, value: &Value) -> String {
         Value::Array(items) if items.iter().all(Value::is_string) => {
             items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
         }
-        Value::Array(items) => {
-            items.iter().map(Value::to_string).collect::<Vec<_>>().join("\n")
-        }
+        Value::Array(items) => items.iter().map(Value::to_string).collect::<Vec<_>>().join("\n"),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     }
 }

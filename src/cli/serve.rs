@@ -125,9 +125,8 @@ pub(super) fn start_failure(error: &node::Error) -> Failure {
         node::Error::Tracker(_) => Failure::new("tracker", what)
             .help("the tracker is a cache: move DATA_DIR/tracker away and start again"),
         node::Error::Start(_) => Failure::new("cannot_start", what),
-        node::Error::Strict(_) => {
-            Failure::new("reduced_durability", what).help("use --durability fsync, or drop --strict")
-        }
+        node::Error::Strict(_) => Failure::new("reduced_durability", what)
+            .help("use --durability fsync, or drop --strict"),
     }
 }
 

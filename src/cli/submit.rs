@@ -226,7 +226,11 @@ impl Range {
     /// The first `count` numbers.
     fn first(count: u64) -> Self {
         // An empty range has its end before its begin.
-        if count == 0 { Self { from: 1, to: 0, step: 1 } } else { Self { from: 0, to: count - 1, step: 1 } }
+        if count == 0 {
+            Self { from: 1, to: 0, step: 1 }
+        } else {
+            Self { from: 0, to: count - 1, step: 1 }
+        }
     }
 
     fn array(self, args: &SubmitArgs) -> Value {

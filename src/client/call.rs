@@ -156,7 +156,9 @@ impl Client {
             };
             let round = match self.may_repeat(&call, &error) {
                 Repeat::Never => return Err(error),
-                Repeat::Unreached if unreached >= self.options.connect_retries => return Err(error),
+                Repeat::Unreached if unreached >= self.options.connect_retries => {
+                    return Err(error);
+                }
                 Repeat::Refused if refused >= self.options.retries => return Err(error),
                 Repeat::Unreached => {
                     unreached += 1;

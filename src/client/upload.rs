@@ -68,10 +68,8 @@ impl Upload {
     /// only what is missing.
     #[must_use]
     pub fn new(client: Client, job: Option<&str>, key: Key) -> Self {
-        let path = job.map_or_else(
-            || "/kwq/submit".to_owned(),
-            |job| format!("{}/tasks", job_path(job)),
-        );
+        let path =
+            job.map_or_else(|| "/kwq/submit".to_owned(), |job| format!("{}/tasks", job_path(job)));
         let (buffer, sum) = (Vec::new(), Uploaded::default());
         Self { client, path, key, buffer, buffered: 0, sum }
     }

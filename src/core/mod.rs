@@ -5,6 +5,7 @@
 
 pub mod admit;
 pub mod apply;
+pub mod apply_job;
 pub mod bitmap;
 pub mod hash;
 pub mod idindex;

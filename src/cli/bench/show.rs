@@ -27,10 +27,15 @@ fn lines(report: &Report) -> Vec<String> {
         report.durability,
         report.cores,
     )];
-    let sync = |sync: Option<_>| sync.map_or_else(|| "?".to_owned(), |s: crate::sim::report::DiskSync| s.to_string());
+    let sync = |sync: Option<_>| {
+        sync.map_or_else(|| "?".to_owned(), |s: crate::sim::report::DiskSync| s.to_string())
+    };
     lines.push(format!("fdatasync of 4 KiB here   before {}", sync(report.disk_sync_before)));
     lines.push(format!("                           after {}", sync(report.disk_sync_after)));
-    lines.push(format!("load average   before {}   after {}", report.load_before, report.load_after));
+    lines.push(format!(
+        "load average   before {}   after {}",
+        report.load_before, report.load_after
+    ));
     for phase in &report.phases {
         lines.push(format!(
             "{:<10} {:>12} tasks/s   {} tasks in {:.2} s   call {}{}",
@@ -39,7 +44,11 @@ fn lines(report: &Report) -> Vec<String> {
             grouped(phase.tasks),
             phase.seconds,
             phase.latency,
-            if phase.repeated > 0 { format!("   {} repeats", phase.repeated) } else { String::new() },
+            if phase.repeated > 0 {
+                format!("   {} repeats", phase.repeated)
+            } else {
+                String::new()
+            },
         ));
     }
     if let Some(memory) = &report.memory {

@@ -211,14 +211,19 @@ impl Demo {
         })
         .await?;
         if done.len() as u64 != job.count("COMPLETED") {
-            let what = format!("{} completed tasks listed, {} counted", done.len(), job.count("COMPLETED"));
+            let what = format!(
+                "{} completed tasks listed, {} counted",
+                done.len(),
+                job.count("COMPLETED")
+            );
             return Err(Failure::new("demo", what));
         }
         let addr: SocketAddr = self.url.trim_start_matches("http://").parse().map_err(|_| {
             Failure::new("demo", format!("{} is no address", self.url)) //
         })?;
         let share = done.len().div_ceil(READERS).max(1);
-        let parts = try_join_all(done.chunks(share).map(|part| self.check_part(addr, part))).await?;
+        let parts =
+            try_join_all(done.chunks(share).map(|part| self.check_part(addr, part))).await?;
         let mut sum = Checked::default();
         for part in parts {
             sum.count += part.count;

@@ -94,7 +94,8 @@ impl Source {
             }
             Kind::Array(items) => Ok(items.next().map(|item| {
                 // An item may span lines; a line may not.
-                let flat = item.get().bytes().map(|b| if b == b'\n' || b == b'\r' { b' ' } else { b });
+                let flat =
+                    item.get().bytes().map(|b| if b == b'\n' || b == b'\r' { b' ' } else { b });
                 Line::Task(flat.collect())
             })),
             Kind::Lines(reader) => loop {
@@ -116,7 +117,11 @@ impl Source {
                     self.line += 1;
                     continue;
                 }
-                return if plain { payload(line, self.line).map(Some) } else { Ok(Some(Line::Task(line))) };
+                return if plain {
+                    payload(line, self.line).map(Some)
+                } else {
+                    Ok(Some(Line::Task(line)))
+                };
             },
         }
     }

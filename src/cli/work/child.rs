@@ -42,7 +42,11 @@ pub(super) enum End {
 }
 
 /// Runs the command once. `stop` fires when the task must not go on.
-pub(super) async fn run(command: &Command, task: &HandOut, stop: oneshot::Receiver<Duration>) -> End {
+pub(super) async fn run(
+    command: &Command,
+    task: &HandOut,
+    stop: oneshot::Receiver<Duration>,
+) -> End {
     let payload = match task.payload_bytes() {
         Ok(payload) => payload,
         Err(error) => {
@@ -57,9 +61,8 @@ pub(super) async fn run(command: &Command, task: &HandOut, stop: oneshot::Receiv
     let input = child.stdin.take();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let feeding = feed(input, payload);
-    let reading = async {
-        tokio::join!(head(stdout, RESULT_BYTES_MAX), tail(stderr, MESSAGE_BYTES))
-    };
+    let reading =
+        async { tokio::join!(head(stdout, RESULT_BYTES_MAX), tail(stderr, MESSAGE_BYTES)) };
     let waiting = ended(&mut child, stop);
     let piping = async { tokio::join!(feeding, reading).1 };
     tokio::pin!(piping);

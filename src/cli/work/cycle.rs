@@ -492,7 +492,9 @@ impl<'a> Cycle<'a> {
         self.show_usage();
         self.events.shutdown().await;
         if !self.reports.is_empty() {
-            self.context.out.note("some reports could not be delivered; their tasks will run again");
+            self.context
+                .out
+                .note("some reports could not be delivered; their tasks will run again");
         }
         let gone = self.client.sign_off(&self.plan.name);
         if let Ok(Err(error)) = timeout(Duration::from_secs(3), gone).await {

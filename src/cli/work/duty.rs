@@ -103,7 +103,9 @@ impl Reports {
                 self.invalid(report, detail, context);
             }
             "lease_lost" | "cancelled" => {
-                context.out.detail(&format!("a {} came too late: {}", report.kind, outcome.outcome));
+                context
+                    .out
+                    .detail(&format!("a {} came too late: {}", report.kind, outcome.outcome));
             }
             _ => {}
         }

@@ -15,7 +15,12 @@ impl Shared {
         let payload = match task.payload_bytes() {
             Ok(payload) => String::from_utf8_lossy(&payload).into_owned(),
             Err(error) => {
-                return End::Report(Report::fail(&task.lease, "payload", &error.to_string(), false));
+                return End::Report(Report::fail(
+                    &task.lease,
+                    "payload",
+                    &error.to_string(),
+                    false,
+                ));
             }
         };
         let curve = task.affinity.first().map(|affinity| affinity.key.clone());
