@@ -6,7 +6,7 @@ pub mod context;
 pub mod serve;
 
 mod answer;
-mod assets;
+pub(crate) mod assets;
 mod call;
 mod cluster;
 mod consume;

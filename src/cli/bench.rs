@@ -6,12 +6,15 @@ mod show;
 
 use super::Context;
 use super::failure::{Failure, Verdict, exit};
+use super::out::text;
 use crate::sim::idle::{self, Idle};
 use crate::sim::report::{DiskSync, ProcessUse, Quantiles};
 use crate::sim::tally::Books;
+use crate::sim::wire::Wire;
 use crate::sim::workload::{Phase, Plan, Run};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
+use serde_json::Value;
 use server::{Server, Spawn};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -187,7 +190,7 @@ impl<'a> Bench<'a> {
             server = Some(started);
             addr
         } else {
-            address(&context.global.url)?
+            address(context.url())?
         };
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
@@ -195,11 +198,7 @@ impl<'a> Bench<'a> {
             batch: if args.single { 1 } else { args.batch },
             connections: args.connections,
             payload_bytes: args.payload,
-            durability: if args.spawn {
-                args.durability.clone()
-            } else {
-                "of the server".to_owned()
-            },
+            durability: durability(addr, context.global.token.as_deref()).await,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             load_before: load_average(),
             disk_sync_before: DiskSync::measure(&directory, SYNC_ROUNDS).ok(),
@@ -350,6 +349,14 @@ fn address(url: &str) -> Result<SocketAddr, Failure> {
     let host = url.trim_end_matches('/').strip_prefix("http://").ok_or_else(wrong)?;
     let mut addresses = host.to_socket_addrs().map_err(|_| wrong())?;
     addresses.next().ok_or_else(wrong)
+}
+
+/// What the server itself says about its durability.
+async fn durability(addr: SocketAddr, token: Option<&str>) -> String {
+    let mut wire = Wire::new(addr, token);
+    let Ok(reply) = wire.get("/kwq").await else { return "durability unknown".to_owned() };
+    let about: Value = serde_json::from_slice(reply.body).unwrap_or_default();
+    format!("{} log, durability {}", text(&about, "backend"), text(&about, "durability"))
 }
 
 fn load_average() -> String {

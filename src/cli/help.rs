@@ -44,8 +44,8 @@ pub(super) fn run(what: Option<&str>, context: &Context) -> Verdict {
         context.out.data(verb.render_help().to_string().trim_end());
         return Ok(exit::DONE);
     }
-    if let Some(code) = Code::ALL.iter().find(|code| code.word() == what) {
-        context.out.data(&page(*code));
+    if let Some(page) = crate::api::assets::error_text(what) {
+        context.out.data(page.trim_end());
         return Ok(exit::DONE);
     }
     let verbs: Vec<String> = command.get_subcommands().map(|v| v.get_name().to_owned()).collect();
@@ -56,25 +56,4 @@ pub(super) fn run(what: Option<&str>, context: &Context) -> Verdict {
         || "`kwq help` lists the verbs".to_owned(),
         |near| format!("did you mean `{near}`?"),
     )))
-}
-
-/// Meaning and cure of a code, by what class of answer it is.
-fn page(code: Code) -> String {
-    let (meaning, cure) = match code.status() {
-        400 => ("the request cannot be read", "look at the detail: it names the place"),
-        401 | 403 => ("the caller may not do this", "use a token that has the role"),
-        404 => ("nothing is known by that name", "list what there is, e.g. `kwq job ls`"),
-        409 => ("the state of things does not allow it", "look at the object, then decide"),
-        410 => ("it was purged", "nothing: it is gone for good"),
-        413 => ("something is larger than its limit", "send less at once, or raise `limits.*`"),
-        415 => ("the body has another type", "send application/json or application/x-ndjson"),
-        422 => ("a field breaks a rule", "mend the field that the answer names"),
-        429 => ("the caller is over its share", "wait as long as Retry-After says"),
-        500 => ("a bug of kwq", "report it with the server's log"),
-        503 => ("not possible right now", "repeat after Retry-After; nothing is broken for good"),
-        507 => ("the disk is full", "free space; completions go on meanwhile"),
-        _ => ("the request breaks a limit of HTTP", "send a smaller or simpler request"),
-    };
-    let word = code.word();
-    format!("{word} (HTTP {})\n  meaning  {meaning}\n  cure     {cure}", code.status())
 }

@@ -54,9 +54,9 @@ struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global")]
 struct Global {
-    /// Server to talk to
-    #[arg(long, global = true, env = "KWQ_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    /// Server to talk to [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, env = "KWQ_URL", hide_env_values = true)]
+    url: Option<String>,
     /// Bearer token (or a file that holds it, named by KWQ_TOKEN_FILE)
     #[arg(long, global = true, env = "KWQ_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -108,12 +108,12 @@ enum Verb {
     /// Measure a server
     #[command(subcommand)]
     Bench(bench::BenchVerb),
-    /// The log of a stopped server
-    #[command(subcommand)]
-    Log(logs::LogVerb),
     /// State of a stopped or running server
     #[command(subcommand)]
     State(state::StateVerb),
+    /// The log of a stopped server
+    #[command(subcommand)]
+    Log(logs::LogVerb),
     /// Configuration
     #[command(subcommand)]
     Config(config::ConfigVerb),
@@ -133,6 +133,8 @@ enum Verb {
     },
 }
 
+/// Where `kwq serve` and `kwq dev` listen.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// Limit of one request.
 const REQUEST: Duration = Duration::from_secs(30);
 
@@ -150,12 +152,17 @@ impl Context {
 
     fn client_with(&self, retries: u32, connect_retries: u32) -> Result<Client, Failure> {
         Ok(Client::new(Options {
-            url: self.global.url.clone(),
+            url: self.url().to_owned(),
             token: token(self.global.token.clone())?,
             timeout: self.global.timeout.unwrap_or(REQUEST),
             retries,
             connect_retries,
         })?)
+    }
+
+    /// The server the flags name.
+    fn url(&self) -> &str {
+        self.global.url.as_deref().unwrap_or(DEFAULT_URL)
     }
 
     /// Asks before something is destroyed. `Ok(false)`: a dry run, or a no.
@@ -203,8 +210,8 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Worker(verb) => on_runtime(workers::run(verb, context)),
         Verb::Dlq(verb) => on_runtime(dlq::run(verb, context)),
         Verb::Bench(verb) => on_runtime(bench::run(verb, context)),
+        Verb::State(verb) => state::run(verb, context),
         Verb::Log(verb) => logs::run(&verb, context),
-        Verb::State(verb) => state::run(&verb, context),
         Verb::Config(verb) => config::run(&verb, context),
         Verb::Doctor(args) => on_runtime(doctor::run(args, context)),
         Verb::Healthcheck => on_runtime(doctor::healthcheck(context)),

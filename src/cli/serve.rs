@@ -5,7 +5,7 @@ use super::{Context, human};
 use crate::config::{self, Config, LogFormat, Sources};
 use crate::node::{self, Node, Summary};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `serve`
 #[derive(Debug, Args)]
@@ -57,13 +57,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Verdict {
 
 impl ServeArgs {
     fn sources(&self) -> Result<Sources, Failure> {
-        let mut sets = Vec::new();
-        for set in &self.set {
-            let (key, value) = set.split_once('=').ok_or_else(|| {
-                Failure::usage(format!("--set {set}: no value")).help("write --set KEY=VALUE")
-            })?;
-            sets.push((key.to_owned(), value.to_owned()));
-        }
+        let mut sets = pairs(&self.set)?;
         let flags = [
             ("http.listen", self.listen.clone()),
             ("log.data-dir", self.data_dir.clone()),
@@ -77,6 +71,16 @@ impl ServeArgs {
         sets.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
         Ok(Sources { file: self.config.clone(), sets })
     }
+}
+
+/// `KEY=VALUE` flags.
+pub(super) fn pairs(flags: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let split = |flag: &String| {
+        let pair = flag.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let failure = Failure::usage(format!("--set {flag}: no value"));
+        pair.ok_or_else(|| failure.help("write --set KEY=VALUE"))
+    };
+    flags.iter().map(split).collect()
 }
 
 /// The configuration, or what is wrong with it.
@@ -106,7 +110,8 @@ pub(super) fn start(config: &Config) -> Result<Node, Failure> {
     Node::start(config).map_err(|error| start_failure(&error))
 }
 
-fn start_failure(error: &node::Error) -> Failure {
+/// Why a node did not start.
+pub(super) fn start_failure(error: &node::Error) -> Failure {
     let what = error.to_string();
     match error {
         node::Error::Listen(addr, cause) if cause.kind() == std::io::ErrorKind::AddrInUse => {
@@ -123,6 +128,15 @@ fn start_failure(error: &node::Error) -> Failure {
         node::Error::Strict(_) => Failure::new("reduced_durability", what)
             .help("use --durability fsync, or drop --strict"),
     }
+}
+
+/// Refuses a directory that no server has used: a typing error must not make one.
+pub(super) fn existing(directory: &Path) -> Result<(), Failure> {
+    if directory.join("format").is_file() {
+        return Ok(());
+    }
+    let what = format!("{} is no data directory of kwq", directory.display());
+    Err(Failure::new("no_data_dir", what).help("name it with --data-dir"))
 }
 
 /// Why a data directory cannot be used.

@@ -66,6 +66,14 @@ pub(super) struct SubmitArgs {
     wait: bool,
 }
 
+/// Numbers from `from` to at most `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    from: u64,
+    to: u64,
+    step: u64,
+}
+
 const VIEW: View = View { id: "ref", columns: &[left("REF", |row| text(row, "ref"))] };
 
 /// Submits.
@@ -76,10 +84,14 @@ pub(super) async fn run(args: SubmitArgs, context: &Context) -> Verdict {
         return Err(Failure::usage("--close and --wait need the job").help("add --job ID"));
     }
     let job = args.job.clone().unwrap_or_else(|| "default".to_owned());
-    let rejected = if args.file.is_some() || args.count.is_some() {
-        many(&args, context, &client).await?
-    } else {
-        single(&args, context, &client, &job).await?
+    let range = args.array.as_deref().map(Range::read).transpose()?;
+    let rejected = match (&args.file, args.count, range) {
+        (Some(file), _, _) => many(&args, Source::open(file)?, context, &client).await?,
+        (None, Some(count), _) => {
+            let source = Source::count(Range::first(count), &args);
+            many(&args, source, context, &client).await?
+        }
+        (None, None, range) => single(&args, range, context, &client, &job).await?,
     };
     if args.close {
         client.job_verb(&job, "close", &json!({})).await?;
@@ -96,14 +108,15 @@ pub(super) async fn run(args: SubmitArgs, context: &Context) -> Verdict {
 /// One task or one array. Returns how many were refused.
 async fn single(
     args: &SubmitArgs,
+    range: Option<Range>,
     context: &Context,
     client: &Client,
     job: &str,
 ) -> Result<u64, Failure> {
     let mut task = template(args);
-    match &args.array {
+    match range {
         Some(range) => {
-            task.insert("array".to_owned(), array(range, args)?);
+            task.insert("array".to_owned(), range.array(args));
         }
         None => {
             jobs::put(&mut task, "id", args.id.clone());
@@ -119,6 +132,10 @@ async fn single(
     let answer: Value = client.send_keyed(call, &key, own).await?.read()?;
     let result = answer.pointer("/results/0").cloned().unwrap_or_default();
     let code = result.get("code").and_then(Value::as_str);
+    if let Some(range) = range.filter(|_| code == Some("not_supported")) {
+        context.out.note("this server has no arrays: sending single tasks");
+        return many(args, Source::count(range, args), context, client).await;
+    }
     if let Some(code) = code {
         let detail = text(&result, "detail");
         let conflict = matches!(code, "id_conflict" | "job_closed");
@@ -131,14 +148,18 @@ async fn single(
 }
 
 /// Streams tasks. Returns how many were refused.
-async fn many(args: &SubmitArgs, context: &Context, client: &Client) -> Result<u64, Failure> {
-    let mut source = Source::open(args.file.as_deref(), args.count, args.payload.clone())?;
+async fn many(
+    args: &SubmitArgs,
+    mut source: Source,
+    context: &Context,
+    client: &Client,
+) -> Result<u64, Failure> {
     let template = template(args);
     let key = match &args.key {
         Some(key) => Key::Given(key.clone()),
         None => Key::Own(client.fresh_name()),
     };
-    let job = args.job.as_deref().or_else(|| args.count.map(|_| "default"));
+    let job = args.job.as_deref().or_else(|| args.file.is_none().then_some("default"));
     let mut upload = Upload::new(client.clone(), job, key);
     let bar = context.out.progress(source.total());
     while let Some(line) = source.next(args.each_line)? {
@@ -188,19 +209,37 @@ fn template(args: &SubmitArgs) -> Map<String, Value> {
     task
 }
 
-fn array(range: &str, args: &SubmitArgs) -> Result<Value, Failure> {
-    let wrong = || {
-        Failure::usage(format!("`{range}` is no range"))
-            .help("write --array A-B or A-B:STEP, e.g. 1-1000 or 0-100:5")
-    };
-    let (ends, step) = range.split_once(':').unwrap_or((range, "1"));
-    let (from, to) = ends.split_once('-').ok_or_else(wrong)?;
-    let read = |text: &str| text.parse::<u64>().map_err(|_| wrong());
-    let mut array = Map::new();
-    jobs::put(&mut array, "from", Some(read(from)?));
-    jobs::put(&mut array, "to", Some(read(to)?));
-    jobs::put(&mut array, "step", Some(read(step)?));
-    jobs::put(&mut array, "id", args.id.clone());
-    jobs::put(&mut array, "payloadTemplate", args.payload.clone());
-    Ok(Value::Object(array))
+impl Range {
+    /// Reads `A-B` or `A-B:STEP`.
+    fn read(text: &str) -> Result<Self, Failure> {
+        let wrong = || {
+            Failure::usage(format!("`{text}` is no range"))
+                .help("write --array A-B or A-B:STEP, e.g. 1-1000 or 0-100:5")
+        };
+        let (ends, step) = text.split_once(':').unwrap_or((text, "1"));
+        let (from, to) = ends.split_once('-').ok_or_else(wrong)?;
+        let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
+        let range = Self { from: number(from)?, to: number(to)?, step: number(step)? };
+        if range.from > range.to || range.step == 0 { Err(wrong()) } else { Ok(range) }
+    }
+
+    /// The first `count` numbers.
+    fn first(count: u64) -> Self {
+        // An empty range has its end before its begin.
+        if count == 0 {
+            Self { from: 1, to: 0, step: 1 }
+        } else {
+            Self { from: 0, to: count - 1, step: 1 }
+        }
+    }
+
+    fn array(self, args: &SubmitArgs) -> Value {
+        let mut array = Map::new();
+        jobs::put(&mut array, "from", Some(self.from));
+        jobs::put(&mut array, "to", Some(self.to));
+        jobs::put(&mut array, "step", Some(self.step));
+        jobs::put(&mut array, "id", args.id.clone());
+        jobs::put(&mut array, "payloadTemplate", args.payload.clone());
+        Value::Object(array)
+    }
 }

@@ -1,6 +1,7 @@
 //! Where the tasks of a submit come from: NDJSON, a JSON array, plain lines, or a count. Never whole in memory, but
 //! for a JSON array (whose size the API limits anyway).
 
+use super::{Range, SubmitArgs};
 use crate::cli::failure::Failure;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -32,20 +33,18 @@ pub(super) struct Source {
 enum Kind {
     Lines(Reader),
     Array(std::vec::IntoIter<Box<RawValue>>),
-    Count { next: u64, total: u64, payload: String },
+    Count { next: u64, range: Range, payload: String },
 }
 
 impl Source {
-    /// Opens a file, stdin (`-`), or counts.
-    pub(super) fn open(
-        file: Option<&Path>,
-        count: Option<u64>,
-        payload: Option<String>,
-    ) -> Result<Self, Failure> {
-        let Some(path) = file else {
-            let (total, payload) = (count.unwrap_or(1), payload.unwrap_or_default());
-            return Ok(Self { kind: Kind::Count { next: 0, total, payload }, line: 0 });
-        };
+    /// One task for each number, `{i}` in the payload being the number.
+    pub(super) fn count(range: Range, args: &SubmitArgs) -> Self {
+        let payload = args.payload.clone().unwrap_or_default();
+        Self { kind: Kind::Count { next: range.from, range, payload }, line: 0 }
+    }
+
+    /// Opens a file or stdin (`-`).
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let shown = path.display().to_string();
         let mut reader: Reader = if shown == "-" {
             Box::new(BufReader::with_capacity(1 << 20, io::stdin()))
@@ -72,7 +71,9 @@ impl Source {
         match &self.kind {
             Kind::Lines(_) => None,
             Kind::Array(items) => u64::try_from(items.len()).ok(),
-            Kind::Count { total, .. } => Some(*total),
+            Kind::Count { range, .. } => {
+                Some((range.to + 1).saturating_sub(range.from).div_ceil(range.step))
+            }
         }
     }
 
@@ -85,10 +86,10 @@ impl Source {
     pub(super) fn next(&mut self, plain: bool) -> Result<Option<Line>, Failure> {
         self.line += 1;
         match &mut self.kind {
-            Kind::Count { next, total, .. } if next == total => Ok(None),
-            Kind::Count { next, payload, .. } => {
+            Kind::Count { next, range, .. } if *next > range.to => Ok(None),
+            Kind::Count { next, range, payload } => {
                 let text = payload.replace("{i}", &next.to_string());
-                *next += 1;
+                *next = next.saturating_add(range.step);
                 Ok(Some(Line::Payload(text)))
             }
             Kind::Array(items) => Ok(items.next().map(|item| {
