@@ -1,4 +1,5 @@
-//! [`NodeActor`]: starts partitions, watches them, rebuilds what fell, writes images, publishes numbers.
+//! [`NodeActor`]: starts partitions, watches them, rebuilds what fell, writes images, publishes
+//! numbers.
 
 use crate::actor::engine::{Engine, SlotState, lock};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};

@@ -174,7 +174,8 @@ impl PartitionActor {
         self.arm_timer(ctx);
     }
 
-    /// A ticket resolved. Tickets resolve in order, but the futures that wait for them are polled in any: a batch is settled
+    /// A ticket resolved. Tickets resolve in order, but the futures that wait for them are polled
+    /// in any: a batch is settled
     /// only when it is the oldest one.
     fn resolved(&mut self, number: u64, outcome: Result<Appended, Error>, ctx: &mut Context<Self>) {
         if let Some(batch) = self.open.iter_mut().find(|b| b.number == number) {
@@ -239,7 +240,8 @@ impl PartitionActor {
         }
     }
 
-    /// Fills in where the texts lie, which is known only now. A task that was cancelled meanwhile may have none.
+    /// Fills in where the texts lie, which is known only now. A task that was cancelled meanwhile
+    /// may have none.
     fn locate(&self, reply: &mut Reply) {
         if let Reply::Granted(grants) = reply {
             for grant in grants {
@@ -390,7 +392,8 @@ impl Decided {
     }
 }
 
-/// A reply of another kind than the command's cannot be; it is answered as an unknown outcome, never as success.
+/// A reply of another kind than the command's cannot be; it is answered as an unknown outcome,
+/// never as success.
 pub(crate) fn mismatch() -> Reject {
     unknown_outcome()
 }

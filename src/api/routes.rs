@@ -1,4 +1,5 @@
-//! The route table: hot calls first, then one match over method and path. warp carries the request here; a path that is not
+//! The route table: hot calls first, then one match over method and path. warp carries the request
+//! here; a path that is not
 //! in the table is `no_route`, a method that is not is `method_not_allowed` with `Allow`.
 
 use crate::api::answer::{self, Outcome};
@@ -32,7 +33,8 @@ pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
         .then(move |method: Method, path: warp::path::FullPath, query: String, headers, body| {
             let context = context.clone();
             let body = pieces(body);
-            // Boxed: the futures of all handlers together would be a large frame on every connection.
+            // Boxed: the futures of all handlers together would be a large frame on every
+            // connection.
             Box::pin(async move {
                 let path = path.as_str().to_owned();
                 let named = (template(&path), method_name(&method));

@@ -1,4 +1,5 @@
-//! `kwq bench load`: drives a server over HTTP, counts every task, and puts the disk's own sync time of
+//! `kwq bench load`: drives a server over HTTP, counts every task, and puts the disk's own sync
+//! time of
 //! the same minute beside each rate.
 
 mod server;
@@ -364,7 +365,8 @@ fn load_average() -> String {
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// Thousands of parked connections need as many descriptors; what is not granted shows as an error later.
+/// Thousands of parked connections need as many descriptors; what is not granted shows as an error
+/// later.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

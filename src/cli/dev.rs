@@ -68,7 +68,8 @@ pub(super) fn run(args: &DevArgs, context: &Context) -> Verdict {
 }
 
 fn sources(args: &DevArgs, context: &Context) -> Result<Sources, Failure> {
-    // Nobody routes traffic to a local server, so there is nothing to wait for before it drains; and
+    // Nobody routes traffic to a local server, so there is nothing to wait for before it drains;
+    // and
     // its log lines would bury the few that tell a newcomer what to do.
     let level = if context.global.verbose { "info" } else { "warn" };
     let mut sets = vec![

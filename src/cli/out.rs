@@ -64,7 +64,8 @@ pub(super) struct View {
 }
 
 impl Out {
-    /// Output as asked for: `table` on a terminal, else `ndjson`; colour on a terminal without `NO_COLOR`.
+    /// Output as asked for: `table` on a terminal, else `ndjson`; colour on a terminal without
+    /// `NO_COLOR`.
     #[must_use]
     pub(super) fn new(format: Option<Format>, silent: bool, verbose: bool) -> Self {
         let terminal = io::stdout().is_terminal();

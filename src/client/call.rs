@@ -173,7 +173,8 @@ impl Client {
         }
     }
 
-    /// Sends a submit under a key. A server without keys refuses them as `not_supported`; a key that
+    /// Sends a submit under a key. A server without keys refuses them as `not_supported`; a key
+    /// that
     /// nobody asked for (`own`) is then left out, which forbids repeats in doubt.
     ///
     /// # Errors

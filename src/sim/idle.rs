@@ -64,7 +64,8 @@ pub async fn park(
     })
 }
 
-/// Submits to a job one consume is parked for; time from sending the submit to the consume's answer.
+/// Submits to a job one consume is parked for; time from sending the submit to the consume's
+/// answer.
 ///
 /// # Errors
 /// The server refuses, or does not wake the consume.

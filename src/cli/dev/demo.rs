@@ -1,7 +1,9 @@
-//! The demo job: prices a portfolio, goes on where it was after a restart, and checks every result against
+//! The demo job: prices a portfolio, goes on where it was after a restart, and checks every result
+//! against
 //! the closed form.
 //!
-//! Every task has an id made of its trade and seed. What is missing in the job is found by listing ids, so
+//! Every task has an id made of its trade and seed. What is missing in the job is found by listing
+//! ids, so
 //! a submit that was cut off by anything is completed without a task being lost or doubled.
 
 use super::crew::{Crew, Usage};

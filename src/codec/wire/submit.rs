@@ -203,7 +203,8 @@ fn tag_items(raw: Raw<'_>) -> Result<Vec<String>, Reject> {
 /// Payload or result bytes with their encoding.
 ///
 /// # Errors
-/// `invalid_field` for an encoding that does not fit; `payload_too_large` is decided by [`blob`]'s callers.
+/// `invalid_field` for an encoding that does not fit; `payload_too_large` is decided by [`blob`]'s
+/// callers.
 fn payload(fields: &Fields<'_>, bytes_max: usize) -> Result<Blob, Reject> {
     let blob = blob(fields, "payload")?;
     if blob.bytes.len() > bytes_max {
