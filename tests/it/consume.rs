@@ -12,7 +12,8 @@ fn a_handed_out_task_carries_payload_lease_and_stamps() {
     let (server, job, before) = (shared(), unique("full"), now_ms());
     let reference = server.submit(&json!({"id": "t", "groupId": job, "priority": 7,
         "tag": "currency:USD,risk:CR01,PV01", "affinity": ["curve=USD"], "payload": "{\"a\":1}"}));
-    let ask = json!({"worker": "w-full", "endpoint": "http://h:1", "jobs": [job], "waitMs": 30_000});
+    let ask =
+        json!({"worker": "w-full", "endpoint": "http://h:1", "jobs": [job], "waitMs": 30_000});
     let answer = server.post("/kwq/consume", &ask);
     let body = answer.ok();
     assert_eq!(body["done"], json!([]));

@@ -235,8 +235,11 @@ fn cancel_refuses_wrong_bodies() {
 #[test]
 fn a_new_priority_reorders_the_queue() {
     let (server, a, b) = (single(), unique("a"), unique("b"));
-    let refs = server.add(&a, &json!([{"id": "a2", "priority": 2}, {"id": "a9", "priority": 9},
-        {"id": "a4", "priority": 4}]));
+    let refs = server.add(
+        &a,
+        &json!([{"id": "a2", "priority": 2}, {"id": "a9", "priority": 9},
+        {"id": "a4", "priority": 4}]),
+    );
     server.add(&b, &json!([{"id": "b5", "priority": 5}]));
     let shown = server.patch(&format!("/kwq/jobs/{a}"), &json!({"priority": 4})).ok();
     assert_eq!(int(&shown, "priority"), 4);
@@ -271,9 +274,12 @@ fn patch_changes_each_field() {
     assert_eq!((text(&shown, "name"), int(&shown, "weight")), ("N", 7));
     assert_eq!((&shown["tags"], int(&shown, "retentionMs")), (&json!(["desk:fx"]), 60_000));
     assert_eq!(server.job(&job)["name"], "N");
-    for (field, wrong) in
-        [("priority", json!(10)), ("weight", json!(0)), ("name", json!("")), ("retentionMs", json!(-1))]
-    {
+    for (field, wrong) in [
+        ("priority", json!(10)),
+        ("weight", json!(0)),
+        ("name", json!("")),
+        ("retentionMs", json!(-1)),
+    ] {
         let mut change = json!({});
         change[field] = wrong;
         server.patch(&path, &change).refused_field("invalid_field", field);

@@ -82,9 +82,15 @@ fn jobs_are_sorted_on_demand() {
 // api.md 15: wrong query values → 400; unknown parameters → 422 with a hint.
 #[test]
 fn the_list_of_jobs_refuses_wrong_queries() {
-    for query in
-        ["state=NOPE", "paused=maybe", "priority=10", "sort=name", "limit=0", "limit=1001", "limit=x"]
-    {
+    for query in [
+        "state=NOPE",
+        "paused=maybe",
+        "priority=10",
+        "sort=name",
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+    ] {
         shared().get(&format!("/kwq/jobs?{query}")).refused(400, "bad_request");
     }
     let answer = shared().get("/kwq/jobs?stat=OPEN");

@@ -84,8 +84,11 @@ fn fields_of_a_job_out_of_range_are_refused() {
         ("dedup", json!(["all", 5])),
         ("retentionMs", json!([-1, 31_536_000_001_i64])),
         ("paused", json!(["yes", 1])),
-        ("defaults", json!([5, [], {"maxAttempts": 0}, {"leaseMs": 999}, {"meta": 5},
-            {"timeoutSeconds": 604_801}, {"backoff": {"baseMs": 2, "capMs": 1}}])),
+        (
+            "defaults",
+            json!([5, [], {"maxAttempts": 0}, {"leaseMs": 999}, {"meta": 5},
+            {"timeoutSeconds": 604_801}, {"backoff": {"baseMs": 2, "capMs": 1}}]),
+        ),
     ] {
         for value in wrong.as_array().expect("a list") {
             let mut spec = json!({"id": "never-made"});
@@ -126,9 +129,11 @@ fn later_fields_of_a_job_are_refused() {
 #[test]
 fn job_defaults_fill_what_a_task_omits() {
     let (server, job) = (shared(), unique("defaults"));
-    create(&json!({"id": job, "priority": 8, "defaults": {"tag": "desk:rates", "affinity": "c=USD",
+    create(
+        &json!({"id": job, "priority": 8, "defaults": {"tag": "desk:rates", "affinity": "c=USD",
         "source": "eod", "meta": "m", "timeoutSeconds": 77, "leaseMs": 44_000, "maxAttempts": 2,
-        "maxCrashes": 3, "backoff": {"baseMs": 7, "capMs": 9, "jitter": "none"}}}));
+        "maxCrashes": 3, "backoff": {"baseMs": 7, "capMs": 9, "jitter": "none"}}}),
+    );
     let bare = server.task(&server.submit(&json!({"groupId": job, "tag": "x:1"})));
     let expected = json!({"priority": 8, "affinity": [{"key": "c=USD", "weight": 1}],
         "source": "eod", "meta": "m", "timeoutSeconds": 77, "maxAttempts": 2, "maxCrashes": 3,

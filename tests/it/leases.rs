@@ -29,8 +29,12 @@ fn a_lapsed_lease_brings_the_task_back() {
     assert_eq!(int(&second, "errors"), 0, "a lost worker costs no error");
     server.complete(&second);
     let shown = server.task(text(&first, "ref"));
-    let outcomes: Vec<&str> =
-        shown["attempts"].as_array().expect("attempts").iter().map(|a| text(a, "outcome")).collect();
+    let outcomes: Vec<&str> = shown["attempts"]
+        .as_array()
+        .expect("attempts")
+        .iter()
+        .map(|a| text(a, "outcome"))
+        .collect();
     assert_eq!(outcomes, ["crashed", "completed"]);
     assert_eq!(server.job(&job)["crashes"], 1);
 }
@@ -60,9 +64,7 @@ fn a_crash_is_backed_off() {
     let (server, job) = (shared(), unique("backed"));
     let backoff = json!({"baseMs": 3_600_000, "capMs": 3_600_000, "jitter": "none"});
     let held = server.leased("b", &job, &json!({"leaseMs": 1_000, "backoff": backoff}));
-    eventually("it is delayed", || {
-        (server.state(text(&held, "ref")) == "DELAYED").then_some(())
-    });
+    eventually("it is delayed", || (server.state(text(&held, "ref")) == "DELAYED").then_some(()));
     assert!(server.consume("b", &job, &json!({})).is_empty());
 }
 
@@ -88,7 +90,8 @@ fn a_late_completion_is_accepted_once() {
 #[test]
 fn a_run_limit_ends_the_attempt() {
     let (server, job) = (shared(), unique("limit"));
-    let task = json!({"timeoutSeconds": 1, "leaseMs": 600_000, "maxAttempts": 2, "backoff": quick()});
+    let task =
+        json!({"timeoutSeconds": 1, "leaseMs": 600_000, "maxAttempts": 2, "backoff": quick()});
     let begun = start_watch();
     let held = server.leased("t", &job, &task);
     let second = server.take("t", &job);

@@ -144,8 +144,12 @@ fn release_is_free_and_may_delay() {
     assert_eq!(body["state"], "DELAYED");
     assert!(server.consume("r", &job, &json!({})).is_empty());
     let shown = server.task(text(&held, "ref"));
-    let outcomes: Vec<&str> =
-        shown["attempts"].as_array().expect("attempts").iter().map(|a| text(a, "outcome")).collect();
+    let outcomes: Vec<&str> = shown["attempts"]
+        .as_array()
+        .expect("attempts")
+        .iter()
+        .map(|a| text(a, "outcome"))
+        .collect();
     assert_eq!(outcomes, ["released", "released"]);
 }
 

@@ -6,8 +6,21 @@ use crate::support::{Req, int, is_problem, merge, now_ms, shared, sorted, text, 
 
 /// The sixteen names of a seed body in their order.
 const SEED_FIELDS: [&str; 16] = [
-    "id", "groupId", "priority", "tag", "source", "payload", "status", "worker", "workerEndpoint",
-    "runCount", "meta", "timeoutSeconds", "submitted_ts", "allocated_ts", "running_ts",
+    "id",
+    "groupId",
+    "priority",
+    "tag",
+    "source",
+    "payload",
+    "status",
+    "worker",
+    "workerEndpoint",
+    "runCount",
+    "meta",
+    "timeoutSeconds",
+    "submitted_ts",
+    "allocated_ts",
+    "running_ts",
     "completed_ts",
 ];
 
@@ -160,15 +173,20 @@ fn payloads_come_back_byte_for_byte_in_each_encoding() {
     let (server, job) = (shared(), unique("bytes"));
     let cases: [(&str, &str, &[u8], &str); 6] = [
         (r#""héllo \u0041\n""#, "", "héllo A\n".as_bytes(), "text"),
-        (r#"{"a": 1.50, "b":[1 ,2], "a2":"\u0041"}"#, "", br#"{"a": 1.50, "b":[1 ,2], "a2":"\u0041"}"#,
-         "json"),
+        (
+            r#"{"a": 1.50, "b":[1 ,2], "a2":"\u0041"}"#,
+            "",
+            br#"{"a": 1.50, "b":[1 ,2], "a2":"\u0041"}"#,
+            "json",
+        ),
         (r#""quoted""#, "json", br#""quoted""#, "json"),
         ("12345678901234567890.10", "", b"12345678901234567890.10", "json"),
         (r#""AP9/gA==""#, "base64", &[0x00, 0xff, 0x7f, 0x80], "base64"),
         (r#""""#, "", b"", "text"),
     ];
     for (sent, asked, bytes, encoding) in cases {
-        let extra = if asked.is_empty() { String::new() } else { format!(r#","encoding":"{asked}""#) };
+        let extra =
+            if asked.is_empty() { String::new() } else { format!(r#","encoding":"{asked}""#) };
         let body = format!(r#"{{"groupId":"{job}","payload":{sent}{extra}}}"#);
         let answer = server.call(&Req::new("POST", "/kwq/submit").text("application/json", &body));
         let reference = answer.expect(200).header("Kwq-Ref").expect("a reference").to_owned();

@@ -24,7 +24,13 @@ fn the_worked_example_gives_its_seven_tags_in_order() {
     let tag = "tradeid-10, coupon:10m,currency:USD,maturity:25y,risk:CR01,PV01";
     let task = tags_of(shared(), &json!({"groupId": unique("worked"), "tag": tag}));
     let expected = json!([
-        "tradeid-10", "coupon:10m", "currency:USD", "maturity:25y", "risk:CR01", "risk:PV01", "PV01"
+        "tradeid-10",
+        "coupon:10m",
+        "currency:USD",
+        "maturity:25y",
+        "risk:CR01",
+        "risk:PV01",
+        "PV01"
     ]);
     assert_eq!(task["tags"], expected);
     assert_eq!(task["tag"], tag);

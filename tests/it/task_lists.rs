@@ -17,12 +17,15 @@ fn listed(job: &str, filters: &str) -> Vec<String> {
 /// Five tasks in five states with various tags.
 fn sample() -> String {
     let (server, job) = (shared(), unique("sample"));
-    server.add(&job, &json!([
+    server.add(
+        &job,
+        &json!([
         {"id": "done", "priority": 9, "tag": "currency:USD,risk:PV01", "maxAttempts": 1},
         {"id": "dead", "priority": 8, "tag": "currency:EUR,x", "maxAttempts": 1},
         {"id": "runs", "priority": 7, "tag": "currency:USD,risk:CR01"},
         {"id": "waits", "priority": 2, "tag": "currency:USD,risk:CR01,PV01"},
-        {"id": "later", "priority": 2, "delayMs": 3_600_000}]));
+        {"id": "later", "priority": 2, "delayMs": 3_600_000}]),
+    );
     let ask = |p: i64| json!({"priorities": [p], "waitMs": 30_000});
     let done = server.consume("w-done", &job, &ask(9));
     server.complete(done.first().expect("one"));
@@ -72,10 +75,14 @@ fn since_and_until_cut_exactly() {
     let job = sample();
     let tasks = shared().tasks(&job, "");
     let stamp = int(tasks.first().expect("five"), "submitted_ts");
-    assert_eq!(listed(&job, &format!("&until={stamp}")).len(), tasks
-        .iter().filter(|t| int(t, "submitted_ts") < stamp).count());
-    assert_eq!(listed(&job, &format!("&since={stamp}")).len(), tasks
-        .iter().filter(|t| int(t, "submitted_ts") >= stamp).count());
+    assert_eq!(
+        listed(&job, &format!("&until={stamp}")).len(),
+        tasks.iter().filter(|t| int(t, "submitted_ts") < stamp).count()
+    );
+    assert_eq!(
+        listed(&job, &format!("&since={stamp}")).len(),
+        tasks.iter().filter(|t| int(t, "submitted_ts") >= stamp).count()
+    );
 }
 
 // api.md 7.1: the documented row; lists carry sizes, no payload, no history.
@@ -175,8 +182,19 @@ fn a_bad_cursor_is_refused() {
 #[test]
 fn the_list_of_tasks_refuses_wrong_queries() {
     for query in [
-        "state=NOPE", "state=pending", "priority=10", "priority=0", "priority=x", "limit=0",
-        "limit=1001", "limit=-1", "limit=5.0", "order=random", "since=x", "until=x", "index=5",
+        "state=NOPE",
+        "state=pending",
+        "priority=10",
+        "priority=0",
+        "priority=x",
+        "limit=0",
+        "limit=1001",
+        "limit=-1",
+        "limit=5.0",
+        "order=random",
+        "since=x",
+        "until=x",
+        "index=5",
         "fresh=maybe",
     ] {
         shared().get(&format!("/kwq/tasks?{query}")).refused(400, "bad_request");

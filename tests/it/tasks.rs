@@ -168,8 +168,7 @@ fn the_stamps_of_every_attempt_are_ordered() {
     let attempts = shown["attempts"].as_array().expect("attempts");
     let submitted = int(&shown, "submitted_ts");
     for attempt in attempts {
-        let stamps =
-            ["allocated_ts", "running_ts", "ended_ts"].map(|n| int(attempt, n));
+        let stamps = ["allocated_ts", "running_ts", "ended_ts"].map(|n| int(attempt, n));
         assert!(stamps.is_sorted() && submitted <= stamps[0], "{attempt}");
     }
     let [first, second] = attempts.as_slice() else { panic!("two: {shown}") };

@@ -2,9 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    Server, eventually, int, is_problem, outcome, shared, text, unique,
-};
+use crate::support::{Server, eventually, int, is_problem, outcome, shared, text, unique};
 
 const VERBS: [&str; 5] = ["start", "heartbeat", "complete", "fail", "release"];
 
@@ -165,9 +163,10 @@ fn unknown_and_malformed_tokens_are_lost() {
     let last = guess.pop().expect("not empty");
     guess.push(if last == 'A' { 'B' } else { 'A' });
     for lease in ["x", "ÄÖÜ", "../../etc", "AAAB5wAAAAAAAAPV7c1f0a9be2d4417b", &guess] {
-        row(["lease_lost", "lost", "lease_lost", "lease_lost", "lease_lost"], |_| {
-            json!({"lease": lease, "worker": real["worker"]})
-        });
+        row(
+            ["lease_lost", "lost", "lease_lost", "lease_lost", "lease_lost"],
+            |_| json!({"lease": lease, "worker": real["worker"]}),
+        );
     }
     assert_eq!(shared().state(text(&real, "ref")), "ALLOCATED", "the real one is untouched");
     shared().complete(&real);

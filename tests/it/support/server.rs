@@ -219,7 +219,11 @@ fn watchdog(pid: u32, dir: &Path) -> Child {
         .expect("sh exists")
 }
 
-fn follow(pipe: impl Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>, tell: SyncSender<String>) {
+fn follow(
+    pipe: impl Read + Send + 'static,
+    lines: Arc<Mutex<Vec<String>>>,
+    tell: SyncSender<String>,
+) {
     let body = move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             if line.contains(GREETING) {
@@ -237,6 +241,7 @@ fn greeting(hear: &Receiver<String>, lines: &Arc<Mutex<Vec<String>>>) -> SocketA
         panic!("no line with its URL; the server said {:?}", lines.lock());
     };
     let (_, rest) = line.split_once(GREETING).expect("that is how the line was found");
-    let addr: String = rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+    let addr: String =
+        rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
     addr.trim_end_matches([':', '.']).parse().unwrap_or_else(|e| panic!("{e}: {line}"))
 }
