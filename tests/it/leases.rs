@@ -168,7 +168,7 @@ fn a_consume_with_leases_renews_them() {
 fn a_consume_without_leases_renews_nothing() {
     let (server, job, worker) = (shared(), unique("no-renew"), unique("w"));
     let held = server.leased(&worker, &job, &json!({"leaseMs": 2_000, "maxCrashes": 1}));
-    let (name, other) = (worker.clone(), unique("other"));
+    let (name, other) = (worker, unique("other"));
     let asking = in_background(move || {
         let begun = start_watch();
         while since(begun).as_millis() < 4_000 {

@@ -248,7 +248,11 @@ fn row_14_a_list_is_never_longer_than_its_page() {
 #[test]
 fn row_16_a_malformed_item_blocks_nothing() {
     let (server, job) = (single(), unique("malformed"));
-    let stream = "not json\n{\"id\":\"a\",\"priority\":2}\n{\"priority\":99}\n{\"id\":\"b\",\"priority\":1}\n";
+    let stream = r#"not json
+{"id":"a","priority":2}
+{"priority":99}
+{"id":"b","priority":1}
+"#;
     let req = Req::new("POST", &format!("/kwq/jobs/{job}/tasks"));
     let body = server.call(&req.text("application/x-ndjson", stream)).ok();
     assert_eq!((int(&body, "accepted"), int(&body, "rejected")), (2, 2));
