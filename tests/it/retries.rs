@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{int, now_ms, outcome, shared, text, unique};
+use crate::support::{int, merge, now_ms, outcome, shared, text, unique};
 
 #[track_caller]
 fn fail(task: &Value, more: &Value) -> Value {
@@ -21,7 +21,7 @@ fn a_retryable_fail_says_when_it_runs_again() {
     let expected = json!({"outcome": "retry", "lease": held["lease"], "id": held["id"],
         "ref": held["ref"], "state": "DELAYED", "attempt": 1, "at_ts": at, "errors": 1,
         "maxAttempts": 4});
-    assert_eq!(body, expected);
+    assert_eq!(merge(&body, &expected), body, "a member differs");
     assert!(at >= before + 59_000 && at <= now_ms() + 61_000, "{at}");
     assert_eq!(server.state(text(&held, "ref")), "DELAYED");
 }
@@ -136,7 +136,7 @@ fn release_is_free_and_may_delay() {
     let body = server.report("release", &held["lease"], &json!({"delayMs": 0})).ok();
     let expected = json!({"outcome": "ok", "lease": held["lease"], "id": held["id"],
         "ref": held["ref"], "state": "PENDING", "attempt": 1});
-    assert_eq!(body, expected);
+    assert_eq!(merge(&body, &expected), body, "a member differs");
     let held = server.take("r", &job);
     assert_eq!(int(&held, "attempt"), 2);
     assert_eq!((int(&held, "errors"), int(&held, "crashes")), (0, 0));

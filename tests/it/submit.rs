@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::{Req, int, is_problem, merge, now_ms, shared, sorted, text, unique};
+use crate::support::{
+    Req, in_background, int, is_problem, merge, now_ms, shared, sorted, text, unique,
+};
 
 /// The sixteen names of a seed body in their order.
 const SEED_FIELDS: [&str; 16] = [
@@ -253,6 +255,33 @@ fn a_task_is_found_and_handed_out_right_after_its_acknowledgement() {
         assert_eq!(got.len(), 1, "no wait was needed");
         server.complete(got.first().expect("one"));
         assert_eq!(server.state(&reference), "COMPLETED");
+    }
+}
+
+// P15, S 15: a read by id shows at once what was acknowledged before it, also beside other work.
+#[test]
+fn reads_by_id_are_never_stale_beside_other_work() {
+    let server = shared();
+    let clients: Vec<_> = (0..6)
+        .map(|_| {
+            in_background(move || {
+                let (job, worker) = (unique("stale"), unique("w"));
+                for _ in 0..60 {
+                    let reference = server.submit(&json!({"groupId": job, "payload": "x"}));
+                    assert_eq!(server.state(&reference), "PENDING");
+                    let held = server.take(&worker, &job);
+                    assert_eq!(server.state(&reference), "ALLOCATED");
+                    server.report("start", &held["lease"], &json!({})).expect(200);
+                    assert_eq!(server.state(&reference), "RUNNING");
+                    server.complete(&held);
+                    assert_eq!(server.state(&reference), "COMPLETED");
+                }
+                assert_eq!(server.job(&job)["counts"]["COMPLETED"], 60);
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().expect("no stale read");
     }
 }
 

@@ -13,6 +13,16 @@ fn refuses(task: &Value, code: &str, field: &str) {
     answer.refused_field(code, field);
 }
 
+/// As `refuses`, for a member of `field`: the text does not say which of both names is told.
+#[track_caller]
+fn refuses_inside(task: &Value, field: &str, members: &[&str]) {
+    let base = json!({"groupId": "never-made"});
+    let answer = shared().post("/kwq/submit", &merge(&base, task));
+    let problem = answer.refused(422, "invalid_field");
+    let named = problem["field"].as_str().unwrap_or_default();
+    assert!(named.starts_with(field) || members.contains(&named), "{task}: {problem}");
+}
+
 #[track_caller]
 fn accepts(task: &Value) {
     shared().post("/kwq/submit", &merge(&json!({"groupId": unique("edge")}), task)).ok();
@@ -149,7 +159,8 @@ fn back_off_is_checked_member_by_member() {
         json!({"jitter": 1}),
         json!({"baseMs": "1"}),
     ] {
-        refuses(&json!({"backoff": wrong}), "invalid_field", "backoff");
+        let members = ["baseMs", "capMs", "jitter"];
+        refuses_inside(&json!({"backoff": wrong}), "backoff", &members);
     }
     for right in [
         json!({}),
@@ -174,7 +185,7 @@ fn affinity_is_checked_key_by_key() {
         json!(["a\nb"]),
         json!([""]),
     ] {
-        refuses(&json!({"affinity": wrong}), "invalid_field", "affinity");
+        refuses_inside(&json!({"affinity": wrong}), "affinity", &["key", "weight"]);
     }
     let eight: Vec<String> = (0..8).map(|i| format!("k{i}")).collect();
     accepts(&json!({"affinity": eight}));

@@ -194,7 +194,6 @@ fn the_list_of_tasks_refuses_wrong_queries() {
         "order=random",
         "since=x",
         "until=x",
-        "index=5",
         "fresh=maybe",
     ] {
         shared().get(&format!("/kwq/tasks?{query}")).refused(400, "bad_request");
