@@ -1,10 +1,13 @@
 //! The list of tasks and of dead letters: filters, order, pages (`api.md` 7.1, 7.3).
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::support::{encode, ids, int, shared, single, text, unique};
+use crate::support::{
+    Conn, Req, Server, encode, ids, in_background, int, shared, single, text, unique,
+};
 
 #[track_caller]
 fn listed(job: &str, filters: &str) -> Vec<String> {
@@ -228,4 +231,53 @@ fn the_dead_letter_lists_errors_only() {
     let dead = shared().pages(&format!("/kwq/dlq?job={job}&tag=currency:EUR&fresh=true"));
     assert_eq!(dead.len(), 1);
     shared().get("/kwq/dlq?limit=0").refused(400, "bad_request");
+}
+
+// P13, P14: after any interleaving of clients the tracker shows what each of them was told.
+#[test]
+fn the_tracker_agrees_with_concurrent_clients_once_they_rest() {
+    let server = Server::start(&[]);
+    // Enough rows in front that pages of the tracker are full and written away.
+    for _ in 0..3 {
+        server.add("bulk", &Value::Array(vec![json!({"delayMs": 36_000_000}); 10_000]));
+    }
+    let addr = server.addr();
+    let clients: Vec<_> =
+        (0..6).map(|c| in_background(move || lifecycles(addr, &format!("c{c}")))).collect();
+    let told: BTreeSet<String> =
+        clients.into_iter().flat_map(|c| c.join().expect("no panic")).collect();
+    assert_eq!(told.len(), 6 * 60);
+    let now = server.get("/kwq/stats/now?fresh=true").ok();
+    assert_eq!((int(&now, "submitted"), int(&now["tasks"], "COMPLETED")), (30_360, 360), "{now}");
+    let listed = server.pages("/kwq/tasks?state=COMPLETED&limit=1000&fresh=true");
+    let seen: BTreeSet<String> = listed.iter().map(|t| text(t, "ref").to_owned()).collect();
+    assert_eq!(seen, told);
+    for reference in &told {
+        let shown = server.task(reference);
+        assert_eq!((text(&shown, "state"), int(&shown, "attempt")), ("COMPLETED", 1), "{shown}");
+        assert_eq!(shown["attempts"][0]["outcome"], "completed", "{shown}");
+    }
+}
+
+/// Sixty tasks of one client from submit to completion, looked at in between; gives their
+/// references. What a look in mid-flight shows is judged elsewhere: here it must do no harm.
+fn lifecycles(addr: SocketAddr, job: &str) -> Vec<String> {
+    let mut conn = Conn::open(addr).expect("connects");
+    let mut call = |req: Req| conn.call(&req).expect("an answer");
+    let post = |path: &str, body: &Value| Req::new("POST", path).json(body);
+    let mut refs = Vec::new();
+    for _ in 0..60 {
+        let answer = call(post("/kwq/submit", &json!({"groupId": job})));
+        refs.push(answer.expect(200).header("Kwq-Ref").expect("a reference").to_owned());
+        let path = format!("/kwq/tasks/{}", refs.last().expect("just pushed"));
+        call(Req::new("GET", &path));
+        let ask = json!({"worker": job, "jobs": [job], "waitMs": 30_000});
+        let held = call(post("/kwq/consume", &ask)).ok();
+        let report = json!({"lease": held["tasks"][0]["lease"]});
+        call(Req::new("GET", &path));
+        call(post("/kwq/start", &report)).expect(200);
+        call(post("/kwq/complete", &report)).expect(200);
+        call(Req::new("GET", &path));
+    }
+    refs
 }
