@@ -53,7 +53,8 @@ impl KwqHandle {
             Err(reject) if reject.code == Code::TaskNotFound => Ok(page),
             Err(reject) => Err(reject),
             Ok((partition, seq)) => {
-                let view = self.task_view(partition, seq, false, false).await?;
+                let mut view = self.task_view(partition, seq, false, false).await?;
+                (view.attempts, view.payload_sha256) = (Vec::new(), None);
                 page.scanned = 1;
                 if crate::actor::tracker::matches(&view, &query) {
                     page.rows.push(view);

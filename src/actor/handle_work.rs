@@ -98,7 +98,7 @@ impl KwqHandle {
                 let shortest = grants.iter().map(|g| g.lease_ms).min();
                 answer.tasks = self.hand_out(grants).await?;
                 if let Some(shortest) = shortest {
-                    answer.heartbeat_ms = answer.heartbeat_ms.min(self.heartbeat_ms(shortest));
+                    answer.heartbeat_ms = self.heartbeat_ms(shortest);
                 }
             }
             // Its reports are applied: the worker must learn their verdicts even when it gets no

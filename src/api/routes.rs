@@ -21,6 +21,9 @@ const URI_BYTES_MAX: usize = 4_096;
 /// Path parts and query pairs, decoded.
 type Address = (Vec<String>, Vec<(String, String)>);
 
+/// Headers of a request.
+const HEADERS_MAX: usize = 64;
+
 /// The whole service.
 pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
@@ -60,6 +63,9 @@ pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
 fn check(path: &str, query: &str, method: &Method, headers: &HeaderMap) -> Result<Address, Reject> {
     if path.len() + query.len() > URI_BYTES_MAX {
         return Err(Reject::new(Code::UriTooLong, "the address has more than 4,096 B"));
+    }
+    if headers.len() > HEADERS_MAX {
+        return Err(Reject::new(Code::HeadersTooLarge, "the request has more than 64 headers"));
     }
     if headers.get("sec-fetch-site").is_some_and(|v| v == "cross-site") {
         return Err(Reject::new(Code::CrossSite, "calls from other sites are refused"));

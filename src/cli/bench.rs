@@ -203,7 +203,7 @@ impl<'a> Bench<'a> {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             load_before: load_average(),
             disk_sync_before: DiskSync::measure(&directory, SYNC_ROUNDS).ok(),
-            not_tested: "network between hosts, replication, real worker code, other disks, cold cache",
+            not_tested: "network between hosts, replication, real workers, other disks, cold cache",
             ..Report::default()
         };
         Ok(Self { args, context, server, addr, directory, run: None, drained: false, report })

@@ -12,6 +12,7 @@ mod duty;
 mod pricing;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use super::failure::{Failure, Verdict, exit};
 use super::{Context, human};

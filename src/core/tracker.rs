@@ -376,6 +376,8 @@ pub fn attempts(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq) -> Ve
             message: None,
         });
     }
+    let more = all.len().saturating_sub(crate::model::limits::ATTEMPTS_KEPT);
+    all.drain(..more);
     all
 }
 

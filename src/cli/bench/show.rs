@@ -51,6 +51,25 @@ fn lines(report: &Report) -> Vec<String> {
             },
         ));
     }
+    special(report, &mut lines);
+    for books in &report.books {
+        lines.push(format!(
+            "books      acked {} handed {} done {} · lost {} doubled {} unexpected {} refused {}",
+            grouped(books.acked),
+            grouped(books.handed),
+            grouped(books.completed),
+            books.lost,
+            books.doubled,
+            books.unexpected,
+            books.refused,
+        ));
+    }
+    lines.push(format!("not tested: {}", report.not_tested));
+    lines
+}
+
+/// Memory, idle polls, wake-up and restart, where they were measured.
+fn special(report: &Report, lines: &mut Vec<String>) {
     if let Some(memory) = &report.memory {
         lines.push(format!(
             "memory     {:.1} B a pending task   {} → {} resident",
@@ -77,20 +96,6 @@ fn lines(report: &Report) -> Vec<String> {
             restart.listen_ms, restart.first_hand_out_ms, restart.ready_ms,
         ));
     }
-    for books in &report.books {
-        lines.push(format!(
-            "books      acked {} handed {} completed {} · lost {} doubled {} unexpected {} refused {}",
-            grouped(books.acked),
-            grouped(books.handed),
-            grouped(books.completed),
-            books.lost,
-            books.doubled,
-            books.unexpected,
-            books.refused,
-        ));
-    }
-    lines.push(format!("not tested: {}", report.not_tested));
-    lines
 }
 
 /// A rate without its fraction; rates are never negative.

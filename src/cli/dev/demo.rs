@@ -271,7 +271,7 @@ impl Demo {
         let priced = job.count("COMPLETED").saturating_sub(before);
         let warm = 100.0 * usage.hits as f64 / (usage.hits + usage.misses).max(1) as f64;
         let mut line = format!(
-            "{JOB}: {} prices checked against the closed form: mean error {:.4} ({:.2} %), worst z {:.1}",
+            "{JOB}: {} prices equal the closed form: mean error {:.4} ({:.2} %), worst z {:.1}",
             human::grouped(checked.count),
             checked.error_sum / n,
             100.0 * checked.relative_sum / n,

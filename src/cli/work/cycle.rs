@@ -2,6 +2,7 @@
 
 use super::child::End;
 use super::duty::Reports;
+use super::times::{BEAT, FLUSH, LAST_GRACE, LOOK, MANY, PAUSE_MS_MAX, WAIT};
 use super::{Engine, Plan, child, denied};
 use crate::cli::Context;
 use crate::cli::failure::{Failure, Verdict, exit};
@@ -13,21 +14,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
-
-/// Wait of a consume.
-const WAIT: Duration = Duration::from_secs(20);
-/// Tasks asked for when they are fetched by time.
-const MANY: u64 = 1_000;
-/// The time a command gets between SIGTERM and SIGKILL when the worker itself must go.
-const LAST_GRACE: Duration = Duration::from_secs(1);
-/// Reports that cannot be delivered this long after the last task are given up; leases heal them.
-const FLUSH: Duration = Duration::from_secs(30);
-/// Beat before the server has named one.
-const BEAT: Duration = Duration::from_secs(10);
-/// The loop looks around at least this often.
-const LOOK: Duration = Duration::from_millis(500);
-/// Longest pause after a failed call.
-const PAUSE_MS_MAX: u64 = 5_000;
 
 /// How long a command may go on after it was told to stop.
 type Stop = Duration;
