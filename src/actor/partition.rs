@@ -37,6 +37,8 @@ pub(crate) struct PartitionActor {
     timer: Option<(Tick, SpawnHandle)>,
     snapshots: Vec<oneshot::Sender<Snapshot>>,
     stopping: bool,
+    /// The state holds events that the log will never have: nothing is answered any more.
+    failed: bool,
     guard: DownGuard,
 }
 
@@ -110,6 +112,7 @@ impl PartitionActor {
             timer: None,
             snapshots: Vec::new(),
             stopping: false,
+            failed: false,
             guard,
         }
     }
@@ -142,6 +145,9 @@ impl PartitionActor {
 
     /// Appends what was decided; replies wait for it.
     fn finish(&mut self, events: Vec<Stamped>, waiting: Vec<Waiting>, ctx: &mut Context<Self>) {
+        if self.failed {
+            return;
+        }
         if events.is_empty() {
             match self.open.back_mut() {
                 // What was read or refused may rest on events that are not durable yet.
@@ -294,6 +300,9 @@ impl PartitionActor {
     }
 
     fn answer_snapshots(&mut self, ctx: &mut Context<Self>) {
+        if self.failed {
+            return;
+        }
         for reply in std::mem::take(&mut self.snapshots) {
             let position = Position(self.durable.0 + 1);
             let snapshot = Snapshot { image: self.partition.image(), position };
@@ -312,6 +321,7 @@ impl PartitionActor {
     fn fail(&mut self, error: &Error, ctx: &mut Context<Self>) {
         tracing::error!(partition = %self.partition.id(), %error, "append failed, partition stops");
         self.engine.metrics.log_error(crate::metrics::LogFault::Write);
+        self.failed = true;
         self.gate.shut(true);
         for batch in std::mem::take(&mut self.open) {
             drop(batch.waiting);

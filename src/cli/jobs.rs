@@ -160,7 +160,9 @@ const VIEW: View = View {
             Some(rate) if rate > 0.0 => format!("{rate:.1}/s"),
             Some(_) | None => "-".to_owned(),
         }),
-        right("ETA", |job| job.get("eta_ts").and_then(Value::as_u64).map_or("-".to_owned(), eta)),
+        right("ETA", |job| {
+            job.get("eta_ts").and_then(Value::as_u64).map_or_else(|| "-".to_owned(), eta)
+        }),
         right("ERR", |job| human::grouped(count(job, "ERROR"))),
         right("WARM", |job| match job.pointer("/affinity/hitRatio").and_then(Value::as_f64) {
             Some(ratio) => format!("{:.0} %", ratio * 100.0),

@@ -78,7 +78,9 @@ pub async fn wake(addr: SocketAddr, token: Option<&str>, rounds: u32) -> io::Res
     for _ in 0..rounds {
         let consume = async {
             let reply = worker.post("/kwq/consume", ask.as_bytes()).await?;
-            (reply.status == 200).then(Stopwatch::start).ok_or(io::ErrorKind::TimedOut.into())
+            (reply.status == 200)
+                .then(Stopwatch::start)
+                .ok_or_else(|| io::ErrorKind::TimedOut.into())
         };
         let submit = async {
             sleep(PARK).await;
