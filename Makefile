@@ -5,7 +5,7 @@ CARGO ?= cargo
 LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test check tidy docs bench faults deny ci
+.PHONY: help dev build test check tidy docs bench faults ui-test deny ci
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -24,11 +24,10 @@ test: ## engine-only tests first, then all tests, then the fault suite at CI siz
 faults: ## kill, power cut, damage, full disk on the real binary; KWQ_TEST_SCALE=10 for more
 	$(CARGO) test $(LOCKED) --test faults
 
-check: tidy ## format, lints with and without features, tidy, rustdoc
+check: tidy ## format, lints with and without features, tidy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --no-default-features --lib -- -D warnings
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --lib --no-deps --document-private-items
 
 tidy: ## fences of the source tree, drift of documents
 	$(CARGO) test $(LOCKED) --test tidy
@@ -38,6 +37,9 @@ docs: ## write the generated tables of docs/configuration.md and docs/metrics.md
 
 bench: ## ns per operation of the core
 	$(CARGO) bench $(LOCKED) --bench core
+
+ui-test: ## the page in headless Chromium against the real binary
+	$(CARGO) test $(LOCKED) --test ui
 
 deny: ## licences, sources, advisories; needs cargo-deny
 	$(CARGO) deny --locked check
