@@ -1,6 +1,6 @@
 //! Pages come back as they were, and damage is seen.
 
-use super::{Error, decode, encode};
+use super::{Error, Summary, decode, encode, summary};
 use crate::model::row::Row;
 use proptest::prelude::*;
 
@@ -54,5 +54,13 @@ fn a_page_of_untouched_tasks_costs_a_tenth_of_a_byte_each() {
     let rows: Vec<Row> = (0..1_024u32)
         .map(|n| Row { entry: n, record: 77, submitted: 9, available: 9, ..Row::default() })
         .collect();
-    assert!(encode(&rows).len() < 110);
+    assert!(encode(&rows).len() < 130);
+}
+
+#[test]
+fn a_summary_says_what_is_in_the_page() {
+    let row = |state, job, submitted| Row { state, job, submitted, ..Row::default() };
+    let rows = [row(2, 3, 50), row(5, 67, 60), row(2, 9, 55)];
+    let wanted = Summary { states: 1 << 2 | 1 << 5, jobs: 1 << 3 | 1 << 9, admitted: [50, 60] };
+    assert_eq!(summary(&encode(&rows)), Ok(wanted));
 }

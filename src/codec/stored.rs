@@ -23,6 +23,12 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     out
 }
 
+/// Checksum of a stored block, as the store's table keeps it. Never 0, which means "no block".
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes).max(1)
+}
+
 /// Bytes → value.
 ///
 /// # Errors

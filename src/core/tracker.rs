@@ -121,7 +121,7 @@ fn job_changed(
     let cut = rows.next(partition);
     let mut marks = rows.marks(partition, job);
     match change {
-        JobChange::Cancel(mode, _) => marks.cancel = Some((cut, *mode, at)),
+        JobChange::Cancel(mode, _) => marks.cancel(cut, *mode, at),
         JobChange::Prioritise(priority) => marks.moved = Some((cut, *priority)),
         JobChange::Close
         | JobChange::Pause
@@ -348,7 +348,7 @@ pub fn attempts(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq) -> Ve
     if all.last().is_none_or(|a| a.attempt < row.attempt) {
         let marks = rows.marks(partition, row.job);
         let state = row.shown_state(seq, &marks, WallMs(0));
-        let cancelled_at = marks.cancel.map_or(WallMs(0), |(_, _, at)| at);
+        let cancelled_at = marks.cancelled_at(seq, row.stored_state());
         let (outcome, ended) = match state {
             TaskState::Completed => (AttemptOutcome::Completed, WallMs(row.ended)),
             TaskState::Cancelled => (AttemptOutcome::Cancelled, cancelled_at),

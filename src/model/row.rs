@@ -88,8 +88,31 @@ pub struct PastAttempt {
 pub struct JobMarks {
     /// Cancelled: cut, mode, when.
     pub cancel: Option<(TaskSeq, CancelMode, WallMs)>,
+    /// An earlier cancel of mode `drop-queued`, which a later one of mode `stop` goes beyond: what it
+    /// reached ended then.
+    pub dropped: Option<(TaskSeq, WallMs)>,
     /// Re-prioritised: cut, priority.
     pub moved: Option<(TaskSeq, Priority)>,
+}
+
+impl JobMarks {
+    /// Lays a cancel over all tasks before `cut`.
+    pub fn cancel(&mut self, cut: TaskSeq, mode: CancelMode, at: WallMs) {
+        if let Some((cut, CancelMode::DropQueued, at)) = self.cancel {
+            self.dropped.get_or_insert((cut, at));
+        }
+        self.cancel = Some((cut, mode, at));
+    }
+
+    /// When a task that is shown as cancelled by its job was cancelled.
+    #[must_use]
+    pub fn cancelled_at(&self, seq: TaskSeq, stored: TaskState) -> WallMs {
+        match (self.dropped, self.cancel) {
+            (Some((cut, at)), _) if seq < cut && stored.queued() => at,
+            (_, Some((_, _, at))) => at,
+            (_, None) => WallMs(0),
+        }
+    }
 }
 
 impl Row {
