@@ -200,10 +200,9 @@ impl Tracker {
         let state = row.shown_state(seq, &marks, self.now);
         let details = if row.class == 0 { None } else { self.inner.details(partition, seq) };
         let name = |number: u32| (number != 0).then(|| self.inner.ledger.name(number));
-        let by_job = state == TaskState::Cancelled && row.stored_state() != state;
         let (mut running, mut ended) = (WallMs(row.running), WallMs(row.ended));
-        if by_job {
-            ended = marks.cancelled_at(seq, row.stored_state());
+        if let Some(cancel) = marks.ended(seq, row.stored_state()) {
+            ended = cancel.at;
             // An attempt that ends without having been started gets `running_ts = allocated_ts`.
             running = running.known().unwrap_or(WallMs(row.allocated));
         }

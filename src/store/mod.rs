@@ -25,3 +25,12 @@ pub use block::{BlockKey, Error, Kind, TrackerStore};
 pub use facade::Tracker;
 pub use query::{StoredText, TaskList, TaskTexts};
 pub use rates::Rates;
+
+#[cfg(all(test, feature = "server"))]
+mod contract_tests;
+#[cfg(all(test, feature = "server"))]
+mod damage_tests;
+#[cfg(all(test, feature = "server"))]
+mod naive_tests;
+#[cfg(all(test, feature = "server"))]
+mod test_rig;

@@ -67,6 +67,8 @@ impl Tracker {
             return Ok(TaskList::default());
         };
         let mut walks = self.walks(query);
+        // The next match of every partition must be known at once, or the list would not go on.
+        let budget = budget.max(walks.len() as u64 + 1);
         let (mut list, mut left) = (TaskList::default(), budget);
         let mut batch: Vec<TrackedTask> = Vec::new();
         loop {
