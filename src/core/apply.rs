@@ -317,7 +317,9 @@ impl Partition {
 
     fn apply_cancel(&mut self, seq: TaskSeq, at: WallMs) {
         let class = self.class(seq).expect("only live tasks are cancelled");
+        // A task that was never handed out names lease 0, which may be another task's.
         let number = self.touched.get(&seq).map(|t| t.lease);
+        let number = number.filter(|n| self.leases.get(*n).is_some_and(|l| l.seq == seq));
         match number.and_then(|n| self.leases.end(n, Fate::Cancelled, at)) {
             Some(lease) => {
                 self.leave(&class, &lease, TaskState::Cancelled);

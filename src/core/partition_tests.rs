@@ -12,6 +12,7 @@ use crate::model::policy::Policy;
 use crate::model::priority::Priority;
 use crate::model::reply::Reply;
 use crate::model::report::{Report, Verb};
+use crate::model::state::TaskState;
 use crate::model::task::{Delay, TaskInput};
 use crate::model::time::{Now, Tick, WallMs};
 use proptest::prelude::*;
@@ -244,5 +245,19 @@ fn a_lapsed_lease_still_completes_late_and_only_once() {
     assert_eq!(first[0].outcome, crate::model::report::Outcome::Ok);
     let Reply::Reported(again) = rig.run(Command::Report(vec![complete])) else { panic!() };
     assert_eq!(again[0].outcome, crate::model::report::Outcome::Duplicate);
+    rig.check();
+}
+
+#[test]
+fn cancelling_a_task_that_was_never_handed_out_takes_nobody_elses_lease() {
+    let mut rig = Rig::new();
+    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::Consume(consume("w", 1)));
+    let delay = Delay::For(100);
+    rig.run(Command::Submit(vec![TaskInput { delay, ..TaskInput::default() }]));
+    rig.pass(200);
+    rig.run(Command::CancelTask(TaskSeq(1)));
+    assert_eq!(rig.partition.lease_count(), 1, "the first task is still leased");
+    assert_eq!(rig.partition.state(TaskSeq(0)), Some(TaskState::Allocated));
     rig.check();
 }
