@@ -7,7 +7,7 @@ use crate::model::tags::TagSet;
 use crate::model::task::TaskSpec;
 use crate::model::view::{Order, TaskCursor, TaskQuery, TrackedTask};
 use crate::store::facade::Tracker;
-use crate::store::walk::{Filter, Walk};
+use crate::store::walk::{Budget, Filter, Walk};
 use std::collections::BTreeSet;
 
 /// Candidates whose texts are read at once.
@@ -67,14 +67,14 @@ impl Tracker {
             return Ok(TaskList::default());
         };
         let mut walks = self.walks(query);
-        // The next match of every partition must be known at once, or the list would not go on.
-        let budget = budget.max(walks.len() as u64 + 1);
-        let (mut list, mut left) = (TaskList::default(), budget);
+        let mut list = TaskList::default();
+        let mut budget = Budget { left: budget, looked: 0 };
         let mut batch: Vec<TrackedTask> = Vec::new();
         loop {
             let wanted = query.limit - list.rows.len();
             while batch.len() < wanted.min(TEXT_BATCH)
-                && let Some((partition, seq, row)) = self.nearest(&mut walks, &filter, &mut left)?
+                && let Some((partition, seq, row)) =
+                    self.nearest(&mut walks, &filter, &mut budget)?
             {
                 batch.push(self.shown(partition, seq, &row));
             }
@@ -83,7 +83,7 @@ impl Tracker {
             }
             list.rows.extend(pass_texts(&mut batch, query, texts)?);
         }
-        list.scanned = budget - left;
+        list.scanned = budget.looked;
         let more = walks.iter().any(|w| !w.over());
         list.next = more.then(|| TaskCursor { next: walks.iter().map(Walk::cursor).collect() });
         Ok(list)
@@ -106,12 +106,13 @@ impl Tracker {
         &mut self,
         walks: &mut [Walk],
         filter: &Filter,
-        left: &mut u64,
+        budget: &mut Budget,
     ) -> Result<Option<(PartitionId, TaskSeq, Row)>, String> {
         let inner = &mut self.inner;
         let mut best: Option<(usize, u64)> = None;
         for (at, walk) in walks.iter_mut().enumerate() {
-            if let Err(error) = walk.look(filter, (&inner.cache, &inner.vault, &inner.ledger), left)
+            if let Err(error) =
+                walk.look(filter, (&inner.cache, &inner.vault, &inner.ledger), budget)
             {
                 let reason = error.to_string();
                 inner.damaged(error);

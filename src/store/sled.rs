@@ -15,6 +15,9 @@ use std::time::Duration;
 const CACHE_BYTES: u64 = 16 << 20;
 /// Longest time an open may take.
 const OPEN_MAX: Duration = Duration::from_secs(60);
+/// How often and how long to wait for the lock of a store just closed.
+const LOCK_TRIES: u32 = 200;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// Blocks in a sled tree.
 pub struct SledStore {
@@ -112,13 +115,29 @@ fn open_db(dir: &Path) -> Result<::sled::Db, Error> {
     let (tell, told) = sync_channel(1);
     crate::telemetry::spawn_thread("kwq-tracker-open", move || {
         // Nobody listens any more when the time was up.
-        drop(tell.send(guarded(|| config.open())));
+        drop(tell.send(open_unlocked(&config)));
     })
     .map_err(|e| refused(dir, &e))?;
     let opened = told.recv_timeout(OPEN_MAX);
     opened
         .map_err(|_| Error::Damaged(format!("{} did not open in 60 s", dir.display())))?
         .map_err(|e| Error::Damaged(format!("{}: {e}", dir.display())))
+}
+
+/// sled lets go of its file a little after the last handle is gone; a store that was closed a moment
+/// ago in this process is not in doubt. Other processes are kept out by the lock of the log.
+fn open_unlocked(config: &::sled::Config) -> Result<::sled::Db, String> {
+    let mut outcome = guarded(|| config.open());
+    for _ in 0..LOCK_TRIES {
+        match &outcome {
+            Err(reason) if reason.contains("could not acquire lock") => {
+                std::thread::sleep(LOCK_WAIT);
+                outcome = guarded(|| config.open());
+            }
+            Ok(_) | Err(_) => break,
+        }
+    }
+    outcome
 }
 
 /// sled panics where others return errors.
@@ -146,7 +165,9 @@ fn aside(dir: &Path) -> PathBuf {
 }
 
 fn remove(dir: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(dir) {
+    let file = std::fs::symlink_metadata(dir).is_ok_and(|found| !found.is_dir());
+    let gone = if file { std::fs::remove_file(dir) } else { std::fs::remove_dir_all(dir) };
+    match gone {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(refused(dir, &error)),
         Ok(()) | Err(_) => Ok(()),
     }

@@ -90,6 +90,20 @@ impl Filter {
     }
 }
 
+/// How many rows a page of a list may look at. A walk may always look at one, or a list over more
+/// partitions than its budget has rows would never go on.
+pub(crate) struct Budget {
+    pub(crate) left: u64,
+    pub(crate) looked: u64,
+}
+
+impl Budget {
+    fn spend(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        self.looked += 1;
+    }
+}
+
 /// Walks one partition in one direction.
 pub(crate) struct Walk {
     pub(crate) partition: PartitionId,
@@ -132,9 +146,10 @@ impl Walk {
         &mut self,
         filter: &Filter,
         (cache, vault, ledger): (&Cache, &Vault, &Ledger),
-        budget: &mut u64,
+        budget: &mut Budget,
     ) -> Result<(), Error> {
-        while self.ahead.is_empty() && !self.over() && *budget > 0 {
+        let free = budget.looked + 1;
+        while self.ahead.is_empty() && !self.over() && (budget.left > 0 || budget.looked < free) {
             let page = if self.newest_first { (self.at - 1) / PAGE } else { self.at / PAGE };
             let key: PageKey = (self.partition.0, page);
             let held = cache.peek(key);
@@ -142,7 +157,7 @@ impl Walk {
             if known.is_some_and(|page| !filter.may_hold(&page)) {
                 self.at = if self.newest_first { page * PAGE } else { (page + 1) * PAGE };
                 self.at = self.at.min(self.end);
-                *budget -= 1;
+                budget.spend();
                 continue;
             }
             let rows = match held {
@@ -160,12 +175,12 @@ impl Walk {
         rows: &[Row],
         filter: &Filter,
         ledger: &Ledger,
-        budget: &mut u64,
+        budget: &mut Budget,
     ) -> Result<(), Error> {
         let first = page * PAGE;
         let last = if self.newest_first { self.at } else { (first + PAGE).min(self.end) };
         let from = if self.newest_first { first } else { self.at };
-        while self.ahead.len() < AHEAD && *budget > 0 {
+        while self.ahead.len() < AHEAD {
             let seq = if self.newest_first {
                 self.at.checked_sub(1).filter(|seq| *seq >= from)
             } else {
@@ -179,7 +194,10 @@ impl Walk {
                 self.ahead.push_back((TaskSeq(seq), *row));
             }
             self.at = if self.newest_first { seq } else { seq + 1 };
-            *budget -= 1;
+            budget.spend();
+            if budget.left == 0 {
+                break;
+            }
         }
         Ok(())
     }
