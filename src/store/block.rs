@@ -49,6 +49,9 @@ pub struct BlockKey {
 /// Bytes of an encoded key.
 pub const KEY_BYTES: usize = 11;
 
+/// Looks at a block of a walk; an error ends it.
+pub type Visit<'a> = &'a mut dyn FnMut(BlockKey, &[u8]) -> Result<(), Error>;
+
 /// Where blocks lie between starts.
 pub trait TrackerStore: Send {
     /// One block.
@@ -61,11 +64,7 @@ pub trait TrackerStore: Send {
     ///
     /// # Errors
     /// `Damaged`, and what `visit` says.
-    fn each(
-        &self,
-        kind: Kind,
-        visit: &mut dyn FnMut(BlockKey, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error>;
+    fn each(&self, kind: Kind, visit: Visit<'_>) -> Result<(), Error>;
 
     /// Writes blocks: one atomic batch, durable on return.
     ///

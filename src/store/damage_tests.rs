@@ -1,11 +1,12 @@
-//! Whatever happens to the stored bytes: the tracker either reads exactly what it wrote or folds the
-//! log again. It never shows anything else.
+//! Whatever happens to the stored bytes: the tracker either reads exactly what it wrote or folds
+//! the log again. It never shows anything else.
 
 use super::naive_tests::{Model, P0, compare};
 use super::test_rig::{Folder, Step, Writer, placed};
 use crate::model::event::Stamped;
 use crate::model::id::{Position, TaskSeq};
 use crate::model::time::WallMs;
+use crate::store::block::Visit;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
 use crate::store::{BlockKey, Error, Kind, Tracker, TrackerStore};
@@ -143,11 +144,7 @@ impl TrackerStore for Full {
     fn get(&self, key: BlockKey) -> Result<Option<Vec<u8>>, Error> {
         self.inner.get(key)
     }
-    fn each(
-        &self,
-        kind: Kind,
-        visit: &mut dyn FnMut(BlockKey, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn each(&self, kind: Kind, visit: Visit<'_>) -> Result<(), Error> {
         self.inner.each(kind, visit)
     }
     fn write(&mut self, blocks: &[(BlockKey, Vec<u8>)]) -> Result<(), Error> {

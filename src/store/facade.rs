@@ -15,7 +15,7 @@ use crate::store::rates::{Counter, Rates};
 use crate::store::vault::Vault;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Pages that wait for the store after which a checkpoint is written, so that the set stays bounded.
+/// Pages that wait for the store after which a checkpoint is written, so that the set is bounded.
 const DIRTY_MAX: usize = 128;
 /// The same in bytes of what waits encoded.
 const WAITING_BYTES_MAX: usize = 16 << 20;
@@ -260,31 +260,32 @@ impl Tracker {
     }
 }
 
+/// Per partition: first position not folded, next sequence number.
+type Cursors = Vec<(Position, TaskSeq)>;
+
 /// A vault in which everything is as it was written, or an empty one.
 fn proven(
     store: Box<dyn TrackerStore>,
     partitions: u16,
-) -> Result<(Vault, Vec<(Position, TaskSeq)>, Ledger), Error> {
+) -> Result<(Vault, Cursors, Ledger), Error> {
     let zero = vec![(Position(0), TaskSeq(0)); usize::from(partitions)];
-    let (mut vault, doubt) = match Vault::open(store) {
-        Ok((vault, head)) if head.cursors.is_empty() => {
-            return Ok((vault, zero, Ledger::default()));
+    let (mut vault, head) = Vault::open(store);
+    let known = head.and_then(|head| match head.cursors.len() {
+        0 => Ok((zero.clone(), Ledger::default())),
+        same if same == zero.len() => {
+            let ledger = Ledger::load(&vault, partitions)?;
+            Ok((head.cursors, ledger))
         }
-        Ok((vault, head)) if head.cursors.len() == zero.len() => {
-            match Ledger::load(&vault, partitions) {
-                Ok(ledger) => return Ok((vault, head.cursors, ledger)),
-                Err(doubt) => (vault, doubt),
-            }
+        other => Err(Error::Damaged(format!("it has {other} partitions, not {partitions}"))),
+    });
+    match known {
+        Ok((cursors, ledger)) => Ok((vault, cursors, ledger)),
+        Err(doubt) => {
+            tracing::warn!(error = %doubt, "the tracker's store is dropped and folded again");
+            vault.reset()?;
+            Ok((vault, zero, Ledger::default()))
         }
-        Ok((vault, head)) => {
-            let found = head.cursors.len();
-            (vault, Error::Damaged(format!("it has {found} partitions, not {partitions}")))
-        }
-        Err((doubt, vault)) => (vault, doubt),
-    };
-    tracing::warn!(error = %doubt, "the tracker's store is dropped and folded again");
-    vault.reset()?;
-    Ok((vault, zero, Ledger::default()))
+    }
 }
 
 impl Inner {

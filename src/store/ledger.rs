@@ -72,7 +72,7 @@ impl Ledger {
         }
         for (partition, number) in std::mem::take(&mut self.changed) {
             let jobs = (partition, number * JOBS)..=(partition, number * JOBS + (JOBS - 1));
-            let marks = self.marks.range(jobs).map(|((_, job), m)| (*job, m.clone()));
+            let marks = self.marks.range(jobs).map(|((_, job), m)| (*job, *m));
             let key = BlockKey::new(Kind::Marks, partition, u64::from(number));
             vault.put(key, stored::encode(&marks.collect::<Vec<_>>()));
         }
@@ -105,7 +105,7 @@ impl Ledger {
     /// Marks of a job.
     #[must_use]
     pub fn marks(&self, partition: u16, job: u32) -> JobMarks {
-        self.marks.get(&(partition, job)).cloned().unwrap_or_default()
+        self.marks.get(&(partition, job)).copied().unwrap_or_default()
     }
 
     /// Changes the marks of a job.

@@ -1,6 +1,6 @@
 //! The reference store: a sorted map. Clones share it, so that a test can "start again".
 
-use crate::store::block::{BlockKey, Error, Kind, TrackerStore};
+use crate::store::block::{BlockKey, Error, Kind, TrackerStore, Visit};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,11 +25,7 @@ impl TrackerStore for MemoryStore {
         Ok(self.blocks().get(&key).cloned())
     }
 
-    fn each(
-        &self,
-        kind: Kind,
-        visit: &mut dyn FnMut(BlockKey, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn each(&self, kind: Kind, visit: Visit<'_>) -> Result<(), Error> {
         let first = BlockKey::new(kind, 0, 0);
         let last = BlockKey::new(kind, u16::MAX, u64::MAX);
         self.blocks().range(first..=last).try_for_each(|(key, bytes)| visit(*key, bytes))

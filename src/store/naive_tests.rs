@@ -2,11 +2,11 @@
 //! every job verb is applied to every task at once.
 
 use super::test_rig::{Folder, Step, Writer, placed, spec, steps};
-use crate::model::event::{Event, FailCause, Next, ReleaseCause, Stamped};
+use crate::model::event::{Completion, Event, FailCause, Failure, Next, ReleaseCause, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
 use crate::model::state::TaskState;
-use crate::model::task::TaskSpec;
+use crate::model::task::{TaskError, TaskSpec};
 use crate::model::time::WallMs;
 use crate::model::view::{
     Attempt, AttemptOutcome as Outcome, Order, ResultAt, TaskQuery, TrackedTask,
@@ -49,85 +49,40 @@ impl Model {
             Event::Submitted { tasks, .. } => self.submit(position, tasks, at),
             Event::JobChanged { job, change } => self.job(job, change, at),
             Event::Allocated { worker, endpoint, tasks, .. } => {
-                for grant in tasks {
-                    let task = &mut self.tasks[grant.seq.0 as usize];
-                    task.row.state = TaskState::Allocated;
-                    task.row.attempt = grant.attempt;
-                    (task.row.worker, task.row.endpoint) = (Some(worker.clone()), endpoint.clone());
-                    (task.row.allocated, task.row.running) = (at, WallMs(0));
-                    task.attempts.push(Attempt {
-                        attempt: grant.attempt,
-                        worker: worker.clone(),
-                        endpoint: endpoint.clone(),
-                        allocated: at,
-                        running: WallMs(0),
-                        ended: WallMs(0),
-                        outcome: Outcome::Leased,
-                        class: None,
-                        message: None,
-                    });
-                }
+                let seqs = tasks.iter().map(|grant| (grant.seq, grant.attempt));
+                seqs.for_each(|task| self.allocate(task, (worker, endpoint), at));
             }
             Event::Started(starts) => {
                 for start in starts {
-                    let task = &mut self.tasks[start.seq.0 as usize];
+                    let task = self.task(start.seq);
                     task.row.state = TaskState::Running;
                     task.row.running = at;
                     task.attempts.last_mut().expect("it was handed out").running = at;
                 }
             }
             Event::Completed(done) => {
-                for (index, one) in (0u32..).zip(done) {
-                    let task = &mut self.tasks[one.seq.0 as usize];
-                    task.end(if one.late { Outcome::Late } else { Outcome::Completed }, at);
-                    task.row.state = TaskState::Completed;
-                    task.row.ended = at;
-                    task.row.result = one.result.as_ref().map(|blob| {
-                        let bytes = blob.bytes.len() as u32;
-                        ResultAt { record: position, index, bytes }
-                    });
-                }
+                (0u32..).zip(done).for_each(|(n, one)| self.complete(position, n, one, at));
             }
             Event::Failed { cause, tasks } => {
-                let outcome = match cause {
-                    FailCause::Error => Outcome::Failed,
-                    FailCause::Timeout => Outcome::Timeout,
-                    FailCause::Crash => Outcome::Crashed,
-                };
-                for one in tasks {
-                    let moves = self.moves.clone();
-                    let task = &mut self.tasks[one.seq.0 as usize];
-                    task.end(outcome, at);
-                    let last = task.attempts.last_mut().expect("it was handed out");
-                    last.class = Some(one.class.clone());
-                    last.message = Some(one.message.clone());
-                    task.row.error = Some(crate::model::task::TaskError {
-                        class: one.class.clone(),
-                        message: one.message.clone(),
-                        attempt: one.attempt,
-                        ts: at,
-                    });
-                    (task.row.errors, task.row.crashes) = (one.errors, one.crashes);
-                    task.go(one.next, at, &moves);
-                }
+                tasks.iter().for_each(|one| self.fail(*cause, one, at));
             }
             Event::Released { cause, tasks } => {
                 let undelivered = *cause == ReleaseCause::Undelivered;
                 let outcome = if undelivered { Outcome::Undelivered } else { Outcome::Released };
                 for one in tasks {
                     let moves = self.moves.clone();
-                    let task = &mut self.tasks[one.seq.0 as usize];
+                    let task = self.task(one.seq);
                     task.end(outcome, at);
                     task.go(one.next, at, &moves);
                 }
             }
             Event::Cancelled(tasks) => {
-                tasks.iter().for_each(|seq| self.tasks[seq.0 as usize].cancel(at));
+                tasks.iter().for_each(|seq| self.task(*seq).cancel(at));
             }
             Event::Redriven { tasks, priority } => {
                 for seq in tasks {
                     let moves = self.moves.clone();
-                    let task = &mut self.tasks[seq.0 as usize];
+                    let task = self.task(*seq);
                     (task.row.errors, task.row.crashes) = (0, 0);
                     task.row.redriven += 1;
                     if let Some(priority) = priority {
@@ -137,6 +92,64 @@ impl Model {
                 }
             }
         }
+    }
+
+    fn task(&mut self, seq: TaskSeq) -> &mut Plain {
+        &mut self.tasks[place(seq)]
+    }
+
+    fn allocate(
+        &mut self,
+        (seq, attempt): (TaskSeq, u32),
+        (worker, endpoint): (&Name, &Option<Name>),
+        at: WallMs,
+    ) {
+        let task = self.task(seq);
+        (task.row.state, task.row.attempt) = (TaskState::Allocated, attempt);
+        (task.row.worker, task.row.endpoint) = (Some(worker.clone()), endpoint.clone());
+        (task.row.allocated, task.row.running) = (at, WallMs(0));
+        task.attempts.push(Attempt {
+            attempt,
+            worker: worker.clone(),
+            endpoint: endpoint.clone(),
+            allocated: at,
+            running: WallMs(0),
+            ended: WallMs(0),
+            outcome: Outcome::Leased,
+            class: None,
+            message: None,
+        });
+    }
+
+    fn complete(&mut self, record: Position, index: u32, one: &Completion, at: WallMs) {
+        let task = self.task(one.seq);
+        task.end(if one.late { Outcome::Late } else { Outcome::Completed }, at);
+        (task.row.state, task.row.ended) = (TaskState::Completed, at);
+        task.row.result = one.result.as_ref().map(|blob| {
+            let bytes = u32::try_from(blob.bytes.len()).expect("small");
+            ResultAt { record, index, bytes }
+        });
+    }
+
+    fn fail(&mut self, cause: FailCause, one: &Failure, at: WallMs) {
+        let outcome = match cause {
+            FailCause::Error => Outcome::Failed,
+            FailCause::Timeout => Outcome::Timeout,
+            FailCause::Crash => Outcome::Crashed,
+        };
+        let moves = self.moves.clone();
+        let task = self.task(one.seq);
+        task.end(outcome, at);
+        let last = task.attempts.last_mut().expect("it was handed out");
+        (last.class, last.message) = (Some(one.class.clone()), Some(one.message.clone()));
+        task.row.error = Some(TaskError {
+            class: one.class.clone(),
+            message: one.message.clone(),
+            attempt: one.attempt,
+            ts: at,
+        });
+        (task.row.errors, task.row.crashes) = (one.errors, one.crashes);
+        task.go(one.next, at, &moves);
     }
 
     fn submit(&mut self, position: Position, tasks: &[TaskSpec], at: WallMs) {
@@ -163,7 +176,7 @@ impl Model {
                 error: None,
                 record: position,
                 index,
-                payload_bytes: spec.payload.bytes.len() as u32,
+                payload_bytes: u32::try_from(spec.payload.bytes.len()).expect("small"),
                 result: None,
             };
             let spec = spec.clone();
@@ -205,6 +218,10 @@ impl Model {
         }
         row
     }
+}
+
+fn place(seq: TaskSeq) -> usize {
+    usize::try_from(seq.0).expect("few tasks")
 }
 
 impl Plain {
@@ -384,7 +401,7 @@ proptest! {
             let q = query(bits, order, limit);
             let mut wanted: Vec<TrackedTask> = (0..model.tasks.len())
                 .map(|n| model.row(n, now))
-                .filter(|row| passes(row, &model.tasks[row.seq.0 as usize].spec, &q))
+                .filter(|row| passes(row, &model.tasks[place(row.seq)].spec, &q))
                 .collect();
             if order == Order::New {
                 wanted.reverse();

@@ -5,7 +5,7 @@
 //! sled's word is never taken: it has served old pages after one flipped byte, so the vault above
 //! proves every block.
 
-use crate::store::block::{BlockKey, Error, Kind, TrackerStore};
+use crate::store::block::{BlockKey, Error, Kind, TrackerStore, Visit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
@@ -56,11 +56,7 @@ impl TrackerStore for SledStore {
             .map_err(Error::Damaged)
     }
 
-    fn each(
-        &self,
-        kind: Kind,
-        visit: &mut dyn FnMut(BlockKey, &[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn each(&self, kind: Kind, visit: Visit<'_>) -> Result<(), Error> {
         let db = self.db()?;
         let mut entries = db.scan_prefix([kind.byte()]);
         while let Some(entry) = guarded(|| Ok(entries.next())).map_err(Error::Damaged)? {
@@ -124,8 +120,8 @@ fn open_db(dir: &Path) -> Result<::sled::Db, Error> {
         .map_err(|e| Error::Damaged(format!("{}: {e}", dir.display())))
 }
 
-/// sled lets go of its file a little after the last handle is gone; a store that was closed a moment
-/// ago in this process is not in doubt. Other processes are kept out by the lock of the log.
+/// sled lets go of its file a little after the last handle is gone; a store that was closed a
+/// moment ago in this process is not in doubt. Other processes are kept out by the lock of the log.
 fn open_unlocked(config: &::sled::Config) -> Result<::sled::Db, String> {
     let mut outcome = guarded(|| config.open());
     for _ in 0..LOCK_TRIES {

@@ -162,7 +162,7 @@ impl Writer {
             });
         }
         let worker = Name::from(format!("w{}", bits % 4));
-        let endpoint = (bits % 2 == 0).then(|| Name::from("http://w"));
+        let endpoint = (bits.is_multiple_of(2)).then(|| Name::from("http://w"));
         self.push(Event::Allocated { worker, endpoint, first_lease, tasks });
     }
 
@@ -287,7 +287,7 @@ impl Writer {
         if bits > 60 {
             return;
         }
-        let mode = if bits % 2 == 0 { CancelMode::Stop } else { CancelMode::DropQueued };
+        let mode = if bits.is_multiple_of(2) { CancelMode::Stop } else { CancelMode::DropQueued };
         let now = self.cancelled[job];
         if now == Some(CancelMode::Stop) || now == Some(mode) {
             return;

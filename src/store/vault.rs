@@ -1,6 +1,6 @@
-//! Blocks with proof: every block is bound by its checksum in a table, every piece of the table by
-//! its checksum in the head, so a block that is damaged, missing, misplaced or *older* than the head
-//! is noticed, whatever the store below does.
+//! Blocks with proof: every block is bound by its checksum in a table, every piece of the table
+//! by its checksum in the head, so a block that is damaged, missing, misplaced or *older* than the
+//! head is noticed, whatever the store below does.
 //!
 //! ```text
 //!   head (one block, own CRC32C): cursors, checksums of the table's pieces
@@ -48,17 +48,12 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Opens a store and checks every block of it; cursors of its last checkpoint, empty for an
-    /// empty store.
-    ///
-    /// # Errors
-    /// `Damaged`: nothing of it may be used.
-    pub fn open(store: Box<dyn TrackerStore>) -> Result<(Self, Head), (Error, Self)> {
+    /// Opens a store and checks every block of it; cursors of its last checkpoint, none for an
+    /// empty store. After `Damaged` nothing of it may be used: [`Self::reset`] it.
+    pub fn open(store: Box<dyn TrackerStore>) -> (Self, Result<Head, Error>) {
         let mut vault = Self::empty(store);
-        match vault.load() {
-            Ok(head) => Ok((vault, head)),
-            Err(error) => Err((error, vault)),
-        }
+        let head = vault.load();
+        (vault, head)
     }
 
     fn empty(store: Box<dyn TrackerStore>) -> Self {

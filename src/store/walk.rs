@@ -1,5 +1,5 @@
-//! Walking over rows: the filter by columns, and one partition in one direction, page by page. Pages
-//! whose summary cannot match are passed over unread.
+//! Walking over rows: the filter by columns, and one partition in one direction, page by page.
+//! Pages whose summary cannot match are passed over unread.
 
 use crate::codec::page::Summary;
 use crate::model::id::{Name, PartitionId, TaskSeq};
