@@ -66,7 +66,7 @@ fn measure(depth: u64, dir: &Path) {
         show(&format!("list: {what}"), text);
     }
     let started = clock();
-    let none = TaskQuery { worker: Some("w7".into()), since: WallMs(1), ..query() };
+    let none = TaskQuery { worker: Some("worker-7".into()), since: WallMs(1), ..query() };
     let page = tracker.list(&TaskQuery { limit: 100_000, ..none }, &NoTexts, 100_000);
     let looked = page.expect("no texts are needed").scanned;
     show("list: ns a row looked at", format!("{:.0}", ms(started) * 1e6 / looked as f64));

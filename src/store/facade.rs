@@ -401,6 +401,6 @@ impl Rows for Inner {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 #[path = "facade_tests.rs"]
 mod tests;
