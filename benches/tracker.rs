@@ -5,7 +5,7 @@
 //! depths. Plain timing: a fill is the set-up, and one fill serves all rows. Durable: every
 //! checkpoint is synced; the time of one sync of the disk decides how much of the rate is left.
 
-use kwq::model::event::{Allocation, Completion, Event, Stamped, Start};
+use kwq::model::event::{Allocation, Completion, Event, FailCause, Failure, Next, Stamped, Start};
 use kwq::model::id::{LeaseNo, Name, PartitionId, Position, TaskSeq};
 use kwq::model::policy::{Backoff, Jitter};
 use kwq::model::priority::Priority;
@@ -51,6 +51,13 @@ fn measure(depth: u64, dir: &Path) {
     per_task(&show, "bytes/task on disk, all completed", disk_bytes(dir), depth);
     let grown = resident_bytes().saturating_sub(before);
     show("resident growth, MiB", format!("{:.0}", grown as f64 / f64::from(1u32 << 20)));
+    let (disk, started) = (disk_bytes(dir), clock());
+    let failing = depth / 10;
+    (0..failing / BATCH).for_each(|n| rig.fail(depth + n * BATCH));
+    rig.tracker.checkpoint().expect("the disk takes it");
+    rate(&show, "submit, allocate, fail, allocate events/s", failing * 4, started);
+    let more = disk_bytes(dir).saturating_sub(disk);
+    per_task(&show, "bytes/task on disk, failed once", more, failing);
     let Rig { tracker, .. } = rig;
     drop(tracker);
 
@@ -126,6 +133,36 @@ impl Rig {
             result: Some(Blob { encoding: Encoding::Text, bytes: vec![b'1'; 16] }),
         };
         self.fold(at + 40 + first % 23, Event::Completed(seqs.iter().map(done).collect()));
+    }
+}
+
+impl Rig {
+    /// A batch that is handed out, fails and is handed out again.
+    fn fail(&mut self, first: u64) {
+        self.submit(first);
+        let seqs = || (first..first + BATCH).map(TaskSeq);
+        for attempt in 1..=2 {
+            let grant = |seq| Allocation { seq, attempt, lease_ms: 30_000 };
+            let tasks = seqs().map(grant).collect();
+            let (worker, first_lease) = ("worker-1".into(), LeaseNo(self.lease));
+            self.fold(first / 100, Event::Allocated { worker, endpoint: None, first_lease, tasks });
+            if attempt == 2 {
+                return;
+            }
+            let failure = |seq| Failure {
+                seq,
+                attempt,
+                lease: LeaseNo(0),
+                class: "pricer.nan".into(),
+                message: "the volatility surface has no point at 25y".into(),
+                errors: 1,
+                crashes: 0,
+                next: Next::Pending,
+                run_ms: 40,
+            };
+            let tasks = seqs().map(failure).collect();
+            self.fold(first / 100, Event::Failed { cause: FailCause::Error, tasks });
+        }
     }
 }
 

@@ -81,7 +81,7 @@ impl Histories {
     /// Hands everything to the vault.
     pub fn flush(&mut self, vault: &mut Vault) {
         for (key, bucket) in std::mem::take(&mut self.changed) {
-            vault.put(block(key), stored::encode(&bucket));
+            vault.put(block(key), stored::encode_packed(&bucket));
         }
         self.bytes = 0;
     }
@@ -89,7 +89,7 @@ impl Histories {
 
 fn read(vault: &Vault, key: (u16, u64)) -> Result<Bucket, Error> {
     let bytes = vault.get(block(key))?;
-    bytes.map_or(Ok(Bucket::new()), |bytes| stored::decode(&bytes).map_err(Error::Damaged))
+    bytes.map_or(Ok(Bucket::new()), |bytes| stored::decode_packed(&bytes).map_err(Error::Damaged))
 }
 
 fn place(partition: PartitionId, seq: TaskSeq) -> ((u16, u64), u8) {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Raised with every change of a stored shape; another version is folded again.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Checksums in a piece of the table.
 const PIECE: usize = 1_024;
 
