@@ -26,7 +26,6 @@ pub mod client;
 pub mod log;
 #[cfg(feature = "server")]
 pub mod sim;
-#[cfg(feature = "server")]
 pub mod store;
 
 #[cfg(feature = "server")]

@@ -87,7 +87,7 @@ impl KwqHandle {
 
     /// Client id of a task, read from the log.
     pub(crate) async fn client_id(&self, partition: PartitionId, seq: TaskSeq) -> Option<Name> {
-        let row = self.tracked(partition, seq).await?;
+        let row = self.tracked(partition, seq).await.ok()??;
         let texts = self.read_texts(vec![(row.record, row.index)]).await.ok()?;
         texts.into_iter().next()?.spec.id
     }

@@ -133,7 +133,7 @@ impl KwqHandle {
             };
             let (candidates, _) = self.engine.inspect(slot, read).await?;
             for seq in candidates {
-                let Some(row) = self.tracked(slot.id, seq).await else { continue };
+                let Some(row) = self.tracked(slot.id, seq).await? else { continue };
                 if job.is_some_and(|job| *job != row.job) {
                     continue;
                 }
@@ -155,7 +155,7 @@ impl KwqHandle {
         &self,
         partition: PartitionId,
         seq: TaskSeq,
-    ) -> Option<TrackedTask> {
+    ) -> Answer<Option<TrackedTask>> {
         self.engine.tracker.task(partition, seq).await
     }
 
@@ -166,7 +166,7 @@ impl KwqHandle {
         payload: bool,
         result: bool,
     ) -> Answer<TaskView> {
-        let known = self.engine.tracker.task_with_attempts(partition, seq).await;
+        let known = self.engine.tracker.task_with_attempts(partition, seq).await?;
         let (row, attempts) = known.ok_or_else(not_found)?;
         let texts = self.read_texts(vec![(row.record, row.index)]).await?;
         let mut spec = texts.into_iter().next().ok_or_else(not_found)?.spec;

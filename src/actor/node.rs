@@ -223,6 +223,7 @@ pub(crate) fn first_start(
         engine.replay_permille.store(permille, Ordering::Release);
     };
     let partitions = recovery::replay(log, &ids, recipe.policy, Some(tracker), &progress)?;
+    tracker.heal(log, engine.clock.now().wall);
     let mut recovered = Vec::with_capacity(ids.len());
     for partition in partitions {
         let id = partition.id();

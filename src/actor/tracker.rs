@@ -27,6 +27,9 @@ const CHANNEL: usize = 4_096;
 /// Rows looked at before a page ends; about 20 ms of work.
 const PAGE_BUDGET: u64 = 100_000;
 
+/// Shortest time between two folds from the beginning; the disk may be bad for good.
+const HEAL_EVERY_MS: u64 = 60_000;
+
 type Question = Box<dyn FnOnce(&mut TrackerState, WallMs) + Send>;
 
 enum Message {
@@ -48,11 +51,13 @@ pub(crate) struct Rates {
 pub(crate) struct TrackerState {
     pub(crate) tracker: Tracker,
     expected: Vec<u64>,
+    /// Not folded from the beginning again before.
+    heal_after: WallMs,
 }
 
 impl TrackerState {
     pub(crate) fn new(tracker: Tracker, partitions: usize) -> Self {
-        Self { tracker, expected: vec![1; partitions] }
+        Self { tracker, expected: vec![1; partitions], heal_after: WallMs(0) }
     }
 
     /// First position not folded yet.
@@ -75,6 +80,24 @@ impl TrackerState {
         });
         if let Err(error) = scanned {
             tracing::error!(partition = %id, %error, "the tracker cannot read the log");
+        }
+    }
+
+    /// After damage: empties the store and folds the whole log again. Until that has worked every
+    /// question is refused, so nothing wrong is ever shown.
+    pub(crate) fn heal(&mut self, log: &dyn EventLog, now: WallMs) {
+        let Some(damage) = self.tracker.damage().filter(|_| now >= self.heal_after) else { return };
+        self.heal_after = now.plus(HEAL_EVERY_MS);
+        tracing::error!(%damage, "the tracker is folded again from the beginning");
+        if let Err(error) = self.tracker.reset() {
+            tracing::error!(%error, "the tracker's store cannot be emptied");
+            return;
+        }
+        for number in 0..self.expected.len() {
+            let id = u16::try_from(number).expect("partitions are numbered by u16");
+            self.fill_gap(PartitionId(id), log);
+            // What still waits in the channel may lie beyond the scan: the next batch asks again.
+            self.expected[number] = 0;
         }
     }
 }
@@ -144,28 +167,31 @@ impl TrackerDoor {
         let sender = self.sender.get().ok_or_else(behind)?;
         let (reply, answer) = oneshot::channel();
         let question: Question = Box::new(move |state, now| {
-            // The asker may have gone.
-            drop(reply.send(question(state, now)));
+            let value = question(state, now);
+            if state.tracker.damage().is_none() {
+                // The asker may have gone.
+                drop(reply.send(value));
+            }
         });
         sender.send(Message::Ask(question)).await.map_err(|_| behind())?;
         answer.await.map_err(|_| behind())
     }
 
-    pub(crate) async fn task(&self, id: PartitionId, seq: TaskSeq) -> Option<TrackedTask> {
-        self.ask(move |state, _| state.tracker.task(id, seq)).await.ok().flatten()
+    pub(crate) async fn task(&self, id: PartitionId, seq: TaskSeq) -> Answer<Option<TrackedTask>> {
+        self.ask(move |state, _| state.tracker.task(id, seq)).await
     }
 
     pub(crate) async fn task_with_attempts(
         &self,
         id: PartitionId,
         seq: TaskSeq,
-    ) -> Option<(TrackedTask, Vec<Attempt>)> {
+    ) -> Answer<Option<(TrackedTask, Vec<Attempt>)>> {
         let read = move |state: &mut TrackerState, _| {
             let row = state.tracker.task(id, seq)?;
             let attempts = state.tracker.attempts(id, seq);
             Some((row, attempts))
         };
-        self.ask(read).await.ok().flatten()
+        self.ask(read).await
     }
 
     pub(crate) async fn list(
@@ -293,6 +319,11 @@ impl StreamHandler<Vec<Message>> for TrackerActor {
                     }
                 }
             }
+        }
+        if self.state.tracker.damage().is_some()
+            && let Ok(log) = self.engine.log()
+        {
+            self.state.heal(&*log, now);
         }
         let took_ms = self.engine.clock.now().tick.since(started.tick);
         let took = std::time::Duration::from_millis(took_ms);

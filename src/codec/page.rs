@@ -1,22 +1,24 @@
-//! A tracker page: up to 1,024 rows in columns.
+//! A tracker page: up to 1,024 rows in columns, with a summary in front that tells without decoding
+//! whether a filter can match.
 //!
 //! ```text
-//! version u8 | rows u16 LE | crc32c u32 LE of what follows | columns
+//! version u8 | rows u16 LE | crc32c u32 LE of what follows
+//! states u16 LE | jobs u64 LE | first admission u64 LE | last admission u64 LE
+//! columns
 //! column: runs of (varint length, zigzag varint step); within a run each value is the one before
 //! plus the step
 //! ```
 //! Runs of equal steps fit what occurs: constants (job, priority, state of a pending batch) and
-//! counters (entry in a record)
-//! are one run, stamps one to three bytes a row. Changing the layout: raise [`VERSION`]; a store of
-//! another version is
-//! folded again from the log.
+//! counters (entry in a record) are one run, stamps one to three bytes a row. Changing the layout:
+//! raise [`VERSION`]; a store of another version is folded again from the log.
 
 use crate::model::limits::PAGE_TASKS;
 use crate::model::row::Row;
 
 /// Layout of this file.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 const HEADER: usize = 7;
+const SUMMARY: usize = 26;
 const COLUMNS: usize = 21;
 
 /// Why bytes are no page.
@@ -30,6 +32,51 @@ pub enum Error {
     Damaged,
 }
 
+/// What a page holds, so that a list may pass it over unread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Stored states that occur, bit `TaskState::index`.
+    pub states: u16,
+    /// Jobs that occur, bit `number % 64`.
+    pub jobs: u64,
+    /// First and last admission, ms.
+    pub admitted: [u64; 2],
+}
+
+impl Summary {
+    fn of(rows: &[Row]) -> Self {
+        let mut summary = Self { admitted: [u64::MAX, 0], ..Self::default() };
+        for row in rows {
+            summary.states |= 1 << row.state.min(15);
+            summary.jobs |= 1 << (row.job % 64);
+            summary.admitted[0] = summary.admitted[0].min(row.submitted);
+            summary.admitted[1] = summary.admitted[1].max(row.submitted);
+        }
+        summary
+    }
+}
+
+/// The summary of an encoded page. Does not look at the rows; whoever stored the page checks it as
+/// a whole.
+///
+/// # Errors
+/// Another version, or too short for a page.
+pub fn summary(bytes: &[u8]) -> Result<Summary, Error> {
+    let (header, rest) = bytes.split_at_checked(HEADER).ok_or(Error::Damaged)?;
+    if header[0] != VERSION {
+        return Err(Error::Version);
+    }
+    let (states, rest) = rest.split_first_chunk().ok_or(Error::Damaged)?;
+    let (jobs, rest) = rest.split_first_chunk().ok_or(Error::Damaged)?;
+    let (first, rest) = rest.split_first_chunk().ok_or(Error::Damaged)?;
+    let last = rest.first_chunk().ok_or(Error::Damaged)?;
+    Ok(Summary {
+        states: u16::from_le_bytes(*states),
+        jobs: u64::from_le_bytes(*jobs),
+        admitted: [u64::from_le_bytes(*first), u64::from_le_bytes(*last)],
+    })
+}
+
 /// Rows → bytes.
 ///
 /// # Panics
@@ -38,6 +85,10 @@ pub enum Error {
 pub fn encode(rows: &[Row]) -> Vec<u8> {
     assert!(rows.len() <= PAGE_TASKS, "a page has at most 1,024 rows");
     let mut out = vec![0; HEADER];
+    let summary = Summary::of(rows);
+    out.extend(summary.states.to_le_bytes());
+    out.extend(summary.jobs.to_le_bytes());
+    summary.admitted.iter().for_each(|stamp| out.extend(stamp.to_le_bytes()));
     let table: Vec<[u64; COLUMNS]> = rows.iter().map(columns).collect();
     for column in 0..COLUMNS {
         encode_column(&mut out, table.iter().map(|row| row[column]));
@@ -64,6 +115,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Row>, Error> {
     if count > PAGE_TASKS || crc32c::crc32c(rest) != crc {
         return Err(Error::Damaged);
     }
+    rest = rest.get(SUMMARY..).ok_or(Error::Damaged)?;
     let mut table = vec![[0u64; COLUMNS]; count];
     for column in 0..COLUMNS {
         decode_column(&mut rest, &mut table, column)?;

@@ -1,6 +1,6 @@
 //! Pages come back as they were, and damage is seen.
 
-use super::{Error, decode, encode};
+use super::{Error, Summary, decode, encode, summary};
 use crate::model::row::Row;
 use proptest::prelude::*;
 
@@ -54,5 +54,42 @@ fn a_page_of_untouched_tasks_costs_a_tenth_of_a_byte_each() {
     let rows: Vec<Row> = (0..1_024u32)
         .map(|n| Row { entry: n, record: 77, submitted: 9, available: 9, ..Row::default() })
         .collect();
-    assert!(encode(&rows).len() < 110);
+    assert!(encode(&rows).len() < 130);
+}
+
+#[test]
+fn a_summary_says_what_is_in_the_page() {
+    let row = |state, job, submitted| Row { state, job, submitted, ..Row::default() };
+    let rows = [row(2, 3, 50), row(5, 67, 60), row(2, 9, 55)];
+    let wanted = Summary { states: 1 << 2 | 1 << 5, jobs: 1 << 3 | 1 << 9, admitted: [50, 60] };
+    assert_eq!(summary(&encode(&rows)), Ok(wanted));
+}
+
+/// A change here is a change of the format: raise `VERSION`.
+#[test]
+fn the_layout_is_the_one_of_version_2() {
+    let row = |n: u32| Row {
+        state: 5,
+        submit_priority: 6,
+        job: n / 2,
+        worker: 3,
+        attempt: 1,
+        submitted: 1_000,
+        available: 1_000,
+        allocated: 1_010 + u64::from(n),
+        running: 1_020,
+        ended: 2_000,
+        record: 77,
+        entry: n,
+        payload_bytes: 64,
+        ..Row::default()
+    };
+    let bytes = encode(&[row(0), row(1), row(2)]);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let wanted = concat!(
+        "0203008681897020000300000000000000e803000000000000e803000000000000010a",
+        "0200010c02000300030003000102020002000102010602000300030001d00f02000102",
+        "0200011602020116020101d20f0200019a010200010002020180010200030003000300",
+    );
+    assert_eq!(hex, wanted);
 }

@@ -9,7 +9,7 @@ use crate::model::event::{
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::JobChange;
 use crate::model::priority::Priority;
-use crate::model::row::{Details, JobMarks, PastAttempt, Row};
+use crate::model::row::{Details, JobMarks, MoveCut, PastAttempt, Row};
 use crate::model::state::TaskState;
 use crate::model::task::{TaskError, TaskSpec};
 use crate::model::time::WallMs;
@@ -95,6 +95,7 @@ pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, sta
             tasks.iter().for_each(|r| released(rows, partition, *cause, *r, at));
         }
         Event::Cancelled(tasks) => tasks.iter().for_each(|seq| {
+            freeze(rows, partition, *seq);
             end_attempt(rows, partition, *seq, AttemptOutcome::Cancelled, None, at);
             land(rows, partition, *seq, Next::Cancelled, at);
         }),
@@ -121,8 +122,10 @@ fn job_changed(
     let cut = rows.next(partition);
     let mut marks = rows.marks(partition, job);
     match change {
-        JobChange::Cancel(mode, _) => marks.cancel = Some((cut, *mode, at)),
-        JobChange::Prioritise(priority) => marks.moved = Some((cut, *priority)),
+        JobChange::Cancel(mode, _) => marks.cancel(cut, *mode, at),
+        JobChange::Prioritise(priority) => {
+            marks.moved = Some(MoveCut { cut, priority: *priority });
+        }
         JobChange::Close
         | JobChange::Pause
         | JobChange::Resume
@@ -167,13 +170,9 @@ fn allocated(
     (worker, endpoint): (u32, u32),
     at: WallMs,
 ) {
-    let Some(row) = rows.row(partition, seq) else { return };
-    let marks = rows.marks(partition, row.job);
-    let priority = row.shown_priority(seq, &marks).get();
+    freeze(rows, partition, seq);
     rows.update(partition, seq, &mut |row| {
         row.state = TaskState::Allocated as u8;
-        // A leased task keeps the priority it was handed out at until it comes back.
-        row.set_priority = if priority == row.submit_priority { 0 } else { priority };
         row.attempt = attempt;
         row.worker = worker;
         row.endpoint = endpoint;
@@ -182,6 +181,17 @@ fn allocated(
         row.ended = 0;
     });
     note(rows, partition, seq, at);
+}
+
+/// What leaves the queue keeps the priority it had there until it comes back.
+fn freeze(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq) {
+    let Some(row) = rows.row(partition, seq).filter(|r| r.stored_state().queued()) else { return };
+    let marks = rows.marks(partition, row.job);
+    let shown = row.shown_priority(seq, &marks).get();
+    let set = if shown == row.submit_priority { 0 } else { shown };
+    if set != row.set_priority {
+        rows.update(partition, seq, &mut |row| row.set_priority = set);
+    }
 }
 
 fn completed(
@@ -195,6 +205,7 @@ fn completed(
     if !first {
         let outcome = if done.late { AttemptOutcome::Late } else { AttemptOutcome::Completed };
         if done.late {
+            freeze(rows, partition, done.seq);
             late(rows, partition, done, at);
         } else {
             end_attempt(rows, partition, done.seq, outcome, None, at);
@@ -348,7 +359,8 @@ pub fn attempts(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq) -> Ve
     if all.last().is_none_or(|a| a.attempt < row.attempt) {
         let marks = rows.marks(partition, row.job);
         let state = row.shown_state(seq, &marks, WallMs(0));
-        let cancelled_at = marks.cancel.map_or(WallMs(0), |(_, _, at)| at);
+        let ended = marks.ended(seq, row.stored_state());
+        let cancelled_at = ended.map_or(WallMs(row.ended), |cancel| cancel.at);
         let (outcome, ended) = match state {
             TaskState::Completed => (AttemptOutcome::Completed, WallMs(row.ended)),
             TaskState::Cancelled => (AttemptOutcome::Cancelled, cancelled_at),

@@ -84,12 +84,53 @@ pub struct PastAttempt {
 }
 
 /// Marks a job verb left in one partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobMarks {
-    /// Cancelled: cut, mode, when.
-    pub cancel: Option<(TaskSeq, CancelMode, WallMs)>,
-    /// Re-prioritised: cut, priority.
-    pub moved: Option<(TaskSeq, Priority)>,
+    /// The latest cancel.
+    pub cancel: Option<CancelCut>,
+    /// An earlier cancel of mode `drop-queued` which a later one of mode `stop` went beyond.
+    pub dropped: Option<CancelCut>,
+    /// The latest re-prioritise.
+    pub moved: Option<MoveCut>,
+}
+
+/// A cancel of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelCut {
+    /// First task it does not reach.
+    pub cut: TaskSeq,
+    /// What it does to leased tasks.
+    pub mode: CancelMode,
+    /// When.
+    pub at: WallMs,
+    /// What the re-prioritise was then: a later one does not move what is cancelled.
+    pub moved: Option<MoveCut>,
+}
+
+/// A re-prioritise of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveCut {
+    /// First task it does not reach.
+    pub cut: TaskSeq,
+    /// The new priority.
+    pub priority: Priority,
+}
+
+impl JobMarks {
+    /// Lays a cancel over all tasks before `cut`.
+    pub fn cancel(&mut self, cut: TaskSeq, mode: CancelMode, at: WallMs) {
+        if let Some(earlier) = self.cancel.filter(|c| c.mode == CancelMode::DropQueued) {
+            self.dropped.get_or_insert(earlier);
+        }
+        self.cancel = Some(CancelCut { cut, mode, at, moved: self.moved });
+    }
+
+    /// The cancel that ended a task which is stored in this state, if one did.
+    #[must_use]
+    pub fn ended(&self, seq: TaskSeq, stored: TaskState) -> Option<CancelCut> {
+        let reaches = |c: &CancelCut| seq < c.cut && stored.live() && c.mode.reaches(stored);
+        self.dropped.filter(reaches).or_else(|| self.cancel.filter(reaches))
+    }
 }
 
 impl Row {
@@ -103,12 +144,10 @@ impl Row {
     #[must_use]
     pub fn shown_state(&self, seq: TaskSeq, marks: &JobMarks, now: WallMs) -> TaskState {
         let stored = self.stored_state();
-        match marks.cancel {
-            Some((cut, mode, _)) if seq < cut && stored.live() && mode.reaches(stored) => {
-                TaskState::Cancelled
-            }
-            _ if stored == TaskState::Delayed && self.available <= now.0 => TaskState::Pending,
-            _ => stored,
+        match marks.ended(seq, stored) {
+            Some(_) => TaskState::Cancelled,
+            None if stored == TaskState::Delayed && self.available <= now.0 => TaskState::Pending,
+            None => stored,
         }
     }
 
@@ -117,9 +156,8 @@ impl Row {
     pub fn shown_priority(&self, seq: TaskSeq, marks: &JobMarks) -> Priority {
         let own = if self.set_priority == 0 { self.submit_priority } else { self.set_priority };
         let own = Priority::new(u64::from(own)).unwrap_or(Priority::DEFAULT);
-        match marks.moved {
-            Some((cut, priority)) if seq < cut && self.stored_state().queued() => priority,
-            _ => own,
-        }
+        let stored = self.stored_state();
+        let moved = marks.ended(seq, stored).map_or(marks.moved, |cancel| cancel.moved);
+        moved.filter(|m| seq < m.cut && stored.queued()).map_or(own, |m| m.priority)
     }
 }

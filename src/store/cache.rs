@@ -1,16 +1,19 @@
-//! Pages in memory: the ones that changed since the last checkpoint, and a bounded number of clean
-//! ones.
+//! Decoded pages, a bounded number of them. A changed page that must make room waits encoded in the
+//! vault, so that one record that touches many pages does not fill the memory.
 
+use crate::codec::page::{decode, encode};
 use crate::model::id::{PartitionId, TaskSeq};
 use crate::model::limits::PAGE_TASKS;
 use crate::model::row::Row;
+use crate::store::block::{BlockKey, Error, Kind};
+use crate::store::vault::Vault;
 use std::collections::BTreeMap;
 
 /// Key of a page: partition, page number.
 pub type PageKey = (u16, u64);
 
-/// Clean pages kept; each is about 120 KB.
-const CLEAN_MAX: usize = 64;
+/// Pages kept; each is about 130 KB.
+const PAGES_MAX: usize = 192;
 
 struct Page {
     rows: Vec<Row>,
@@ -18,7 +21,7 @@ struct Page {
     used: u64,
 }
 
-/// The page cache. Decoding and reading from disk are the loader's.
+/// The page cache.
 #[derive(Default)]
 pub struct Cache {
     pages: BTreeMap<PageKey, Page>,
@@ -41,17 +44,32 @@ impl Cache {
         self.dirty
     }
 
-    /// The rows of a page, loaded at need.
-    pub fn rows(&mut self, key: PageKey, load: impl FnOnce(PageKey) -> Vec<Row>) -> &mut Vec<Row> {
+    /// Drops everything, changed or not.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The rows of a page, loaded at need; empty where none was ever written.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub fn rows(&mut self, key: PageKey, vault: &mut Vault) -> Result<&mut Vec<Row>, Error> {
         self.clock += 1;
         if !self.pages.contains_key(&key) {
-            self.evict();
-            let rows = load(key);
+            let rows = read(key, vault)?;
+            self.make_room(vault);
             self.pages.insert(key, Page { rows, dirty: false, used: 0 });
         }
         let page = self.pages.get_mut(&key).expect("inserted just now");
         page.used = self.clock;
-        &mut page.rows
+        Ok(&mut page.rows)
+    }
+
+    /// The rows of a page if it is here; a list that walks over everything must not push out what
+    /// the fold needs.
+    #[must_use]
+    pub fn peek(&self, key: PageKey) -> Option<&[Row]> {
+        self.pages.get(&key).map(|page| page.rows.as_slice())
     }
 
     /// Marks a page that is in the cache as changed.
@@ -62,27 +80,41 @@ impl Cache {
         }
     }
 
-    /// The changed pages; they are clean afterwards.
-    pub fn take_dirty(&mut self, mut each: impl FnMut(PageKey, &[Row])) {
+    /// Hands the changed pages to the vault; they are clean afterwards.
+    pub fn flush(&mut self, vault: &mut Vault) {
         for (key, page) in self.pages.iter_mut().filter(|(_, page)| page.dirty) {
-            each(*key, &page.rows);
+            vault.put(block(*key), encode(&page.rows));
             page.dirty = false;
         }
         self.dirty = 0;
-        self.evict();
     }
 
-    fn evict(&mut self) {
-        let clean = self.pages.len() - self.dirty;
-        if clean <= CLEAN_MAX {
+    fn make_room(&mut self, vault: &mut Vault) {
+        if self.pages.len() < PAGES_MAX {
             return;
         }
-        // Half at once, so that the search for the oldest is paid once in many loads.
-        let mut ages: Vec<(u64, PageKey)> =
-            self.pages.iter().filter(|(_, p)| !p.dirty).map(|(k, p)| (p.used, *k)).collect();
+        // A third at once, so that the search for the oldest is paid once in many loads.
+        let mut ages: Vec<(u64, PageKey)> = self.pages.iter().map(|(k, p)| (p.used, *k)).collect();
         ages.sort_unstable();
-        for (_, key) in ages.into_iter().take(clean - CLEAN_MAX / 2) {
-            self.pages.remove(&key);
+        for (_, key) in ages.into_iter().take(PAGES_MAX / 3) {
+            let Some(page) = self.pages.remove(&key) else { continue };
+            if page.dirty {
+                vault.put(block(key), encode(&page.rows));
+                self.dirty -= 1;
+            }
         }
     }
+}
+
+/// Reads a page past the cache.
+///
+/// # Errors
+/// `Damaged`.
+pub fn read(key: PageKey, vault: &Vault) -> Result<Vec<Row>, Error> {
+    let Some(bytes) = vault.get(block(key))? else { return Ok(Vec::new()) };
+    decode(&bytes).map_err(|e| Error::Damaged(e.to_string()))
+}
+
+fn block((partition, page): PageKey) -> BlockKey {
+    BlockKey::new(Kind::Page, partition, page)
 }

@@ -1,142 +1,131 @@
-//! [`Tracker`]: fold, read, list, checkpoint over a [`Backing`].
+//! [`Tracker`]: fold, read, list, checkpoint over a [`TrackerStore`].
 
 use crate::core::tracker::{self, Rows};
-use crate::model::event::Stamped;
+use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::row::{Details, JobMarks, Row};
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
 use crate::model::view::{Attempt, ResultAt, TrackedTask};
+use crate::store::block::{Error, TrackerStore};
 use crate::store::cache::{Cache, PageKey, place};
-use crate::store::meta::{Meta, VERSION};
+use crate::store::details::Histories;
+use crate::store::ledger::Ledger;
 use crate::store::rates::{Counter, Rates};
+use crate::store::vault::Vault;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Dirty pages after which a checkpoint is due, so that the set stays bounded.
+/// Pages that wait for the store after which a checkpoint is written, so that the set is bounded.
 const DIRTY_MAX: usize = 128;
+/// The same in bytes of what waits encoded.
+const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Longest time between checkpoints, ms.
 const CHECKPOINT_MS: u64 = 10_000;
-
-/// Why the store cannot be used.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// The back end refused.
-    #[error("{0}")]
-    Backing(String),
-    /// What is stored is not what was written; drop it and fold again.
-    #[error("the tracker's store is damaged: {0}")]
-    Damaged(String),
-}
-
-/// Key of details: partition, sequence number.
-pub type TaskKey = (u16, u64);
-
-/// Where pages lie between starts. One batch is all or nothing.
-pub trait Backing: Send {
-    /// The last checkpoint, `None` for an empty store.
-    ///
-    /// # Errors
-    /// `Damaged`.
-    fn meta(&self) -> Result<Option<Meta>, Error>;
-    /// A page.
-    ///
-    /// # Errors
-    /// `Damaged`.
-    fn page(&self, key: PageKey) -> Result<Vec<Row>, Error>;
-    /// Details of a task.
-    ///
-    /// # Errors
-    /// `Damaged`.
-    fn details(&self, key: TaskKey) -> Result<Option<Details>, Error>;
-    /// Writes a checkpoint atomically.
-    ///
-    /// # Errors
-    /// The back end refused.
-    fn write(
-        &mut self,
-        meta: &Meta,
-        pages: &[(PageKey, Vec<u8>)],
-        details: &BTreeMap<TaskKey, Details>,
-    ) -> Result<(), Error>;
-}
 
 /// The tracker: rows by sequence number, folded from the log.
 pub struct Tracker {
     pub(crate) inner: Inner,
     last_checkpoint: WallMs,
     now: WallMs,
+    /// The last write was refused; the next try waits for its time.
+    refused: bool,
 }
 
 pub(crate) struct Inner {
-    pub(crate) backing: Box<dyn Backing>,
-    cache: Cache,
-    details: BTreeMap<TaskKey, Details>,
-    pub(crate) meta: Meta,
-    numbers: BTreeMap<Name, u32>,
-    marks: BTreeMap<(u16, u32), JobMarks>,
+    pub(crate) vault: Vault,
+    pub(crate) cache: Cache,
+    histories: Histories,
+    pub(crate) ledger: Ledger,
+    pub(crate) cursors: Vec<(Position, TaskSeq)>,
     counter: Counter,
     pub(crate) recent: VecDeque<(u64, PartitionId, TaskSeq)>,
-    pub(crate) recent_max: usize,
-    pub(crate) changes: u64,
+    recent_max: usize,
+    changes: u64,
     damage: Option<Error>,
 }
 
 impl Tracker {
-    /// Opens a store; an empty or older one starts from position 0.
+    /// Opens a store. An empty, doubtful or foreign one starts from position 0: see
+    /// [`Self::cursors`].
     ///
     /// # Errors
-    /// `Damaged`: drop the store and open an empty one.
+    /// The store cannot even be emptied.
     pub fn open(
-        backing: Box<dyn Backing>,
+        store: Box<dyn TrackerStore>,
         partitions: u16,
         recent_max: usize,
         now: WallMs,
     ) -> Result<Self, Error> {
-        let mut meta = backing.meta()?.unwrap_or_default();
-        if meta.version != VERSION {
-            meta = Meta { version: VERSION, ..Meta::default() };
-        }
-        meta.cursors.resize(usize::from(partitions), (Position(0), TaskSeq(0)));
-        let numbers = (1u32..).zip(&meta.names).map(|(n, name)| (name.clone(), n)).collect();
-        let marks = meta.marks.iter().map(|(p, j, m)| ((*p, *j), m.clone())).collect();
+        let (vault, cursors, ledger) = proven(store, partitions)?;
         let inner = Inner {
-            backing,
+            vault,
             cache: Cache::default(),
-            details: BTreeMap::new(),
-            meta,
-            numbers,
-            marks,
+            histories: Histories::default(),
+            ledger,
+            cursors,
             counter: Counter::new(now),
             recent: VecDeque::new(),
             recent_max,
             changes: 0,
             damage: None,
         };
-        let mut tracker = Self { inner, last_checkpoint: now, now };
+        let mut tracker = Self { inner, last_checkpoint: now, now, refused: false };
         tracker.refill_recent();
         Ok(tracker)
+    }
+
+    /// Empties the store and forgets everything: the log has to be folded from position 0 again.
+    ///
+    /// # Errors
+    /// The store refused.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        let inner = &mut self.inner;
+        inner.cache.clear();
+        inner.histories.clear();
+        inner.ledger = Ledger::default();
+        inner.cursors.fill((Position(0), TaskSeq(0)));
+        inner.recent.clear();
+        inner.vault.reset()?;
+        inner.damage = None;
+        self.refused = false;
+        Ok(())
     }
 
     /// First position not folded, per partition.
     #[must_use]
     pub fn cursors(&self) -> Vec<Position> {
-        self.inner.meta.cursors.iter().map(|(position, _)| *position).collect()
+        self.inner.cursors.iter().map(|(position, _)| *position).collect()
     }
 
-    /// Folds durable records; what lies below the cursor is passed over.
+    /// Folds durable records; what lies below the cursor is passed over. Nothing is folded once
+    /// there is [`Self::damage`].
     pub fn fold(&mut self, partition: PartitionId, records: &[(Position, &Stamped)]) {
         for (position, stamped) in records {
-            let cursor = &mut self.inner.meta.cursors[partition.index()].0;
-            if *position < *cursor {
+            let inner = &mut self.inner;
+            let (cursor, next) = inner.cursors[partition.index()];
+            if *position < cursor {
                 continue;
             }
-            *cursor = Position(position.0 + 1);
-            tracker::fold(&mut self.inner, partition, *position, stamped);
-            if self.inner.cache.dirty() >= DIRTY_MAX
-                && let Err(error) = self.checkpoint()
+            if let Event::Submitted { first, .. } = &stamped.event
+                && *first != next
             {
-                self.inner.damage = Some(error);
+                let gap = format!("the log goes on at task {first}, the tracker at {next}");
+                inner.damage.get_or_insert(Error::Damaged(gap));
             }
+            if inner.damage.is_some() {
+                return;
+            }
+            inner.cursors[partition.index()].0 = Position(position.0 + 1);
+            tracker::fold(inner, partition, *position, stamped);
+            if !self.refused && self.inner.much_waits() {
+                self.write_or_wait();
+            }
+        }
+    }
+
+    fn write_or_wait(&mut self) {
+        if let Err(error) = self.checkpoint() {
+            tracing::error!(%error, "the tracker's store refused a checkpoint");
         }
     }
 
@@ -151,23 +140,27 @@ impl Tracker {
         self.now.since(self.last_checkpoint) >= CHECKPOINT_MS
     }
 
-    /// Writes changed pages, cursors, names and marks in one atomic batch.
+    /// Writes changed pages, histories, names, marks and the cursors in one atomic batch.
     ///
     /// # Errors
-    /// The back end refused; nothing is lost, the log has it.
+    /// The store refused: nothing is lost, it is tried again with the next checkpoint. Or there is
+    /// damage, which is never written.
     pub fn checkpoint(&mut self) -> Result<(), Error> {
-        let inner = &mut self.inner;
-        let mut pages = Vec::with_capacity(inner.cache.dirty());
-        inner.cache.take_dirty(|key, rows| pages.push((key, crate::codec::page::encode(rows))));
-        inner.meta.checkpoint += 1;
-        inner.meta.marks = inner.marks.iter().map(|((p, j), m)| (*p, *j, m.clone())).collect();
-        inner.backing.write(&inner.meta, &pages, &inner.details)?;
-        inner.details.clear();
         self.last_checkpoint = self.now;
-        Ok(())
+        let inner = &mut self.inner;
+        if let Some(damage) = &inner.damage {
+            return Err(damage.clone());
+        }
+        inner.cache.flush(&mut inner.vault);
+        inner.histories.flush(&mut inner.vault);
+        inner.ledger.flush(&mut inner.vault);
+        let written = inner.vault.commit(&inner.cursors);
+        self.refused = written.is_err();
+        written
     }
 
-    /// Damage met while reading; the store must be dropped and folded again.
+    /// Damage met since the last reset. Answers given since then may be wrong: refuse them, call
+    /// [`Self::reset`] and fold the log from 0.
     #[must_use]
     pub fn damage(&self) -> Option<&Error> {
         self.inner.damage.as_ref()
@@ -193,7 +186,7 @@ impl Tracker {
     /// Tasks ended per second by job.
     #[must_use]
     pub fn job_rates(&self, now: WallMs) -> BTreeMap<Name, f64> {
-        self.inner.counter.by_job(now, |job| self.inner.name(job))
+        self.inner.counter.by_job(now, |job| self.inner.ledger.name(job))
     }
 
     /// The seed's windows, newest first.
@@ -203,12 +196,16 @@ impl Tracker {
     }
 
     pub(crate) fn shown(&mut self, partition: PartitionId, seq: TaskSeq, row: &Row) -> TrackedTask {
-        let marks = self.inner.marks(partition, row.job);
+        let marks = self.inner.ledger.marks(partition.0, row.job);
         let state = row.shown_state(seq, &marks, self.now);
         let details = if row.class == 0 { None } else { self.inner.details(partition, seq) };
-        let name = |number: u32| (number != 0).then(|| self.inner.name(number));
-        let by_job = state == TaskState::Cancelled && row.stored_state() != state;
-        let cancelled = marks.cancel.filter(|_| by_job).map(|(_, _, at)| at);
+        let name = |number: u32| (number != 0).then(|| self.inner.ledger.name(number));
+        let (mut running, mut ended) = (WallMs(row.running), WallMs(row.ended));
+        if let Some(cancel) = marks.ended(seq, row.stored_state()) {
+            ended = cancel.at;
+            // An attempt that ends without having been started gets `running_ts = allocated_ts`.
+            running = running.known().unwrap_or(WallMs(row.allocated));
+        }
         let result = ResultAt {
             record: Position(row.result_record),
             index: row.result_entry,
@@ -217,7 +214,7 @@ impl Tracker {
         TrackedTask {
             partition,
             seq,
-            job: self.inner.name(row.job),
+            job: self.inner.ledger.name(row.job),
             submit_priority: crate::model::priority::Priority::new(u64::from(row.submit_priority))
                 .unwrap_or(crate::model::priority::Priority::DEFAULT),
             priority: row.shown_priority(seq, &marks),
@@ -231,8 +228,8 @@ impl Tracker {
             submitted: WallMs(row.submitted),
             available: WallMs(row.available),
             allocated: WallMs(row.allocated),
-            running: WallMs(row.running),
-            ended: cancelled.unwrap_or(WallMs(row.ended)),
+            running,
+            ended,
             error: details.and_then(|d| d.error),
             record: Position(row.record),
             index: row.entry,
@@ -247,28 +244,77 @@ impl Tracker {
 
     /// After a start the newest tasks stand in for the latest changes.
     fn refill_recent(&mut self) {
-        let partitions = self.inner.meta.cursors.len().max(1);
-        let each = (self.inner.recent_max / partitions) as u64;
-        let cursors: Vec<TaskSeq> = self.inner.meta.cursors.iter().map(|(_, s)| *s).collect();
-        for (number, next) in (0u16..).zip(cursors) {
-            for seq in next.0.saturating_sub(each)..next.0 {
-                self.inner.changes += 1;
-                let entry = (self.inner.changes, PartitionId(number), TaskSeq(seq));
-                self.inner.recent.push_back(entry);
+        let inner = &mut self.inner;
+        let each = (inner.recent_max / inner.cursors.len().max(1)) as u64;
+        let mut newest: Vec<(u64, PartitionId, TaskSeq)> = Vec::new();
+        for (number, next) in (0u16..).zip(inner.cursors.clone()) {
+            let partition = PartitionId(number);
+            for seq in (next.1.0.saturating_sub(each)..next.1.0).map(TaskSeq) {
+                newest.extend(inner.row(partition, seq).map(|r| (r.submitted, partition, seq)));
             }
+        }
+        newest.sort_unstable();
+        for (_, partition, seq) in newest {
+            inner.note_change(partition, seq);
+        }
+    }
+}
+
+/// Per partition: first position not folded, next sequence number.
+type Cursors = Vec<(Position, TaskSeq)>;
+
+/// A vault in which everything is as it was written, or an empty one.
+fn proven(
+    store: Box<dyn TrackerStore>,
+    partitions: u16,
+) -> Result<(Vault, Cursors, Ledger), Error> {
+    let zero = vec![(Position(0), TaskSeq(0)); usize::from(partitions)];
+    let (mut vault, head) = Vault::open(store);
+    let known = head.and_then(|head| match head.cursors.len() {
+        0 => Ok((zero.clone(), Ledger::default())),
+        same if same == zero.len() => {
+            let ledger = Ledger::load(&vault, partitions)?;
+            Ok((head.cursors, ledger))
+        }
+        other => Err(Error::Damaged(format!("it has {other} partitions, not {partitions}"))),
+    });
+    match known {
+        Ok((cursors, ledger)) => Ok((vault, cursors, ledger)),
+        Err(doubt) => {
+            tracing::warn!(error = %doubt, "the tracker's store is dropped and folded again");
+            vault.reset()?;
+            Ok((vault, zero, Ledger::default()))
         }
     }
 }
 
 impl Inner {
-    fn page_rows(&mut self, key: PageKey) -> &mut Vec<Row> {
-        let (backing, damage) = (&self.backing, &mut self.damage);
-        self.cache.rows(key, |key| {
-            backing.page(key).unwrap_or_else(|error| {
-                *damage = Some(error);
-                Vec::new()
-            })
-        })
+    fn much_waits(&self) -> bool {
+        let (blocks, bytes) = self.vault.waiting();
+        self.cache.dirty() + blocks >= DIRTY_MAX || bytes >= WAITING_BYTES_MAX
+    }
+
+    /// The rows of a page; `None` after damage, which is kept for the shell.
+    fn page_rows(&mut self, key: PageKey) -> Option<&mut Vec<Row>> {
+        match self.cache.rows(key, &mut self.vault) {
+            Ok(rows) => Some(rows),
+            Err(error) => {
+                self.damage.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn damaged(&mut self, error: Error) {
+        self.damage.get_or_insert(error);
+    }
+
+    fn note_change(&mut self, partition: PartitionId, seq: TaskSeq) {
+        self.changes += 1;
+        if self.recent.len() >= self.recent_max {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((self.changes, partition, seq));
     }
 }
 
@@ -276,18 +322,24 @@ impl Rows for Inner {
     fn push(&mut self, partition: PartitionId, row: Row) {
         let seq = self.next(partition);
         let (key, offset) = place(partition, seq);
-        let rows = self.page_rows(key);
-        rows.truncate(offset);
+        let Some(rows) = self.page_rows(key) else { return };
+        if rows.len() != offset {
+            let gap = format!("page {}/{} has {} rows, not {offset}", key.0, key.1, rows.len());
+            return self.damaged(Error::Damaged(gap));
+        }
         rows.push(row);
         self.cache.touch(key);
-        self.meta.cursors[partition.index()].1 = seq.plus(1);
+        self.cursors[partition.index()].1 = seq.plus(1);
     }
 
     fn update(&mut self, partition: PartitionId, seq: TaskSeq, change: &mut dyn FnMut(&mut Row)) {
         let (key, offset) = place(partition, seq);
-        if let Some(row) = self.page_rows(key).get_mut(offset) {
-            change(row);
-            self.cache.touch(key);
+        match self.page_rows(key).and_then(|rows| rows.get_mut(offset)) {
+            Some(row) => {
+                change(row);
+                self.cache.touch(key);
+            }
+            None => self.damaged(Error::Damaged(format!("task {seq} of an event has no row"))),
         }
     }
 
@@ -296,49 +348,44 @@ impl Rows for Inner {
             return None;
         }
         let (key, offset) = place(partition, seq);
-        self.page_rows(key).get(offset).copied()
+        let row = self.page_rows(key)?.get(offset).copied();
+        if row.is_none() {
+            self.damaged(Error::Damaged(format!("task {seq} has no row")));
+        }
+        row
     }
 
     fn details(&mut self, partition: PartitionId, seq: TaskSeq) -> Option<Details> {
-        let key = (partition.0, seq.0);
-        if let Some(details) = self.details.get(&key) {
-            return Some(details.clone());
-        }
-        self.backing.details(key).unwrap_or_else(|error| {
-            self.damage = Some(error);
+        self.histories.get(&self.vault, partition, seq).unwrap_or_else(|error| {
+            self.damage.get_or_insert(error);
             None
         })
     }
 
     fn set_details(&mut self, partition: PartitionId, seq: TaskSeq, details: Details) {
-        self.details.insert((partition.0, seq.0), details);
+        if let Err(error) = self.histories.set(&mut self.vault, partition, seq, details) {
+            self.damaged(error);
+        }
     }
 
     fn number(&mut self, name: &Name) -> u32 {
-        if let Some(number) = self.numbers.get(name) {
-            return *number;
-        }
-        self.meta.names.push(name.clone());
-        let number = u32::try_from(self.meta.names.len()).expect("fewer than 2^32 names");
-        self.numbers.insert(name.clone(), number);
-        number
+        self.ledger.number(name)
     }
 
     fn name(&self, number: u32) -> Name {
-        let known = (number as usize).checked_sub(1).and_then(|at| self.meta.names.get(at));
-        known.cloned().unwrap_or_else(|| Name::from(""))
+        self.ledger.name(number)
     }
 
     fn marks(&self, partition: PartitionId, job: u32) -> JobMarks {
-        self.marks.get(&(partition.0, job)).cloned().unwrap_or_default()
+        self.ledger.marks(partition.0, job)
     }
 
     fn set_marks(&mut self, partition: PartitionId, job: u32, marks: JobMarks) {
-        self.marks.insert((partition.0, job), marks);
+        self.ledger.set_marks(partition.0, job, marks);
     }
 
     fn next(&self, partition: PartitionId) -> TaskSeq {
-        self.meta.cursors[partition.index()].1
+        self.cursors[partition.index()].1
     }
 
     fn changed(
@@ -349,16 +396,11 @@ impl Rows for Inner {
         row: &Row,
         at: WallMs,
     ) {
-        let level = usize::from(row.submit_priority.clamp(1, 9)) - 1;
-        self.counter.count(to, level, row.job, at);
-        self.changes += 1;
-        if self.recent.len() == self.recent_max {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((self.changes, partition, seq));
+        self.counter.count(to, row, at);
+        self.note_change(partition, seq);
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 #[path = "facade_tests.rs"]
 mod tests;

@@ -11,12 +11,14 @@ use crate::model::policy::Policy;
 use crate::model::priority::Priority;
 use crate::model::reply::Reply;
 use crate::model::report::{Report, Verb};
-use crate::model::state::TaskState;
+use crate::model::state::{StateCounts, TaskState};
 use crate::model::task::{Blob, Delay, TaskInput};
 use crate::model::time::{Now, Tick, WallMs};
+use crate::model::view::TrackedTask;
 use crate::store::Tracker;
 use crate::store::sled::SledStore;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -149,8 +151,35 @@ fn history(ops: Vec<Op>) -> (Partition, Vec<Stamped>, Now) {
     (partition, log, now)
 }
 
+/// The partition's counters are what a count over all rows says (P13, P14).
+fn recount(rows: &[TrackedTask], partition: &Partition) {
+    let one = |counts: &StateCounts| {
+        let mut all = counts.0;
+        let delayed = TaskState::Delayed.index();
+        all[TaskState::Pending.index()] += std::mem::take(&mut all[delayed]);
+        all
+    };
+    let (mut jobs, mut levels) = (BTreeMap::new(), [StateCounts::default(); Priority::LEVELS]);
+    for row in rows {
+        jobs.entry(row.job.clone()).or_insert_with(StateCounts::default).add(row.state, 1);
+        if row.state.live() {
+            levels[row.priority.index()].add(row.state, 1);
+        }
+    }
+    for job in partition.job_rows() {
+        let counted = jobs.remove(&job.name).unwrap_or_default();
+        assert_eq!(one(&counted), one(&job.numbers.counts), "counters of {}", job.name);
+    }
+    assert!(jobs.is_empty(), "tasks of jobs that the partition does not know");
+    for (level, part) in levels.iter().zip(partition.level_parts()) {
+        assert_eq!(one(level), one(&part.counts), "counters of a level");
+    }
+}
+
 fn compare(tracker: &mut Tracker, partition: &Partition, now: Now) {
     tracker.advance(now.wall);
+    let rows = (0..partition.admitted().0).filter_map(|n| tracker.task(PartitionId(0), TaskSeq(n)));
+    recount(&rows.collect::<Vec<_>>(), partition);
     let folded = |state: TaskState| {
         // Within one wheel slot of its time a task may be due for one and not yet for the other.
         if state == TaskState::Delayed { TaskState::Pending } else { state }
@@ -169,7 +198,7 @@ fn compare(tracker: &mut Tracker, partition: &Partition, now: Now) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
     fn the_tracker_equals_the_log_also_after_a_restart_and_from_zero(

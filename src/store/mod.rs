@@ -1,18 +1,36 @@
 //! Floor 2: where the tracker lives. Rows in pages of 1,024, in memory while they change, in sled
 //! between starts.
 //!
+//! ```text
+//!   Tracker ─► cache, details, names, marks ─► Vault (checksums) ─► TrackerStore: memory │ sled
+//! ```
 //! Everything here is derived from the log: on any doubt it is dropped and folded again. Must not:
-//! keep state per task in
-//! memory beyond the page cache, or decide anything.
+//! keep state per task in memory beyond the bounded caches, or decide anything.
 
+pub mod block;
 pub mod cache;
-pub mod meta;
+pub mod details;
+pub mod ledger;
+pub mod memory;
 pub mod query;
 pub mod rates;
+#[cfg(feature = "server")]
 pub mod sled;
+pub mod vault;
+pub mod walk;
 
 mod facade;
 
-pub use facade::{Backing, Error, TaskKey, Tracker};
+pub use block::{BlockKey, Error, Kind, TrackerStore};
+pub use facade::Tracker;
 pub use query::{StoredText, TaskList, TaskTexts};
 pub use rates::Rates;
+
+#[cfg(all(test, feature = "server"))]
+mod contract_tests;
+#[cfg(all(test, feature = "server"))]
+mod damage_tests;
+#[cfg(all(test, feature = "server"))]
+mod naive_tests;
+#[cfg(all(test, feature = "server"))]
+mod test_rig;

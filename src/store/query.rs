@@ -5,9 +5,9 @@ use crate::model::id::{PartitionId, Position, TaskSeq};
 use crate::model::row::Row;
 use crate::model::tags::TagSet;
 use crate::model::task::TaskSpec;
-use crate::model::time::WallMs;
 use crate::model::view::{Order, TaskCursor, TaskQuery, TrackedTask};
 use crate::store::facade::Tracker;
+use crate::store::walk::{Budget, Filter, Walk};
 use std::collections::BTreeSet;
 
 /// Candidates whose texts are read at once.
@@ -40,34 +40,6 @@ pub struct TaskList {
     pub scanned: u64,
 }
 
-/// Walks one partition in one direction.
-#[derive(Clone, Copy)]
-struct Walk {
-    partition: PartitionId,
-    /// Next to look at; for newest-first an exclusive upper bound.
-    at: u64,
-    end: u64,
-    newest_first: bool,
-}
-
-impl Walk {
-    fn peek(&self) -> Option<TaskSeq> {
-        if self.newest_first {
-            self.at.checked_sub(1).map(TaskSeq)
-        } else {
-            (self.at < self.end).then_some(TaskSeq(self.at))
-        }
-    }
-
-    fn step(&mut self) {
-        if self.newest_first {
-            self.at -= 1;
-        } else {
-            self.at += 1;
-        }
-    }
-}
-
 impl Tracker {
     /// A page of tasks. Stops after `budget` rows looked at; then `next` goes on.
     ///
@@ -91,59 +63,77 @@ impl Tracker {
         texts: &dyn TaskTexts,
         budget: u64,
     ) -> Result<TaskList, String> {
+        let Some(filter) = Filter::new(query, &self.inner.ledger, self.now()) else {
+            return Ok(TaskList::default());
+        };
         let mut walks = self.walks(query);
         let mut list = TaskList::default();
-        let mut batch: Vec<(TrackedTask, Vec<u64>)> = Vec::new();
-        while list.rows.len() + batch.len() < query.limit && list.scanned < budget {
-            let Some((at, seq, row)) = self.nearest(&walks) else { break };
-            let partition = walks[at].partition;
-            walks[at].step();
-            list.scanned += 1;
-            if self.columns_pass(partition, seq, &row, query) {
-                let cursor = walks.iter().map(|w| w.at).collect();
-                batch.push((self.shown(partition, seq, &row), cursor));
+        let mut budget = Budget { left: budget, looked: 0 };
+        let mut batch: Vec<TrackedTask> = Vec::new();
+        loop {
+            let wanted = query.limit - list.rows.len();
+            while batch.len() < wanted.min(TEXT_BATCH)
+                && let Some((partition, seq, row)) =
+                    self.nearest(&mut walks, &filter, &mut budget)?
+            {
+                batch.push(self.shown(partition, seq, &row));
             }
-            let full = list.rows.len() + batch.len() == query.limit;
-            if batch.len() == TEXT_BATCH || full {
-                list.rows.extend(pass_texts(&mut batch, query, texts)?);
+            if batch.is_empty() {
+                break;
             }
+            list.rows.extend(pass_texts(&mut batch, query, texts)?);
         }
-        list.rows.extend(pass_texts(&mut batch, query, texts)?);
-        let more = walks.iter().any(|w| w.peek().is_some());
-        list.next = more.then(|| TaskCursor { next: walks.iter().map(|w| w.at).collect() });
+        list.scanned = budget.looked;
+        let more = walks.iter().any(|w| !w.over());
+        list.next = more.then(|| TaskCursor { next: walks.iter().map(Walk::cursor).collect() });
         Ok(list)
     }
 
     fn walks(&self, query: &TaskQuery) -> Vec<Walk> {
         let newest_first = query.order == Order::New;
-        let cursors = &self.inner.meta.cursors;
         let walk = |(number, (_, next)): (u16, &(Position, TaskSeq))| {
             let from = query.cursor.as_ref().and_then(|c| c.next.get(usize::from(number)));
             let start = if newest_first { next.0 } else { 0 };
-            let at = from.copied().unwrap_or(start).min(next.0);
-            Walk { partition: PartitionId(number), at, end: next.0, newest_first }
+            let from = from.copied().unwrap_or(start);
+            Walk::new(PartitionId(number), from, next.0, newest_first)
         };
-        (0u16..).zip(cursors).map(walk).collect()
+        (0u16..).zip(&self.inner.cursors).map(walk).collect()
     }
 
-    /// Of the next rows of all partitions the one that was admitted first (or last).
-    fn nearest(&mut self, walks: &[Walk]) -> Option<(usize, TaskSeq, Row)> {
-        let mut best: Option<(usize, TaskSeq, Row)> = None;
-        for (at, walk) in walks.iter().enumerate() {
-            let Some(seq) = walk.peek() else { continue };
-            let Some(row) = self.inner.row(walk.partition, seq) else { continue };
-            let better = best.as_ref().is_none_or(|(_, _, other)| {
-                if walk.newest_first {
-                    row.submitted > other.submitted
-                } else {
-                    row.submitted < other.submitted
+    /// Of the next matches of all partitions the one that was admitted first (or last). `None` at
+    /// the end, and when the budget is used before every partition's next match is known.
+    fn nearest(
+        &mut self,
+        walks: &mut [Walk],
+        filter: &Filter,
+        budget: &mut Budget,
+    ) -> Result<Option<(PartitionId, TaskSeq, Row)>, String> {
+        let inner = &mut self.inner;
+        let mut best: Option<(usize, u64)> = None;
+        for (at, walk) in walks.iter_mut().enumerate() {
+            if let Err(error) =
+                walk.look(filter, (&inner.cache, &inner.vault, &inner.ledger), budget)
+            {
+                let reason = error.to_string();
+                inner.damaged(error);
+                return Err(reason);
+            }
+            let Some((_, row)) = walk.head() else {
+                if walk.over() {
+                    continue;
                 }
+                return Ok(None);
+            };
+            let better = best.is_none_or(|(_, other)| {
+                if filter.newest_first { row.submitted > other } else { row.submitted < other }
             });
             if better {
-                best = Some((at, seq, row));
+                best = Some((at, row.submitted));
             }
         }
-        best
+        let Some((at, _)) = best else { return Ok(None) };
+        let partition = walks[at].partition;
+        Ok(walks[at].take().map(|(seq, row)| (partition, seq, row)))
     }
 
     /// Latest changes first; a task appears once, at its latest change.
@@ -152,60 +142,45 @@ impl Tracker {
         query: &TaskQuery,
         texts: &dyn TaskTexts,
     ) -> Result<TaskList, String> {
+        let Some(filter) = Filter::new(query, &self.inner.ledger, self.now()) else {
+            return Ok(TaskList::default());
+        };
         let below = query.cursor.as_ref().and_then(|c| c.next.first()).copied();
         let below = below.unwrap_or(u64::MAX);
-        let (mut seen, mut list) = (BTreeSet::new(), TaskList::default());
-        let mut batch = Vec::new();
-        let mut changes = Vec::new();
-        for (number, partition, seq) in self.inner.recent.iter().rev() {
-            if seen.insert((*partition, *seq)) && *number < below {
-                changes.push((*number, *partition, *seq));
-            }
-        }
+        let mut seen = BTreeSet::new();
+        let newest = self.inner.recent.iter().rev();
+        let changes: Vec<_> = newest
+            .filter(|(number, at, seq)| seen.insert((*at, *seq)) && *number < below)
+            .copied()
+            .collect();
         let mut changes = changes.into_iter().peekable();
-        while list.rows.len() < query.limit {
-            let Some((number, partition, seq)) = changes.next() else { break };
-            list.scanned += 1;
-            let Some(row) = self.inner.row(partition, seq) else { continue };
-            if self.columns_pass(partition, seq, &row, query) {
-                batch.push((self.shown(partition, seq, &row), vec![number]));
-                list.rows.extend(pass_texts(&mut batch, query, texts)?);
+        let (mut list, mut batch, mut last) = (TaskList::default(), Vec::new(), below);
+        while list.rows.len() < query.limit && changes.peek().is_some() {
+            let wanted = (query.limit - list.rows.len()).min(TEXT_BATCH);
+            while batch.len() < wanted
+                && let Some((number, partition, seq)) = changes.next()
+            {
+                list.scanned += 1;
+                last = number;
+                let Some(row) = self.inner.row(partition, seq) else { continue };
+                if filter.passes(partition, seq, &row, &self.inner.ledger) {
+                    batch.push(self.shown(partition, seq, &row));
+                }
             }
-            if list.rows.len() == query.limit && changes.peek().is_some() {
-                list.next = Some(TaskCursor { next: vec![number] });
-            }
+            list.rows.extend(pass_texts(&mut batch, query, texts)?);
         }
+        list.next = changes.peek().map(|_| TaskCursor { next: vec![last] });
         Ok(list)
-    }
-
-    fn columns_pass(
-        &mut self,
-        partition: PartitionId,
-        seq: TaskSeq,
-        row: &Row,
-        query: &TaskQuery,
-    ) -> bool {
-        let inner = &self.inner;
-        let marks = inner.marks(partition, row.job);
-        let state = row.shown_state(seq, &marks, self.now());
-        let named = |number: u32, name: &crate::model::id::Name| inner.name(number) == *name;
-        (query.states == 0 || query.states >> state.index() & 1 == 1)
-            && query.job.as_ref().is_none_or(|job| named(row.job, job))
-            && query.worker.as_ref().is_none_or(|worker| named(row.worker, worker))
-            && query.class.as_ref().is_none_or(|class| named(row.class, class))
-            && query.priority.is_none_or(|p| row.shown_priority(seq, &marks) == p)
-            && row.submitted >= query.since.0
-            && (query.until == WallMs(0) || row.submitted < query.until.0)
     }
 }
 
 /// Keeps the rows whose tags pass; texts are read only when the filter asks for tags.
 fn pass_texts(
-    batch: &mut Vec<(TrackedTask, Vec<u64>)>,
+    batch: &mut Vec<TrackedTask>,
     query: &TaskQuery,
     texts: &dyn TaskTexts,
 ) -> Result<Vec<TrackedTask>, String> {
-    let rows: Vec<TrackedTask> = batch.drain(..).map(|(row, _)| row).collect();
+    let rows: Vec<TrackedTask> = std::mem::take(batch);
     if query.tags.is_empty() && query.tags_any.is_empty() {
         return Ok(rows);
     }

@@ -3,6 +3,7 @@
 
 use crate::model::id::Name;
 use crate::model::priority::Priority;
+use crate::model::row::Row;
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
 use std::collections::{BTreeMap, VecDeque};
@@ -52,35 +53,40 @@ impl Counter {
         Self { started, ..Self::default() }
     }
 
-    /// Counts one change of state.
-    pub fn count(&mut self, to: TaskState, level: usize, job: u32, at: WallMs) {
+    /// Counts one change of state; `row` is the task after it.
+    pub fn count(&mut self, to: TaskState, row: &Row, at: WallMs) {
         if at < self.started {
             return;
         }
+        let level = if row.set_priority == 0 { row.submit_priority } else { row.set_priority };
+        let (level, job) = (usize::from(level.clamp(1, 9)) - 1, row.job);
+        // A task that comes back is a change to SUBMITTED, but no admission.
+        let admitted = row.attempt == 0 && row.redriven == 0;
         let second = self.second(at.0 / 1_000);
-        let (kind, slot) = match to {
-            TaskState::Blocked | TaskState::Delayed => return,
-            TaskState::Pending => (Some(0), 0),
-            TaskState::Allocated => (Some(1), 1),
-            TaskState::Running => (None, 2),
-            TaskState::Completed => (Some(2), 4),
-            TaskState::Error => (Some(3), 3),
-            TaskState::Cancelled | TaskState::Expired => (None, 3),
-        };
-        if let Some(kind) = kind {
-            second.counts[kind] += 1;
-        }
-        match to {
-            TaskState::Pending => second.level_in[level] += 1,
-            TaskState::Allocated => second.level_out[level] += 1,
-            TaskState::Completed | TaskState::Error | TaskState::Cancelled | TaskState::Expired => {
-                *second.ended.entry(job).or_insert(0) += 1;
+        let slot = match to {
+            TaskState::Blocked | TaskState::Delayed | TaskState::Pending => {
+                second.counts[0] += u64::from(admitted);
+                second.level_in[level] += u64::from(admitted);
+                0
             }
-            TaskState::Blocked | TaskState::Delayed | TaskState::Running => {}
-        }
-        if to == TaskState::Allocated {
-            self.first_seen.entry(job).or_insert(at.0 / 1_000);
-        }
+            TaskState::Allocated => {
+                second.counts[1] += 1;
+                second.level_out[level] += 1;
+                self.first_seen.entry(job).or_insert(at.0 / 1_000);
+                1
+            }
+            TaskState::Running => 2,
+            TaskState::Completed => {
+                second.counts[2] += 1;
+                *second.ended.entry(job).or_insert(0) += 1;
+                4
+            }
+            TaskState::Error | TaskState::Cancelled | TaskState::Expired => {
+                second.counts[3] += u64::from(to == TaskState::Error);
+                *second.ended.entry(job).or_insert(0) += 1;
+                3
+            }
+        };
         self.window(at)[slot] += 1;
     }
 

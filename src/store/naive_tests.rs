@@ -1,0 +1,471 @@
+//! The tracker against a naive model that shares no code with it: every task is a plain struct and
+//! every job verb is applied to every task at once.
+
+use super::test_rig::{Folder, Step, Writer, placed, spec, steps};
+use crate::model::event::{Completion, Event, FailCause, Failure, Next, ReleaseCause, Stamped};
+use crate::model::id::{Name, PartitionId, Position, TaskSeq};
+use crate::model::job::{CancelMode, JobChange};
+use crate::model::state::TaskState;
+use crate::model::task::{TaskError, TaskSpec};
+use crate::model::time::WallMs;
+use crate::model::view::{
+    Attempt, AttemptOutcome as Outcome, Order, ResultAt, TaskQuery, TrackedTask,
+};
+use crate::store::memory::MemoryStore;
+use crate::store::sled::SledStore;
+use crate::store::{StoredText, TaskTexts, Tracker, TrackerStore};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+pub(super) const P0: PartitionId = PartitionId(0);
+
+/// What people would write down.
+#[derive(Clone)]
+struct Plain {
+    row: TrackedTask,
+    attempts: Vec<Attempt>,
+    moved: bool,
+    spec: TaskSpec,
+}
+
+#[derive(Default)]
+pub(super) struct Model {
+    tasks: Vec<Plain>,
+    /// Job → first sequence number it does not reach, priority.
+    moves: BTreeMap<Name, (u64, crate::model::priority::Priority)>,
+}
+
+impl Model {
+    pub(super) fn of(records: &[(Position, &Stamped)]) -> Self {
+        let mut model = Self::default();
+        records.iter().for_each(|(position, record)| model.apply(*position, record));
+        model
+    }
+
+    fn apply(&mut self, position: Position, record: &Stamped) {
+        let at = record.at;
+        match &record.event {
+            Event::Owner { .. } | Event::JobDefined { .. } | Event::LevelChanged { .. } => {}
+            Event::Submitted { tasks, .. } => self.submit(position, tasks, at),
+            Event::JobChanged { job, change } => self.job(job, change, at),
+            Event::Allocated { worker, endpoint, tasks, .. } => {
+                let seqs = tasks.iter().map(|grant| (grant.seq, grant.attempt));
+                seqs.for_each(|task| self.allocate(task, (worker, endpoint), at));
+            }
+            Event::Started(starts) => {
+                for start in starts {
+                    let task = self.task(start.seq);
+                    task.row.state = TaskState::Running;
+                    task.row.running = at;
+                    task.attempts.last_mut().expect("it was handed out").running = at;
+                }
+            }
+            Event::Completed(done) => {
+                (0u32..).zip(done).for_each(|(n, one)| self.complete(position, n, one, at));
+            }
+            Event::Failed { cause, tasks } => {
+                tasks.iter().for_each(|one| self.fail(*cause, one, at));
+            }
+            Event::Released { cause, tasks } => {
+                let undelivered = *cause == ReleaseCause::Undelivered;
+                let outcome = if undelivered { Outcome::Undelivered } else { Outcome::Released };
+                for one in tasks {
+                    let moves = self.moves.clone();
+                    let task = self.task(one.seq);
+                    task.end(outcome, at);
+                    task.go(one.next, at, &moves);
+                }
+            }
+            Event::Cancelled(tasks) => {
+                tasks.iter().for_each(|seq| self.task(*seq).cancel(at));
+            }
+            Event::Redriven { tasks, priority } => {
+                for seq in tasks {
+                    let moves = self.moves.clone();
+                    let task = self.task(*seq);
+                    (task.row.errors, task.row.crashes) = (0, 0);
+                    task.row.redriven += 1;
+                    if let Some(priority) = priority {
+                        task.row.priority = *priority;
+                    }
+                    task.go(Next::Pending, at, &moves);
+                }
+            }
+        }
+    }
+
+    fn task(&mut self, seq: TaskSeq) -> &mut Plain {
+        &mut self.tasks[place(seq)]
+    }
+
+    fn allocate(
+        &mut self,
+        (seq, attempt): (TaskSeq, u32),
+        (worker, endpoint): (&Name, &Option<Name>),
+        at: WallMs,
+    ) {
+        let task = self.task(seq);
+        (task.row.state, task.row.attempt) = (TaskState::Allocated, attempt);
+        (task.row.worker, task.row.endpoint) = (Some(worker.clone()), endpoint.clone());
+        (task.row.allocated, task.row.running) = (at, WallMs(0));
+        task.attempts.push(Attempt {
+            attempt,
+            worker: worker.clone(),
+            endpoint: endpoint.clone(),
+            allocated: at,
+            running: WallMs(0),
+            ended: WallMs(0),
+            outcome: Outcome::Leased,
+            class: None,
+            message: None,
+        });
+    }
+
+    fn complete(&mut self, record: Position, index: u32, one: &Completion, at: WallMs) {
+        let task = self.task(one.seq);
+        task.end(if one.late { Outcome::Late } else { Outcome::Completed }, at);
+        (task.row.state, task.row.ended) = (TaskState::Completed, at);
+        task.row.result = one.result.as_ref().map(|blob| {
+            let bytes = u32::try_from(blob.bytes.len()).expect("small");
+            ResultAt { record, index, bytes }
+        });
+    }
+
+    fn fail(&mut self, cause: FailCause, one: &Failure, at: WallMs) {
+        let outcome = match cause {
+            FailCause::Error => Outcome::Failed,
+            FailCause::Timeout => Outcome::Timeout,
+            FailCause::Crash => Outcome::Crashed,
+        };
+        let moves = self.moves.clone();
+        let task = self.task(one.seq);
+        task.end(outcome, at);
+        let last = task.attempts.last_mut().expect("it was handed out");
+        (last.class, last.message) = (Some(one.class.clone()), Some(one.message.clone()));
+        task.row.error = Some(TaskError {
+            class: one.class.clone(),
+            message: one.message.clone(),
+            attempt: one.attempt,
+            ts: at,
+        });
+        (task.row.errors, task.row.crashes) = (one.errors, one.crashes);
+        task.go(one.next, at, &moves);
+    }
+
+    fn submit(&mut self, position: Position, tasks: &[TaskSpec], at: WallMs) {
+        for (index, spec) in (0u32..).zip(tasks) {
+            let delayed = spec.not_before > at;
+            let row = TrackedTask {
+                partition: P0,
+                seq: TaskSeq(self.tasks.len() as u64),
+                job: spec.job.clone(),
+                submit_priority: spec.priority,
+                priority: spec.priority,
+                state: if delayed { TaskState::Delayed } else { TaskState::Pending },
+                worker: None,
+                endpoint: None,
+                attempt: 0,
+                errors: 0,
+                crashes: 0,
+                redriven: 0,
+                submitted: at,
+                available: if delayed { spec.not_before } else { at },
+                allocated: WallMs(0),
+                running: WallMs(0),
+                ended: WallMs(0),
+                error: None,
+                record: position,
+                index,
+                payload_bytes: u32::try_from(spec.payload.bytes.len()).expect("small"),
+                result: None,
+            };
+            let spec = spec.clone();
+            self.tasks.push(Plain { row, attempts: Vec::new(), moved: false, spec });
+        }
+    }
+
+    fn job(&mut self, job: &Name, change: &JobChange, at: WallMs) {
+        match change {
+            JobChange::Cancel(mode, _) => {
+                for task in self.tasks.iter_mut().filter(|t| t.row.job == *job) {
+                    let queued = task.row.state.queued();
+                    if queued || (*mode == CancelMode::Stop && task.row.state.leased()) {
+                        task.cancel(at);
+                    }
+                }
+            }
+            JobChange::Prioritise(priority) => {
+                self.moves.insert(job.clone(), (self.tasks.len() as u64, *priority));
+                for task in self.tasks.iter_mut().filter(|t| t.row.job == *job) {
+                    if task.row.state.queued() {
+                        task.row.priority = *priority;
+                    }
+                }
+            }
+            JobChange::Close
+            | JobChange::Pause
+            | JobChange::Resume
+            | JobChange::Weight(_)
+            | JobChange::Retention(_) => {}
+        }
+    }
+
+    /// The row at a time: a delay that has passed is over.
+    pub(super) fn row(&self, n: usize, now: WallMs) -> TrackedTask {
+        let mut row = self.tasks[n].row.clone();
+        if row.state == TaskState::Delayed && row.available <= now {
+            row.state = TaskState::Pending;
+        }
+        row
+    }
+}
+
+fn place(seq: TaskSeq) -> usize {
+    usize::try_from(seq.0).expect("few tasks")
+}
+
+impl Plain {
+    fn end(&mut self, outcome: Outcome, at: WallMs) {
+        if self.row.running == WallMs(0) {
+            self.row.running = self.row.allocated;
+        }
+        let last = self.attempts.last_mut().expect("it was handed out");
+        if last.running == WallMs(0) {
+            last.running = last.allocated;
+        }
+        (last.outcome, last.ended) = (outcome, at);
+    }
+
+    fn cancel(&mut self, at: WallMs) {
+        if self.row.state.leased() {
+            self.end(Outcome::Cancelled, at);
+        }
+        (self.row.state, self.row.ended) = (TaskState::Cancelled, at);
+    }
+
+    fn go(
+        &mut self,
+        next: Next,
+        at: WallMs,
+        moves: &BTreeMap<Name, (u64, crate::model::priority::Priority)>,
+    ) {
+        match next {
+            Next::Error => (self.row.state, self.row.ended) = (TaskState::Error, at),
+            Next::Cancelled => (self.row.state, self.row.ended) = (TaskState::Cancelled, at),
+            Next::Pending | Next::Delayed(_) => {
+                let due = if let Next::Delayed(due) = next { due } else { at };
+                let waits = matches!(next, Next::Delayed(_));
+                self.row.state = if waits { TaskState::Delayed } else { TaskState::Pending };
+                (self.row.available, self.row.ended) = (due, WallMs(0));
+                // Whatever comes back to the queue stands where the job was moved to.
+                if let Some((cut, priority)) = moves.get(&self.row.job)
+                    && self.row.seq.0 < *cut
+                {
+                    (self.row.priority, self.moved) = (*priority, true);
+                }
+            }
+        }
+    }
+}
+
+/// Reads texts out of the model.
+struct Texts<'a>(&'a Model);
+
+impl TaskTexts for Texts<'_> {
+    fn texts(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredText>, String> {
+        let find = |(record, index): &(Position, u32)| {
+            let fits = |t: &&Plain| t.row.record == *record && t.row.index == *index;
+            let found = self.0.tasks.iter().find(fits);
+            let spec = found.map(|t| t.spec.clone()).ok_or("no such record");
+            spec.map(|spec| StoredText { spec }).map_err(str::to_owned)
+        };
+        wanted.iter().map(find).collect()
+    }
+}
+
+pub(super) fn compare(tracker: &mut Tracker, model: &Model, now: WallMs) {
+    tracker.advance(now);
+    for n in 0..model.tasks.len() {
+        let seq = TaskSeq(n as u64);
+        let row = tracker.task(P0, seq).expect("every task has a row");
+        assert_eq!(row, model.row(n, now), "task {n}");
+        assert_eq!(tracker.attempts(P0, seq), model.tasks[n].attempts, "attempts of {n}");
+    }
+    assert_eq!(tracker.task(P0, TaskSeq(model.tasks.len() as u64)), None, "and no more");
+    assert!(tracker.damage().is_none());
+}
+
+fn query(bits: u16, order: Order, limit: usize) -> TaskQuery {
+    let text = |on: u16, text: &str| (bits >> on & 1 == 1).then(|| Name::from(text));
+    TaskQuery {
+        job: text(0, "alpha"),
+        worker: text(1, "w1"),
+        class: text(2, "c1"),
+        states: if bits >> 3 & 1 == 1 { bits >> 4 & 0x1ff } else { 0 },
+        priority: crate::model::priority::Priority::new(u64::from(bits >> 12)),
+        tags: text(13, "b").into_iter().collect(),
+        tags_any: text(14, "a:1").into_iter().chain(text(14, "c")).collect(),
+        since: WallMs(if bits >> 15 & 1 == 1 { 1_300 } else { 0 }),
+        until: WallMs(if bits & 0x11 == 0x11 { 1_700 } else { 0 }),
+        order,
+        limit,
+        ..TaskQuery::default()
+    }
+}
+
+fn passes(row: &TrackedTask, spec: &TaskSpec, q: &TaskQuery) -> bool {
+    let text = spec.tag.as_deref().unwrap_or_default();
+    let has = |tag: &Name| text.split(',').any(|item| item == &**tag);
+    q.job.as_ref().is_none_or(|job| row.job == *job)
+        && q.worker.as_ref().is_none_or(|w| row.worker.as_ref() == Some(w))
+        && q.class.as_ref().is_none_or(|c| row.error.as_ref().is_some_and(|e| e.class == *c))
+        && (q.states == 0 || q.states >> row.state.index() & 1 == 1)
+        && q.priority.is_none_or(|p| row.priority == p)
+        && q.tags.iter().all(has)
+        && (q.tags_any.is_empty() || q.tags_any.iter().any(has))
+        && row.submitted >= q.since
+        && (q.until == WallMs(0) || row.submitted < q.until)
+}
+
+/// All pages of a query, one after the other.
+pub(super) fn all_pages(
+    tracker: &mut Tracker,
+    texts: &dyn TaskTexts,
+    mut query: TaskQuery,
+    budget: u64,
+) -> Vec<TrackedTask> {
+    let mut rows = Vec::new();
+    for _ in 0..10_000 {
+        let page = tracker.list(&query, texts, budget).expect("texts are there");
+        assert!(page.rows.len() <= query.limit && page.scanned <= budget.max(1_000));
+        rows.extend(page.rows);
+        query.cursor = page.next;
+        if query.cursor.is_none() {
+            return rows;
+        }
+    }
+    panic!("the list never ends");
+}
+
+fn fold(store: Box<dyn TrackerStore>, records: &[(Position, &Stamped)]) -> Tracker {
+    let mut tracker = Tracker::open(store, 1, 50, WallMs(0)).expect("the store opens");
+    tracker.fold(P0, records);
+    tracker
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn every_history_reads_as_the_naive_model_says(
+        history in steps(250),
+        cuts in proptest::collection::vec(0usize..400, 0..4),
+        later in 0u64..600,
+    ) {
+        let log = Writer::run(&history);
+        let records = placed(&log);
+        let model = Model::of(&records);
+        let now = log.last().expect("never empty").at.plus(later);
+        let store = MemoryStore::default();
+        for cut in cuts {
+            // Folded from the start each time: what is below the cursor is passed over.
+            let mut tracker = fold(Box::new(store.clone()), &records[..cut.min(records.len())]);
+            tracker.checkpoint().expect("memory takes everything");
+        }
+        let mut tracker = fold(Box::new(store), &records);
+        compare(&mut tracker, &model, now);
+    }
+
+    #[test]
+    fn lists_show_what_the_naive_model_filters_and_never_repeat_or_skip(
+        history in steps(200),
+        bits in any::<u16>(),
+        limit in 1usize..40,
+        budget in 1u64..400,
+        saved in any::<bool>(),
+    ) {
+        let log = Writer::run(&history);
+        let records = placed(&log);
+        let model = Model::of(&records);
+        let now = log.last().expect("never empty").at;
+        let store = MemoryStore::default();
+        let mut tracker = fold(Box::new(store.clone()), &records);
+        if saved {
+            tracker.checkpoint().expect("memory takes everything");
+            tracker = Tracker::open(Box::new(store), 1, 50, now).expect("the store opens");
+        }
+        tracker.advance(now);
+        // The same four bits choose priority and more; half of the queries leave it out.
+        let bits = if bits & 2 == 0 { bits & 0x0fff } else { bits };
+        for order in [Order::Old, Order::New] {
+            let q = query(bits, order, limit);
+            let mut wanted: Vec<TrackedTask> = (0..model.tasks.len())
+                .map(|n| model.row(n, now))
+                .filter(|row| passes(row, &model.tasks[place(row.seq)].spec, &q))
+                .collect();
+            if order == Order::New {
+                wanted.reverse();
+            }
+            prop_assert_eq!(all_pages(&mut tracker, &Texts(&model), q, budget), wanted);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn a_store_on_disk_continues_where_it_was(history in steps(200), cut in 0usize..400) {
+        let log = Writer::run(&history);
+        let records = placed(&log);
+        let model = Model::of(&records);
+        let folder = Folder::new();
+        let disk = || Box::new(SledStore::open(&folder.0).expect("the store opens"));
+        let cut = cut.min(records.len());
+        let mut tracker = fold(disk(), &records[..cut]);
+        tracker.checkpoint().expect("the disk takes it");
+        drop(tracker);
+        let mut tracker = Tracker::open(disk(), 1, 50, WallMs(0)).expect("the store opens");
+        let cursor = if cut == 0 { 0 } else { records[cut - 1].0.0 + 1 };
+        prop_assert_eq!(tracker.cursors(), vec![Position(cursor)]);
+        tracker.fold(P0, &records[cut..]);
+        compare(&mut tracker, &model, WallMs(5_000));
+    }
+}
+
+#[test]
+fn the_latest_changes_come_first_and_each_task_once() {
+    let history: Vec<Step> = vec![(0, 0, 6), (6, 0, 2), (13, 1, 130), (0, 1, 1)];
+    let log = Writer::run(&history);
+    let records = placed(&log);
+    let model = Model::of(&records);
+    let mut tracker = fold(Box::new(MemoryStore::default()), &records);
+    let q = |limit| TaskQuery { order: Order::Recent, limit, ..TaskQuery::default() };
+    let seqs = |rows: &[TrackedTask]| rows.iter().map(|r| r.seq.0).collect::<Vec<_>>();
+    // 0 to 6 submitted, 0 to 2 handed out, 1 and 2 completed, then 7 and 8 submitted.
+    let all = all_pages(&mut tracker, &Texts(&model), q(100), 100);
+    assert_eq!(seqs(&all), [8, 7, 2, 1, 0, 6, 5, 4, 3]);
+    let paged = all_pages(&mut tracker, &Texts(&model), q(2), 100);
+    assert_eq!(seqs(&paged), seqs(&all));
+}
+
+#[test]
+fn several_partitions_are_listed_in_order_of_admission() {
+    let store = Box::new(MemoryStore::default());
+    let mut tracker = Tracker::open(store, 3, 50, WallMs(0)).expect("the store opens");
+    for (at, partition, first) in [(10, 0, 0), (20, 2, 0), (30, 1, 0), (40, 0, 2), (50, 2, 2)] {
+        let tasks = vec![spec("j", 5, None, 0); 2];
+        let event = Event::Submitted { first: TaskSeq(first), tasks };
+        let record = Stamped { at: WallMs(at), event };
+        tracker.fold(PartitionId(partition), &[(Position(at), &record)]);
+    }
+    for budget in [1, 2, 3, 100] {
+        let q = TaskQuery { order: Order::Old, limit: 3, ..TaskQuery::default() };
+        let rows = all_pages(&mut tracker, &Texts(&Model::default()), q, budget);
+        let found: Vec<_> = rows.iter().map(|r| (r.submitted.0, r.seq.0)).collect();
+        let wanted = [10, 10, 20, 20, 30, 30, 40, 40, 50, 50]
+            .into_iter()
+            .zip([0, 1, 0, 1, 0, 1, 2, 3, 2, 3]);
+        assert_eq!(found, wanted.collect::<Vec<_>>());
+    }
+}
