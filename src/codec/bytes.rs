@@ -1,6 +1,7 @@
 //! Varints and bounded reading: the vocabulary of every hand-laid format.
 //!
-//! Invariant: no reader panics, reads past its slice, or reserves more memory than the slice could fill.
+//! Invariant: no reader panics, reads past its slice, or reserves more memory than the slice could
+//! fill.
 
 use crate::codec::Malformed;
 use std::str;
@@ -62,11 +63,24 @@ pub fn len_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// A length as a 32-bit number of the format; records are bounded far below (`limits::RECORD_BYTES_MAX`).
+/// A length as a 32-bit number of the format; records are bounded far below
+/// (`limits::RECORD_BYTES_MAX`).
 #[inline]
 #[must_use]
 pub fn len_u32(len: usize) -> u32 {
     u32::try_from(len).expect("records are bounded far below 4 GiB")
+}
+
+/// CRC32C.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
+/// CRC32C of what `crc` is the checksum of, followed by `bytes`.
+#[must_use]
+pub fn checksum_append(crc: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc, bytes)
 }
 
 #[inline]

@@ -4,6 +4,8 @@
 mod contract;
 #[path = "log_contract/damage.rs"]
 mod damage;
+#[path = "log_contract/dump.rs"]
+mod dump;
 #[path = "log_contract/embedded.rs"]
 mod embedded;
 #[path = "log_contract/faults.rs"]
