@@ -21,6 +21,8 @@ pub mod metrics;
 #[cfg(feature = "server")]
 pub mod telemetry;
 
+#[cfg(feature = "server")]
+pub mod client;
 pub mod log;
 #[cfg(feature = "server")]
 pub mod sim;
@@ -31,5 +33,7 @@ pub mod store;
 pub mod actor;
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
+pub mod cli;
 #[cfg(feature = "server")]
 pub mod node;

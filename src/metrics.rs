@@ -53,12 +53,8 @@ words! {
         Channel = "channel", Age = "age", Memory = "memory", Disk = "disk", Tracker = "tracker",
         Parked = "parked", Draining = "draining", Recovery = "recovery"
     }
-    /// What the bytes on disk are.
-    BytesOf { Segment = "segment", Image = "image", Store = "store" }
     /// What failed in the log.
     LogFault { Write = "write", Sync = "sync", Read = "read", Corrupt = "corrupt" }
-    /// Why the tracker's store was folded again.
-    RebuildReason { Missing = "missing", Corrupt = "corrupt", Behind = "behind" }
     /// What was asked of the tracker.
     QueryKind { Id = "id", List = "list", Counters = "counters" }
     /// What a connection does.
@@ -124,8 +120,6 @@ pub struct PartitionNumbers {
     pub owned: u64,
     /// Gauge: records replayed and to be replayed after the start; equal = done.
     pub replay: (u64, u64),
-    /// Gauge: committed, not folded.
-    pub tracker_lag: u64,
     /// Gauge: commands in the channel.
     pub commands: u64,
 }
@@ -142,16 +136,10 @@ pub struct Handles {
     pub consume_batch_tasks: Histogram,
     /// `kwq_log_append_seconds`.
     pub log_append_seconds: Histogram,
-    /// `kwq_log_sync_seconds`.
-    pub log_sync_seconds: Histogram,
-    /// `kwq_log_sync_records`.
-    pub log_sync_records: Histogram,
     /// `kwq_tracker_apply_seconds`.
     pub tracker_apply_seconds: Histogram,
     /// `kwq_consumers_waiting`.
     pub consumers_waiting: Gauge,
-    /// `kwq_disk_free_bytes`.
-    pub disk_free_bytes: Gauge,
     /// `kwq_insecure`.
     pub insecure: Gauge,
     /// `kwq_durability_reduced`.
@@ -159,9 +147,7 @@ pub struct Handles {
     consume: Vec<Counter>,
     restarts: Vec<Counter>,
     shed: Vec<Counter>,
-    log_bytes: Vec<Gauge>,
     log_errors: Vec<Counter>,
-    rebuilds: Vec<Counter>,
     query: Vec<Histogram>,
     connections: Vec<Gauge>,
     refused: Vec<Counter>,
@@ -213,7 +199,6 @@ struct Published {
     last: PartitionNumbers,
     owned: Gauge,
     replay: Gauge,
-    tracker_lag: Gauge,
     commands: Gauge,
 }
 
@@ -264,19 +249,14 @@ fn handles(recorder: PrometheusRecorder, process: metrics_process::Collector) ->
         turn_seconds: histogram(r, &names::TURN, &[]),
         consume_batch_tasks: histogram(r, &names::BATCH, &[]),
         log_append_seconds: histogram(r, &names::APPEND, &[]),
-        log_sync_seconds: histogram(r, &names::SYNC_TIME, &[]),
-        log_sync_records: histogram(r, &names::SYNC_RECORDS, &[]),
         tracker_apply_seconds: histogram(r, &names::APPLY, &[]),
         consumers_waiting: gauge(r, &names::WAITING, &[]),
-        disk_free_bytes: gauge(r, &names::DISK_FREE, &[]),
         insecure: gauge(r, &names::INSECURE, &[]),
         durability_reduced: gauge(r, &names::REDUCED, &[]),
         consume: each(r, &names::CONSUME, ConsumeOutcome::WORDS, counter),
         restarts: each(r, &names::RESTARTS, RestartCause::WORDS, counter),
         shed: ShedClass::WORDS.iter().copied().flat_map(shed).collect(),
-        log_bytes: each(r, &names::LOG_BYTES, BytesOf::WORDS, gauge),
         log_errors: each(r, &names::LOG_ERRORS, LogFault::WORDS, counter),
-        rebuilds: each(r, &names::REBUILDS, RebuildReason::WORDS, counter),
         query: each(r, &names::QUERY, QueryKind::WORDS, histogram),
         connections: each(r, &names::CONNECTIONS, ConnectionKind::WORDS, gauge),
         refused: each(r, &names::REFUSED, Refusal::WORDS, counter),

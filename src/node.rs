@@ -1,5 +1,6 @@
 //! Floor 5: the composition root. Configuration in, running node out, graceful stop.
 
+pub mod offline;
 mod tracking;
 
 use crate::actor::handle::KwqHandle;
@@ -8,8 +9,8 @@ use crate::actor::shard::Shards;
 use crate::api::context::ApiContext;
 use crate::api::serve::ServerHandle;
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::config::Config;
-use crate::log::memory::MemoryLog;
+use crate::config::{Config, Durability};
+use crate::log::embedded::{self, EmbeddedLog, Options};
 use crate::log::{Error as LogError, EventLog};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -78,6 +79,8 @@ impl Node {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let shards = Shards::start(cores.min(usize::from(config.log.partitions)))?;
         let metrics = crate::metrics::install(env!("CARGO_PKG_VERSION"), "embedded");
+        metrics.durability_reduced.set(f64::from(u8::from(!reasons.is_empty())));
+        metrics.insecure.set(f64::from(u8::from(config.insecure_no_auth)));
         let parts = NodeParts {
             config: config.clone(),
             clock,
@@ -140,7 +143,8 @@ impl Node {
         Ok(())
     }
 
-    /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports for `drain.timeout` at most, images,
+    /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports for
+    /// `drain.timeout` at most, images,
     /// release of the log.
     pub fn stop(self) {
         tracing::info!("draining");
@@ -155,8 +159,22 @@ impl Node {
     }
 }
 
-fn log_opener(_config: &Config) -> crate::actor::node::OpenLog {
-    Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> { Ok(Arc::new(MemoryLog::new())) })
+fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
+    let options = Options {
+        segment_bytes: config.log.segment_bytes,
+        durability: match config.log.durability {
+            Durability::Fsync => embedded::Durability::Fsync,
+            Durability::Os => embedded::Durability::Os,
+            Durability::Memory => embedded::Durability::Memory,
+        },
+        disk_reserve: config.log.disk_reserve,
+        ..Options::new(&config.log.data_dir)
+    };
+    Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> {
+        let (log, report) = EmbeddedLog::open(options.clone())?;
+        tracing::info!(?report, "log opened");
+        Ok(Arc::new(log))
+    })
 }
 
 /// SIGINT and SIGTERM.

@@ -168,6 +168,26 @@ fn every_metric_is_documented() {
 }
 
 #[test]
+fn documents_name_what_exists() {
+    let mut documents = files("docs", &["md"]);
+    for name in ["README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY", "CHANGELOG"] {
+        documents.push((format!("{name}.md"), read(&format!("{name}.md"))));
+    }
+    let mut found = Vec::new();
+    for (path, text) in documents {
+        let folder =
+            path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        for (line, target) in documents::paths(&folder, &text) {
+            if !root().join(&target).exists() {
+                let reason = format!("names `{target}`, which does not exist");
+                found.push(Finding { path: path.clone(), line, reason });
+            }
+        }
+    }
+    assert_clean(found);
+}
+
+#[test]
 fn every_value_is_read_and_every_metric_fed() {
     let sources = rust();
     let inside = |folder: &str| {

@@ -1,4 +1,5 @@
-//! What all handles share: the partitions' doors, the hub, the registry of workers, the clocks, the log in force.
+//! What all handles share: the partitions' doors, the hub, the registry of workers, the clocks, the
+//! log in force.
 
 use crate::actor::envelope::{Class, Decided, Envelope, Inspect, Work};
 use crate::actor::hub::Hub;
@@ -108,6 +109,11 @@ impl Slot {
             2 => SlotState::Failed,
             _ => SlotState::Replaying,
         }
+    }
+
+    /// Commands in front of the partition.
+    pub(crate) fn queued(&self) -> usize {
+        self.sender().map_or(0, |s| limits::CHANNEL_COMMANDS - s.capacity())
     }
 
     fn sender(&self) -> Option<mpsc::Sender<Envelope>> {

@@ -1,10 +1,12 @@
-//! Tasks through the door: by id, lists, cancel, retry, and the lease the seed's `updateTask` means.
+//! Tasks through the door: by id, lists, cancel, retry, and the lease the seed's `updateTask`
+//! means.
 
 use crate::actor::engine::{Slot, unavailable};
 use crate::actor::envelope::Class;
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{At, TaskAnswer, TaskKey, TaskListAnswer};
+use crate::metrics::QueryKind;
 use crate::model::command::Command;
 use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::lease::LeaseToken;
@@ -14,7 +16,8 @@ use crate::model::reply::Reply;
 use crate::model::view::{TaskQuery, TaskView, TrackedTask};
 
 impl KwqHandle {
-    /// One task, exact for everything acknowledged before. `payload`, `result`: include their bytes.
+    /// One task, exact for everything acknowledged before. `payload`, `result`: include their
+    /// bytes.
     ///
     /// # Errors
     /// `task_not_found`.
@@ -34,8 +37,10 @@ impl KwqHandle {
             return self.tasks_by_id(query, &id).await;
         }
         let log = self.engine.log()?;
-        let page = self.engine.tracker.list(query, log, fresh).await?;
-        let mut page = page;
+        let started = self.now().tick;
+        let mut page = self.engine.tracker.list(query, log, fresh).await?;
+        let took_ms = self.now().tick.since(started);
+        self.engine.metrics.queried(QueryKind::List, took_ms as f64 / 1_000.0);
         page.positions = self.positions();
         Ok(page)
     }

@@ -9,6 +9,7 @@ use crate::actor::request::{
     ConsumeAnswer, ConsumeRequest, HeartbeatAnswer, HeartbeatRequest, WorkerRegistration,
 };
 use crate::core::workers::Sign;
+use crate::metrics::ConsumeOutcome;
 use crate::model::command::{Command, Consume, Heartbeat};
 use crate::model::id::{LeaseNo, PartitionId};
 use crate::model::lease::LeaseToken;
@@ -57,7 +58,8 @@ fn give_back(engine: &Engine, tokens: impl Iterator<Item = LeaseToken>) {
 }
 
 impl KwqHandle {
-    /// Reports, heartbeat, hand-outs, long poll: in this order. Dropping the future leaves the poll.
+    /// Reports, heartbeat, hand-outs, long poll: in this order. Dropping the future leaves the
+    /// poll.
     ///
     /// # Errors
     /// Refusals of the log or of overload; with reports or leases only when those were refused.
@@ -99,11 +101,15 @@ impl KwqHandle {
                     answer.heartbeat_ms = answer.heartbeat_ms.min(self.heartbeat_ms(shortest));
                 }
             }
-            // Its reports are applied: the worker must learn their verdicts even when it gets no work.
+            // Its reports are applied: the worker must learn their verdicts even when it gets no
+            // work.
             Err(reject) if carried => tracing::debug!(detail = %reject.detail, "consume shed"),
             Err(reject) => return Err(reject),
         }
         answer.drain = lock(&engine.workers).drains(&request.worker);
+        let empty = answer.tasks.is_empty();
+        let outcome = if empty { ConsumeOutcome::Empty } else { ConsumeOutcome::Tasks };
+        engine.metrics.consumed(outcome, answer.tasks.len());
         Ok(answer)
     }
 
@@ -152,7 +158,8 @@ impl KwqHandle {
         self.engine.slots.iter().any(ready)
     }
 
-    /// Asks the partition with the highest ready level first, local ones before others, until the batch is full.
+    /// Asks the partition with the highest ready level first, local ones before others, until the
+    /// batch is full.
     async fn try_all(&self, request: &ConsumeRequest) -> Answer<Vec<Grant>> {
         let engine = &*self.engine;
         let mut guard = GrantGuard { engine, grants: Vec::new() };

@@ -1,4 +1,5 @@
-//! [`NodeActor`]: starts partitions, watches them, rebuilds what fell, writes images, publishes numbers.
+//! [`NodeActor`]: starts partitions, watches them, rebuilds what fell, writes images, publishes
+//! numbers.
 
 use crate::actor::engine::{Engine, SlotState, lock};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
@@ -7,6 +8,7 @@ use crate::actor::recovery::{self, Recipe, Recovered};
 use crate::actor::shard::Shards;
 use crate::actor::tracker::TrackerState;
 use crate::log::{Error, EventLog};
+use crate::metrics::PartitionNumbers;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
@@ -113,6 +115,7 @@ impl NodeActor {
         let shard = &self.shards[slot.shard];
         let addr = PartitionActor::start_in_arbiter(shard, move |_| PartitionActor::new(start));
         self.partitions[id.index()] = Some(addr);
+        self.engine.metrics.rebase_partition(id, &PartitionNumbers::default());
         slot.open(sender, epoch);
         tracing::info!(partition = %id, %epoch, "partition serves");
     }

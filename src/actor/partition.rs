@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands older than this are refused unless they are reports, ms.
@@ -31,6 +32,7 @@ pub(crate) struct PartitionActor {
     receiver: Option<mpsc::Receiver<Envelope>>,
     open: VecDeque<OpenBatch>,
     durable: Position,
+    appends: u64,
     batches: u64,
     timer: Option<(Tick, SpawnHandle)>,
     snapshots: Vec<oneshot::Sender<Snapshot>>,
@@ -41,6 +43,9 @@ pub(crate) struct PartitionActor {
 struct OpenBatch {
     events: Arc<[Stamped]>,
     waiting: Vec<Waiting>,
+    sent: Tick,
+    number: u64,
+    outcome: Option<Result<Appended, Error>>,
 }
 
 /// Image of a partition as of a position (first record not inside).
@@ -100,6 +105,7 @@ impl PartitionActor {
             receiver: Some(start.receiver),
             open: VecDeque::new(),
             durable: start.durable,
+            appends: 0,
             batches: 0,
             timer: None,
             snapshots: Vec::new(),
@@ -131,7 +137,7 @@ impl PartitionActor {
         }
         self.finish(events, waiting, ctx);
         let took_ms = self.engine.clock.now().tick.since(now.tick);
-        self.engine.metrics.turn_seconds.record(std::time::Duration::from_millis(took_ms));
+        self.engine.metrics.turn_seconds.record(Duration::from_millis(took_ms));
     }
 
     /// Appends what was decided; replies wait for it.
@@ -147,10 +153,15 @@ impl PartitionActor {
             let batch = Batch { epoch: self.partition.epoch(), events: Arc::clone(&events) };
             match self.log.append(self.partition.id(), batch) {
                 Ok(ticket) => {
-                    self.open.push_back(OpenBatch { events, waiting });
+                    let sent = self.engine.clock.now().tick;
+                    self.appends += 1;
+                    let number = self.appends;
+                    self.open.push_back(OpenBatch { events, waiting, sent, number, outcome: None });
                     self.gate.begin();
                     let done = ticket.into_actor(self);
-                    ctx.spawn(done.map(|outcome, actor, ctx| actor.durable(outcome, ctx)));
+                    ctx.spawn(
+                        done.map(move |outcome, actor, ctx| actor.resolved(number, outcome, ctx)),
+                    );
                 }
                 Err(error) => {
                     drop(waiting);
@@ -163,10 +174,24 @@ impl PartitionActor {
         self.arm_timer(ctx);
     }
 
+    /// A ticket resolved. Tickets resolve in order, but the futures that wait for them are polled
+    /// in any: a batch is settled
+    /// only when it is the oldest one.
+    fn resolved(&mut self, number: u64, outcome: Result<Appended, Error>, ctx: &mut Context<Self>) {
+        if let Some(batch) = self.open.iter_mut().find(|b| b.number == number) {
+            batch.outcome = Some(outcome);
+        }
+        while self.open.front().is_some_and(|b| b.outcome.is_some()) {
+            if let Some(batch) = self.open.pop_front() {
+                self.durable(batch, ctx);
+            }
+        }
+    }
+
     /// The oldest open batch is durable, or the log has failed.
-    fn durable(&mut self, outcome: Result<Appended, Error>, ctx: &mut Context<Self>) {
+    fn durable(&mut self, mut batch: OpenBatch, ctx: &mut Context<Self>) {
         self.gate.end();
-        let Some(batch) = self.open.pop_front() else { return };
+        let Some(outcome) = batch.outcome.take() else { return };
         let appended = match outcome {
             Ok(appended) => appended,
             Err(error) => {
@@ -177,6 +202,8 @@ impl PartitionActor {
         for (stamped, position) in batch.events.iter().zip(&appended.positions) {
             self.partition.placed(&stamped.event, *position);
         }
+        let took_ms = self.engine.clock.now().tick.since(batch.sent);
+        self.engine.metrics.log_append_seconds.record(Duration::from_millis(took_ms));
         if let Some(last) = appended.positions.last() {
             self.durable = *last;
             let slot = &self.engine.slots[self.partition.id().index()];
@@ -213,7 +240,8 @@ impl PartitionActor {
         }
     }
 
-    /// Fills in where the texts lie, which is known only now. A task that was cancelled meanwhile may have none.
+    /// Fills in where the texts lie, which is known only now. A task that was cancelled meanwhile
+    /// may have none.
     fn locate(&self, reply: &mut Reply) {
         if let Reply::Granted(grants) = reply {
             for grant in grants {
@@ -257,7 +285,7 @@ impl PartitionActor {
         }
         if let Some(due) = due {
             let wait = due.since(self.engine.clock.now().tick).max(1);
-            let handle = ctx.run_later(std::time::Duration::from_millis(wait), |actor, ctx| {
+            let handle = ctx.run_later(Duration::from_millis(wait), |actor, ctx| {
                 actor.timer = None;
                 actor.act(Command::Tick, ctx);
             });
@@ -283,6 +311,7 @@ impl PartitionActor {
     /// Fail-stop: nothing of what is open is acknowledged; the partition is rebuilt from the log.
     fn fail(&mut self, error: &Error, ctx: &mut Context<Self>) {
         tracing::error!(partition = %self.partition.id(), %error, "append failed, partition stops");
+        self.engine.metrics.log_error(crate::metrics::LogFault::Write);
         self.gate.shut(true);
         for batch in std::mem::take(&mut self.open) {
             drop(batch.waiting);
@@ -363,7 +392,8 @@ impl Decided {
     }
 }
 
-/// A reply of another kind than the command's cannot be; it is answered as an unknown outcome, never as success.
+/// A reply of another kind than the command's cannot be; it is answered as an unknown outcome,
+/// never as success.
 pub(crate) fn mismatch() -> Reject {
     unknown_outcome()
 }

@@ -2,19 +2,48 @@
 
 use crate::actor::handle::KwqHandle;
 use crate::core::partition::Partition;
-use crate::metrics::{BUCKETS, PartitionNumbers};
+use crate::metrics::{BUCKETS, PartitionNumbers, WorkerShown};
+use crate::model::job::JobState;
 use crate::model::priority::Priority;
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
+use crate::model::view::WorkerState;
 
 pub(crate) async fn publish(handle: &KwqHandle) {
+    let engine = &handle.engine;
     let now = handle.now().wall;
-    for slot in &handle.engine.slots {
+    for slot in &engine.slots {
         let read = move |partition: &Partition| numbers(partition, now);
-        match handle.engine.inspect(slot, read).await {
-            Ok((numbers, _)) => handle.engine.metrics.publish_partition(slot.id, &numbers),
+        match engine.inspect(slot, read).await {
+            Ok((mut numbers, _)) => {
+                numbers.commands = slot.queued() as u64;
+                engine.metrics.publish_partition(slot.id, &numbers);
+            }
             Err(reject) => tracing::trace!(detail = %reject.detail, "partition not published"),
         }
+    }
+    engine.metrics.consumers_waiting.set(engine.hub.waiting() as f64);
+    publish_jobs(handle).await;
+    publish_workers(handle).await;
+}
+
+async fn publish_jobs(handle: &KwqHandle) {
+    let Ok(jobs) = handle.all_jobs().await else { return };
+    for state in JobState::ALL {
+        let count = jobs.iter().filter(|job| job.state == state).count();
+        handle.engine.metrics.set_jobs(state, count as u64);
+    }
+}
+
+async fn publish_workers(handle: &KwqHandle) {
+    let shown = [
+        (WorkerState::Active, WorkerShown::Active),
+        (WorkerState::Draining, WorkerShown::Draining),
+        (WorkerState::Lost, WorkerShown::Lost),
+    ];
+    for (state, shown) in shown {
+        let (rows, _) = handle.workers(Some(state), usize::MAX - 1, None).await;
+        handle.engine.metrics.set_workers(shown, rows.len() as u64);
     }
 }
 
@@ -41,17 +70,17 @@ fn numbers(partition: &Partition, now: WallMs) -> PartitionNumbers {
         for cause in 0..3 {
             numbers.failed[cause][at] = stats.failed[cause][at];
         }
-        numbers.wait[at] = std::array::from_fn(|k| waits(&stats.waits[at], k));
+        numbers.wait[at] = stats.waits[at];
+        numbers.run[at] = stats.runs[at];
+        numbers.total[at] = stats.totals[at];
     }
     numbers.released = stats.released;
     numbers.dead = stats.dead;
     numbers.leases = partition.lease_count() as u64;
+    numbers.lease_oldest_age_ms = partition.oldest_lease().map_or(0, |at| now.since(at));
     numbers.leases_expired = stats.expired;
+    numbers.lease_rejected = stats.lease_rejected;
     numbers
 }
 
-/// The last published bucket gathers all longer waits.
-fn waits(waits: &[u64], bucket: usize) -> u64 {
-    let last = bucket + 1 == BUCKETS;
-    if last { waits.iter().skip(bucket).sum() } else { waits.get(bucket).copied().unwrap_or(0) }
-}
+const _: () = assert!(BUCKETS == crate::core::stats::WAIT_BUCKETS);

@@ -1,7 +1,9 @@
 //! The tracker's shell: committed batches → fold → store; answers questions between batches.
 //!
-//! Partitions push what is durable into a bounded channel *before* they answer their callers, and questions go through the
-//! same channel, so an answer has everything in it that was acknowledged before the question (P15). When the channel is
+//! Partitions push what is durable into a bounded channel *before* they answer their callers, and
+//! questions go through the
+//! same channel, so an answer has everything in it that was acknowledged before the question (P15).
+//! When the channel is
 //! full a batch is left out; its number is then missing and the tracker reads the gap from the log.
 
 use crate::actor::engine::Engine;
@@ -274,7 +276,8 @@ impl Actor for TrackerActor {
 
 impl StreamHandler<Vec<Message>> for TrackerActor {
     fn handle(&mut self, chunk: Vec<Message>, _: &mut Self::Context) {
-        let now = self.engine.clock.now().wall;
+        let started = self.engine.clock.now();
+        let now = started.wall;
         self.state.tracker.advance(now);
         for message in chunk {
             match message {
@@ -291,6 +294,9 @@ impl StreamHandler<Vec<Message>> for TrackerActor {
                 }
             }
         }
+        let took_ms = self.engine.clock.now().tick.since(started.tick);
+        let took = std::time::Duration::from_millis(took_ms);
+        self.engine.metrics.tracker_apply_seconds.record(took);
     }
 }
 

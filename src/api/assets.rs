@@ -48,6 +48,12 @@ pub(crate) fn ui(call: &Call, path: &str) -> Outcome {
     Ok(response)
 }
 
+/// The page of an error code as text, for the command line.
+pub(crate) fn error_text(code: &str) -> Option<String> {
+    let file = Errors::get(&format!("{code}.md"))?;
+    String::from_utf8(file.data.into_owned()).ok()
+}
+
 /// `/docs/errors/{code}`.
 pub(crate) fn error_page(code: &str) -> Outcome {
     let Some(file) = Errors::get(&format!("{code}.md")) else {

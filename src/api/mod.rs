@@ -6,12 +6,13 @@ pub mod context;
 pub mod serve;
 
 mod answer;
-mod assets;
+pub(crate) mod assets;
 mod call;
 mod cluster;
 mod consume;
 mod cursor;
 mod jobs;
+mod route_name;
 mod routes;
 mod seed;
 mod stats;

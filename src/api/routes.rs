@@ -1,9 +1,11 @@
-//! The route table: hot calls first, then one match over method and path. warp carries the request here; a path that is not
+//! The route table: hot calls first, then one match over method and path. warp carries the request
+//! here; a path that is not
 //! in the table is `no_route`, a method that is not is `method_not_allowed` with `Allow`.
 
 use crate::api::answer::{self, Outcome};
 use crate::api::call::{Call, path_parts, pieces, query_pairs};
 use crate::api::context::ApiContext;
+use crate::api::route_name::{method_name, template};
 use crate::api::{assets, cluster, consume, jobs, seed, stats, submit, tasks, workers};
 use crate::codec::wire::report::Kind;
 use crate::model::reject::{Code, Reject};
@@ -15,6 +17,9 @@ use warp::reply::Response;
 
 /// Longest URI, bytes.
 const URI_BYTES_MAX: usize = 4_096;
+
+/// Path parts and query pairs, decoded.
+type Address = (Vec<String>, Vec<(String, String)>);
 
 /// The whole service.
 pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
@@ -28,9 +33,12 @@ pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
         .then(move |method: Method, path: warp::path::FullPath, query: String, headers, body| {
             let context = context.clone();
             let body = pieces(body);
-            // Boxed: the futures of all handlers together would be a large frame on every connection.
+            // Boxed: the futures of all handlers together would be a large frame on every
+            // connection.
             Box::pin(async move {
                 let path = path.as_str().to_owned();
+                let named = (template(&path), method_name(&method));
+                let started = context.handle.now().tick;
                 let body_ms = context.config.http.body_ms;
                 let answered = match check(&path, &query, &method, &headers) {
                     Err(reject) => Err(reject),
@@ -39,18 +47,17 @@ pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
                         within(&context, call).await
                     }
                 };
-                finish(&path, answered)
+                let response = finish(&path, answered);
+                let took_ms = context.handle.now().tick.since(started);
+                let code = response.status().as_u16();
+                context.metrics.http_request(named.0, named.1, code, took_ms as f64 / 1_000.0);
+                response
             })
         })
         .boxed()
 }
 
-fn check(
-    path: &str,
-    query: &str,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<(Vec<String>, Vec<(String, String)>), Reject> {
+fn check(path: &str, query: &str, method: &Method, headers: &HeaderMap) -> Result<Address, Reject> {
     if path.len() + query.len() > URI_BYTES_MAX {
         return Err(Reject::new(Code::UriTooLong, "the address has more than 4,096 B"));
     }

@@ -1,9 +1,11 @@
-//! Our own accept loop: caps, timers, `TCP_NODELAY`, round-robin over the shards, drain. warp's own loop has none of them
+//! Our own accept loop: caps, timers, `TCP_NODELAY`, round-robin over the shards, drain. warp's own
+//! loop has none of them
 //! (measured: silent, half-sent and idle connections were all open after 75 s).
 
 use crate::api::context::ApiContext;
 use crate::api::routes;
 use crate::config::Http;
+use crate::metrics::{ConnectionKind, Metrics, Refusal};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -47,7 +49,7 @@ struct Open {
 }
 
 impl Open {
-    fn enter(self: &Arc<Self>, address: IpAddr, http: &Http) -> Option<Place> {
+    fn enter(self: &Arc<Self>, address: IpAddr, http: &Http, metrics: &Metrics) -> Option<Place> {
         if self.count.load(Ordering::Acquire) >= http.max_connections {
             return None;
         }
@@ -58,7 +60,8 @@ impl Open {
         }
         *here += 1;
         self.count.fetch_add(1, Ordering::AcqRel);
-        Some(Place { open: Arc::clone(self), address })
+        metrics.connection_opened(ConnectionKind::Open);
+        Some(Place { open: Arc::clone(self), address, metrics: metrics.clone() })
     }
 }
 
@@ -66,11 +69,13 @@ impl Open {
 struct Place {
     open: Arc<Open>,
     address: IpAddr,
+    metrics: Metrics,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.open.count.fetch_sub(1, Ordering::AcqRel);
+        self.metrics.connection_closed(ConnectionKind::Open);
         let mut by_address = self.open.by_address.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
@@ -135,8 +140,8 @@ impl Acceptor {
     }
 
     fn deal(&self, stream: TcpStream, peer: SocketAddr, shard: usize) {
-        let Some(place) = self.open.enter(peer.ip(), &self.http) else {
-            self.context.metrics.http_refused(crate::metrics::Refusal::Cap);
+        let Some(place) = self.open.enter(peer.ip(), &self.http, &self.context.metrics) else {
+            self.context.metrics.http_refused(Refusal::Cap);
             return;
         };
         let ready = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
@@ -165,7 +170,7 @@ async fn serve(
     match tokio::time::timeout(wait, stream.peek(&mut first)).await {
         Ok(Ok(read)) if read > 0 => {}
         _ => {
-            context.metrics.http_refused(crate::metrics::Refusal::Timeout);
+            context.metrics.http_refused(Refusal::Timeout);
             return;
         }
     }

@@ -216,17 +216,22 @@ struct Chunk {
     lines: usize,
 }
 
-async fn ndjson(context: &ApiContext, mut call: Call, job: Option<Name>) -> Outcome {
+/// `onError=stop`, `results=all`.
+fn modes(call: &Call) -> Result<(bool, bool), Reject> {
     let stop = match call.query("onError") {
         None | Some("skip") => false,
         Some("stop") => true,
         Some(_) => return Err(bad_query("onError", "skip or stop")),
     };
-    let all = match call.query("results") {
-        None | Some("errors") => false,
-        Some("all") => true,
-        Some(_) => return Err(bad_query("results", "all or errors")),
-    };
+    match call.query("results") {
+        None | Some("errors") => Ok((stop, false)),
+        Some("all") => Ok((stop, true)),
+        Some(_) => Err(bad_query("results", "all or errors")),
+    }
+}
+
+async fn ndjson(context: &ApiContext, mut call: Call, job: Option<Name>) -> Outcome {
+    let (stop, all) = modes(&call)?;
     let close = call.query_flag("close")?;
     let rules = rules(context, call.lenient()?);
     let line_max = context.config.limits.payload + limits::LINE_EXTRA_BYTES;

@@ -1,14 +1,14 @@
 //! `apply`: the one match on [`Event`]. Never fails, and is the same live and in replay.
 
 use crate::core::intern::{Class, ClassKey, JobKey};
-use crate::core::job::{CancelMark, JobRow};
+use crate::core::job::JobRow;
 use crate::core::lease::{Answer, Fate, Live};
 use crate::core::partition::{Due, Partition, Timer, Touched};
 use crate::model::event::{
     Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped, Start,
 };
 use crate::model::id::{Epoch, LeaseNo, Name, Position, TaskSeq};
-use crate::model::job::{CancelMode, JobChange, JobSpec};
+use crate::model::job::JobSpec;
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::state::TaskState;
@@ -158,7 +158,8 @@ impl Partition {
         self.relist(job, priority);
     }
 
-    /// A lane that becomes non-empty starts at max(own, lowest of the level): no credit is saved up.
+    /// A lane that becomes non-empty starts at max(own, lowest of the level): no credit is saved
+    /// up.
     fn wake_lane(&mut self, job: JobKey, priority: Priority) {
         let lowest = self.levels[priority.index()].lowest();
         let lane = &mut self.job_mut(job).lanes[priority.index()];
@@ -251,9 +252,10 @@ impl Partition {
             self.settle(&class, &lease, done.run_ms);
         }
         self.job_mut(class.job).ran(done.run_ms);
+        let total_ms = at.since(self.rows.submitted(done.seq));
         self.rows.set_state(done.seq, TaskState::Completed);
         self.touched.remove(&done.seq);
-        self.stats.completed[class.priority.index()] += 1;
+        self.stats.finished(class.priority, done.run_ms, total_ms);
         self.note_drained(class.job, at);
     }
 
@@ -350,77 +352,6 @@ impl Partition {
         self.enqueue(seq, class.job, priority);
     }
 
-    fn apply_job_change(&mut self, name: &Name, change: &JobChange, at: WallMs) {
-        let Some(key) = self.job_keys.get(name).copied() else { return };
-        let cut = self.rows.next();
-        match change {
-            JobChange::Close => self.job_mut(key).closed = true,
-            JobChange::Pause => self.job_mut(key).paused = true,
-            JobChange::Resume => self.job_mut(key).paused = false,
-            JobChange::Weight(weight) => self.job_mut(key).spec.weight = *weight,
-            JobChange::Retention(ms) => self.job_mut(key).spec.retention_ms = *ms,
-            JobChange::Prioritise(priority) => self.prioritise(key, *priority, cut),
-            JobChange::Cancel(mode, reason) => {
-                let mark = CancelMark { cut, mode: *mode, at, reason: reason.clone() };
-                self.cancel_job(key, mark, at);
-            }
-        }
-        for priority in Priority::DESCENDING {
-            self.relist(key, priority);
-        }
-        self.note_drained(key, at);
-    }
-
-    fn cancel_job(&mut self, key: JobKey, mark: CancelMark, at: WallMs) {
-        if mark.mode == CancelMode::Stop {
-            let of_job = |p: &Self, seq| p.class(seq).is_some_and(|c| c.job == key);
-            let leased: Vec<_> = self
-                .leases
-                .iter()
-                .map(|(n, l)| (n, l.seq))
-                .filter(|(_, s)| of_job(self, *s))
-                .collect();
-            for (number, seq) in leased {
-                self.leases.end(number, Fate::Cancelled, at);
-                self.touched.remove(&seq);
-            }
-        }
-        let job = self.job_mut(key);
-        job.closed = true;
-        let mut cancelled = [0; Priority::LEVELS];
-        for state in TaskState::ALL.into_iter().filter(|s| mark.mode.reaches(*s)) {
-            let count = job.numbers.counts.of(state);
-            job.numbers.counts.sub(state, count);
-            job.numbers.counts.add(TaskState::Cancelled, count);
-            for (level, sum) in job.by_level.iter_mut().zip(&mut cancelled) {
-                *sum += level.of(state);
-                level.sub(state, level.of(state));
-            }
-        }
-        job.lanes.iter_mut().for_each(crate::core::lanes::Lane::clear);
-        job.cancel = Some(mark);
-        for (total, count) in self.stats.cancelled.iter_mut().zip(cancelled) {
-            *total += count;
-        }
-    }
-
-    fn prioritise(&mut self, key: JobKey, priority: Priority, cut: TaskSeq) {
-        let job = self.job_mut(key);
-        job.moved = Some((cut, priority));
-        job.spec.priority = priority;
-        let to = priority.index();
-        for from in (0..Priority::LEVELS).filter(|from| *from != to) {
-            let mut lane = std::mem::take(&mut job.lanes[from]);
-            job.lanes[to].absorb(&mut lane);
-            job.lanes[from] = lane;
-            for state in [TaskState::Blocked, TaskState::Delayed, TaskState::Pending] {
-                let count = job.by_level[from].of(state);
-                job.by_level[from].sub(state, count);
-                job.by_level[to].add(state, count);
-            }
-        }
-    }
-
     /// Takes a task out of its lane or its delay; the state it was in.
     fn take_queued(&mut self, seq: TaskSeq, class: &Class, priority: Priority) -> TaskState {
         if self.delayed_order.remove(seq) {
@@ -461,7 +392,8 @@ impl Partition {
         self.note_drained(class.job, at);
     }
 
-    /// Counts a task out of its leased state into `to`; queued states are counted by level by the caller.
+    /// Counts a task out of its leased state into `to`; queued states are counted by level by the
+    /// caller.
     fn leave(&mut self, class: &Class, lease: &Live, to: TaskState) {
         let from = if lease.started { TaskState::Running } else { TaskState::Allocated };
         let job = self.job_mut(class.job);
@@ -499,7 +431,7 @@ impl Partition {
         touched.unwrap_or_else(|| self.rows.submitted(seq))
     }
 
-    fn note_drained(&mut self, key: JobKey, at: WallMs) {
+    pub(crate) fn note_drained(&mut self, key: JobKey, at: WallMs) {
         let job = self.job_mut(key);
         if job.numbers.counts.live() == 0 {
             job.numbers.drained = at;

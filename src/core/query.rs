@@ -91,6 +91,12 @@ impl Partition {
         self.leases.len()
     }
 
+    /// When the oldest live lease was granted.
+    #[must_use]
+    pub fn oldest_lease(&self) -> Option<WallMs> {
+        self.leases.iter().map(|(_, lease)| lease.allocated).min()
+    }
+
     /// Live leases of each worker that holds any: name, count.
     #[must_use]
     pub fn lease_holders(&self) -> Vec<(Name, u64)> {

@@ -1,4 +1,5 @@
-//! Reports of workers: the token-verdict table of `docs/semantics.md` 3, heartbeats, leases given back.
+//! Reports of workers: the token-verdict table of `docs/semantics.md` 3, heartbeats, leases given
+//! back.
 
 use crate::core::apply::CLASS_CRASH;
 use crate::core::lease::{Fate, Remembered};
@@ -52,9 +53,14 @@ impl Partition {
 
     fn verdict(&mut self, report: Report, gathered: &mut Gathered) -> ReportOutcome {
         let lost = ReportOutcome::bare(Outcome::LeaseLost);
-        let Some(token) = report.token.filter(|t| self.leases.genuine(t)) else { return lost };
+        let genuine = report.token.filter(|t| self.leases.genuine(t));
+        let newest = self.rows.next();
+        let known = genuine.and_then(|t| self.leases.remembered(t.number, newest));
+        let (Some(token), Some(known)) = (genuine, known) else {
+            self.stats.lease_rejected[1] += 1;
+            return lost;
+        };
         let number = token.number;
-        let Some(known) = self.leases.remembered(number, self.rows.next()) else { return lost };
         if let (Some(worker), Some(lease)) = (&report.worker, self.leases.get(number))
             && self.workers.value(lease.worker.0) != worker
         {
@@ -79,7 +85,10 @@ impl Partition {
             (Fate::Cancelled, Verb::Start | Verb::Complete { .. } | Verb::Fail { .. }) => {
                 self.told(Outcome::Cancelled, known, TaskState::Cancelled, None)
             }
-            (Fate::Lapsed | Fate::Completed | Fate::Failed | Fate::Released, _) => lost,
+            (Fate::Lapsed | Fate::Completed | Fate::Failed | Fate::Released, _) => {
+                self.stats.lease_rejected[0] += 1;
+                lost
+            }
         }
     }
 
@@ -141,7 +150,8 @@ impl Partition {
         }
     }
 
-    /// Accepts a completion after the lease lapsed, if its token is the newest and the task is still queued.
+    /// Accepts a completion after the lease lapsed, if its token is the newest and the task is
+    /// still queued.
     fn complete_late(
         &mut self,
         number: LeaseNo,

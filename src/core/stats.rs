@@ -3,7 +3,8 @@
 use crate::model::event::FailCause;
 use crate::model::priority::Priority;
 
-/// Buckets of a wait histogram: bucket *k* counts waits whose milliseconds have *k* bits; the last one is open.
+/// Buckets of a wait histogram: bucket *k* counts waits whose milliseconds have *k* bits; the last
+/// one is open.
 pub const WAIT_BUCKETS: usize = 26;
 
 /// One number per level, index [`Priority::index`].
@@ -32,6 +33,12 @@ pub struct Stats {
     pub dead: [u64; 3],
     /// Leases expired.
     pub expired: u64,
+    /// Refused tokens: stale (once ours), unknown.
+    pub lease_rejected: [u64; 2],
+    /// Run times of completed attempts.
+    pub runs: [[u64; WAIT_BUCKETS]; Priority::LEVELS],
+    /// Submit → completion.
+    pub totals: [[u64; WAIT_BUCKETS]; Priority::LEVELS],
     /// Waits in PENDING.
     pub waits: [[u64; WAIT_BUCKETS]; Priority::LEVELS],
 }
@@ -40,8 +47,14 @@ impl Stats {
     /// Counts a hand-out after this wait.
     pub fn handed_out(&mut self, priority: Priority, wait_ms: u64) {
         self.allocated[priority.index()] += 1;
-        let bits = (u64::BITS - wait_ms.leading_zeros()) as usize;
-        self.waits[priority.index()][bits.min(WAIT_BUCKETS - 1)] += 1;
+        self.waits[priority.index()][bucket(wait_ms)] += 1;
+    }
+
+    /// Counts a completion.
+    pub fn finished(&mut self, priority: Priority, run_ms: u64, total_ms: u64) {
+        self.completed[priority.index()] += 1;
+        self.runs[priority.index()][bucket(run_ms)] += 1;
+        self.totals[priority.index()][bucket(total_ms)] += 1;
     }
 
     /// Counts a failed attempt.
@@ -76,4 +89,8 @@ impl Stats {
         }
         0
     }
+}
+
+fn bucket(ms: u64) -> usize {
+    ((u64::BITS - ms.leading_zeros()) as usize).min(WAIT_BUCKETS - 1)
 }

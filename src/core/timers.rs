@@ -75,10 +75,13 @@ impl Partition {
         self.enqueue(seq, class.job, priority);
     }
 
-    /// Starts the timers after a replay: every surviving lease and run limit begins anew with its full length.
+    /// Starts the timers after a replay: every surviving lease and run limit begins anew with its
+    /// full length.
     pub fn arm(&mut self, now: Now) {
         self.set_now(now);
         self.armed = true;
+        // What was counted while replaying has been published before.
+        self.stats = crate::core::stats::Stats::default();
         let tick = self.now.tick;
         let numbers: Vec<LeaseNo> = self.leases.iter().map(|(number, _)| number).collect();
         for number in numbers {

@@ -42,7 +42,6 @@ const MICRO: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.
 const SYNC: &[f64] = &[0.000_25, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.1, 0.5, 2.0];
 const HTTP: &[f64] = &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
 const COUNTS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
-const RECORDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1_000.0, 10_000.0];
 
 macro_rules! declare {
     ($($id:ident $kind:ident $unit:ident $name:literal [$($label:literal)*] $help:literal
@@ -98,8 +97,6 @@ declare! {
     OWNED Gauge Count "kwq_partition_owned" ["partition"] "1 = served by this process.";
     REPLAY Gauge Percent "kwq_partition_replay_ratio" ["partition"]
         "Progress of the replay after a start, 0 to 1.";
-    TRACKER_LAG Gauge Count "kwq_tracker_lag_events" ["partition"]
-        "Events committed and not folded by the tracker yet.";
     COMMANDS Gauge Count "kwq_command_queue_depth" ["partition"]
         "Commands waiting in the bounded channel of the partition.";
     TURN Histogram Seconds "kwq_partition_turn_seconds" []
@@ -115,16 +112,8 @@ declare! {
         "Calls refused by admission, by class and by what was full.";
     APPEND Histogram Seconds "kwq_log_append_seconds" []
         "From append to durable." in SYNC;
-    SYNC_TIME Histogram Seconds "kwq_log_sync_seconds" [] "One sync of the log." in SYNC;
-    SYNC_RECORDS Histogram Count "kwq_log_sync_records" []
-        "Records one sync made durable." in RECORDS;
-    LOG_BYTES Gauge Bytes "kwq_log_bytes" ["kind"] "Bytes on disk: segment, image, store.";
-    DISK_FREE Gauge Bytes "kwq_disk_free_bytes" []
-        "Free bytes of the data directory's file system.";
     LOG_ERRORS Counter Count "kwq_log_errors_total" ["kind"]
         "Faults of the log: write, sync, read, corrupt.";
-    REBUILDS Counter Count "kwq_store_rebuilds_total" ["reason"]
-        "Tracker stores folded again from the log: missing, corrupt, behind.";
     APPLY Histogram Seconds "kwq_tracker_apply_seconds" [] "One batch of the tracker." in SYNC;
     QUERY Histogram Seconds "kwq_tracker_query_seconds" ["kind"]
         "Queries of the tracker: id, list, counters." in HTTP;

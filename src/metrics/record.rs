@@ -1,9 +1,9 @@
 //! Recording and rendering: what the shells call. Nothing here runs per task.
 
 use super::{
-    BytesOf, ConnectionKind, ConsumeOutcome, Flow, Handles, JOB_STATES, LevelBuckets, Levels,
-    LogFault, Metrics, PartitionNumbers, Published, QueryKind, RebuildReason, Refusal,
-    RestartCause, ShedClass, ShedReason, WorkerShown, names,
+    ConnectionKind, ConsumeOutcome, Flow, Handles, JOB_STATES, LevelBuckets, Levels, LogFault,
+    Metrics, PartitionNumbers, Published, QueryKind, Refusal, RestartCause, ShedClass, ShedReason,
+    WorkerShown, names,
 };
 use crate::model::id::PartitionId;
 use crate::model::job::JobState;
@@ -34,16 +34,6 @@ impl Metrics {
     /// Counts a fault of the log.
     pub fn log_error(&self, kind: LogFault) {
         self.log_errors[kind as usize].increment(1);
-    }
-
-    /// Sets the bytes on disk.
-    pub fn set_log_bytes(&self, kind: BytesOf, bytes: u64) {
-        self.log_bytes[kind as usize].set(float(bytes));
-    }
-
-    /// Counts a store folded again.
-    pub fn store_rebuilt(&self, reason: RebuildReason) {
-        self.rebuilds[reason as usize].increment(1);
     }
 
     /// Records a query of the tracker.
@@ -169,7 +159,6 @@ impl Published {
             last: PartitionNumbers::default(),
             owned: gauge(&names::OWNED),
             replay: gauge(&names::REPLAY),
-            tracker_lag: gauge(&names::TRACKER_LAG),
             commands: gauge(&names::COMMANDS),
         }
     }
@@ -178,7 +167,6 @@ impl Published {
         let (done, whole) = numbers.replay;
         self.owned.set(float(numbers.owned));
         self.replay.set(if whole == 0 { 1.0 } else { float(done) / float(whole) });
-        self.tracker_lag.set(float(numbers.tracker_lag));
         self.commands.set(float(numbers.commands));
         self.last.clone_from(numbers);
     }

@@ -17,11 +17,9 @@ fn every_declared_metric_is_rendered_with_help_and_type() {
     let metrics = metrics();
     metrics.publish_partition(PartitionId(0), &PartitionNumbers { owned: 1, ..Default::default() });
     metrics.http_request("/kwq/consume", "POST", 200, 0.01);
-    for histogram in [&metrics.turn_seconds, &metrics.log_append_seconds, &metrics.log_sync_seconds]
-    {
+    for histogram in [&metrics.turn_seconds, &metrics.log_append_seconds] {
         histogram.record(0.001);
     }
-    metrics.log_sync_records.record(3.0);
     metrics.tracker_apply_seconds.record(0.001);
     metrics.queried(QueryKind::Id, 0.001);
     metrics.consumed(ConsumeOutcome::Empty, 0);

@@ -91,19 +91,20 @@ impl JobState {
             Self::Completed => "COMPLETED",
         }
     }
+    /// Every state.
+    pub const ALL: [Self; 6] = [
+        Self::Open,
+        Self::Closed,
+        Self::Cancelled,
+        Self::Failed,
+        Self::CompletedWithErrors,
+        Self::Completed,
+    ];
+
     /// Reads a wire name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [
-            Self::Open,
-            Self::Closed,
-            Self::Cancelled,
-            Self::Failed,
-            Self::CompletedWithErrors,
-            Self::Completed,
-        ]
-        .into_iter()
-        .find(|s| s.name() == name)
+        Self::ALL.into_iter().find(|s| s.name() == name)
     }
     /// Neither OPEN nor CLOSED.
     #[must_use]

@@ -15,7 +15,7 @@ pub fn state_hash(
     dir: &Path,
     from_zero: bool,
 ) -> Result<Vec<(PartitionId, Position, String)>, Error> {
-    let (log, _) = EmbeddedLog::open(&Options::existing(dir))?;
+    let (log, _) = EmbeddedLog::open(Options::new(dir))?;
     let rows = replay_offline(&log, Policy::default(), from_zero)?;
     log.close();
     Ok(rows)

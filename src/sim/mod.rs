@@ -2,5 +2,10 @@
 //! wrong.
 
 pub mod curve;
+pub mod idle;
 pub mod pricing;
 mod random;
+pub mod report;
+pub mod tally;
+pub mod wire;
+pub mod workload;

@@ -2,8 +2,8 @@
 //! price depends on the payload alone (and on the shape of its curve), never on time, machine or
 //! order.
 //!
-//! The model is Black-Scholes with a forward rate per step: the log of the underlying moves by `(f
-//! - vol²/2)·dt + vol·√dt·z` in each step, with antithetic pairs. The law at expiry depends on the
+//! The model is Black-Scholes with a forward rate per step, and antithetic pairs: in each step the
+//! log of the underlying moves by `(f - vol²/2)·dt + vol·√dt·z`. The law at expiry depends on the
 //! mean of the forwards only, and that mean is the trade's own zero rate; so the closed form is the
 //! exact reference.
 

@@ -130,6 +130,26 @@ pub(crate) fn unused(declared: &Source, users: &[&Source]) -> Vec<Finding> {
     found
 }
 
+/// Paths of this repository that a document names: in code marks, and as targets of links.
+/// Each with its line; a target is relative to `folder`, the folder of the document.
+pub(crate) fn paths(folder: &str, document: &str) -> Vec<(usize, String)> {
+    const TOPS: &[&str] = &["src/", "tests/", "docs/", "config/", "examples/", "benches/", "ui/"];
+    let mut found = Vec::new();
+    for (index, line) in document.lines().enumerate() {
+        let marked = line.split('`').skip(1).step_by(2);
+        let plain = |text: &&str| !text.contains(['<', '{', '*', '…', ' ']);
+        let ours = marked.filter(|text| TOPS.iter().any(|top| text.starts_with(top)));
+        found.extend(ours.filter(plain).map(|text| (index + 1, text.to_owned())));
+        for target in line.split("](").skip(1) {
+            let target = target.split([')', '#']).next().unwrap_or("");
+            if !target.is_empty() && !target.contains("://") {
+                found.push((index + 1, format!("{folder}{target}")));
+            }
+        }
+    }
+    found
+}
+
 /// `document` with what stands between the two marks replaced by `table`.
 pub(crate) fn with_table(document: &str, table: &str) -> Option<String> {
     const BEGIN: &str = "<!-- generated: make docs -->\n";

@@ -177,6 +177,15 @@ fn drifted_documents_are_found() {
 }
 
 #[test]
+fn paths_in_documents_are_found() {
+    let text = "See `src/a.rs` and `docs/errors/<code>.md`, [b](b.md#x), [c](https://x.y), [d](#e).\n\
+                `code`, `tests/t`";
+    let found = documents::paths("docs/", text);
+    let expected = [(1, "src/a.rs"), (1, "docs/b.md"), (2, "tests/t")];
+    assert_eq!(found, expected.map(|(line, path)| (line, path.to_owned())));
+}
+
+#[test]
 fn declared_and_forgotten_things_are_found() {
     let text = "pub struct A {\n    pub used_ms: u64,\n    pub lost_ms: u64,\n}\nimpl A {\n    \
                 pub fn fed(&self) {}\n    pub fn unfed(&self) {}\n    fn own(&self) {}\n}\n";

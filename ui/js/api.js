@@ -7,7 +7,9 @@ const TOKEN = "kwq.token";
 /** A refusal in the words of the server. */
 export class Problem extends Error {
   constructor(status, body) {
-    super(body?.detail || body?.title || (status ? `HTTP ${status}` : "the server does not answer"));
+    super(
+      body?.detail || body?.title || (status ? `HTTP ${status}` : "the server does not answer"),
+    );
     this.status = status;
     this.code = body?.code ?? "";
   }

@@ -58,7 +58,8 @@ function build(element, spec, props, children) {
   if (classes.length > 0) element.setAttribute("class", classes.join(" "));
   for (const [name, value] of Object.entries(props ?? {})) {
     if (name === "on") {
-      for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+      for (const [event, listener] of Object.entries(value))
+        element.addEventListener(event, listener);
     } else if (name === "class") {
       if (value) element.setAttribute("class", [...classes, value].join(" "));
     } else {
@@ -79,6 +80,8 @@ function append(parent, children) {
 }
 
 function guard(name, value) {
-  if (/^on/i.test(name) || /^(style|srcdoc|action|formaction)$/i.test(name)) throw new Error(`attribute ${name}`);
-  if (/^(href|src|xlink:href)$/i.test(name) && !SAFE_LINK.test(String(value))) throw new Error("foreign link");
+  if (/^on/i.test(name) || /^(style|srcdoc|action|formaction)$/i.test(name))
+    throw new Error(`attribute ${name}`);
+  if (/^(href|src|xlink:href)$/i.test(name) && !SAFE_LINK.test(String(value)))
+    throw new Error("foreign link");
 }

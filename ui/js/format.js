@@ -1,13 +1,26 @@
 // Numbers, times and sizes as people read them. Pure functions; "now" is always an argument.
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const clock = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 const dated = new Intl.DateTimeFormat("en-GB", {
-  day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  day: "2-digit",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
 });
 const exact = new Intl.DateTimeFormat("en-GB", {
-  year: "numeric", month: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit",
-  fractionalSecondDigits: 3, timeZoneName: "short",
+  year: "numeric",
+  month: "short",
+  day: "2-digit",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  fractionalSecondDigits: 3,
 });
 const NONE = "–";
 
@@ -106,5 +119,7 @@ function significant(n) {
 
 function two(n, per, big, unit, small) {
   const rest = n % per;
-  return rest === 0 ? `${(n - rest) / per} ${big}` : `${(n - rest) / per} ${big} ${rest * unit} ${small}`;
+  return rest === 0
+    ? `${(n - rest) / per} ${big}`
+    : `${(n - rest) / per} ${big} ${rest * unit} ${small}`;
 }

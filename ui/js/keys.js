@@ -23,7 +23,8 @@ let prefix = false;
 
 export function listenKeys() {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]"))
+      return;
     if (event.target.closest?.("input, select, textarea")) {
       if (event.key === "Escape") event.target.blur();
       return;
@@ -33,7 +34,14 @@ export function listenKeys() {
 }
 
 export function showKeys() {
-  tell("Keys", h("dl.keys", {}, LIST.map(([key, text]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, text)])));
+  tell(
+    "Keys",
+    h(
+      "dl.keys",
+      {},
+      LIST.map(([key, text]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, text)]),
+    ),
+  );
 }
 
 function press(key) {
@@ -56,7 +64,9 @@ function press(key) {
 
 /** Moves the focus to the first link of the next or previous row. */
 function step(by) {
-  const rows = [...document.querySelectorAll("main tbody tr")].filter((row) => row.querySelector("a, button"));
+  const rows = [...document.querySelectorAll("main tbody tr")].filter((row) =>
+    row.querySelector("a, button"),
+  );
   const at = rows.findIndex((row) => row.contains(document.activeElement));
   const to = at < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, at + by));
   rows[to]?.querySelector("a, button").focus();

@@ -23,7 +23,12 @@ const PAGES = [
   ["/jobs", "Jobs", "jobs", () => null],
   ["/tasks", "Tasks", "tasks", () => null],
   ["/dlq", "Dead letters", "dlq", (snapshot) => snapshot.tasks?.ERROR],
-  ["/workers", "Workers", "workers", (snapshot) => (snapshot.workers?.idle ?? 0) + (snapshot.workers?.busy ?? 0)],
+  [
+    "/workers",
+    "Workers",
+    "workers",
+    (snapshot) => (snapshot.workers?.idle ?? 0) + (snapshot.workers?.busy ?? 0),
+  ],
 ];
 
 const byId = (id) => document.getElementById(id);
@@ -74,7 +79,10 @@ async function refresh() {
 }
 
 function lost() {
-  return { title: "No such page", root: h("p.empty", {}, "Nothing lives at this address. ", h("a", { href: "#/" }, "Overview")) };
+  return {
+    title: "No such page",
+    root: h("p.empty", {}, "Nothing lives at this address. ", h("a", { href: "#/" }, "Overview")),
+  };
 }
 
 function frame() {
@@ -127,19 +135,31 @@ function badges() {
   const list = [
     server.version ? ["", `kwq ${server.version}`, ""] : null,
     server.backend ? ["", `${server.backend} log`, ""] : null,
-    server.durability ? [reduced ? "warn" : "ok", `${reduced ? "!" : "✓"} durability ${server.durability}`, reasons] : null,
-    server.insecure ? ["bad", "! insecure", "everybody who reaches this address has every role"] : null,
+    server.durability
+      ? [reduced ? "warn" : "ok", `${reduced ? "!" : "✓"} durability ${server.durability}`, reasons]
+      : null,
+    server.insecure
+      ? ["bad", "! insecure", "everybody who reaches this address has every role"]
+      : null,
     server.draining ? ["warn", "! draining", ""] : null,
   ].filter(Boolean);
   const sig = JSON.stringify(list);
   const box = byId("badges");
   if (box.dataset.sig === sig) return;
   box.dataset.sig = sig;
-  fill(box, list.map(([level, text, title]) => h("span.badge", { class: level, title: title || null }, text)));
+  fill(
+    box,
+    list.map(([level, text, title]) =>
+      h("span.badge", { class: level, title: title || null }, text),
+    ),
+  );
 }
 
 initTheme();
-fill(byId("nav"), links.map((one) => one.element));
+fill(
+  byId("nav"),
+  links.map((one) => one.element),
+);
 byId("theme").addEventListener("click", nextTheme);
 byId("help").addEventListener("click", showKeys);
 byId("live").addEventListener("click", toggle);

@@ -38,7 +38,14 @@ export function ageMs() {
 
 export function take(snapshot) {
   const gap = store.snapshot !== null && snapshot.ts - store.snapshot.ts > 4_000;
-  if (gap) store.history.push({ t: snapshot.ts - 1, pending: null, running: null, complete: null, submit: null });
+  if (gap)
+    store.history.push({
+      t: snapshot.ts - 1,
+      pending: null,
+      running: null,
+      complete: null,
+      submit: null,
+    });
   store.snapshot = snapshot;
   store.arrived = performance.now();
   store.connected = true;

@@ -10,10 +10,22 @@ import { fill, h } from "./dom.js";
 export function table({ caption, columns, key, empty }) {
   const body = h("tbody");
   const note = h("p.empty", { hidden: true }, empty);
-  const head = h("thead", {}, h("tr", {}, columns.map((column) =>
-    h("th", { scope: "col", class: column.kind }, column.label))));
+  const head = h(
+    "thead",
+    {},
+    h(
+      "tr",
+      {},
+      columns.map((column) => h("th", { scope: "col", class: column.kind }, column.label)),
+    ),
+  );
   const grid = h("table", {}, h("caption.sr-only", {}, caption), head, body);
-  const root = h("div.tablebox", {}, h("div.scroll", { tabindex: "0", role: "group", "aria-label": caption }, grid), note);
+  const root = h(
+    "div.tablebox",
+    {},
+    h("div.scroll", { tabindex: "0", role: "group", "aria-label": caption }, grid),
+    note,
+  );
   const rows = new Map();
 
   function update(list) {
@@ -49,11 +61,20 @@ export function table({ caption, columns, key, empty }) {
 function make(columns) {
   const cells = columns.map((column) => ({
     element: h(column.kind === "lead" ? "th" : "td", {
-      class: column.kind, "data-label": column.label, scope: column.kind === "lead" ? "row" : null,
+      class: column.kind,
+      "data-label": column.label,
+      scope: column.kind === "lead" ? "row" : null,
     }),
     sig: undefined,
   }));
-  return { element: h("tr", {}, cells.map((cell) => cell.element)), cells };
+  return {
+    element: h(
+      "tr",
+      {},
+      cells.map((cell) => cell.element),
+    ),
+    cells,
+  };
 }
 
 function paint(line, columns, row) {

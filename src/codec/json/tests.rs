@@ -1,4 +1,5 @@
-//! The reader agrees with an independent JSON parser on what JSON is, and is stricter where promised.
+//! The reader agrees with an independent JSON parser on what JSON is, and is stricter where
+//! promised.
 
 use super::*;
 use proptest::prelude::*;

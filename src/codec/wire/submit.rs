@@ -203,7 +203,8 @@ fn tag_items(raw: Raw<'_>) -> Result<Vec<String>, Reject> {
 /// Payload or result bytes with their encoding.
 ///
 /// # Errors
-/// `invalid_field` for an encoding that does not fit; `payload_too_large` is decided by [`blob`]'s callers.
+/// `invalid_field` for an encoding that does not fit; `payload_too_large` is decided by [`blob`]'s
+/// callers.
 fn payload(fields: &Fields<'_>, bytes_max: usize) -> Result<Blob, Reject> {
     let blob = blob(fields, "payload")?;
     if blob.bytes.len() > bytes_max {
@@ -232,7 +233,8 @@ pub fn blob(fields: &Fields<'_>, name: &'static str) -> Result<Blob, Reject> {
     let Some(raw) = sent.filter(|r| asked == Some(Encoding::Json) || !r.is_null()) else {
         return Ok(Blob { encoding: asked.unwrap_or_default(), bytes: Vec::new() });
     };
-    let encoding = asked.unwrap_or(if raw.is_string() { Encoding::Text } else { Encoding::Json });
+    let natural = if raw.is_string() { Encoding::Text } else { Encoding::Json };
+    let encoding = asked.unwrap_or(natural);
     let wrong = |what: &str| Reject::field(name, format!("{name} must be {what}"));
     let bytes = match encoding {
         Encoding::Json => raw.text().as_bytes().to_vec(),

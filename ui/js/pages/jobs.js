@@ -10,11 +10,39 @@ export function jobs({ query }) {
   const grid = jobTable({ acts: true });
   const bar = filterBar("/jobs", query, [
     { name: "q", label: "Id starts with" },
-    { name: "state", label: "State", options: [["", "any"], ["OPEN", "open"], ["CLOSED", "closed"], ["COMPLETED", "completed"],
-      ["COMPLETED_WITH_ERRORS", "completed with errors"], ["FAILED", "failed"], ["CANCELLED", "cancelled"]] },
+    {
+      name: "state",
+      label: "State",
+      options: [
+        ["", "any"],
+        ["OPEN", "open"],
+        ["CLOSED", "closed"],
+        ["COMPLETED", "completed"],
+        ["COMPLETED_WITH_ERRORS", "completed with errors"],
+        ["FAILED", "failed"],
+        ["CANCELLED", "cancelled"],
+      ],
+    },
     { name: "tag", label: "Tag, like desk:rates" },
-    { name: "sort", label: "Order", options: [["", "newest"], ["eta", "ETA"], ["errors", "errors"], ["age", "oldest waiting"]] },
+    {
+      name: "sort",
+      label: "Order",
+      options: [
+        ["", "newest"],
+        ["eta", "ETA"],
+        ["errors", "errors"],
+        ["age", "oldest waiting"],
+      ],
+    },
   ]);
-  const pages = pager((cursor) => get("/jobs", { ...bar.values(), limit: 50, cursor }), grid.update);
-  return { title: "Jobs", root: h("section.panel", {}, bar.root, pages.note, grid.root, pages.root), every: 1, refresh: pages.refresh };
+  const pages = pager(
+    (cursor) => get("/jobs", { ...bar.values(), limit: 50, cursor }),
+    grid.update,
+  );
+  return {
+    title: "Jobs",
+    root: h("section.panel", {}, bar.root, pages.note, grid.root, pages.root),
+    every: 1,
+    refresh: pages.refresh,
+  };
 }

@@ -10,41 +10,150 @@ import { levelList } from "./parts/levels.js";
 import { taskTable } from "./parts/task_table.js";
 
 const TILES = [
-  tile("Waiting", "PENDING", "#/tasks?state=PENDING,DELAYED", (s) => count(waiting(s)),
-    (s) => (s.tasks.DELAYED > 0 ? `${count(s.tasks.DELAYED)} of them delayed` : "due now"), (s) => waiting(s)),
-  tile("Allocated", "ALLOCATED", "#/tasks?state=ALLOCATED", (s) => count(s.tasks.ALLOCATED), () => "handed out, not started"),
-  tile("Running", "RUNNING", "#/tasks?state=RUNNING", (s) => count(s.tasks.RUNNING), (s) => `${count(s.leases)} leases`),
-  tile("Done", "COMPLETED", "#/tasks?state=COMPLETED", (s) => count(s.tasks.COMPLETED), (s) => rate(s.rates?.complete)),
-  tile("Errors", "ERROR", "#/dlq", (s) => count(s.tasks.ERROR), (s) => `${rate(s.rates?.fail)} failing`),
-  tile("Workers", "ACTIVE", "#/workers", (s) => count(s.workers.busy + s.workers.idle),
-    (s) => `${count(s.workers.busy)} busy${s.workers.lost ? `, ${count(s.workers.lost)} lost` : ""}`),
-  tile("Parked consumers", "DRAINING", "#/workers", (s) => count(s.consumersWaiting), () => "wait for work"),
-  tile("Wait, p99", "DELAYED", "#/queues", (s) => (s.wait ? duration(s.wait.p99Ms) : oldest(s)),
-    (s) => (s.wait ? `median ${duration(s.wait.p50Ms)}` : "oldest waiting task")),
+  tile(
+    "Waiting",
+    "PENDING",
+    "#/tasks?state=PENDING,DELAYED",
+    (s) => count(waiting(s)),
+    (s) => (s.tasks.DELAYED > 0 ? `${count(s.tasks.DELAYED)} delayed` : "due now"),
+    (s) => waiting(s),
+  ),
+  tile(
+    "Allocated",
+    "ALLOCATED",
+    "#/tasks?state=ALLOCATED",
+    (s) => count(s.tasks.ALLOCATED),
+    () => "not yet started",
+  ),
+  tile(
+    "Running",
+    "RUNNING",
+    "#/tasks?state=RUNNING",
+    (s) => count(s.tasks.RUNNING),
+    (s) => `${count(s.leases)} leases`,
+  ),
+  tile(
+    "Done",
+    "COMPLETED",
+    "#/tasks?state=COMPLETED",
+    (s) => count(s.tasks.COMPLETED),
+    (s) => rate(s.rates?.complete),
+  ),
+  tile(
+    "Errors",
+    "ERROR",
+    "#/dlq",
+    (s) => count(s.tasks.ERROR),
+    (s) => `${rate(s.rates?.fail)} failing`,
+  ),
+  tile(
+    "Workers",
+    "ACTIVE",
+    "#/workers",
+    (s) => count(s.workers.busy + s.workers.idle),
+    (s) =>
+      `${count(s.workers.busy)} busy${s.workers.lost ? `, ${count(s.workers.lost)} lost` : ""}`,
+  ),
+  tile(
+    "Parked",
+    "DRAINING",
+    "#/workers",
+    (s) => count(s.consumersWaiting),
+    () => "idle consumers",
+  ),
+  tile(
+    "Wait, p99",
+    "DELAYED",
+    "#/queues",
+    (s) => (s.wait ? duration(s.wait.p99Ms) : oldest(s)),
+    (s) => (s.wait ? `median ${duration(s.wait.p50Ms)}` : "oldest waiting task"),
+  ),
 ];
 
 export function overview() {
   const tiles = TILES.map(makeTile);
   const charts = [
-    chart({ title: "Waiting", about: "Tasks waiting over this session", series: [{ id: "pending", label: "tasks", look: "pending" }] }),
-    chart({ title: "In work", about: "Tasks allocated or running over this session", series: [{ id: "running", label: "tasks", look: "running" }] }),
     chart({
-      title: "Flow", about: "Completions and submits per second over this session", format: (v) => `${short(v)}/s`,
-      series: [{ id: "complete", label: "done", look: "completed" }, { id: "submit", label: "in", look: "allocated" }],
+      title: "Waiting",
+      about: "Tasks waiting over this session",
+      series: [{ id: "pending", label: "tasks", look: "pending" }],
+    }),
+    chart({
+      title: "In work",
+      about: "Tasks allocated or running over this session",
+      series: [{ id: "running", label: "tasks", look: "running" }],
+    }),
+    chart({
+      title: "Flow",
+      about: "Completions and submits per second over this session",
+      format: (v) => `${short(v)}/s`,
+      series: [
+        { id: "complete", label: "done", look: "completed" },
+        { id: "submit", label: "in", look: "allocated" },
+      ],
     }),
   ];
   const jobs = jobTable({ acts: false });
   const levels = levelList();
-  const recent = taskTable({ caption: "Tasks that changed last", empty: "No task has changed yet.", small: true });
+  const recent = taskTable({
+    caption: "Tasks that changed last",
+    empty: "No task has changed yet.",
+    small: true,
+  });
   const affinity = h("span.aside");
 
-  const root = h("div.stack", {},
-    h("section.tiles", { "aria-label": "Counts" }, tiles.map((one) => one.root)),
-    h("section.charts", { "aria-label": "The last minutes" }, charts.map((one) => one.root)),
-    h("div.split", {},
-      h("section.panel", {}, h("div.panel-head", {}, h("h2", {}, "Jobs"), affinity, h("a.more", { href: "#/jobs" }, "All jobs")), jobs.root),
-      h("section.panel", {}, h("div.panel-head", {}, h("h2", {}, "Queues"), h("a.more", { href: "#/queues" }, "All queues")), levels.root)),
-    h("section.panel", {}, h("div.panel-head", {}, h("h2", {}, "Recent tasks"), h("a.more", { href: "#/tasks" }, "All tasks")), recent.root));
+  const root = h(
+    "div.stack",
+    {},
+    h(
+      "section.tiles",
+      { "aria-label": "Counts" },
+      tiles.map((one) => one.root),
+    ),
+    h(
+      "section.charts",
+      { "aria-label": "The last minutes" },
+      charts.map((one) => one.root),
+    ),
+    h(
+      "div.split",
+      {},
+      h(
+        "section.panel",
+        {},
+        h(
+          "div.panel-head",
+          {},
+          h("h2", {}, "Jobs"),
+          affinity,
+          h("a.more", { href: "#/jobs" }, "All jobs"),
+        ),
+        jobs.root,
+      ),
+      h(
+        "section.panel",
+        {},
+        h(
+          "div.panel-head",
+          {},
+          h("h2", {}, "Queues"),
+          h("a.more", { href: "#/queues" }, "All queues"),
+        ),
+        levels.root,
+      ),
+    ),
+    h(
+      "section.panel",
+      {},
+      h(
+        "div.panel-head",
+        {},
+        h("h2", {}, "Recent tasks"),
+        h("a.more", { href: "#/tasks" }, "All tasks"),
+      ),
+      recent.root,
+    ),
+  );
 
   return {
     title: "Overview",
@@ -56,11 +165,15 @@ export function overview() {
       for (const one of charts) one.update(store.history);
       levels.update(store.snapshot.queues ?? []);
       const { hits = 0, misses = 0 } = store.snapshot.affinity ?? {};
-      setText(affinity, hits + misses > 0 ? `${Math.round((100 * hits) / (hits + misses))} % warm hits` : "");
+      setText(
+        affinity,
+        hits + misses > 0 ? `${Math.round((100 * hits) / (hits + misses))} % warm hits` : "",
+      );
     },
     async refresh() {
       const [some, last] = await Promise.allSettled([
-        get("/jobs", { limit: 8 }), get("/tasks", { order: "recent", limit: 12 }),
+        get("/jobs", { limit: 8 }),
+        get("/tasks", { order: "recent", limit: 12 }),
       ]);
       if (some.status === "fulfilled") jobs.update(some.value.data);
       if (last.status === "fulfilled") recent.update(last.value.data);
@@ -77,15 +190,28 @@ function makeTile({ label, state, href, value, aside }) {
   const small = h("span.tile-aside");
   const spark = h("span.tile-spark");
   const series = { PENDING: "pending", RUNNING: "running", COMPLETED: "complete" }[state];
-  const root = h("a.tile", { href, class: `st-${cssName(state)}` },
-    h("span.tile-label", {}, h("span.shape", { "aria-hidden": "true" }, shape(state)), label), number, small, spark);
+  const root = h(
+    "a.tile",
+    { href, class: `st-${cssName(state)}` },
+    h("span.tile-label", {}, h("span.shape", { "aria-hidden": "true" }, shape(state)), label),
+    number,
+    small,
+    spark,
+  );
   return {
     root,
     update({ snapshot, history }) {
       setText(number, value(snapshot));
       setText(small, aside(snapshot));
       setAttribute(root, "title", `${label}: ${full(snapshot.tasks?.[state])}`.replace(/: –$/, ""));
-      if (series) fill(spark, sparkline(history.slice(-90).map((point) => point[series]), cssName(state)));
+      if (series)
+        fill(
+          spark,
+          sparkline(
+            history.slice(-90).map((point) => point[series]),
+            cssName(state),
+          ),
+        );
     },
   };
 }

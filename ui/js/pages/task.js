@@ -20,13 +20,19 @@ export function task({ params }) {
   const way = h("div.way");
   const numbers = facts("Facts of the task");
   const attempts = table({
-    caption: "Attempts", empty: "Not handed out yet.", key: (attempt) => attempt.attempt,
+    caption: "Attempts",
+    empty: "Not handed out yet.",
+    key: (attempt) => attempt.attempt,
     columns: [
       { label: "Try", kind: "lead", cell: (a) => `${a.attempt}` },
       { label: "Outcome", cell: (a) => a.outcome },
       { label: "Worker", cell: (a) => a.worker ?? "–" },
       { label: "Handed out", kind: "num", cell: (a) => stamp(a.allocated_ts) },
-      { label: "Took", kind: "num", cell: (a) => (a.ended_ts ? duration(a.ended_ts - (a.running_ts || a.allocated_ts)) : "now") },
+      {
+        label: "Took",
+        kind: "num",
+        cell: (a) => (a.ended_ts ? duration(a.ended_ts - (a.running_ts || a.allocated_ts)) : "now"),
+      },
       { label: "Class", cell: (a) => a.class ?? "–" },
       { label: "Message", kind: "wide", cell: (a) => a.message ?? "" },
     ],
@@ -39,8 +45,17 @@ export function task({ params }) {
     const now = `${task.state} ${task.attempt}`;
     if (now !== sig) {
       sig = now;
-      fill(head, h("div.hero-line", {}, h("span.hero-name", {}, task.id ?? task.ref), chip(task.state), h("span.hero-text", {}, "in job ", jobLink(task.groupId))),
-        tagList(task.tags));
+      fill(
+        head,
+        h(
+          "div.hero-line",
+          {},
+          h("span.hero-name", {}, task.id ?? task.ref),
+          chip(task.state),
+          h("span.hero-text", {}, "in job ", jobLink(task.groupId)),
+        ),
+        tagList(task.tags),
+      );
       fill(acts, taskActs(task));
     }
     drawWay(way, task);
@@ -52,11 +67,21 @@ export function task({ params }) {
 
   return {
     title: "Task",
-    root: h("div.stack", {}, note,
-      h("section.panel", {}, h("div.panel-head", {}, h("a.more.left", { href: "#/tasks" }, "← All tasks"), acts), head, way),
+    root: h(
+      "div.stack",
+      {},
+      note,
+      h(
+        "section.panel",
+        {},
+        h("div.panel-head", {}, h("a.more.left", { href: "#/tasks" }, "← All tasks"), acts),
+        head,
+        way,
+      ),
       h("section.panel", {}, h("div.panel-head", {}, h("h2", {}, "Attempts")), attempts.root),
       h("div.split.even", {}, payload.root, result.root),
-      h("section.panel", {}, h("div.panel-head", {}, h("h2", {}, "Facts")), numbers.root)),
+      h("section.panel", {}, h("div.panel-head", {}, h("h2", {}, "Facts")), numbers.root),
+    ),
     every: 1,
     async refresh() {
       try {
@@ -79,23 +104,58 @@ function drawWay(box, task) {
   const stretches = [
     ["DELAYED", "before it was due", start, Math.max(start, task.available_ts || start)],
     ["PENDING", "waited", Math.max(start, task.available_ts || start), task.allocated_ts || end],
-    ["ALLOCATED", "handed out", task.allocated_ts, task.running_ts || (task.allocated_ts ? end : 0)],
-    [endedAt(task) ? task.state : "RUNNING", endedAt(task) ? "ran" : "runs", task.running_ts, task.running_ts ? end : 0],
+    [
+      "ALLOCATED",
+      "handed out",
+      task.allocated_ts,
+      task.running_ts || (task.allocated_ts ? end : 0),
+    ],
+    [
+      endedAt(task) ? task.state : "RUNNING",
+      endedAt(task) ? "ran" : "runs",
+      task.running_ts,
+      task.running_ts ? end : 0,
+    ],
   ].filter(([, , from, to]) => from && to > from);
   const total = stretches.reduce((sum, [, , from, to]) => sum + to - from, 0) || 1;
   const least = 14;
   const raw = stretches.map(([, , from, to]) => Math.max(least, ((to - from) / total) * 1_000));
   const sum = raw.reduce((a, b) => a + b, 0) || 1;
   let x = 0;
-  const bar = s("svg.statebar.tall", { viewBox: "0 0 1000 10", preserveAspectRatio: "none", "aria-hidden": "true" },
-    s("rect.rail", { x: 0, y: 0, width: 1000, height: 10 }));
+  const bar = s(
+    "svg.statebar.tall",
+    { viewBox: "0 0 1000 10", preserveAspectRatio: "none", "aria-hidden": "true" },
+    s("rect.rail", { x: 0, y: 0, width: 1000, height: 10 }),
+  );
   stretches.forEach(([state], i) => {
     const width = (raw[i] / sum) * 1_000;
-    bar.appendChild(s(`rect.fill-${cssName(state)}`, { x: x.toFixed(1), y: 0, width: width.toFixed(1), height: 10 }));
+    bar.appendChild(
+      s(`rect.fill-${cssName(state)}`, {
+        x: x.toFixed(1),
+        y: 0,
+        width: width.toFixed(1),
+        height: 10,
+      }),
+    );
     x += width;
   });
-  fill(box, bar, h("ol.stretches", {}, stretches.map(([state, text, from, to]) =>
-    h("li", {}, h("span.swatch", { class: `st-${cssName(state)}`, "aria-hidden": "true" }), `${text} `, h("b", {}, duration(to - from))))));
+  fill(
+    box,
+    bar,
+    h(
+      "ol.stretches",
+      {},
+      stretches.map(([state, text, from, to]) =>
+        h(
+          "li",
+          {},
+          h("span.swatch", { class: `st-${cssName(state)}`, "aria-hidden": "true" }),
+          `${text} `,
+          h("b", {}, duration(to - from)),
+        ),
+      ),
+    ),
+  );
 }
 
 /** A closed box that fetches bytes when it is opened; never on its own. */
@@ -107,9 +167,19 @@ function viewer(title, ref, what) {
     try {
       const { data } = await get(`/tasks/${part(ref)}`, { [what]: true });
       const value = data[what];
-      const text = typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value, null, 2);
-      fill(body, text === "" ? h("p.empty", {}, "Empty.") : h("pre", { tabindex: "0" }, pretty(text).slice(0, SHOWN_MAX)),
-        text.length > SHOWN_MAX ? h("p.faint", {}, "Only the first 64 KiB are shown.") : null);
+      const text =
+        typeof value === "string"
+          ? value
+          : value === undefined
+            ? ""
+            : JSON.stringify(value, null, 2);
+      fill(
+        body,
+        text === ""
+          ? h("p.empty", {}, "Empty.")
+          : h("pre", { tabindex: "0" }, pretty(text).slice(0, SHOWN_MAX)),
+        text.length > SHOWN_MAX ? h("p.faint", {}, "Only the first 64 KiB are shown.") : null,
+      );
       setText(open, "Show again");
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -142,7 +212,10 @@ function rows(task) {
     ["Partition", `${task.partition}`],
     ["Affinity", (task.affinity ?? []).map((one) => one.key).join(", ") || "–"],
     ["Worker", task.worker ?? "–"],
-    ["Errors, crashes", `${task.errors ?? 0} of ${task.maxAttempts ?? "–"}, ${task.crashes ?? 0} of ${task.maxCrashes ?? "–"}`],
+    [
+      "Errors, crashes",
+      `${task.errors ?? 0} of ${task.maxAttempts ?? "–"}, ${task.crashes ?? 0} of ${task.maxCrashes ?? "–"}`,
+    ],
     ["Redriven", `${task.redriven ?? 0}`],
     ["Longest run", task.timeoutSeconds > 0 ? duration(task.timeoutSeconds * 1_000) : "no limit"],
     ["Submitted", stamp(task.submitted_ts)],

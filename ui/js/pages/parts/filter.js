@@ -15,16 +15,35 @@ export function filterBar(path, query, fields) {
   }
   const clear = h("a.button", { href: link(path), class: "small" }, "Clear");
   clear.hidden = fields.every((field) => !query.get(field.name));
-  const root = h("form.filters", { role: "search", on: { submit: (event) => { event.preventDefault(); apply(); } } },
+  const root = h(
+    "form.filters",
+    {
+      role: "search",
+      on: {
+        submit: (event) => {
+          event.preventDefault();
+          apply();
+        },
+      },
+    },
     inputs.map(([field, input]) => h("label.field", {}, h("span", {}, field.label), input)),
-    h("button.button.small", { type: "submit" }, "Apply"), clear);
+    h("button.button.small", { type: "submit" }, "Apply"),
+    clear,
+  );
   for (const [, input] of inputs) input.addEventListener("change", apply);
   return { root, values };
 }
 
 function control(field, value) {
-  if (!field.options) return h("input", { type: "search", value, autocomplete: "off", spellcheck: "false" });
+  if (!field.options)
+    return h("input", { type: "search", value, autocomplete: "off", spellcheck: "false" });
   const known = field.options.some(([option]) => option === value);
   const options = known ? field.options : [...field.options, [value, value.toLowerCase()]];
-  return h("select", {}, options.map(([option, label]) => h("option", { value: option, selected: option === value }, label)));
+  return h(
+    "select",
+    {},
+    options.map(([option, label]) =>
+      h("option", { value: option, selected: option === value }, label),
+    ),
+  );
 }

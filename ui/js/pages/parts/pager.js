@@ -8,7 +8,10 @@ import { count } from "../../format.js";
 export function pager(load, show) {
   const trail = [];
   let next = null;
-  const first = button("Back to the first page", () => jump(null), { class: "small", hidden: true });
+  const first = button("Back to the first page", () => jump(null), {
+    class: "small",
+    hidden: true,
+  });
   const more = button("Next page", () => jump(next), { class: "small", hidden: true });
   const said = h("span.faint");
   const note = h("p.problem", { role: "alert", hidden: true });
@@ -27,7 +30,14 @@ export function pager(load, show) {
       show(page.data ?? []);
       first.hidden = trail.length === 0;
       more.hidden = !next;
-      setText(said, trail.length > 0 ? `Page ${trail.length + 1}, not live` : page.scanned > 0 && next ? `${count(page.scanned)} looked at` : "");
+      setText(
+        said,
+        trail.length > 0
+          ? `Page ${trail.length + 1}, not live`
+          : page.scanned > 0 && next
+            ? `${count(page.scanned)} looked at`
+            : "",
+      );
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       if (error.status === 0) return;

@@ -8,23 +8,47 @@ import { serverNow } from "../../store.js";
 import { table } from "../../table.js";
 import { jobLink } from "./job_table.js";
 
-/** `small` leaves out tags and priority; `errors` shows class and message instead of times. */
-export function taskTable({ caption, empty, small = false, errors = false }) {
+/** `small` leaves out priority, `job: false` the job; `errors` shows class and message instead of times. */
+export function taskTable({ caption, empty, small = false, errors = false, job = true }) {
   const columns = [
     { label: "Task", kind: "lead", cell: taskLink, sig: (task) => `${task.id ?? ""} ${task.ref}` },
     { label: "State", cell: (task) => chip(task.state), sig: (task) => task.state },
-    { label: "Job", cell: (task) => jobLink(task.groupId), sig: (task) => task.groupId },
+    ...(job
+      ? [
+          {
+            label: "Job",
+            kind: "jobcell",
+            cell: (task) => jobLink(task.groupId),
+            sig: (task) => task.groupId,
+          },
+        ]
+      : []),
     ...(small ? [] : [{ label: "Pri", kind: "num", cell: (task) => `${task.priority}` }]),
-    ...(errors ? [
-      { label: "Class", cell: (task) => h("code", {}, task.error?.class ?? "–"), sig: (task) => task.error?.class ?? "" },
-      { label: "Message", kind: "wide", cell: (task) => task.error?.message ?? "" },
-      { label: "Failed", kind: "num", cell: (task) => ago(task.error?.ts ?? task.error_ts, serverNow()) },
-    ] : [
-      { label: "Tags", kind: "tagcell", cell: (task) => tagList(task.tags, small ? 2 : 4), sig: (task) => (task.tags ?? []).join() },
-      { label: "Worker", kind: "clip", cell: (task) => task.worker ?? "–" },
-      { label: "Took", kind: "num", cell: (task) => took(task, serverNow()) },
-      { label: "Changed", kind: "num", cell: (task) => ago(changedAt(task), serverNow()) },
-    ]),
+    ...(errors
+      ? [
+          {
+            label: "Class",
+            cell: (task) => h("code", {}, task.error?.class ?? "–"),
+            sig: (task) => task.error?.class ?? "",
+          },
+          { label: "Message", kind: "wide", cell: (task) => task.error?.message ?? "" },
+          {
+            label: "Failed",
+            kind: "num",
+            cell: (task) => ago(task.error?.ts ?? task.error_ts, serverNow()),
+          },
+        ]
+      : [
+          {
+            label: "Tags",
+            kind: "tagcell",
+            cell: (task) => tagList(task.tags, small && job ? 3 : 4),
+            sig: (task) => (task.tags ?? []).join(),
+          },
+          { label: "Worker", kind: "clip", cell: (task) => task.worker ?? "–" },
+          { label: "Took", kind: "num", cell: (task) => took(task, serverNow()) },
+          { label: "Changed", kind: "num", cell: (task) => ago(changedAt(task), serverNow()) },
+        ]),
     { label: "Try", kind: "num", cell: (task) => `${task.attempt ?? 0}` },
   ];
   return table({ caption, empty, columns, key: (task) => task.ref });
@@ -34,15 +58,21 @@ export function taskTable({ caption, empty, small = false, errors = false }) {
 export function tagList(tags, most = 32) {
   const list = tags ?? [];
   const shown = list.slice(0, most);
-  return h("span.tags", {},
+  return h(
+    "span.tags",
+    {},
     shown.map((tag) => h("a.tag", { href: link("/tasks", { tag }) }, tag)),
-    list.length > most ? h("span.faint", { title: list.join(", ") }, `+${list.length - most}`) : null);
+    list.length > most
+      ? h("span.faint", { title: list.join(", ") }, `+${list.length - most}`)
+      : null,
+  );
 }
 
 /** Run time: of the end, or so far. */
 export function took(task, now) {
   const from = task.running_ts || task.allocated_ts;
-  if (!from || !["RUNNING", "ALLOCATED", "COMPLETED", "ERROR", "CANCELLED"].includes(task.state)) return "–";
+  if (!from || !["RUNNING", "ALLOCATED", "COMPLETED", "ERROR", "CANCELLED"].includes(task.state))
+    return "–";
   const end = endedAt(task);
   return duration((end || now) - from);
 }
@@ -53,9 +83,21 @@ export function endedAt(task) {
 }
 
 function changedAt(task) {
-  return endedAt(task) || Math.max(task.running_ts || 0, task.allocated_ts || 0, task.error?.ts || 0, task.submitted_ts || 0);
+  return (
+    endedAt(task) ||
+    Math.max(
+      task.running_ts || 0,
+      task.allocated_ts || 0,
+      task.error?.ts || 0,
+      task.submitted_ts || 0,
+    )
+  );
 }
 
 function taskLink(task) {
-  return h("a.mono", { href: link(`/tasks/${encodeURIComponent(task.ref)}`), title: task.ref }, task.id ?? task.ref);
+  return h(
+    "a.mono",
+    { href: link(`/tasks/${encodeURIComponent(task.ref)}`), title: task.ref },
+    task.id ?? task.ref,
+  );
 }

@@ -1,0 +1,190 @@
+//! `kwq doctor` and `kwq healthcheck`.
+
+use super::failure::{Failure, Verdict, exit};
+use super::out::{View, left, text};
+use super::{Context, human};
+use crate::client::{Call, Client, Error};
+use crate::clock::SystemClock;
+use crate::sim::report::DiskSync;
+use clap::Args;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {
+    /// Data directory to look at (its disk is measured)
+    #[arg(long, value_name = "DIR", default_value = "./kwq-data")]
+    data_dir: PathBuf,
+    /// Address a server would listen on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+}
+
+/// One check.
+struct Finding {
+    check: &'static str,
+    level: &'static str,
+    found: String,
+    fix: String,
+}
+
+const VIEW: View = View {
+    id: "check",
+    columns: &[
+        left("CHECK", |row| text(row, "check")),
+        left("", |row| text(row, "level")),
+        left("FOUND", |row| text(row, "found")),
+        left("FIX", |row| text(row, "fix")),
+    ],
+};
+
+/// Exit 0 when the server is ready, else 1.
+pub(super) async fn healthcheck(context: &Context) -> Verdict {
+    let client = context.client_with(0, 0)?;
+    match client.send_once(&Call::get("/kwq/health/ready")).await {
+        Ok(answer) => {
+            context.out.detail(&answer.text());
+            Ok(exit::DONE)
+        }
+        Err(error) => Err(Failure::from(error).exit(exit::FAILED)),
+    }
+}
+
+/// Runs all checks; exit 8 when one fails.
+pub(super) async fn run(args: DoctorArgs, context: &Context) -> Verdict {
+    let client = context.client_with(0, 0)?;
+    let mut findings = vec![server(&client).await];
+    let serving = findings.iter().any(|finding| finding.level == "ok");
+    findings.push(port(args.listen, serving));
+    let directory = existing(&args.data_dir);
+    findings.extend([space(&directory), sync(&directory), files(), clock()]);
+    let rows: Vec<Box<RawValue>> = findings.iter().map(Finding::row).collect();
+    context.out.rows(&rows, &VIEW);
+    let failed = findings.iter().any(|finding| finding.level == "fail");
+    Ok(if failed { exit::CHECK } else { exit::DONE })
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, level: "ok", found: found.into(), fix: String::new() }
+    }
+
+    fn warn(check: &'static str, found: impl Into<String>, fix: &str) -> Self {
+        Self { check, level: "warn", found: found.into(), fix: fix.to_owned() }
+    }
+
+    fn fail(check: &'static str, found: impl Into<String>, fix: &str) -> Self {
+        Self { check, level: "fail", found: found.into(), fix: fix.to_owned() }
+    }
+
+    fn row(&self) -> Box<RawValue> {
+        let row = json!({
+            "check": self.check, "level": self.level, "found": self.found, "fix": self.fix
+        });
+        RawValue::from_string(row.to_string()).expect("a printed value is JSON")
+    }
+}
+
+async fn server(client: &Client) -> Finding {
+    match client.send_once(&Call::get("/kwq/health/ready")).await {
+        Ok(answer) => {
+            let body: Value = answer.read().unwrap_or_default();
+            if body.get("durability").and_then(Value::as_str) == Some("reduced") {
+                let fix = "set log.durability = \"fsync\", log.lease-gate = \"durable\"";
+                return Finding::warn("server", "ready, with reduced durability", fix);
+            }
+            Finding::ok("server", format!("{} is ready", client.url()))
+        }
+        Err(Error::Unreachable { url, .. }) => {
+            Finding::warn("server", format!("nobody listens at {url}"), "start one: kwq dev")
+        }
+        Err(error) => Finding::fail("server", error.to_string(), "look at the server's log"),
+    }
+}
+
+fn port(listen: SocketAddr, serving: bool) -> Finding {
+    match TcpListener::bind(listen) {
+        Ok(_) => Finding::ok("port", format!("{listen} is free")),
+        Err(_) if serving => Finding::ok("port", format!("{listen} is served")),
+        Err(error) => {
+            Finding::fail("port", format!("{listen}: {error}"), "use another address: --listen")
+        }
+    }
+}
+
+/// The directory, or the nearest one above that exists.
+fn existing(path: &Path) -> PathBuf {
+    let found = path.ancestors().find(|path| !path.as_os_str().is_empty() && path.is_dir());
+    found.map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// Below this no submit is taken (`log.disk-reserve` is at least 1 GiB).
+const SPACE_MIN: u64 = 1 << 30;
+/// Below this a day of work may fill it.
+const SPACE_LOW: u64 = 10 << 30;
+
+fn space(directory: &Path) -> Finding {
+    let free = match rustix::fs::statvfs(directory) {
+        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+        Err(error) => {
+            return Finding::fail("disk space", error.to_string(), "use another --data-dir");
+        }
+    };
+    let found = format!("{} free at {}", human::bytes(free), directory.display());
+    match free {
+        0..SPACE_MIN => Finding::fail("disk space", found, "free space, or use another disk"),
+        SPACE_MIN..SPACE_LOW => Finding::warn("disk space", found, "submits stop at 1 GiB free"),
+        SPACE_LOW.. => Finding::ok("disk space", found),
+    }
+}
+
+fn sync(directory: &Path) -> Finding {
+    match DiskSync::measure(directory, 100) {
+        Ok(sync) => {
+            let found = format!("fdatasync of 4 KiB: {sync}");
+            match sync.p99_us {
+                0..20_000 => Finding::ok("disk sync", found),
+                20_000.. => Finding::warn("disk sync", found, "a slow or shared disk: batch more"),
+            }
+        }
+        Err(error) => {
+            let found = format!("{}: {error}", directory.display());
+            Finding::fail("disk sync", found, "the directory must be writable")
+        }
+    }
+}
+
+fn files() -> Finding {
+    let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    match limits.current {
+        Some(n @ 0..12_000) => {
+            let fix = "ulimit -n 65536 (10,000 connections and the log's files)";
+            Finding::warn("open files", format!("{n} at most"), fix)
+        }
+        Some(n) => Finding::ok("open files", format!("{} at most", human::grouped(n))),
+        None => Finding::ok("open files", "no limit"),
+    }
+}
+
+/// 2026-01-01; a clock before that was never set.
+const PLAUSIBLE_MS: u64 = 1_767_225_600_000;
+
+fn clock() -> Finding {
+    let clock = SystemClock::shared();
+    let before = clock.now();
+    std::thread::sleep(Duration::from_millis(50));
+    let after = clock.now();
+    let wall = after.wall.since(before.wall);
+    let found = before.wall.rfc3339();
+    if before.wall.0 < PLAUSIBLE_MS {
+        return Finding::fail("clock", found, "set the clock: stamps and delays would be wrong");
+    }
+    if wall.abs_diff(after.tick.since(before.tick)) > 20 {
+        return Finding::warn("clock", format!("{found}, jumping"), "run one time service only");
+    }
+    Finding::ok("clock", found)
+}

@@ -1,0 +1,169 @@
+//! `kwq serve`: a node in this process, until a signal.
+
+use super::failure::{Failure, Verdict, exit};
+use super::{Context, human};
+use crate::config::{self, Config, LogFormat, Sources};
+use crate::node::{self, Node, Summary};
+use clap::Args;
+use std::path::{Path, PathBuf};
+
+/// `serve`
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Configuration file [default: ./kwq.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on; port 0 takes any [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where log, images and tracker are kept [default: ./kwq-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Back end of the log
+    #[arg(long, value_name = "embedded")]
+    log: Option<String>,
+    /// Kafka brokers (not in this release)
+    #[arg(long, value_name = "LIST")]
+    bootstrap_servers: Option<String>,
+    /// Partitions of a new data directory [default: 3]
+    #[arg(long, value_name = "N")]
+    partitions: Option<u16>,
+    /// What an acknowledgement means: fsync, os, memory
+    #[arg(long, value_name = "MODE")]
+    durability: Option<String>,
+    /// Listen beyond this machine without any authentication
+    #[arg(long)]
+    insecure_no_auth: bool,
+    /// Refuse to start with reduced durability
+    #[arg(long)]
+    strict: bool,
+    /// Any configuration key (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Serves until a signal.
+pub(super) fn run(args: &ServeArgs, context: &Context) -> Verdict {
+    let config = load(args.sources()?)?;
+    install_logging(&config)?;
+    let node = start(&config)?;
+    // Said before recovery ends: health answers from here on.
+    context.out.note(&format!("listening on http://{}", node.addr()));
+    let summary = node.wait_ready().map_err(|error| start_failure(&error))?;
+    context.out.note(&banner(&config, &summary));
+    node.run_until_signal().map_err(|error| start_failure(&error))?;
+    Ok(exit::DONE)
+}
+
+impl ServeArgs {
+    fn sources(&self) -> Result<Sources, Failure> {
+        let mut sets = pairs(&self.set)?;
+        let flags = [
+            ("http.listen", self.listen.clone()),
+            ("log.data-dir", self.data_dir.clone()),
+            ("log.backend", self.log.clone()),
+            ("kafka.bootstrap-servers", self.bootstrap_servers.clone()),
+            ("log.partitions", self.partitions.map(|n| n.to_string())),
+            ("log.durability", self.durability.clone()),
+            ("auth.insecure-no-auth", self.insecure_no_auth.then(|| "true".to_owned())),
+            ("log.strict", self.strict.then(|| "true".to_owned())),
+        ];
+        sets.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        Ok(Sources { file: self.config.clone(), sets })
+    }
+}
+
+/// `KEY=VALUE` flags.
+pub(super) fn pairs(flags: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let split = |flag: &String| {
+        let pair = flag.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let failure = Failure::usage(format!("--set {flag}: no value"));
+        pair.ok_or_else(|| failure.help("write --set KEY=VALUE"))
+    };
+    flags.iter().map(split).collect()
+}
+
+/// The configuration, or what is wrong with it.
+pub(super) fn load(sources: Sources) -> Result<Config, Failure> {
+    config::load(&sources).map(|loaded| loaded.config).map_err(|error| config_failure(&error))
+}
+
+/// A refused configuration.
+pub(super) fn config_failure(error: &config::Error) -> Failure {
+    let failure = Failure::new(error.code(), error.to_string()).exit(exit::USAGE);
+    failure.help(error.help())
+}
+
+/// Log lines as the configuration says.
+pub(super) fn install_logging(config: &Config) -> Result<(), Failure> {
+    let json = match config.telemetry.format {
+        LogFormat::Auto => None,
+        LogFormat::Json => Some(true),
+        LogFormat::Text => Some(false),
+    };
+    crate::telemetry::install(json, &config.telemetry.level)
+        .map_err(|what| Failure::new("telemetry", what))
+}
+
+/// Starts a node, or says why not.
+pub(super) fn start(config: &Config) -> Result<Node, Failure> {
+    Node::start(config).map_err(|error| start_failure(&error))
+}
+
+/// Why a node did not start.
+pub(super) fn start_failure(error: &node::Error) -> Failure {
+    let what = error.to_string();
+    match error {
+        node::Error::Listen(addr, cause) if cause.kind() == std::io::ErrorKind::AddrInUse => {
+            let next = addr.port().checked_add(1).unwrap_or(8081);
+            Failure::new("address_in_use", format!("cannot listen on {addr}"))
+                .help(format!("another process listens there; try --listen {}:{next}", addr.ip()))
+        }
+        node::Error::Listen(..) => Failure::new("cannot_listen", what)
+            .help("--listen takes an address of this machine, e.g. 127.0.0.1:8080"),
+        node::Error::Log(log) => log_failure(log),
+        node::Error::Tracker(_) => Failure::new("tracker", what)
+            .help("the tracker is a cache: move DATA_DIR/tracker away and start again"),
+        node::Error::Start(_) => Failure::new("cannot_start", what),
+        node::Error::Strict(_) => Failure::new("reduced_durability", what)
+            .help("use --durability fsync, or drop --strict"),
+    }
+}
+
+/// Refuses a directory that no server has used: a typing error must not make one.
+pub(super) fn existing(directory: &Path) -> Result<(), Failure> {
+    if directory.join("format").is_file() {
+        return Ok(());
+    }
+    let what = format!("{} is no data directory of kwq", directory.display());
+    Err(Failure::new("no_data_dir", what).help("name it with --data-dir"))
+}
+
+/// Why a data directory cannot be used.
+pub(super) fn log_failure(error: &crate::log::Error) -> Failure {
+    use crate::log::Error;
+    let what = error.to_string();
+    match error {
+        Error::Locked(..) => Failure::new("data_dir_in_use", what)
+            .help("stop that process, or use another --data-dir"),
+        Error::Damaged { .. } => Failure::new("log_damaged", what)
+            .help("`kwq log verify` names every damage; `kwq log repair --to-offset` cuts it off"),
+        Error::UnknownFormat(_) => Failure::new("unknown_format", what)
+            .help("use the release that wrote it, or another --data-dir; nothing was touched"),
+        Error::Full(_) => Failure::new("disk_full", what).help("free space on that disk"),
+        Error::Failed(_) | Error::Io { .. } | Error::NoRecord(_) => Failure::new("log", what),
+    }
+}
+
+/// One line about what was started.
+pub(super) fn banner(config: &Config, summary: &Summary) -> String {
+    format!(
+        "kwq {} · embedded log in {} ({}) · {} partitions · restored {} tasks in {:.1} s",
+        env!("CARGO_PKG_VERSION"),
+        config.log.data_dir.display(),
+        summary.durability,
+        summary.partitions,
+        human::grouped(summary.restored_tasks),
+        summary.elapsed_ms as f64 / 1_000.0,
+    )
+}

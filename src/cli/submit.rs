@@ -1,0 +1,245 @@
+//! `kwq submit`: one task, an array, repeated copies, or a file.
+
+mod input;
+
+use super::failure::{Failure, Verdict, exit};
+use super::out::{View, left, text};
+use super::{Context, human, jobs};
+use crate::client::upload::{Key, Upload, Uploaded};
+use crate::client::verbs::job_path;
+use crate::client::{Call, Client};
+use clap::Args;
+use input::Source;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `submit`
+#[derive(Debug, Args)]
+pub(super) struct SubmitArgs {
+    /// NDJSON or a JSON array; `-` is stdin; without it one task is made of the flags
+    file: Option<PathBuf>,
+    /// Job [default: default, or the job each line names]
+    #[arg(long)]
+    job: Option<String>,
+    /// Client id of the task or array
+    #[arg(long)]
+    id: Option<String>,
+    /// Priority, 9 first
+    #[arg(long, value_name = "1..9")]
+    priority: Option<u8>,
+    /// Tag k:v or bare tag (repeatable)
+    #[arg(long)]
+    tag: Vec<String>,
+    /// Affinity key (repeatable)
+    #[arg(long)]
+    affinity: Vec<String>,
+    /// Payload; with --array or --count `{i}` becomes the number
+    #[arg(long, conflicts_with = "file")]
+    payload: Option<String>,
+    /// Each line of FILE is a payload, not a task
+    #[arg(long, requires = "file")]
+    each_line: bool,
+    /// Elements A to B, both included, in one O(1) record
+    #[arg(long, value_name = "A-B[:STEP]", conflicts_with_all = ["file", "count"])]
+    array: Option<String>,
+    /// That many single tasks, numbered from 0
+    #[arg(long, conflicts_with = "file")]
+    count: Option<u64>,
+    /// Hand out after this time
+    #[arg(long, value_parser = human::duration_flag, value_name = "DURATION")]
+    delay: Option<Duration>,
+    /// Runs that may fail
+    #[arg(long)]
+    max_attempts: Option<u8>,
+    /// Longest run
+    #[arg(long)]
+    timeout_seconds: Option<u32>,
+    /// Idempotency key: repeating the command with it does only what is missing
+    #[arg(long)]
+    key: Option<String>,
+    /// Close the job afterwards
+    #[arg(long)]
+    close: bool,
+    /// Wait until the job has ended
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Numbers from `from` to at most `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    from: u64,
+    to: u64,
+    step: u64,
+}
+
+const VIEW: View = View { id: "ref", columns: &[left("REF", |row| text(row, "ref"))] };
+
+/// Submits.
+pub(super) async fn run(args: SubmitArgs, context: &Context) -> Verdict {
+    let client = context.client_with(8, 0)?;
+    let needs_job = args.close || args.wait;
+    if needs_job && args.file.is_some() && args.job.is_none() {
+        return Err(Failure::usage("--close and --wait need the job").help("add --job ID"));
+    }
+    let job = args.job.clone().unwrap_or_else(|| "default".to_owned());
+    let range = args.array.as_deref().map(Range::read).transpose()?;
+    let rejected = match (&args.file, args.count, range) {
+        (Some(file), _, _) => many(&args, Source::open(file)?, context, &client).await?,
+        (None, Some(count), _) => {
+            let source = Source::count(Range::first(count), &args);
+            many(&args, source, context, &client).await?
+        }
+        (None, None, range) => single(&args, range, context, &client, &job).await?,
+    };
+    if args.close {
+        client.job_verb(&job, "close", &json!({})).await?;
+    }
+    if args.wait {
+        let verdict = jobs::wait(context, &client, &job, "done", None).await?;
+        if verdict != exit::DONE {
+            return Ok(verdict);
+        }
+    }
+    Ok(if rejected > 0 { exit::FAILED } else { exit::DONE })
+}
+
+/// One task or one array. Returns how many were refused.
+async fn single(
+    args: &SubmitArgs,
+    range: Option<Range>,
+    context: &Context,
+    client: &Client,
+    job: &str,
+) -> Result<u64, Failure> {
+    let mut task = template(args);
+    match range {
+        Some(range) => {
+            task.insert("array".to_owned(), range.array(args));
+        }
+        None => {
+            jobs::put(&mut task, "id", args.id.clone());
+            jobs::put(&mut task, "payload", args.payload.clone());
+        }
+    }
+    let (key, own) = match &args.key {
+        Some(key) => (key.clone(), false),
+        None => (client.fresh_name(), true),
+    };
+    let body = Value::Object(task);
+    let call = Call::post(format!("{}/tasks", job_path(job))).json(&json!([body]));
+    let answer: Value = client.send_keyed(call, &key, own).await?.read()?;
+    let result = answer.pointer("/results/0").cloned().unwrap_or_default();
+    let code = result.get("code").and_then(Value::as_str);
+    if let Some(range) = range.filter(|_| code == Some("not_supported")) {
+        context.out.note("this server has no arrays: sending single tasks");
+        return many(args, Source::count(range, args), context, client).await;
+    }
+    if let Some(code) = code {
+        let detail = text(&result, "detail");
+        let conflict = matches!(code, "id_conflict" | "job_closed");
+        return Err(Failure::new(code, detail)
+            .exit(if conflict { exit::CONFLICT } else { exit::FAILED })
+            .help(format!("`kwq help {code}` tells more")));
+    }
+    context.out.one(&result.to_string(), &VIEW);
+    Ok(0)
+}
+
+/// Streams tasks. Returns how many were refused.
+async fn many(
+    args: &SubmitArgs,
+    mut source: Source,
+    context: &Context,
+    client: &Client,
+) -> Result<u64, Failure> {
+    let template = template(args);
+    let key = match &args.key {
+        Some(key) => Key::Given(key.clone()),
+        None => Key::Own(client.fresh_name()),
+    };
+    let job = args.job.as_deref().or_else(|| args.file.is_none().then_some("default"));
+    let mut upload = Upload::new(client.clone(), job, key);
+    let bar = context.out.progress(source.total());
+    while let Some(line) = source.next(args.each_line)? {
+        let line = input::merged(line, &template).map_err(|what| {
+            Failure::new("bad_json", format!("line {}: {what}", source.line_number()))
+                .help("each line must be one JSON object; with --each-line any text")
+        })?;
+        if let Err(error) = upload.line(&line).await {
+            let sent = upload.sum().lines;
+            let failure = Failure::from(error);
+            let help = match &args.key {
+                Some(_) => format!("{sent} lines are durable; repeat with this --key to go on"),
+                None => format!("the first {sent} lines are durable; go on behind them"),
+            };
+            return Err(failure.help(help));
+        }
+        bar.set_position(upload.sum().lines);
+    }
+    let sum = upload.finish().await?;
+    bar.finish_and_clear();
+    tell(context, args, &sum);
+    Ok(sum.rejected)
+}
+
+fn tell(context: &Context, args: &SubmitArgs, sum: &Uploaded) {
+    for error in sum.errors.iter().take(20) {
+        let (line, code) = (text(error, "line"), text(error, "code"));
+        context.out.note(&format!("line {line}: {code}: {}", text(error, "detail")));
+    }
+    let body = json!({
+        "job": args.job, "accepted": sum.accepted, "duplicates": sum.duplicates,
+        "rejected": sum.rejected, "lines": sum.lines, "chunks": sum.chunks,
+    });
+    context.out.one(&body.to_string(), &View { id: "accepted", ..VIEW });
+}
+
+/// Members every task of the call gets unless it has them itself.
+fn template(args: &SubmitArgs) -> Map<String, Value> {
+    let mut task = Map::new();
+    jobs::put(&mut task, "priority", args.priority);
+    jobs::put(&mut task, "tag", (!args.tag.is_empty()).then(|| args.tag.join(",")));
+    jobs::put(&mut task, "affinity", (!args.affinity.is_empty()).then(|| args.affinity.clone()));
+    let delay = args.delay.and_then(|delay| u64::try_from(delay.as_millis()).ok());
+    jobs::put(&mut task, "delayMs", delay);
+    jobs::put(&mut task, "maxAttempts", args.max_attempts);
+    jobs::put(&mut task, "timeoutSeconds", args.timeout_seconds);
+    task
+}
+
+impl Range {
+    /// Reads `A-B` or `A-B:STEP`.
+    fn read(text: &str) -> Result<Self, Failure> {
+        let wrong = || {
+            Failure::usage(format!("`{text}` is no range"))
+                .help("write --array A-B or A-B:STEP, e.g. 1-1000 or 0-100:5")
+        };
+        let (ends, step) = text.split_once(':').unwrap_or((text, "1"));
+        let (from, to) = ends.split_once('-').ok_or_else(wrong)?;
+        let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
+        let range = Self { from: number(from)?, to: number(to)?, step: number(step)? };
+        if range.from > range.to || range.step == 0 { Err(wrong()) } else { Ok(range) }
+    }
+
+    /// The first `count` numbers.
+    fn first(count: u64) -> Self {
+        // An empty range has its end before its begin.
+        if count == 0 {
+            Self { from: 1, to: 0, step: 1 }
+        } else {
+            Self { from: 0, to: count - 1, step: 1 }
+        }
+    }
+
+    fn array(self, args: &SubmitArgs) -> Value {
+        let mut array = Map::new();
+        jobs::put(&mut array, "from", Some(self.from));
+        jobs::put(&mut array, "to", Some(self.to));
+        jobs::put(&mut array, "step", Some(self.step));
+        jobs::put(&mut array, "id", args.id.clone());
+        jobs::put(&mut array, "payloadTemplate", args.payload.clone());
+        Value::Object(array)
+    }
+}

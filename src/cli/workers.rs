@@ -1,0 +1,96 @@
+//! `kwq worker …`
+
+use super::failure::{Verdict, exit};
+use super::out::{View, left, number, right, text};
+use super::{Context, human, lists};
+use crate::client::Call;
+use crate::client::call::part;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+/// Verbs of workers.
+#[derive(Debug, Subcommand)]
+pub(super) enum WorkerVerb {
+    /// List workers
+    Ls {
+        /// States, e.g. ACTIVE,LOST
+        #[arg(long)]
+        state: Option<String>,
+        /// Most rows
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show a worker and what it holds
+    Get {
+        /// Name
+        worker: String,
+    },
+    /// Let a worker finish what it holds and give it nothing more
+    Drain {
+        /// Name
+        worker: String,
+        /// Take it back
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Forget a worker; what it holds goes back to the queue at once
+    Rm {
+        /// Name
+        worker: String,
+    },
+}
+
+const VIEW: View = View {
+    id: "worker",
+    columns: &[
+        left("WORKER", |row| text(row, "worker")),
+        left("STATE", |row| text(row, "state")),
+        right("LEASES", |row| text(row, "leases")),
+        right("SLOTS", |row| text(row, "slots")),
+        right("DONE", |row| human::grouped(number(row, "completed"))),
+        right("FAILED", |row| human::grouped(number(row, "failed"))),
+        right("CRASHED", |row| human::grouped(number(row, "crashed"))),
+        left("LAST SEEN", |row| human::stamp(number(row, "lastSeen_ts"))),
+        left("ENDPOINT", |row| text(row, "endpoint")),
+    ],
+};
+
+/// Runs a verb.
+pub(super) async fn run(verb: WorkerVerb, context: &Context) -> Verdict {
+    let client = context.client()?;
+    match verb {
+        WorkerVerb::Ls { state, limit } => {
+            let call = Call::get("/kwq/workers");
+            let call = match state {
+                Some(state) => call.query("state", state),
+                None => call,
+            };
+            lists::show(context, &client, &call, limit, &VIEW).await
+        }
+        WorkerVerb::Get { worker } => {
+            let answer = client.send(Call::get(path(&worker))).await?;
+            context.out.one(&answer.text(), &VIEW);
+            Ok(exit::DONE)
+        }
+        WorkerVerb::Drain { worker, undo } => {
+            let call = Call::post(format!("{}/drain", path(&worker)));
+            let answer = client.send(call.json(&json!({ "drain": !undo })).repeatable()).await?;
+            context.out.one(&answer.text(), &VIEW);
+            Ok(exit::DONE)
+        }
+        WorkerVerb::Rm { worker } => {
+            let known: Value = client.send(Call::get(path(&worker))).await?.read()?;
+            let held = number(&known, "leases");
+            let what = format!("remove worker {worker} and give back {held} leased tasks");
+            if context.confirm(&what)? {
+                let answer = client.send(Call::delete(path(&worker))).await?;
+                context.out.one(&answer.text(), &VIEW);
+            }
+            Ok(exit::DONE)
+        }
+    }
+}
+
+fn path(worker: &str) -> String {
+    format!("/kwq/workers/{}", part(worker))
+}

@@ -1,0 +1,144 @@
+//! NDJSON upload of any length: lines are cut into chunks that are sent one after another, each
+//! under its own key, so
+//! memory is bounded, progress is known, and a broken connection costs one chunk.
+
+use super::verbs::job_path;
+use super::{Call, Client, Error};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Lines of a chunk.
+pub const CHUNK_LINES: usize = 5_000;
+/// Bytes of a chunk.
+pub const CHUNK_BYTES: usize = 4 << 20;
+
+/// Sum over the chunks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Uploaded {
+    /// Tasks durable.
+    pub accepted: u64,
+    /// Tasks that were there.
+    pub duplicates: u64,
+    /// Tasks refused.
+    pub rejected: u64,
+    /// Lines read.
+    pub lines: u64,
+    /// Chunks sent.
+    pub chunks: u64,
+    /// First refusals, with line numbers of the whole input.
+    pub errors: Vec<Value>,
+}
+
+/// Refusals kept.
+const ERRORS_KEPT: usize = 1_000;
+
+#[derive(Deserialize)]
+struct ChunkAnswer {
+    #[serde(default)]
+    accepted: u64,
+    #[serde(default)]
+    duplicates: u64,
+    #[serde(default)]
+    rejected: u64,
+    #[serde(default)]
+    results: Vec<Value>,
+}
+
+/// Name of an upload.
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// Given by the user: repeating the upload under it does only what is missing.
+    Given(String),
+    /// Made up: guards the repeats of this process, where the server knows keys.
+    Own(String),
+}
+
+/// An upload in progress.
+pub struct Upload {
+    client: Client,
+    /// Job route, or the route where each line names its job.
+    path: String,
+    key: Key,
+    buffer: Vec<u8>,
+    buffered: u64,
+    sum: Uploaded,
+}
+
+impl Upload {
+    /// Begins an upload into a job, or (without) into the job each line names. The same key over
+    /// the same lines does
+    /// only what is missing.
+    #[must_use]
+    pub fn new(client: Client, job: Option<&str>, key: Key) -> Self {
+        let path =
+            job.map_or_else(|| "/kwq/submit".to_owned(), |job| format!("{}/tasks", job_path(job)));
+        let (buffer, sum) = (Vec::new(), Uploaded::default());
+        Self { client, path, key, buffer, buffered: 0, sum }
+    }
+
+    /// Adds a line (without its end); sends a chunk when one is full.
+    ///
+    /// # Errors
+    /// As [`Client::send`]; what was sent before stays.
+    pub async fn line(&mut self, line: &[u8]) -> Result<(), Error> {
+        if !self.buffer.is_empty() && self.buffer.len() + line.len() + 1 > CHUNK_BYTES {
+            self.flush().await?;
+        }
+        self.buffer.extend_from_slice(line);
+        self.buffer.push(b'\n');
+        self.buffered += 1;
+        if self.buffered >= CHUNK_LINES as u64 {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is left and sums up.
+    ///
+    /// # Errors
+    /// As [`Upload::line`].
+    pub async fn finish(mut self) -> Result<Uploaded, Error> {
+        self.flush().await?;
+        Ok(self.sum)
+    }
+
+    /// The sum so far.
+    #[must_use]
+    pub fn sum(&self) -> &Uploaded {
+        &self.sum
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        if self.buffered == 0 {
+            return Ok(());
+        }
+        let call = Call::post(self.path.clone())
+            .body("application/x-ndjson", std::mem::take(&mut self.buffer));
+        let (key, own) = match &self.key {
+            Key::Given(key) => (key, false),
+            Key::Own(key) => (key, true),
+        };
+        let key = format!("{key}-{}", self.sum.chunks);
+        let answer: ChunkAnswer = self.client.send_keyed(call, &key, own).await?.read()?;
+        self.sum.accepted += answer.accepted;
+        self.sum.duplicates += answer.duplicates;
+        self.sum.rejected += answer.rejected;
+        self.keep_errors(answer.results);
+        self.sum.lines += self.buffered;
+        self.sum.chunks += 1;
+        self.buffered = 0;
+        Ok(())
+    }
+
+    fn keep_errors(&mut self, results: Vec<Value>) {
+        for mut result in results {
+            if self.sum.errors.len() == ERRORS_KEPT {
+                return;
+            }
+            if let Some(line) = result.get("line").and_then(Value::as_u64) {
+                result["line"] = Value::from(line + self.sum.lines);
+                self.sum.errors.push(result);
+            }
+        }
+    }
+}
