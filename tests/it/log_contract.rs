@@ -10,5 +10,7 @@ mod dump;
 mod embedded;
 #[path = "log_contract/faults.rs"]
 mod faults;
+#[path = "log_contract/full.rs"]
+mod full;
 #[path = "log_contract/kit.rs"]
 mod kit;
