@@ -71,6 +71,18 @@ pub fn len_u32(len: usize) -> u32 {
     u32::try_from(len).expect("records are bounded far below 4 GiB")
 }
 
+/// CRC32C.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}
+
+/// CRC32C of what `crc` is the checksum of, followed by `bytes`.
+#[must_use]
+pub fn checksum_append(crc: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc, bytes)
+}
+
 #[inline]
 fn low_byte(value: u64) -> u8 {
     value.to_le_bytes()[0] & 0x7f

@@ -1,8 +1,8 @@
 //! Images ↔ bytes: bincode inside blocks with checksums, so that a bit flip never becomes state.
 //!
 //! ```text
-//! 0  8 B  magic | 8 u32 version of this frame (1) | 12 u32 kind, the caller's | 16 u32 CRC32C of
-//! bytes 0..16
+//!  0  8 B magic | 8 u32 version of this frame (1) | 12 u32 kind, the caller's
+//! 16  u32 CRC32C of bytes 0..16
 //! 20  blocks: u32 length ≤ 256 KiB | u32 CRC32C of (number, length, bytes) | bytes
 //!     last block: length 0
 //! ```
@@ -212,3 +212,7 @@ impl Reader for BlockReader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

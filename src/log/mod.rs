@@ -138,8 +138,8 @@ pub trait EventLog: Send + Sync {
     fn append(&self, partition: PartitionId, batch: Batch) -> Result<Ticket, Error>;
 
     /// Visits the durable records of each listed partition from its position (inclusive) to the
-    /// present end, each
-    /// partition in order, until `visit` answers false. Payload bytes are included.
+    /// present end, each partition in order, until `visit` answers false. Payload bytes are
+    /// included.
     ///
     /// # Errors
     /// `Damaged`, `Io`.
@@ -181,8 +181,7 @@ pub trait EventLog: Send + Sync {
     fn room(&self) -> Room;
 
     /// Keeps an encoded image of a partition as of `position` (everything before it is folded in);
-    /// drops older ones
-    /// beyond the newest two. Does not return before the image is durable.
+    /// drops older ones beyond the newest two. Does not return before the image is durable.
     ///
     /// # Errors
     /// `Io`, `Full`. The log itself is not harmed.

@@ -4,9 +4,13 @@
 mod contract;
 #[path = "log_contract/damage.rs"]
 mod damage;
+#[path = "log_contract/dump.rs"]
+mod dump;
 #[path = "log_contract/embedded.rs"]
 mod embedded;
 #[path = "log_contract/faults.rs"]
 mod faults;
+#[path = "log_contract/full.rs"]
+mod full;
 #[path = "log_contract/kit.rs"]
 mod kit;

@@ -253,3 +253,6 @@ fn put_number<T: Into<u64>>(out: &mut Object, key: &str, value: Option<T>) {
         out.insert(key.into(), json!(number));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,8 +47,7 @@ pub struct Decoded {
     /// The event with its stamp.
     pub stamped: Stamped,
     /// Under [`Detail::Skim`] the payload size per task of `Submitted`, the result size per entry
-    /// of `Completed` (0
-    /// without result); otherwise empty.
+    /// of `Completed` (0 without result); otherwise empty.
     pub blob_bytes: Vec<u32>,
 }
 

@@ -2,6 +2,7 @@
 //! while reading.
 
 use crate::codec::Malformed;
+use crate::codec::bytes::checksum_append;
 use crate::codec::event::OWNER;
 use crate::codec::frame::{self, Frame, HEAD_BYTES, Head, KIND_END, KIND_SEAL, Place, Seal};
 use crate::log::embedded::segment::Owners;
@@ -85,7 +86,7 @@ impl Builder {
                 at: *at,
             };
             let crc = frame::put(&mut self.bytes, place, &head, body);
-            self.crc = crc32c::crc32c_append(self.crc, &crc.to_le_bytes());
+            self.crc = checksum_append(self.crc, &crc.to_le_bytes());
             self.records += 1;
             self.touched.insert(batch.partition, (epoch, *at));
             positions.push(place.position);
@@ -159,7 +160,7 @@ impl Check {
             KIND_SEAL => self.feed_seal(frame, position),
             _ if self.seals > 0 => Err(Malformed("group: record among its seals")),
             _ => {
-                self.crc = crc32c::crc32c_append(self.crc, &frame.crc.to_le_bytes());
+                self.crc = checksum_append(self.crc, &frame.crc.to_le_bytes());
                 self.records += 1;
                 Ok(false)
             }

@@ -109,8 +109,7 @@ fn check(dir: &Path) -> Result<Verdict, Error> {
 }
 
 /// Visits every record from a position on, seals included, until `visit` answers false; batches
-/// that are void by rule 5
-/// are left out. Before damage everything readable is visited.
+/// that are void by rule 5 are left out. Before damage everything readable is visited.
 ///
 /// # Errors
 /// `Locked`, `UnknownFormat`, `Damaged`, `Io`.

@@ -9,8 +9,8 @@
 //! group:     record record … seal seal           one fdatasync
 //! ```
 //! A position is an offset in the series. Layouts: record `codec::frame`, header [`segment`]. What
-//! is torn and what is
-//! damage: [`recovery`]. Must not: map files, recycle them, or retry a failed sync.
+//! is torn and what is damage: [`recovery`]. Must not: map files, recycle them, or retry a failed
+//! sync.
 
 mod files;
 mod group;

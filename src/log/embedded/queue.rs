@@ -169,6 +169,11 @@ impl Shared {
         self.space.notify_all();
     }
 
+    /// Nothing is accepted from now on.
+    pub(crate) fn refuse(&self, reason: &str) {
+        self.lock().failed.get_or_insert_with(|| reason.to_owned());
+    }
+
     /// Nothing is accepted from now on; every waiting ticket fails, in order.
     pub(crate) fn fail(&self, reason: &str) {
         let jobs = {
@@ -235,8 +240,7 @@ impl Shared {
     }
 
     /// Syncs every segment written by this instance's writer since it started a new one: the active
-    /// one. Those before it
-    /// were synced when it was started.
+    /// one. Those before it were synced when it was started.
     pub(crate) fn sync_files(&self) -> Result<(), Error> {
         let first = {
             let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);

@@ -2,9 +2,8 @@
 //! nothing.
 //!
 //! *Torn* is what a power cut may leave: bytes of the one group that was not synced yet. *Damage*
-//! is a bad byte for which
-//! there is proof that it was on disk: a later record says it was written after that sync, or a
-//! later segment exists.
+//! is a bad byte for which there is proof that it was on disk: a later record says it was written
+//! after that sync, or a later segment exists.
 
 use crate::codec::event::OWNER;
 use crate::codec::frame::{self, KIND_END, Place};

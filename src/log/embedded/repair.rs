@@ -30,13 +30,11 @@ pub struct RepairReport {
 }
 
 /// Cuts everything from `to` on. `aside` must not exist yet; it receives the removed bytes, per
-/// segment a line
-/// `<name> <offset> <bytes>` and the bytes.
+/// segment a line `<name> <offset> <bytes>` and the bytes.
 ///
 /// # Errors
 /// `Locked`, `UnknownFormat`; `Damaged` when the log cannot be read up to the segment of `to`;
-/// `NoRecord` when `to` lies
-/// behind the last segment; `Io`.
+/// `NoRecord` when `to` lies behind the last segment; `Io`.
 pub fn repair(dir: &Path, to: Position, aside: &Path) -> Result<RepairReport, Error> {
     let log_dir = log_dir(dir)?;
     let _lock = DirLock::take(dir)?;

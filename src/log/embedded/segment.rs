@@ -1,19 +1,18 @@
 //! Segment files: their names, headers, and the chain that makes a missing or foreign one visible.
 //!
 //! ```text
-//! 0  8 B  magic                      40 u64  first offset of the previous segment, all ones = none
-//! 8  u32  format version (1)         48 u64  end of the previous segment: behind it nothing counts
-//! 12  u32  bytes of this header       56 u64  hash of the previous header
-//! 16  u64  first offset               64 u32  flags: 1 = the previous segment was closed by a
-//! fault
-//! 24  u64  capacity = file size       68 u32  owners n
-//! 32  u64  id of the log              72 n × (u16 partition, u64 epoch) | u32 CRC32C of all before
+//!  0  8 B  magic                     40 u64  first offset of the previous segment, ones = none
+//!  8  u32  format version (1)        48 u64  end of the previous one: behind it nothing counts
+//! 12  u32  bytes of this header      56 u64  hash of the previous header
+//! 16  u64  first offset              64 u32  flags: 1 = the previous was closed by a fault
+//! 24  u64  capacity = file size      68 u32  owners n
+//! 32  u64  id of the log             72 n × (u16 partition, u64 epoch) | u32 CRC32C of all before
 //! ```
 //! A segment starts where the capacity of the one before it ends, so a gap shows. The owners are
-//! the epochs in
-//! force at the start, so a reader need not begin at the first segment. Headers are synced before
-//! any record.
+//! the epochs in force at the start, so a reader need not begin at the first segment. Headers are
+//! synced before any record.
 
+use crate::codec::bytes::checksum;
 use crate::log::Error;
 use crate::log::embedded::files::{create_reserved, io_error};
 use crate::model::id::{Epoch, PartitionId};
@@ -101,7 +100,7 @@ impl Header {
             out.extend_from_slice(&partition.0.to_le_bytes());
             out.extend_from_slice(&epoch.0.to_le_bytes());
         }
-        out.extend_from_slice(&crc32c::crc32c(&out).to_le_bytes());
+        out.extend_from_slice(&checksum(&out).to_le_bytes());
         out
     }
 
@@ -115,7 +114,7 @@ impl Header {
         let body = size.checked_sub(CRC_BYTES).and_then(|n| bytes.get(..n));
         let stored = bytes.get(..size).and_then(|b| b.last_chunk::<CRC_BYTES>());
         let (Some(body), Some(stored)) = (body, stored) else { return Err(BadHeader::Broken) };
-        let whole = crc32c::crc32c(body) == u32::from_le_bytes(*stored);
+        let whole = checksum(body) == u32::from_le_bytes(*stored);
         if !whole || !fixed.starts_with(MAGIC) {
             return Err(BadHeader::Broken);
         }

@@ -25,33 +25,10 @@ const PRODUCT: &str = "kwq";
 const VERSION: u32 = 1;
 
 /// Opens or creates the log of a directory.
-pub(crate) fn open(mut options: Options) -> Result<(Disk, OpenReport), Error> {
-    options.segment_bytes = options.segment_bytes.max(Options::SEGMENT_BYTES_MIN);
-    let log_dir = options.dir.join("log");
-    let images_dir = options.dir.join("images");
-    make_dir(&options.dir)?;
-    let lock = DirLock::take(&options.dir)?;
-    for dir in [&log_dir, &images_dir] {
-        make_dir(dir)?;
-    }
-    for dir in [&options.dir, &log_dir, &images_dir] {
-        remove_temporary(dir)?;
-    }
-    let known = read_format(&options.dir)?;
-    let survey = survey(&log_dir, options.check_bytes)?;
-    check_beginning(&options.dir, known, &survey)?;
-    check_images(&images_dir, &survey)?;
-
-    let mut report = OpenReport {
-        created: survey.segments.is_empty(),
-        records: survey.records,
-        ..OpenReport::default()
-    };
-    let mut writer = settle(&log_dir, options.clone(), survey, &mut report)?;
-    writer.prepare();
-    if !known {
-        write_format(&options.dir)?;
-    }
+pub(crate) fn open(options: Options) -> Result<(Disk, OpenReport), Error> {
+    let mut report = OpenReport::default();
+    let (durability, images_dir) = (options.durability, options.dir.join("images"));
+    let (writer, lock) = prepared(options, &mut report)?;
     let shared = Arc::clone(&writer.shared);
     report.segments = shared.segments().len();
     report.end = shared.end();
@@ -59,16 +36,50 @@ pub(crate) fn open(mut options: Options) -> Result<(Disk, OpenReport), Error> {
         let _end = FailAtEnd(Arc::clone(&writer.shared));
         writer.run();
     });
-    let thread = thread.map_err(|e| io_error("starting the writer of", &log_dir, &e))?;
+    let thread = thread.map_err(|e| io_error("starting the writer of", &shared.log_dir, &e))?;
     let disk = Disk {
         shared,
         reader: Reader::default(),
         images_dir,
-        durability: options.durability,
+        durability,
         writer: Mutex::new(Some(thread)),
         lock: Mutex::new(Some(lock)),
     };
     Ok((disk, report))
+}
+
+/// The writer of a directory without its thread.
+#[cfg(test)]
+pub(crate) fn writer(options: Options) -> Result<(Writer, DirLock), Error> {
+    prepared(options, &mut OpenReport::default())
+}
+
+/// Everything but the thread.
+fn prepared(mut options: Options, report: &mut OpenReport) -> Result<(Writer, DirLock), Error> {
+    options.segment_bytes = options.segment_bytes.max(Options::SEGMENT_BYTES_MIN);
+    let dir = options.dir.clone();
+    let (log_dir, images_dir) = (dir.join("log"), dir.join("images"));
+    make_dir(&dir)?;
+    let lock = DirLock::take(&dir)?;
+    // First of all: what a newer version wrote is not touched.
+    let known = read_format(&dir)?;
+    for dir in [&log_dir, &images_dir] {
+        make_dir(dir)?;
+    }
+    for dir in [&dir, &log_dir, &images_dir] {
+        remove_temporary(dir)?;
+    }
+    let survey = survey(&log_dir, options.check_bytes)?;
+    check_beginning(&dir, known, &survey)?;
+    check_images(&images_dir, &survey)?;
+    report.created = survey.segments.is_empty();
+    report.records = survey.records;
+    let mut writer = settle(&log_dir, options, survey, report)?;
+    writer.prepare();
+    if !known {
+        write_format(&dir)?;
+    }
+    Ok((writer, lock))
 }
 
 /// However the writer ends, nobody waits for it any more.

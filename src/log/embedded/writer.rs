@@ -1,13 +1,11 @@
 //! The one thread that writes: group commit, seals, segment roll, reserve, fail-stop.
 //!
 //! ```text
-//! appenders ─► queue ─► [ take what gathered ─► lay out ─► pwrite ─► fdatasync ─► resolve tickets
-//! ] ─► …
+//! appenders ─► queue ─► [ take what gathered ─► lay out ─► pwrite ─► fdatasync ─► resolve ] ─► …
 //! ```
 //! While a group is synced the next gathers, so there is never more than one un-synced group on
-//! disk. A full disk delays a
-//! group, any other failed write or sync ends this instance: the page cache can no longer be
-//! believed.
+//! disk. A full disk delays a group, any other failed write or sync ends this instance: the page
+//! cache can no longer be believed.
 
 use crate::log::embedded::files::{self, full, io_error, write_zeros};
 use crate::log::embedded::group::{Builder, END_BYTES, SEAL_BYTES, Touched, end_mark};
@@ -124,6 +122,7 @@ impl Writer {
                 Ok(())
             }
             Err(fault) => {
+                self.shared.refuse(&fault.reason);
                 for job in jobs {
                     job.resolver.resolve(Err(Error::Failed(fault.reason.clone())));
                 }
@@ -306,9 +305,8 @@ impl Writer {
     }
 
     /// Fail-stop. What lies behind the last good byte is void even if it reads well, so the next
-    /// segment says where the
-    /// active one ends; if that cannot be written either, the next start decides by what it can
-    /// read.
+    /// segment says where the active one ends; if that cannot be written either, the next start
+    /// decides by what it can read.
     fn stop(self, fault: &Fault) {
         tracing::error!(reason = %fault.reason, "the log has failed and accepts nothing more");
         if let Err(error) = self.next_segment(0, fault.good_end, true) {
@@ -328,3 +326,7 @@ pub(crate) fn begin_active(file: File, header: Header) -> Active {
     let end = header.first + header.bytes();
     Active { file, header, end, filled: end }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -120,16 +120,13 @@ fn a_skim_leaves_the_bytes_out_and_tells_their_sizes() {
         put(log, 0, epoch, vec![completed(2, None)]);
         let mut sizes = Vec::new();
         log.skim(&[(p(0), Position(0))], &mut |skimmed| {
-            match &skimmed.record.stamped.event {
-                Event::Submitted { tasks, .. } => {
-                    assert!(tasks.iter().all(|t| t.payload.bytes.is_empty()));
-                    assert_eq!(tasks[1].job.as_ref(), "nightly");
-                }
-                Event::Completed(tasks) => {
-                    let empty = |b: &kwq::model::task::Blob| b.bytes.is_empty();
-                    assert!(tasks[0].result.as_ref().is_none_or(empty));
-                }
-                _ => {}
+            let event = &skimmed.record.stamped.event;
+            if let Event::Submitted { tasks, .. } = event {
+                assert!(tasks.iter().all(|t| t.payload.bytes.is_empty()));
+                assert_eq!(tasks[1].job.as_ref(), "nightly");
+            } else if let Event::Completed(tasks) = event {
+                let empty = |b: &kwq::model::task::Blob| b.bytes.is_empty();
+                assert!(tasks[0].result.as_ref().is_none_or(empty));
             }
             sizes.push(skimmed.blob_bytes);
             true

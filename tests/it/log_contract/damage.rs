@@ -178,7 +178,8 @@ fn missing_doubled_renamed_foreign_and_older_segments_are_refused_and_nothing_is
     sealed(&small(other.path()), 70);
     let names: Vec<_> = segments(source.path()).into_iter().collect();
     assert!(names.len() >= 4);
-    let cases: [(&str, &dyn Fn(&[PathBuf])); 9] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&[PathBuf]));
+    let cases: [Case<'_>; 9] = [
         ("first missing", &|s| fs::remove_file(&s[0]).unwrap()),
         ("one missing", &|s| fs::remove_file(&s[1]).unwrap()),
         ("last missing", &|s| fs::remove_file(s.last().unwrap()).unwrap()),
