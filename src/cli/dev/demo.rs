@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Name of the job.
 pub(super) const JOB: &str = "demo-pricing";
@@ -64,25 +63,8 @@ impl Demo {
         Ok(Self { url, client, trades, tasks, workers, out })
     }
 
-    /// Runs until the job is checked or the process is told to stop.
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let failed = |error| Failure::io("cannot start the demo", &error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(failed)?.block_on(async {
-            let mut term = signal(SignalKind::terminate()).map_err(failed)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-            let mut crew = Crew::default();
-            let outcome = tokio::select! {
-                outcome = self.work(&mut crew) => outcome,
-                _ = term.recv() => Ok(()),
-                _ = interrupt.recv() => Ok(()),
-            };
-            crew.stop().await;
-            outcome
-        })
-    }
-
-    async fn work(&self, crew: &mut Crew) -> Result<(), Failure> {
+    /// Runs until the results are checked; may be dropped at any moment, the next run goes on from there.
+    pub(super) async fn run(&self, crew: &mut Crew) -> Result<(), Failure> {
         let watch = Stopwatch::start();
         let job = self.job().await?;
         let before = job.count("COMPLETED");

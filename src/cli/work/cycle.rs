@@ -67,6 +67,7 @@ struct Cycle<'a> {
     /// Told to stop: what runs gets until then.
     stop_at: Option<Instant>,
     signals: u32,
+    orphaned: bool,
     idle_since: Option<Instant>,
     fatal: Option<Failure>,
     usage_shown: String,
@@ -115,6 +116,7 @@ impl<'a> Cycle<'a> {
             closing: false,
             stop_at: None,
             signals: 0,
+            orphaned: false,
             idle_since: None,
             fatal: None,
             usage_shown: String::new(),
@@ -141,7 +143,7 @@ impl<'a> Cycle<'a> {
         let idle = self.running.is_empty() && self.queue.is_empty();
         let told = self.reports.is_empty() && !self.reporting && self.consume.is_none();
         let given_up = self.idle_since.is_some_and(|since| since.elapsed() > FLUSH);
-        self.closing && idle && (told || given_up)
+        self.closing && idle && (told || given_up || self.orphaned)
     }
 
     fn start_tasks(&mut self) {
@@ -445,8 +447,11 @@ impl<'a> Cycle<'a> {
             self.close();
         }
         let orphan = self.plan.parent.is_some_and(|id| std::os::unix::process::parent_id() != id);
-        if orphan && !self.closing {
+        if orphan && !self.orphaned {
+            // The parent was the server as well: nobody is left to report to.
+            self.orphaned = true;
             self.close();
+            self.stop_running();
         }
     }
 
