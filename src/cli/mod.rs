@@ -12,6 +12,7 @@ mod help;
 mod human;
 mod jobs;
 mod lists;
+mod logs;
 mod out;
 mod queues;
 mod serve;
@@ -110,6 +111,9 @@ enum Verb {
     /// State of a stopped or running server
     #[command(subcommand)]
     State(state::StateVerb),
+    /// The log of a stopped server
+    #[command(subcommand)]
+    Log(logs::LogVerb),
     /// Configuration
     #[command(subcommand)]
     Config(config::ConfigVerb),
@@ -207,6 +211,7 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Dlq(verb) => on_runtime(dlq::run(verb, context)),
         Verb::Bench(verb) => on_runtime(bench::run(verb, context)),
         Verb::State(verb) => state::run(verb, context),
+        Verb::Log(verb) => logs::run(&verb, context),
         Verb::Config(verb) => config::run(&verb, context),
         Verb::Doctor(args) => on_runtime(doctor::run(args, context)),
         Verb::Healthcheck => on_runtime(doctor::healthcheck(context)),

@@ -14,6 +14,7 @@
 //! Must not: know tasks beyond their encoding, decide anything, or show files and syncs through [`EventLog`].
 
 pub mod embedded;
+pub mod faulty;
 pub mod memory;
 pub mod ticket;
 

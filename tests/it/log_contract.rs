@@ -6,5 +6,7 @@ mod contract;
 mod damage;
 #[path = "log_contract/embedded.rs"]
 mod embedded;
+#[path = "log_contract/faults.rs"]
+mod faults;
 #[path = "log_contract/kit.rs"]
 mod kit;

@@ -57,10 +57,15 @@ pub(crate) fn write(
     fs::rename(&aside, &path).map_err(|e| io_error("renaming", &aside, &e))?;
     sync_dir(dir)?;
     for old in of(dir, partition)?.into_iter().skip(KEPT) {
-        let path = self::path(dir, partition, old);
-        fs::remove_file(&path).map_err(|e| io_error("removing", &path, &e))?;
+        remove(dir, partition, old)?;
     }
     Ok(())
+}
+
+/// Removes an image.
+pub(crate) fn remove(dir: &Path, partition: PartitionId, position: Position) -> Result<(), Error> {
+    let path = path(dir, partition, position);
+    fs::remove_file(&path).map_err(|e| io_error("removing", &path, &e))
 }
 
 /// Bytes of an image.

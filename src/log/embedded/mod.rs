@@ -4,7 +4,7 @@
 //! lock · format · log/<first offset, 16 hex digits>.seg · images/<partition>-<position>.img
 //!
 //! series:   [header|group group group|end]      [header|group group …zeros]      [zeros]  [zeros]
-//! file:      0000000000000000.seg                0000000008000000.seg             the reserve
+//! file:      0000000000000000.seg                0000000008000000.seg             reserve-0.tmp …
 //! group:     record record … seal seal           one fdatasync
 //! ```
 //! A position is an offset in the series. Layouts: record `codec::frame`, header [`segment`]. What is torn and what is
@@ -13,10 +13,13 @@
 mod files;
 mod group;
 mod image;
+pub mod inspect;
 mod lock;
 mod queue;
 mod reader;
 mod recovery;
+mod repair;
+mod reserve;
 mod segment;
 mod start;
 mod walk;

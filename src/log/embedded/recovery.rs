@@ -49,16 +49,22 @@ impl Known {
 pub(crate) struct Survey {
     /// Segments in use, in order.
     pub(crate) segments: Vec<Known>,
-    /// Empty segments behind them.
-    pub(crate) spares: Vec<u64>,
-    /// The first spare holds a header that was never whole.
-    pub(crate) torn_header: bool,
+    /// A file behind them that was created and never begun.
+    pub(crate) unfinished: Option<Unfinished>,
     /// The last but one segment still lacks its end mark.
     pub(crate) end_mark_missing: bool,
     /// End of the last segment.
     pub(crate) tail: Tail,
     /// Records that were checked.
     pub(crate) records: u64,
+}
+
+/// A segment file without a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unfinished {
+    pub(crate) first: u64,
+    /// It holds some of a header; otherwise nothing at all.
+    pub(crate) torn: bool,
 }
 
 /// End of the last segment.
@@ -74,43 +80,39 @@ pub(crate) struct Tail {
 
 /// Reads everything that start-up needs, and checks the records of the newest `check_bytes`.
 pub(crate) fn survey(log_dir: &Path, check_bytes: u64) -> Result<Survey, Error> {
-    let (mut segments, spares, broken) = headers(log_dir)?;
-    check_chain(&segments, &spares)?;
+    let (mut segments, unfinished) = headers(log_dir)?;
+    check_chain(&segments, unfinished)?;
     let mut records = 0;
     let tail = match segments.last_mut() {
         None => Tail { owners: Owners::new(), check: Check::new(0), torn: None },
         Some(last) => find_tail(log_dir, last, &mut records)?,
     };
-    let mut survey =
-        Survey { segments, spares, torn_header: broken, end_mark_missing: false, tail, records };
+    let mut survey = Survey { segments, unfinished, end_mark_missing: false, tail, records };
     check_closed(log_dir, &mut survey, check_bytes)?;
-    check_candidate(log_dir, &survey)?;
+    check_unfinished(log_dir, &survey)?;
     Ok(survey)
 }
 
-/// Segments with a header, files without one, and whether the first of these holds a broken one.
-fn headers(log_dir: &Path) -> Result<(Vec<Known>, Vec<u64>, bool), Error> {
-    let (mut segments, mut spares, mut broken) = (Vec::new(), Vec::new(), false);
+/// Segments with a header, their ends not known yet, and the file that has none.
+pub(crate) fn headers(log_dir: &Path) -> Result<(Vec<Known>, Option<Unfinished>), Error> {
+    let mut segments = Vec::new();
+    let mut unfinished: Option<Unfinished> = None;
     for name in names(log_dir)?.iter().filter(|n| !n.ends_with(".tmp")) {
         let Some(first) = segment::parse_name(name) else {
             let reason = "no segment of this log: a copy or a foreign file".to_owned();
             return Err(Error::Damaged { segment: name.clone(), offset: 0, reason });
         };
+        if let Some(before) = unfinished {
+            return Err(damaged(before.first, 0, "the header is bad"));
+        }
         let (file, bytes) = (segment::open(log_dir, first)?, head_bytes(log_dir, first)?);
         match Header::decode(&bytes) {
             Ok(header) => {
-                if let Some(spare) = spares.first() {
-                    return Err(damaged(*spare, 0, "the header is gone"));
-                }
                 check_file(first, &header, &file)?;
                 segments.push(Known { end: first + header.bytes(), header });
             }
-            Err(BadHeader::Blank) => spares.push(first),
-            Err(BadHeader::Broken) if spares.is_empty() => {
-                broken = true;
-                spares.push(first);
-            }
-            Err(BadHeader::Broken) => return Err(damaged(first, 0, "the header is bad")),
+            Err(BadHeader::Blank) => unfinished = Some(Unfinished { first, torn: false }),
+            Err(BadHeader::Broken) => unfinished = Some(Unfinished { first, torn: true }),
             Err(BadHeader::Newer(version)) => {
                 let known = segment::VERSION;
                 let text = format!("{name} has format version {version}, this kwq knows {known}");
@@ -118,7 +120,7 @@ fn headers(log_dir: &Path) -> Result<(Vec<Known>, Vec<u64>, bool), Error> {
             }
         }
     }
-    Ok((segments, spares, broken))
+    Ok((segments, unfinished))
 }
 
 fn head_bytes(log_dir: &Path, first: u64) -> Result<Vec<u8>, Error> {
@@ -146,7 +148,7 @@ fn check_file(first: u64, header: &Header, file: &File) -> Result<(), Error> {
 }
 
 /// Every segment must be the successor of the one before it.
-fn check_chain(segments: &[Known], spares: &[u64]) -> Result<(), Error> {
+pub(crate) fn check_chain(segments: &[Known], unfinished: Option<Unfinished>) -> Result<(), Error> {
     let missing = |first: u64| Err(damaged(first, 0, "the segment is missing"));
     let mut expected = 0;
     let mut before: Option<&Header> = None;
@@ -169,14 +171,18 @@ fn check_chain(segments: &[Known], spares: &[u64]) -> Result<(), Error> {
         expected = header.next_first();
         before = Some(header);
     }
-    if spares.first().is_some_and(|first| *first != expected) {
+    if unfinished.is_some_and(|u| u.first != expected) {
         return missing(expected);
     }
     Ok(())
 }
 
 /// Follows the groups of the last segment to their end and sets it.
-fn find_tail(log_dir: &Path, last: &mut Known, records: &mut u64) -> Result<Tail, Error> {
+pub(crate) fn find_tail(
+    log_dir: &Path,
+    last: &mut Known,
+    records: &mut u64,
+) -> Result<Tail, Error> {
     let file = segment::open(log_dir, last.header.first)?;
     let limit = last.header.next_first();
     let mut walk = Walk::new(&file, last.header.first, last.start(), limit);
@@ -223,7 +229,6 @@ fn torn_or_damaged(file: &File, last: &Known, bad: u64) -> Result<Option<(u64, u
     let mut rest = vec![0; size];
     file.read_exact_at(&mut rest, bad - first).map_err(read)?;
     let content = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
-    rest.truncate(content);
     if let Some(proof) = proof_of_sync(&rest, first, bad, last.end) {
         let reason = format!("a record at position {proof} proves that this had been synced");
         return Err(last.damage(bad, reason));
@@ -233,8 +238,10 @@ fn torn_or_damaged(file: &File, last: &Known, bad: u64) -> Result<Option<(u64, u
 
 /// Position of a record in `rest` that was written after everything before `group` and more had been synced.
 fn proof_of_sync(rest: &[u8], segment: u64, from: u64, group: u64) -> Option<u64> {
+    // Zeros cannot begin a record; a record may well end in some, so `rest` is not cut short.
+    let content = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
     let mut at = 0;
-    while at + frame::HEAD_BYTES <= rest.len() {
+    while at < content {
         let (_, bytes) = rest.split_at(at);
         let position = from + at as u64;
         let place = Place { segment, position: Position(position) };
@@ -316,17 +323,12 @@ fn check_slack(file: &File, known: &Known) -> Result<(), Error> {
 }
 
 /// The file after the last segment must be empty, or hold no more than a header that a crash tore.
-fn check_candidate(log_dir: &Path, survey: &Survey) -> Result<(), Error> {
-    let Some(first) = survey.spares.first().copied() else { return Ok(()) };
+fn check_unfinished(log_dir: &Path, survey: &Survey) -> Result<(), Error> {
+    let Some(Unfinished { first, torn }) = survey.unfinished else { return Ok(()) };
     let file = segment::open(log_dir, first)?;
-    let head = Header {
-        first,
-        capacity: 0,
-        log_id: 0,
-        previous: None,
-        owners: survey.tail.owners.clone(),
-    };
-    let from = if survey.torn_header { head.bytes() } else { 0 };
+    let owners = survey.tail.owners.clone();
+    let head = Header { first, capacity: 0, log_id: 0, previous: None, owners };
+    let from = if torn { head.bytes() } else { 0 };
     let path = segment::path(log_dir, first);
     let found = file
         .metadata()

@@ -8,8 +8,7 @@
 //! 24  u64  capacity = file size       68 u32  owners n
 //! 32  u64  id of the log              72 n × (u16 partition, u64 epoch) | u32 CRC32C of all before
 //! ```
-//! A segment starts where the capacity of the one before it ends, so names are known ahead and a gap shows. The two
-//! segments after the active one exist already, empty: they are the reserve for a full disk. The owners are the epochs in
+//! A segment starts where the capacity of the one before it ends, so a gap shows. The owners are the epochs in
 //! force at the start, so a reader need not begin at the first segment. Headers are synced before any record.
 
 use crate::log::Error;

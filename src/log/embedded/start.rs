@@ -1,14 +1,13 @@
 //! Opening: directories, lock, format, what recovery found put right, writer thread started.
 
 use crate::log::Error;
-use crate::log::embedded::files::{
-    io_error, make_dir, names, remove_temporary, sync_dir, write_zeros,
-};
+use crate::log::embedded::files::{io_error, make_dir, remove_temporary, sync_dir, write_zeros};
 use crate::log::embedded::group::end_mark;
 use crate::log::embedded::lock::DirLock;
 use crate::log::embedded::queue::Shared;
 use crate::log::embedded::reader::Reader;
-use crate::log::embedded::recovery::{Known, Survey, survey};
+use crate::log::embedded::recovery::{Known, Survey, Unfinished, survey};
+use crate::log::embedded::reserve::Reserve;
 use crate::log::embedded::segment::{self, Header, Owners, damaged};
 use crate::log::embedded::writer::{Active, Writer, begin_active};
 use crate::log::embedded::{Cut, Disk, OpenReport, Options, image};
@@ -38,8 +37,9 @@ pub(crate) fn open(mut options: Options) -> Result<(Disk, OpenReport), Error> {
     for dir in [&options.dir, &log_dir, &images_dir] {
         remove_temporary(dir)?;
     }
-    check_format(&options.dir, names(&log_dir)?.is_empty())?;
+    let known = read_format(&options.dir)?;
     let survey = survey(&log_dir, options.check_bytes)?;
+    check_beginning(&options.dir, known, &survey)?;
     check_images(&images_dir, &survey)?;
 
     let mut report = OpenReport {
@@ -49,6 +49,9 @@ pub(crate) fn open(mut options: Options) -> Result<(Disk, OpenReport), Error> {
     };
     let mut writer = settle(&log_dir, options.clone(), survey, &mut report)?;
     writer.prepare();
+    if !known {
+        write_format(&options.dir)?;
+    }
     let shared = Arc::clone(&writer.shared);
     report.segments = shared.segments().len();
     report.end = shared.end();
@@ -77,21 +80,31 @@ impl Drop for FailAtEnd {
     }
 }
 
-/// Checks the `format` file; writes it into a new directory.
-fn check_format(dir: &Path, new: bool) -> Result<(), Error> {
+/// Checks the `format` file; false when there is none.
+pub(crate) fn read_format(dir: &Path) -> Result<bool, Error> {
     let path = dir.join("format");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound && new => return write_format(dir),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let text = format!("{} holds segments but no `format` file", dir.display());
-            return Err(Error::UnknownFormat(text));
-        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(io_error("reading", &path, &e)),
     };
     known_format(&text).map_err(|reason| {
         Error::UnknownFormat(format!("{} is of another format: {reason}", dir.display()))
-    })
+    })?;
+    Ok(true)
+}
+
+/// The `format` file is written after the first segment was begun, so each tells whether the other is gone.
+pub(crate) fn check_beginning(dir: &Path, known: bool, survey: &Survey) -> Result<(), Error> {
+    match (known, survey.segments.as_slice()) {
+        (true, []) => Err(damaged(0, 0, "the segment is missing")),
+        (false, []) | (true, _) => Ok(()),
+        (false, [only]) if only.end == only.start() => Ok(()),
+        (false, _) => {
+            let text = format!("{} holds a log but no `format` file", dir.display());
+            Err(Error::UnknownFormat(text))
+        }
+    }
 }
 
 /// Checks the line of a `format` file.
@@ -135,17 +148,12 @@ fn settle(
     mut survey: Survey,
     report: &mut OpenReport,
 ) -> Result<Writer, Error> {
-    if survey.torn_header {
-        let first = survey.spares.first().copied().unwrap_or_default();
-        tracing::warn!(segment = segment::name(first), "header never finished; cleared");
-        let file = segment::open(log_dir, first)?;
-        let cleared = file.metadata().and_then(|m| {
-            write_zeros(&file, 0, m.len().min(Header::BYTES_MAX as u64))?;
-            file.sync_data()
-        });
-        cleared.map_err(|e| io_error("clearing", &segment::path(log_dir, first), &e))?;
+    if let Some(Unfinished { first, torn }) = survey.unfinished {
+        tracing::warn!(segment = segment::name(first), torn, "segment never begun; removed");
+        let path = segment::path(log_dir, first);
+        fs::remove_file(&path).map_err(|e| io_error("removing", &path, &e))?;
+        sync_dir(log_dir)?;
     }
-    drop_odd_spares(log_dir, &mut survey, options.segment_bytes)?;
     if survey.end_mark_missing {
         finish_end(log_dir, &survey)?;
     }
@@ -162,30 +170,10 @@ fn settle(
         log_id,
         owners: survey.tail.owners,
         active,
-        spares: survey.spares,
+        reserve: Reserve::new(log_dir),
         synced_to: end,
         unproven,
     })
-}
-
-/// Removes spares that do not lie where the next segments will, the last first.
-fn drop_odd_spares(log_dir: &Path, survey: &mut Survey, bytes: u64) -> Result<(), Error> {
-    let mut next = survey.segments.last().map_or(0, |s| s.header.next_first());
-    let mut good = 0;
-    for first in &survey.spares {
-        let len = segment::open(log_dir, *first)?.metadata().map_or(0, |m| m.len());
-        if (*first, len) != (next, bytes) {
-            break;
-        }
-        next += bytes;
-        good += 1;
-    }
-    for first in survey.spares.drain(good..).rev() {
-        let path = segment::path(log_dir, first);
-        fs::remove_file(&path).map_err(|e| io_error("removing", &path, &e))?;
-        sync_dir(log_dir)?;
-    }
-    Ok(())
 }
 
 /// Writes the end mark that a crash between two segments left out.
@@ -239,12 +227,7 @@ fn create_first(log_dir: &Path, survey: &mut Survey, bytes: u64) -> Result<(Acti
     let log_id = RandomState::new().hash_one(std::process::id());
     let owners = Owners::new();
     let header = Header { first: 0, capacity: bytes, log_id, previous: None, owners };
-    let file = if survey.spares.is_empty() {
-        segment::create(log_dir, 0, bytes)?
-    } else {
-        survey.spares.remove(0);
-        segment::open(log_dir, 0)?
-    };
+    let file = segment::create(log_dir, 0, bytes)?;
     segment::begin(&file, log_dir, &header)?;
     let active = begin_active(file, header.clone());
     survey.segments.push(Known { header, end: active.end });

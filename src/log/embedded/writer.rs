@@ -10,6 +10,7 @@ use crate::log::embedded::files::{self, full, io_error, write_zeros};
 use crate::log::embedded::group::{Builder, END_BYTES, SEAL_BYTES, Touched, end_mark};
 use crate::log::embedded::queue::{Job, Shared, Work};
 use crate::log::embedded::recovery::Known;
+use crate::log::embedded::reserve::Reserve;
 use crate::log::embedded::segment::{self, Header, Owners, Previous};
 use crate::log::embedded::{Durability, Options};
 use crate::log::{Appended, Error, Room};
@@ -24,8 +25,6 @@ use std::time::Duration;
 const SEAL_AFTER: Duration = Duration::from_millis(50);
 /// The disk is looked at this often when nothing else happens.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
-/// Empty segments kept behind the active one.
-const SPARES: usize = 2;
 /// Largest group, unless one batch alone is larger.
 const GROUP_BYTES_MAX: u64 = 8 << 20;
 /// Zeros are written this far ahead: a sync into written blocks costs half of one into reserved ones.
@@ -39,8 +38,7 @@ pub(crate) struct Writer {
     pub(crate) log_id: u64,
     pub(crate) owners: Owners,
     pub(crate) active: Active,
-    /// First offsets of the empty segments behind the active one.
-    pub(crate) spares: Vec<u64>,
+    pub(crate) reserve: Reserve,
     /// Everything before is on disk.
     pub(crate) synced_to: u64,
     /// The last group holds records and no seal after it proves their sync.
@@ -76,7 +74,9 @@ impl Active {
 impl Writer {
     /// Sees to the reserve, so that the room is known before the first append.
     pub(crate) fn prepare(&mut self) {
-        self.keep_spares();
+        if !self.reserve.whole() {
+            self.reserve.fill(self.options.segment_bytes);
+        }
         self.look_at_disk();
     }
 
@@ -233,6 +233,9 @@ impl Writer {
             match self.next_segment(bytes, self.active.end, false) {
                 Ok(next) => break next,
                 Err(Error::Full(text)) => {
+                    if self.reserve.release().map_err(|e| self.wrap(&e))? {
+                        continue;
+                    }
                     self.shared.set_room(Room::None, 0);
                     if !self.shared.wait_for_disk(LOOK_AFTER) {
                         return Err(Fault { reason: text, good_end: self.synced_to });
@@ -253,8 +256,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Starts the segment after the active one; durable on return.
-    fn next_segment(&mut self, bytes: u64, end: u64, fault: bool) -> Result<(File, Header), Error> {
+    /// Creates the segment after the active one; durable on return.
+    fn next_segment(&self, bytes: u64, end: u64, fault: bool) -> Result<(File, Header), Error> {
         let before = &self.active.header;
         let mut header = Header {
             first: before.next_first(),
@@ -263,64 +266,28 @@ impl Writer {
             previous: Some(Previous { first: before.first, end, hash: before.hash(), fault }),
             owners: self.owners.clone(),
         };
-        let needed = header.bytes() + bytes + END_BYTES as u64;
-        let log_dir = self.shared.log_dir.clone();
-        if needed > header.capacity {
-            // The reserved names lie where this one will; the last goes first, so that no gap is ever seen.
-            header.capacity = needed;
-            self.drop_spares(0)?;
-        }
-        let file = if self.spares.is_empty() {
-            segment::create(&log_dir, header.first, header.capacity)?
-        } else {
-            segment::open(&log_dir, header.first)?
-        };
-        // A spare of another size is left by an interrupted attempt; it is used as it is.
-        header.capacity = file.metadata().map_or(header.capacity, |m| m.len());
-        if self.spares.is_empty() {
-            self.spares.push(header.first);
-        }
-        segment::begin(&file, &log_dir, &header)?;
-        self.spares.remove(0);
-        Ok((file, header))
-    }
-
-    fn drop_spares(&mut self, keep: usize) -> Result<(), Error> {
-        while self.spares.len() > keep {
-            let Some(first) = self.spares.pop() else { break };
-            let path = segment::path(&self.shared.log_dir, first);
+        header.capacity = header.capacity.max(header.bytes() + bytes + END_BYTES as u64);
+        let log_dir = &self.shared.log_dir;
+        let file = segment::create(log_dir, header.first, header.capacity)?;
+        if let Err(error) = segment::begin(&file, log_dir, &header) {
+            // Not begun, so it holds nothing; the next attempt creates it anew.
+            let path = segment::path(log_dir, header.first);
             fs::remove_file(&path).map_err(|e| io_error("removing", &path, &e))?;
-            files::sync_dir(&self.shared.log_dir)?;
+            return Err(error);
         }
-        Ok(())
-    }
-
-    /// Creates missing spares, as far as the disk has room for them.
-    fn keep_spares(&mut self) {
-        let bytes = self.options.segment_bytes;
-        while self.spares.len() < SPARES {
-            let first = self.active.limit() + bytes * self.spares.len() as u64;
-            if files::space(&self.shared.log_dir).is_some_and(|(free, _)| free <= bytes) {
-                return;
-            }
-            match segment::create(&self.shared.log_dir, first, bytes) {
-                Ok(_) => self.spares.push(first),
-                Err(error) => return tracing::debug!(%error, "no room for the reserve"),
-            }
-        }
+        Ok((file, header))
     }
 
     /// Publishes how much may still be written.
     fn look_at_disk(&self) {
         let bytes = self.options.segment_bytes;
-        let spares = self.spares.len() as u64;
-        let reserved = self.active.left() + spares * bytes;
+        let reserved = self.active.left() + self.reserve.bytes();
         // What is lost at the end of each segment, because a group is never split.
-        let margin = (self.group_bytes_max() as u64) * (1 + spares);
+        let margin = (self.group_bytes_max() as u64) * (1 + self.reserve.bytes() / bytes);
         let usable = reserved.saturating_sub(margin);
         let (free, total) = files::space(&self.shared.log_dir).unwrap_or((u64::MAX, 0));
         let wanted = self.options.disk_reserve.unwrap_or_else(|| auto_reserve(bytes, total));
-        let room = if free >= wanted && self.spares.len() >= SPARES {
+        let room = if free >= wanted && self.reserve.whole() {
             Room::Plenty
         } else if usable > 0 || free > bytes {
             Room::WorkOnly
@@ -333,7 +300,7 @@ impl Writer {
 
     /// Fail-stop. What lies behind the last good byte is void even if it reads well, so the next segment says where the
     /// active one ends; if that cannot be written either, the next start decides by what it can read.
-    fn stop(mut self, fault: &Fault) {
+    fn stop(self, fault: &Fault) {
         tracing::error!(reason = %fault.reason, "the log has failed and accepts nothing more");
         if let Err(error) = self.next_segment(0, fault.good_end, true) {
             tracing::error!(%error, "the failed segment could not be closed");

@@ -2,6 +2,7 @@
 
 use super::kit::*;
 use kwq::log::embedded::Durability;
+use kwq::log::faulty::FaultyLog;
 use kwq::log::memory::MemoryLog;
 use kwq::log::{Batch, Error, EventLog, Room};
 use kwq::model::event::Event;
@@ -11,6 +12,7 @@ use kwq::model::view::ResultAt;
 /// Runs a check on every back end.
 fn each(check: fn(&dyn EventLog)) {
     check(&MemoryLog::new());
+    check(&FaultyLog::new(MemoryLog::new()));
     for durability in [Durability::Fsync, Durability::Os, Durability::Memory] {
         let dir = TempDir::new();
         check(&open_as(dir.path(), durability));
