@@ -9,7 +9,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
 /// Shape of the data on stdout.
@@ -63,6 +63,16 @@ pub(super) struct View {
     pub(super) columns: &'static [Column],
 }
 
+/// Lines on their way to stdout; the rest goes out when it is dropped.
+pub(super) struct Lines(BufWriter<io::StdoutLock<'static>>);
+
+impl Lines {
+    /// A line of data.
+    pub(super) fn line(&mut self, line: &str) {
+        give_up_on_a_closed_pipe(writeln!(self.0, "{line}"));
+    }
+}
+
 impl Out {
     /// Output as asked for: `table` on a terminal, else `ndjson`; colour on a terminal without `NO_COLOR`.
     #[must_use]
@@ -83,6 +93,11 @@ impl Out {
     pub(super) fn data(&self, line: &str) {
         let mut stdout = io::stdout().lock();
         give_up_on_a_closed_pipe(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
+    }
+
+    /// Many lines of data, written in blocks.
+    pub(super) fn lines(&self) -> Lines {
+        Lines(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
     }
 
     /// Bytes of data, unchanged.
