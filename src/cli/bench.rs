@@ -1,5 +1,5 @@
-//! `kwq bench load`: drives a server over HTTP, counts every task, and puts the disk's own sync time of
-//! the same minute beside each rate.
+//! `kwq bench load`: drives a server over HTTP, counts every task, and puts the disk's own sync
+//! time of the same minute beside each rate.
 
 mod server;
 mod show;
@@ -141,6 +141,9 @@ pub(super) struct Restart {
     first_hand_out_ms: u64,
 }
 
+/// What no run of this command can say.
+const NOT_TESTED: &str =
+    "network between hosts, replication, real worker code, other disks, cold cache";
 /// Syncs timed before and after.
 const SYNC_ROUNDS: u64 = 500;
 
@@ -202,7 +205,7 @@ impl<'a> Bench<'a> {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             load_before: load_average(),
             disk_sync_before: DiskSync::measure(&directory, SYNC_ROUNDS).ok(),
-            not_tested: "network between hosts, replication, real worker code, other disks, cold cache",
+            not_tested: NOT_TESTED,
             ..Report::default()
         };
         Ok(Self { args, context, server, addr, directory, run: None, drained: false, report })
@@ -364,7 +367,8 @@ fn load_average() -> String {
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// Thousands of parked connections need as many descriptors; what is not granted shows as an error later.
+/// Thousands of parked connections need as many descriptors; what is not granted shows as an error
+/// later.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -58,8 +58,9 @@ pub(super) fn run(args: &DevArgs, context: &Context) -> Verdict {
     Ok(exit::DONE)
 }
 
-/// Runs the demo until a signal. The workers are stopped while the server still takes their reports, so
-/// this file listens for signals itself. From then on a second signal ends the process at once.
+/// Runs the demo until a signal. The workers are stopped while the server still takes their
+/// reports, so this file listens for signals itself. From then on a second signal ends the process
+/// at once.
 fn until_signal(demo: Option<Demo>, context: &Context) -> Result<(), Failure> {
     let failed = |error| Failure::io("cannot listen for signals", &error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -116,8 +117,8 @@ impl Signals {
 }
 
 fn sources(args: &DevArgs, context: &Context) -> Result<Sources, Failure> {
-    // Nobody routes traffic to a local server, so there is nothing to wait for before it drains; and
-    // its log lines would bury the few that tell a newcomer what to do.
+    // Nobody routes traffic to a local server, so there is nothing to wait for before it drains;
+    // and its log lines would bury the few that tell a newcomer what to do.
     let level = if context.global.verbose { "info" } else { "warn" };
     let mut sets = vec![
         ("http.listen".to_owned(), args.listen.to_string()),

@@ -64,7 +64,7 @@ pub(super) fn stamp(ms: u64) -> String {
 /// A bar of `width` cells.
 #[must_use]
 pub(super) fn bar(done: u64, total: u64, width: u64) -> String {
-    let full = if total == 0 { 0 } else { (done.min(total) * width) / total };
+    let full = (done.min(total) * width).checked_div(total).unwrap_or(0);
     (0..width).map(|i| if i < full { '█' } else { '░' }).collect()
 }
 

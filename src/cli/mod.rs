@@ -1,6 +1,7 @@
 //! Floor 6: the command line. Parses, calls one file per verb, maps failures to exit codes.
 //!
-//! Must not: hold logic of the queue, or reach the engine but through HTTP (`serve` and `dev` start a node).
+//! Must not: hold logic of the queue, or reach the engine but through HTTP (`serve` and `dev` start
+//! a node).
 
 mod bench;
 mod config;

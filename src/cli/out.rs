@@ -42,6 +42,13 @@ pub(super) struct Column {
     cell: fn(&Value) -> String,
 }
 
+impl Column {
+    /// Its cell in a row.
+    pub(super) fn show(&self, row: &Value) -> String {
+        (self.cell)(row)
+    }
+}
+
 /// A left-aligned column.
 #[must_use]
 pub(super) const fn left(head: &'static str, cell: fn(&Value) -> String) -> Column {
@@ -74,7 +81,8 @@ impl Lines {
 }
 
 impl Out {
-    /// Output as asked for: `table` on a terminal, else `ndjson`; colour on a terminal without `NO_COLOR`.
+    /// Output as asked for: `table` on a terminal, else `ndjson`; colour on a terminal without
+    /// `NO_COLOR`.
     #[must_use]
     pub(super) fn new(format: Option<Format>, silent: bool, verbose: bool) -> Self {
         let terminal = io::stdout().is_terminal();
@@ -156,7 +164,7 @@ impl Out {
         let mut table = self.plain_table();
         table.set_header(columns.iter().map(|column| self.head(column.head)));
         for row in rows {
-            table.add_row(columns.iter().map(|column| Cell::new((column.cell)(row))));
+            table.add_row(columns.iter().map(|column| Cell::new(column.show(row))));
         }
         for (i, column) in columns.iter().enumerate() {
             if let Some(shown) = table.column_mut(i).filter(|_| column.right) {

@@ -55,7 +55,7 @@ pub(super) async fn run(verb: QueueVerb, context: &Context) -> Verdict {
     let call = match verb {
         QueueVerb::Ls => Call::get("/kwq/queues"),
         QueueVerb::Pause { level, reason } => {
-            let body = reason.map_or(json!({}), |reason| json!({ "reason": reason }));
+            let body = reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
             Call::post(path(&level, "pause")?).json(&body).repeatable()
         }
         QueueVerb::Resume { level } => {

@@ -135,7 +135,7 @@ pub(super) async fn run(verb: TaskVerb, context: &Context) -> Verdict {
             act(context, &client, task.post("/cancel", &Value::Object(body))).await
         }
         TaskVerb::Retry { task, priority } => {
-            let body = priority.map_or(json!({}), |p| json!({"set": {"priority": p}}));
+            let body = priority.map_or_else(|| json!({}), |p| json!({"set": {"priority": p}}));
             act(context, &client, task.post("/retry", &body)).await
         }
     }

@@ -1,7 +1,7 @@
 //! `kwq work -- CMD`: runs a command for every task, by the worker protocol of the API.
 //!
-//! One loop owns all state. Commands, consumes, beats and reports are futures that hand their end back to the loop, so
-//! nothing is shared and a stop at any moment knows what is held.
+//! One loop owns all state. Commands, consumes, beats and reports are futures that hand their end
+//! back to the loop, so nothing is shared and a stop at any moment knows what is held.
 //!
 //! Must not: drop a report before its outcome was seen, or signal a process it did not start.
 

@@ -1,6 +1,7 @@
 //! The worker protocol in types: consume, reports, heartbeat, sign-off.
 //!
-//! None of these calls repeats itself: a worker holds its reports until it has seen their outcomes, and decides.
+//! None of these calls repeats itself: a worker holds its reports until it has seen their outcomes,
+//! and decides.
 
 use super::call::part;
 use super::{Answer, Call, Client, Error, base64};

@@ -64,7 +64,8 @@ pub async fn park(
     })
 }
 
-/// Submits to a job one consume is parked for; time from sending the submit to the consume's answer.
+/// Submits to a job one consume is parked for; time from sending the submit to the consume's
+/// answer.
 ///
 /// # Errors
 /// The server refuses, or does not wake the consume.
@@ -77,7 +78,9 @@ pub async fn wake(addr: SocketAddr, token: Option<&str>, rounds: u32) -> io::Res
     for _ in 0..rounds {
         let consume = async {
             let reply = worker.post("/kwq/consume", ask.as_bytes()).await?;
-            (reply.status == 200).then(Stopwatch::start).ok_or(io::ErrorKind::TimedOut.into())
+            (reply.status == 200)
+                .then(Stopwatch::start)
+                .ok_or_else(|| io::ErrorKind::TimedOut.into())
         };
         let submit = async {
             sleep(PARK).await;

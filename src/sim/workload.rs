@@ -1,5 +1,5 @@
-//! A closed-loop load of numbered tasks over raw connections: submit, consume, complete, in phases or as
-//! whole life cycles. Every number is kept in the [`Tally`].
+//! A closed-loop load of numbered tasks over raw connections: submit, consume, complete, in phases
+//! or as whole life cycles. Every number is kept in the [`Tally`].
 //!
 //! Must not: parse more of an answer than it needs, or trust an answer it has not counted.
 
@@ -128,7 +128,8 @@ impl Run {
         self.phase("complete", |connection| self.complete_loop(connection)).await
     }
 
-    /// Submits, takes and completes, call after call on each connection, until every task has gone through.
+    /// Submits, takes and completes, call after call on each connection, until every task has gone
+    /// through.
     ///
     /// # Errors
     /// As [`Self::submit`].

@@ -51,7 +51,8 @@ impl Server {
         self.addr
     }
 
-    /// Kills it without any warning and starts it again on its data. Time from the start, ms to listen.
+    /// Kills it without any warning and starts it again on its data. Time from the start, ms to
+    /// listen.
     pub(super) async fn restart(&mut self) -> io::Result<(Stopwatch, u64)> {
         self.child.kill()?;
         self.child.wait()?;

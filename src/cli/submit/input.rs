@@ -1,5 +1,5 @@
-//! Where the tasks of a submit come from: NDJSON, a JSON array, plain lines, or a count. Never whole in memory, but
-//! for a JSON array (whose size the API limits anyway).
+//! Where the tasks of a submit come from: NDJSON, a JSON array, plain lines, or a count. Never
+//! whole in memory, but for a JSON array (whose size the API limits anyway).
 
 use super::{Range, SubmitArgs};
 use crate::cli::failure::Failure;
@@ -133,7 +133,8 @@ fn payload(line: Vec<u8>, number: u64) -> Result<Line, Failure> {
     Ok(Line::Payload(text))
 }
 
-/// A line with the members of the template it lacks. Without a template a task goes out exactly as it is.
+/// A line with the members of the template it lacks. Without a template a task goes out exactly as
+/// it is.
 pub(super) fn merged(line: Line, template: &Map<String, Value>) -> Result<Vec<u8>, String> {
     let mut task = match line {
         Line::Task(bytes) if template.is_empty() => return Ok(bytes),

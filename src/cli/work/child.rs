@@ -1,7 +1,7 @@
 //! One command for one task: payload in, result out, signals by the rules of the contract.
 //!
-//! Each command leads a process group of its own. So Ctrl-C in a terminal reaches the worker only, which lets commands
-//! finish, and a stop reaches what a shell script has started as well.
+//! Each command leads a process group of its own. So Ctrl-C in a terminal reaches the worker only,
+//! which lets commands finish, and a stop reaches what a shell script has started as well.
 
 use crate::client::worker::{HandOut, Report};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 const RESULT_BYTES_MAX: usize = 900 << 10;
 /// Part of stderr that becomes the message of a failure.
 const MESSAGE_BYTES: usize = 4_096;
-/// How long output is waited for after the command itself has ended: something it started may hold the pipes.
+/// How long output is waited for after the command itself has ended: something it started may hold
+/// the pipes.
 const OUTPUT_WAIT: Duration = Duration::from_secs(1);
 /// Exit code: the task is bad and will never succeed (`EX_DATAERR`).
 const EXIT_BAD_DATA: i32 = 65;
@@ -112,8 +113,8 @@ fn spawn(command: &Command, task: &HandOut) -> std::io::Result<Child> {
     process.spawn()
 }
 
-/// Waits for the end; on `stop` asks with SIGTERM and, after the grace time it names, forces it with
-/// SIGKILL. True: it was stopped.
+/// Waits for the end; on `stop` asks with SIGTERM and, after the grace time it names, forces it
+/// with SIGKILL. True: it was stopped.
 async fn ended(
     child: &mut Child,
     stop: oneshot::Receiver<Duration>,
@@ -150,7 +151,8 @@ async fn feed(input: Option<ChildStdin>, payload: Vec<u8>) {
     }
 }
 
-/// The first `most` bytes and one more if there are more; the rest is read and dropped, so that the writer goes on.
+/// The first `most` bytes and one more if there are more; the rest is read and dropped, so that the
+/// writer goes on.
 async fn head(source: Option<impl AsyncRead + Unpin>, most: usize) -> Vec<u8> {
     let mut kept = Vec::new();
     let Some(mut source) = source else { return kept };

@@ -132,7 +132,8 @@ impl Reports {
         false
     }
 
-    /// A result the server will never take is a failure of the task; a refused failure is left to the lease.
+    /// A result the server will never take is a failure of the task; a refused failure is left to
+    /// the lease.
     fn invalid(&mut self, report: Report, detail: &str, context: &Context) {
         context.out.note(&format!("a {} was refused: {detail}", report.kind));
         if report.kind == "complete" {

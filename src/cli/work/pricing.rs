@@ -1,4 +1,5 @@
-//! The demo's engine: prices options in this process and keeps the curves it has built, one set per worker.
+//! The demo's engine: prices options in this process and keeps the curves it has built, one set per
+//! worker.
 
 use super::child::End;
 use crate::client::worker::{HandOut, Report};
