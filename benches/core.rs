@@ -1,7 +1,10 @@
-//! ns per operation of the pure partition at 1 k, 1 M and 50 M pending tasks, and bytes per pending task.
+//! ns per operation of the pure partition at 1 k, 1 M and 50 M pending tasks, and bytes per pending
+//! task.
 //!
-//! `cargo bench --bench core` (all depths need about 2 GiB), `cargo bench --bench core -- 1000 1000000` for some.
-//! Plain timing instead of a statistics harness: filling 50 M tasks is the set-up, and one fill serves all rows.
+//! `cargo bench --bench core` (all depths need about 2 GiB), `cargo bench --bench core -- 1000
+//! 1000000` for some.
+//! Plain timing instead of a statistics harness: filling 50 M tasks is the set-up, and one fill
+//! serves all rows.
 
 use kwq::core::partition::Partition;
 use kwq::model::affinity::AffinityMode;

@@ -133,7 +133,7 @@ pub struct Handles {
     /// `kwq_partition_turn_seconds`.
     pub turn_seconds: Histogram,
     /// `kwq_consume_batch_tasks`.
-    pub consume_batch_tasks: Histogram,
+    consume_batch_tasks: Histogram,
     /// `kwq_log_append_seconds`.
     pub log_append_seconds: Histogram,
     /// `kwq_tracker_apply_seconds`.

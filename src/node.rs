@@ -143,7 +143,8 @@ impl Node {
         Ok(())
     }
 
-    /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports for `drain.timeout` at most, images,
+    /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports for
+    /// `drain.timeout` at most, images,
     /// release of the log.
     pub fn stop(self) {
         tracing::info!("draining");

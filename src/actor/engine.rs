@@ -1,4 +1,5 @@
-//! What all handles share: the partitions' doors, the hub, the registry of workers, the clocks, the log in force.
+//! What all handles share: the partitions' doors, the hub, the registry of workers, the clocks, the
+//! log in force.
 
 use crate::actor::envelope::{Class, Decided, Envelope, Inspect, Work};
 use crate::actor::hub::Hub;

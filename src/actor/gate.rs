@@ -1,4 +1,5 @@
-//! The command stream of a partition: whole chunks of what is ready, and nothing while too many appends are open.
+//! The command stream of a partition: whole chunks of what is ready, and nothing while too many
+//! appends are open.
 
 use crate::actor::envelope::Envelope;
 use crate::model::limits;

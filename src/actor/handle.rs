@@ -1,4 +1,5 @@
-//! [`KwqHandle`]: the only door to the engine. Submits and small questions here; workers, jobs, tasks and numbers in the
+//! [`KwqHandle`]: the only door to the engine. Submits and small questions here; workers, jobs,
+//! tasks and numbers in the
 //! files beside it.
 
 use crate::actor::engine::{Engine, SlotState, disk_full};
@@ -42,10 +43,12 @@ impl KwqHandle {
         self.engine.entropy.next_u64()
     }
 
-    /// Admits tasks; all of one call go to one partition. `bytes` = size of the body they came in, for admission.
+    /// Admits tasks; all of one call go to one partition. `bytes` = size of the body they came in,
+    /// for admission.
     ///
     /// # Errors
-    /// The whole call is refused: overload, drain, disk full. Refusals of single items are in the outcomes.
+    /// The whole call is refused: overload, drain, disk full. Refusals of single items are in the
+    /// outcomes.
     pub async fn submit(&self, tasks: Vec<TaskInput>, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
         if tasks.is_empty() {
             return Ok(Vec::new());

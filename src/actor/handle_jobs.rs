@@ -1,4 +1,5 @@
-//! Jobs through the door: a job is the sum of its parts in all partitions; control verbs go to every one of them.
+//! Jobs through the door: a job is the sum of its parts in all partitions; control verbs go to
+//! every one of them.
 
 use crate::actor::engine::Slot;
 use crate::actor::envelope::{Class, Decided};

@@ -1,4 +1,5 @@
-//! Tasks through the door: by id, lists, cancel, retry, and the lease the seed's `updateTask` means.
+//! Tasks through the door: by id, lists, cancel, retry, and the lease the seed's `updateTask`
+//! means.
 
 use crate::actor::engine::{Slot, unavailable};
 use crate::actor::envelope::Class;
@@ -15,7 +16,8 @@ use crate::model::reply::Reply;
 use crate::model::view::{TaskQuery, TaskView, TrackedTask};
 
 impl KwqHandle {
-    /// One task, exact for everything acknowledged before. `payload`, `result`: include their bytes.
+    /// One task, exact for everything acknowledged before. `payload`, `result`: include their
+    /// bytes.
     ///
     /// # Errors
     /// `task_not_found`.
@@ -51,7 +53,8 @@ impl KwqHandle {
             Err(reject) if reject.code == Code::TaskNotFound => Ok(page),
             Err(reject) => Err(reject),
             Ok((partition, seq)) => {
-                let view = self.task_view(partition, seq, false, false).await?;
+                let mut view = self.task_view(partition, seq, false, false).await?;
+                (view.attempts, view.payload_sha256) = (Vec::new(), None);
                 page.scanned = 1;
                 if crate::actor::tracker::matches(&view, &query) {
                     page.rows.push(view);

@@ -58,7 +58,8 @@ fn give_back(engine: &Engine, tokens: impl Iterator<Item = LeaseToken>) {
 }
 
 impl KwqHandle {
-    /// Reports, heartbeat, hand-outs, long poll: in this order. Dropping the future leaves the poll.
+    /// Reports, heartbeat, hand-outs, long poll: in this order. Dropping the future leaves the
+    /// poll.
     ///
     /// # Errors
     /// Refusals of the log or of overload; with reports or leases only when those were refused.
@@ -97,10 +98,11 @@ impl KwqHandle {
                 let shortest = grants.iter().map(|g| g.lease_ms).min();
                 answer.tasks = self.hand_out(grants).await?;
                 if let Some(shortest) = shortest {
-                    answer.heartbeat_ms = answer.heartbeat_ms.min(self.heartbeat_ms(shortest));
+                    answer.heartbeat_ms = self.heartbeat_ms(shortest);
                 }
             }
-            // Its reports are applied: the worker must learn their verdicts even when it gets no work.
+            // Its reports are applied: the worker must learn their verdicts even when it gets no
+            // work.
             Err(reject) if carried => tracing::debug!(detail = %reject.detail, "consume shed"),
             Err(reject) => return Err(reject),
         }
@@ -156,7 +158,8 @@ impl KwqHandle {
         self.engine.slots.iter().any(ready)
     }
 
-    /// Asks the partition with the highest ready level first, local ones before others, until the batch is full.
+    /// Asks the partition with the highest ready level first, local ones before others, until the
+    /// batch is full.
     async fn try_all(&self, request: &ConsumeRequest) -> Answer<Vec<Grant>> {
         let engine = &*self.engine;
         let mut guard = GrantGuard { engine, grants: Vec::new() };

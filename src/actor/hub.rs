@@ -1,7 +1,9 @@
 //! Parked consumes. A parked consume is one entry and one waker: no thread, no timer of ours.
 //!
-//! A partition that has work wakes as many as it can serve, longest waiting first; a woken consume asks that partition again
-//! and parks in its old place if somebody was faster. One entry per (worker, endpoint): a newer one ends the older.
+//! A partition that has work wakes as many as it can serve, longest waiting first; a woken consume
+//! asks that partition again
+//! and parks in its old place if somebody was faster. One entry per (worker, endpoint): a newer one
+//! ends the older.
 
 use crate::core::map::{self, Map};
 use crate::model::id::{Name, PartitionId};
@@ -78,7 +80,8 @@ impl Hub {
         }
     }
 
-    /// Parks a consume; `old` is its former place after a wake that found nothing. `None` = full or shut.
+    /// Parks a consume; `old` is its former place after a wake that found nothing. `None` = full or
+    /// shut.
     pub(crate) fn park(&self, wish: Wish, old: Option<u64>) -> Option<Place<'_>> {
         let (wake, woken) = oneshot::channel();
         let key = wish.key.clone();

@@ -1,4 +1,5 @@
-//! Floor 3: actix shells that move bytes between the API, the pure core and the log. No decisions here.
+//! Floor 3: actix shells that move bytes between the API, the pure core and the log. No decisions
+//! here.
 
 pub mod handle;
 pub mod node;

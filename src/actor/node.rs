@@ -1,4 +1,5 @@
-//! [`NodeActor`]: starts partitions, watches them, rebuilds what fell, writes images, publishes numbers.
+//! [`NodeActor`]: starts partitions, watches them, rebuilds what fell, writes images, publishes
+//! numbers.
 
 use crate::actor::engine::{Engine, SlotState, lock};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
@@ -140,6 +141,18 @@ impl NodeActor {
         ctx.run_later(Duration::from_millis(pause), work);
     }
 
+    /// Submits are refused from 80 % of the limit on and taken again below 70 %.
+    fn watch_memory(&self) {
+        let limit = self.engine.config.memory_limit_bytes;
+        let used = resident_bytes();
+        let tight = &self.engine.memory_tight;
+        if used > limit / 10 * 8 {
+            tight.store(true, Ordering::Release);
+        } else if used < limit / 10 * 7 {
+            tight.store(false, Ordering::Release);
+        }
+    }
+
     fn every_second(&mut self, ctx: &mut Context<Self>) {
         let now = self.engine.clock.now();
         self.engine.heartbeat_tick.store(now.tick.0, Ordering::Release);
@@ -149,10 +162,19 @@ impl NodeActor {
             self.last_image_ms = now.tick.0;
             ctx.notify(WriteImages { stop: false, reply: None });
         }
+        self.watch_memory();
         lock(&self.engine.workers).sweep(now, |_| false);
         let handle = KwqHandle { engine: Arc::clone(&self.engine) };
         ctx.spawn(async move { crate::actor::publish::publish(&handle).await }.into_actor(self));
     }
+}
+
+/// Resident set of this process; 0 where the kernel does not tell.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap_or_default();
+    let kib = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1_024
 }
 
 fn rebuild(

@@ -37,6 +37,8 @@ pub(crate) struct PartitionActor {
     timer: Option<(Tick, SpawnHandle)>,
     snapshots: Vec<oneshot::Sender<Snapshot>>,
     stopping: bool,
+    /// The state holds events that the log will never have: nothing is answered any more.
+    failed: bool,
     guard: DownGuard,
 }
 
@@ -110,6 +112,7 @@ impl PartitionActor {
             timer: None,
             snapshots: Vec::new(),
             stopping: false,
+            failed: false,
             guard,
         }
     }
@@ -142,6 +145,9 @@ impl PartitionActor {
 
     /// Appends what was decided; replies wait for it.
     fn finish(&mut self, events: Vec<Stamped>, waiting: Vec<Waiting>, ctx: &mut Context<Self>) {
+        if self.failed {
+            return;
+        }
         if events.is_empty() {
             match self.open.back_mut() {
                 // What was read or refused may rest on events that are not durable yet.
@@ -174,7 +180,8 @@ impl PartitionActor {
         self.arm_timer(ctx);
     }
 
-    /// A ticket resolved. Tickets resolve in order, but the futures that wait for them are polled in any: a batch is settled
+    /// A ticket resolved. Tickets resolve in order, but the futures that wait for them are polled
+    /// in any: a batch is settled
     /// only when it is the oldest one.
     fn resolved(&mut self, number: u64, outcome: Result<Appended, Error>, ctx: &mut Context<Self>) {
         if let Some(batch) = self.open.iter_mut().find(|b| b.number == number) {
@@ -239,7 +246,8 @@ impl PartitionActor {
         }
     }
 
-    /// Fills in where the texts lie, which is known only now. A task that was cancelled meanwhile may have none.
+    /// Fills in where the texts lie, which is known only now. A task that was cancelled meanwhile
+    /// may have none.
     fn locate(&self, reply: &mut Reply) {
         if let Reply::Granted(grants) = reply {
             for grant in grants {
@@ -292,6 +300,9 @@ impl PartitionActor {
     }
 
     fn answer_snapshots(&mut self, ctx: &mut Context<Self>) {
+        if self.failed {
+            return;
+        }
         for reply in std::mem::take(&mut self.snapshots) {
             let position = Position(self.durable.0 + 1);
             let snapshot = Snapshot { image: self.partition.image(), position };
@@ -310,6 +321,7 @@ impl PartitionActor {
     fn fail(&mut self, error: &Error, ctx: &mut Context<Self>) {
         tracing::error!(partition = %self.partition.id(), %error, "append failed, partition stops");
         self.engine.metrics.log_error(crate::metrics::LogFault::Write);
+        self.failed = true;
         self.gate.shut(true);
         for batch in std::mem::take(&mut self.open) {
             drop(batch.waiting);
@@ -390,7 +402,8 @@ impl Decided {
     }
 }
 
-/// A reply of another kind than the command's cannot be; it is answered as an unknown outcome, never as success.
+/// A reply of another kind than the command's cannot be; it is answered as an unknown outcome,
+/// never as success.
 pub(crate) fn mismatch() -> Reject {
     unknown_outcome()
 }

@@ -1,4 +1,5 @@
-//! From log to partitions: newest usable image, then the records after it, then an `Owner` record of our own.
+//! From log to partitions: newest usable image, then the records after it, then an `Owner` record
+//! of our own.
 
 use crate::actor::tracker::TrackerState;
 use crate::core::image::PartitionImage;
@@ -115,7 +116,8 @@ fn decode(bytes: &[u8]) -> Result<PartitionImage, String> {
     crate::codec::image::decode(IMAGE_KIND, bytes).map_err(|e| e.to_string())
 }
 
-/// Takes ownership: appends an `Owner` record and waits until it is durable; its position is the epoch.
+/// Takes ownership: appends an `Owner` record and waits until it is durable; its position is the
+/// epoch.
 pub(crate) fn own(
     log: &dyn EventLog,
     mut partition: Partition,

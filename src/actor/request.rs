@@ -1,4 +1,5 @@
-//! What callers ask of the engine through [`crate::actor::handle::KwqHandle`], and its composite answers.
+//! What callers ask of the engine through [`crate::actor::handle::KwqHandle`], and its composite
+//! answers.
 
 use crate::model::affinity::AffinityMode;
 use crate::model::id::{Name, PartitionId, Position};

@@ -1,4 +1,5 @@
-//! Threads of the node: one arbiter per core for partitions and connections, one for the tracker, one for the node actor.
+//! Threads of the node: one arbiter per core for partitions and connections, one for the tracker,
+//! one for the node actor.
 
 use crate::actor::engine::enter_shard;
 use actix::{Arbiter, ArbiterHandle, System};
@@ -20,7 +21,8 @@ pub struct Shards {
 }
 
 impl Shards {
-    /// Starts `count` shards. Arbiters are made on one system thread, because they panic on a plain runtime worker.
+    /// Starts `count` shards. Arbiters are made on one system thread, because they panic on a plain
+    /// runtime worker.
     ///
     /// # Errors
     /// The thread could not be started.

@@ -1,7 +1,9 @@
 //! The tracker's shell: committed batches → fold → store; answers questions between batches.
 //!
-//! Partitions push what is durable into a bounded channel *before* they answer their callers, and questions go through the
-//! same channel, so an answer has everything in it that was acknowledged before the question (P15). When the channel is
+//! Partitions push what is durable into a bounded channel *before* they answer their callers, and
+//! questions go through the
+//! same channel, so an answer has everything in it that was acknowledged before the question (P15).
+//! When the channel is
 //! full a batch is left out; its number is then missing and the tracker reads the gap from the log.
 
 use crate::actor::engine::Engine;

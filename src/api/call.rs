@@ -110,7 +110,8 @@ impl Call {
         }
     }
 
-    /// The whole body, at most `max` bytes; the limit holds while reading, whatever length was declared.
+    /// The whole body, at most `max` bytes; the limit holds while reading, whatever length was
+    /// declared.
     pub(crate) async fn read_body(&mut self, max: usize) -> Result<Vec<u8>, Reject> {
         let declared = self.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
         if declared.and_then(|v| v.parse::<u64>().ok()).is_some_and(|n| n > max as u64) {

@@ -1,4 +1,5 @@
-//! Opaque cursors of lists: signed, good for one hour, refused when they were made up or belong to another list.
+//! Opaque cursors of lists: signed, good for one hour, refused when they were made up or belong to
+//! another list.
 
 use crate::model::reject::{Code, Reject};
 use crate::model::time::WallMs;

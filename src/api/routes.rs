@@ -1,4 +1,5 @@
-//! The route table: hot calls first, then one match over method and path. warp carries the request here; a path that is not
+//! The route table: hot calls first, then one match over method and path. warp carries the request
+//! here; a path that is not
 //! in the table is `no_route`, a method that is not is `method_not_allowed` with `Allow`.
 
 use crate::api::answer::{self, Outcome};
@@ -20,6 +21,9 @@ const URI_BYTES_MAX: usize = 4_096;
 /// Path parts and query pairs, decoded.
 type Address = (Vec<String>, Vec<(String, String)>);
 
+/// Headers of a request.
+const HEADERS_MAX: usize = 64;
+
 /// The whole service.
 pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
@@ -32,7 +36,8 @@ pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
         .then(move |method: Method, path: warp::path::FullPath, query: String, headers, body| {
             let context = context.clone();
             let body = pieces(body);
-            // Boxed: the futures of all handlers together would be a large frame on every connection.
+            // Boxed: the futures of all handlers together would be a large frame on every
+            // connection.
             Box::pin(async move {
                 let path = path.as_str().to_owned();
                 let named = (template(&path), method_name(&method));
@@ -58,6 +63,9 @@ pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
 fn check(path: &str, query: &str, method: &Method, headers: &HeaderMap) -> Result<Address, Reject> {
     if path.len() + query.len() > URI_BYTES_MAX {
         return Err(Reject::new(Code::UriTooLong, "the address has more than 4,096 B"));
+    }
+    if headers.len() > HEADERS_MAX {
+        return Err(Reject::new(Code::HeadersTooLarge, "the request has more than 64 headers"));
     }
     if headers.get("sec-fetch-site").is_some_and(|v| v == "cross-site") {
         return Err(Reject::new(Code::CrossSite, "calls from other sites are refused"));

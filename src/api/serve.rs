@@ -1,4 +1,5 @@
-//! Our own accept loop: caps, timers, `TCP_NODELAY`, round-robin over the shards, drain. warp's own loop has none of them
+//! Our own accept loop: caps, timers, `TCP_NODELAY`, round-robin over the shards, drain. warp's own
+//! loop has none of them
 //! (measured: silent, half-sent and idle connections were all open after 75 s).
 
 use crate::api::context::ApiContext;

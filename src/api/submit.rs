@@ -91,6 +91,7 @@ async fn one(context: &ApiContext, call: &Call, text: &str) -> Outcome {
     });
     answer::header(&mut response, "kwq-ref", &reference.to_string());
     answer::header(&mut response, "kwq-outcome", "ok");
+    answer::positions(&mut response, &context.handle.positions());
     Ok(response)
 }
 
@@ -175,7 +176,7 @@ async fn batch(context: &ApiContext, call: &Call, text: &str, job: Option<Name>)
     let outcomes = admit(context, items, text.len()).await?;
     let closed = close_job(context, job.as_ref(), close).await?;
     let accepted = outcomes.iter().filter(|(_, o)| o.is_ok()).count();
-    Ok(answer::written(200, |out| {
+    let mut response = answer::written(200, |out| {
         out.open();
         out.opt_str("job", job.as_deref());
         out.count("accepted", accepted);
@@ -190,7 +191,9 @@ async fn batch(context: &ApiContext, call: &Call, text: &str, job: Option<Name>)
         }
         out.close_list();
         out.close();
-    }))
+    });
+    answer::positions(&mut response, &context.handle.positions());
+    Ok(response)
 }
 
 async fn close_job(context: &ApiContext, job: Option<&Name>, close: bool) -> Result<bool, Reject> {

@@ -1,6 +1,7 @@
 //! Varints and bounded reading: the vocabulary of every hand-laid format.
 //!
-//! Invariant: no reader panics, reads past its slice, or reserves more memory than the slice could fill.
+//! Invariant: no reader panics, reads past its slice, or reserves more memory than the slice could
+//! fill.
 
 use crate::codec::Malformed;
 use std::str;
@@ -62,7 +63,8 @@ pub fn len_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 
-/// A length as a 32-bit number of the format; records are bounded far below (`limits::RECORD_BYTES_MAX`).
+/// A length as a 32-bit number of the format; records are bounded far below
+/// (`limits::RECORD_BYTES_MAX`).
 #[inline]
 #[must_use]
 pub fn len_u32(len: usize) -> u32 {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  0  u32  length of the body
-//!  4  u32  CRC32C of bytes 8.. of the frame, seeded with (first offset of the segment, position, length)
+//! 4  u32  CRC32C of bytes 8.. of the frame, seeded with (first offset of the segment, position,
+//! length)
 //!  8  u8   version (1)
 //!  9  u8   kind
 //! 10  u16  partition
@@ -11,9 +12,12 @@
 //! 24  u64  wall clock of the turn, ms
 //! 32  …    body
 //! ```
-//! Little endian. The seed binds a frame to its place: stale bytes of any other place never read as a record. The
-//! distance is the proof of sync: bytes before `position − distance` were on disk when this frame was written, so if one
-//! of them is bad, it was damaged, not torn. To change the format raise [`VERSION`], keep the reader of the old one, and
+//! Little endian. The seed binds a frame to its place: stale bytes of any other place never read as
+//! a record. The
+//! distance is the proof of sync: bytes before `position − distance` were on disk when this frame
+//! was written, so if one
+//! of them is bad, it was damaged, not torn. To change the format raise [`VERSION`], keep the
+//! reader of the old one, and
 //! add golden bytes.
 
 use crate::codec::Malformed;
@@ -162,7 +166,8 @@ fn word64(head: &[u8; HEAD_BYTES], at: usize) -> u64 {
 /// Body of a seal: ends a group; the group counts only if all `count` seals of it are there.
 ///
 /// ```text
-/// 0 u64 synced to, before this group | 8 u32 CRC32C of the CRCs of the group's records | 12 u32 records | 16 u16 number | 18 u16 count
+/// 0 u64 synced to, before this group | 8 u32 CRC32C of the CRCs of the group's records | 12 u32
+/// records | 16 u16 number | 18 u16 count
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seal {

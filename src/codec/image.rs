@@ -1,11 +1,13 @@
 //! Images ↔ bytes: bincode inside blocks with checksums, so that a bit flip never becomes state.
 //!
 //! ```text
-//!  0  8 B  magic | 8 u32 version of this frame (1) | 12 u32 kind, the caller's | 16 u32 CRC32C of bytes 0..16
+//! 0  8 B  magic | 8 u32 version of this frame (1) | 12 u32 kind, the caller's | 16 u32 CRC32C of
+//! bytes 0..16
 //! 20  blocks: u32 length ≤ 256 KiB | u32 CRC32C of (number, length, bytes) | bytes
 //!     last block: length 0
 //! ```
-//! The body is bincode 2 with its standard configuration; field order is the format. Callers raise `kind` when it changes.
+//! The body is bincode 2 with its standard configuration; field order is the format. Callers raise
+//! `kind` when it changes.
 
 use crate::codec::Malformed;
 use crate::codec::bytes::Cursor;

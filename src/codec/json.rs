@@ -1,9 +1,12 @@
-//! Bounded, strict reading of untrusted JSON: every value is a checked slice of the text it came in.
+//! Bounded, strict reading of untrusted JSON: every value is a checked slice of the text it came
+//! in.
 //!
-//! One pass checks grammar and depth and cuts an object into `(key, raw value)` pairs; values are decoded only when
+//! One pass checks grammar and depth and cuts an object into `(key, raw value)` pairs; values are
+//! decoded only when
 //! a field asks for them. So a payload keeps its exact bytes, and a batch is read item by item.
 //!
-//! Must not: allocate from a declared length, recurse by the depth of the input, or panic on any bytes.
+//! Must not: allocate from a declared length, recurse by the depth of the input, or panic on any
+//! bytes.
 
 mod cursor;
 
@@ -11,7 +14,8 @@ use crate::model::reject::{Code, Reject};
 use cursor::Cursor;
 use std::borrow::Cow;
 
-/// Fields one object of ours may have; far above the largest one, so that a search by comparison stays cheap.
+/// Fields one object of ours may have; far above the largest one, so that a search by comparison
+/// stays cheap.
 pub const FIELDS_MAX: usize = 256;
 
 /// One value, checked, without outer blanks.
@@ -155,7 +159,8 @@ impl<'a> Raw<'a> {
             _ => None,
         }
     }
-    /// A whole number written as one: no fraction, no exponent. `None` for another kind or beyond 64 bits.
+    /// A whole number written as one: no fraction, no exponent. `None` for another kind or beyond
+    /// 64 bits.
     #[must_use]
     pub fn integer(self) -> Option<i128> {
         let digits = self.0.strip_prefix('-').unwrap_or(self.0);

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! version u8 | rows u16 LE | crc32c u32 LE of what follows | columns
-//! column: runs of (varint length, zigzag varint step); within a run each value is the one before plus the step
+//! column: runs of (varint length, zigzag varint step); within a run each value is the one before
+//! plus the step
 //! ```
-//! Runs of equal steps fit what occurs: constants (job, priority, state of a pending batch) and counters (entry in a record)
-//! are one run, stamps one to three bytes a row. Changing the layout: raise [`VERSION`]; a store of another version is
+//! Runs of equal steps fit what occurs: constants (job, priority, state of a pending batch) and
+//! counters (entry in a record)
+//! are one run, stamps one to three bytes a row. Changing the layout: raise [`VERSION`]; a store of
+//! another version is
 //! folded again from the log.
 
 use crate::model::limits::PAGE_TASKS;

@@ -1,3 +1,5 @@
+//! Pages come back as they were, and damage is seen.
+
 use super::{Error, decode, encode};
 use crate::model::row::Row;
 use proptest::prelude::*;
@@ -33,7 +35,8 @@ proptest! {
 
     #[test]
     fn any_flipped_bit_is_seen(at in any::<prop::sample::Index>(), bit in 0u8..8) {
-        let rows: Vec<Row> = (0..300u32).map(|n| Row { entry: n, job: n / 7, ..Row::default() }).collect();
+        let row = |n: u32| Row { entry: n, job: n / 7, ..Row::default() };
+        let rows: Vec<Row> = (0..300u32).map(row).collect();
         let mut bytes = encode(&rows);
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;

@@ -58,8 +58,6 @@ pub struct Config {
 pub struct Http {
     /// `http.listen`.
     pub listen: SocketAddr,
-    /// `http.ops-listen`.
-    pub ops_listen: Option<SocketAddr>,
     /// `http.max-connections`.
     pub max_connections: usize,
     /// `http.max-per-address`.
@@ -148,8 +146,6 @@ pub struct Job {
 pub struct Tracker {
     /// `tracker.recent`, changes.
     pub recent: usize,
-    /// `tracker.max-lag`, events.
-    pub max_lag: u64,
 }
 
 /// `limits.*`, bytes unless said otherwise.

@@ -8,6 +8,8 @@ const LATER: &[(&str, &str)] = &[
     ("http.http2", "HTTP/2"),
     ("auth.tokens-file", "tokens and roles"),
     ("kafka.", "the Kafka back end"),
+    ("http.ops-listen", "the listener for operations"),
+    ("tracker.max-lag", "slowing submits by the lag of the tracker"),
     ("topics.", "the Kafka back end"),
     ("node.", "several instances"),
     ("queue.age-step", "ageing of priorities"),

@@ -33,10 +33,7 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
         },
         job: Job { priority: read.integer("job.priority", 1, 9) },
         worker_forget_ms: read.duration("worker.forget", SECOND..=7 * DAY),
-        tracker: Tracker {
-            recent: read.count("tracker.recent", 0..=1_000_000),
-            max_lag: read.integer("tracker.max-lag", 1_000, 1_000_000_000),
-        },
+        tracker: Tracker { recent: read.count("tracker.recent", 0..=1_000_000) },
         limits: limits(&mut read),
         memory_limit_bytes: read
             .auto_size("memory.limit", 64 * MIB..=1 << 50)
@@ -67,10 +64,6 @@ fn http(read: &mut Reader<'_>) -> Http {
     let timer = 100..=DAY;
     Http {
         listen: read.address("http.listen"),
-        ops_listen: match read.text("http.ops-listen") {
-            "" => None,
-            _address => Some(read.address("http.ops-listen")),
-        },
         max_connections: read.count("http.max-connections", 1..=1_000_000),
         max_per_address: read.count("http.max-per-address", 1..=1_000_000),
         first_byte_ms: read.duration("http.first-byte", timer.clone()),
@@ -156,13 +149,10 @@ fn relations(config: &Config, read: &mut Reader<'_>) {
         let reason = format!("refuses to start with reduced durability ({})", reasons.join(", "));
         read.wrong("log.strict", reason);
     }
-    let listeners =
-        [("http.listen", Some(config.http.listen)), ("http.ops-listen", config.http.ops_listen)];
-    for (key, address) in listeners {
-        let wide = address.filter(|a| !a.ip().to_canonical().is_loopback());
-        if let Some(address) = wide.filter(|_| !config.insecure_no_auth) {
-            read.errors.push(Error::InsecureListen { key, value: address.to_string() });
-        }
+    let address = config.http.listen;
+    if !address.ip().to_canonical().is_loopback() && !config.insecure_no_auth {
+        let value = address.to_string();
+        read.errors.push(Error::InsecureListen { key: "http.listen", value });
     }
 }
 

@@ -1,4 +1,5 @@
-//! Admission: defaults of the job and the policy are filled in, then the tasks of one call become one event.
+//! Admission: defaults of the job and the policy are filled in, then the tasks of one call become
+//! one event.
 
 use crate::core::partition::Partition;
 use crate::model::event::{Event, Stamped};

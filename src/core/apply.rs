@@ -158,7 +158,8 @@ impl Partition {
         self.relist(job, priority);
     }
 
-    /// A lane that becomes non-empty starts at max(own, lowest of the level): no credit is saved up.
+    /// A lane that becomes non-empty starts at max(own, lowest of the level): no credit is saved
+    /// up.
     fn wake_lane(&mut self, job: JobKey, priority: Priority) {
         let lowest = self.levels[priority.index()].lowest();
         let lane = &mut self.job_mut(job).lanes[priority.index()];
@@ -391,7 +392,8 @@ impl Partition {
         self.note_drained(class.job, at);
     }
 
-    /// Counts a task out of its leased state into `to`; queued states are counted by level by the caller.
+    /// Counts a task out of its leased state into `to`; queued states are counted by level by the
+    /// caller.
     fn leave(&mut self, class: &Class, lease: &Live, to: TaskState) {
         let from = if lease.started { TaskState::Running } else { TaskState::Allocated };
         let job = self.job_mut(class.job);

@@ -1,9 +1,14 @@
-//! A set of task sequence numbers: ranges while they are dense, bitmaps after disorder, short lists while sparse.
+//! A set of task sequence numbers: ranges while they are dense, bitmaps after disorder, short lists
+//! while sparse.
 //!
-//! Blocks of 4,096 numbers in a deque ordered by block number. First and push touch one end (O(1)); an arbitrary number is
-//! found by binary search over blocks. A block is one contiguous run (8 B), a sorted list of ≤ 64 offsets, or 512 B of bits:
-//! 0.13 B a task when dense, ≤ 2 B when sparse. A heap was rejected: 340–569 ns a pop at 50 M against about 10.
-//! Source of the idea: Chambi et al., "Better bitmap performance with Roaring bitmaps", with runs kept first-class.
+//! Blocks of 4,096 numbers in a deque ordered by block number. First and push touch one end (O(1));
+//! an arbitrary number is
+//! found by binary search over blocks. A block is one contiguous run (8 B), a sorted list of ≤ 64
+//! offsets, or 512 B of bits:
+//! 0.13 B a task when dense, ≤ 2 B when sparse. A heap was rejected: 340–569 ns a pop at 50 M
+//! against about 10.
+//! Source of the idea: Chambi et al., "Better bitmap performance with Roaring bitmaps", with runs
+//! kept first-class.
 
 use crate::model::id::TaskSeq;
 use std::collections::VecDeque;

@@ -1,3 +1,5 @@
+//! The set of sequence numbers against an ordered set.
+
 use super::SeqSet;
 use crate::model::id::TaskSeq;
 use proptest::prelude::*;

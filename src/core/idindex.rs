@@ -1,4 +1,5 @@
-//! Client id → tasks, newest first. Holds hashes only; a hit is verified against the log by the shell.
+//! Client id → tasks, newest first. Holds hashes only; a hit is verified against the log by the
+//! shell.
 
 use crate::core::map::{self, Map};
 use crate::model::id::TaskSeq;

@@ -19,7 +19,8 @@ pub struct WorkerKey(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClassKey(pub u32);
 
-/// Everything the partition needs to know of a task beyond its state; most tasks of a job share one.
+/// Everything the partition needs to know of a task beyond its state; most tasks of a job share
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Class {
     /// Job.

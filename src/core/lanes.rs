@@ -1,8 +1,12 @@
-//! Lanes: the pending tasks of one (priority, job), and the levels that order lanes by virtual time.
+//! Lanes: the pending tasks of one (priority, job), and the levels that order lanes by virtual
+//! time.
 //!
-//! A lane has one or more strands, each an ordered set of sequence numbers. Re-prioritising a job moves its strands to
-//! another lane without touching a task; the head of a lane is the smallest head of its strands. A level keeps its
-//! eligible lanes in one ordered set keyed (virtual time, head, job), so the fair choice is its first entry.
+//! A lane has one or more strands, each an ordered set of sequence numbers. Re-prioritising a job
+//! moves its strands to
+//! another lane without touching a task; the head of a lane is the smallest head of its strands. A
+//! level keeps its
+//! eligible lanes in one ordered set keyed (virtual time, head, job), so the fair choice is its
+//! first entry.
 //! Source of the idea: Waldspurger, Weihl, "Stride scheduling" (1995).
 
 use crate::core::bitmap::SeqSet;
@@ -104,7 +108,8 @@ impl Level {
         self.order.first().map(|(vtime, _, _)| *vtime)
     }
 
-    /// Brings the order up to date after a lane changed. `runs`: the job may be handed out; `fair` false = by submit order.
+    /// Brings the order up to date after a lane changed. `runs`: the job may be handed out; `fair`
+    /// false = by submit order.
     pub fn relist(&mut self, job: JobKey, lane: &mut Lane, runs: bool, fair: bool) {
         let head = lane.head().filter(|_| runs);
         let vtime = if fair { lane.vtime } else { 0 };

@@ -1,6 +1,7 @@
 //! Leases: the live ones, by number and by worker, and the memory of spent tokens.
 //!
-//! Every token ever granted stays answerable for `lease.memory`: 7 B a hand-out in chunks of 256 numbers. A live lease
+//! Every token ever granted stays answerable for `lease.memory`: 7 B a hand-out in chunks of 256
+//! numbers. A live lease
 //! costs about 100 B more.
 
 use crate::core::intern::WorkerKey;

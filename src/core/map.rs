@@ -1,4 +1,5 @@
-//! Hash map with a fixed seed: replay and live run build the same structure. Never iterated; keep a sorted index for that.
+//! Hash map with a fixed seed: replay and live run build the same structure. Never iterated; keep a
+//! sorted index for that.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,8 @@
-//! Floor 1: the pure partition. State machine, order, leases, timers; no clock, I/O, async, threads, chance or logging.
+//! Floor 1: the pure partition. State machine, order, leases, timers; no clock, I/O, async,
+//! threads, chance or logging.
 //!
-//! `partition` decides, `apply` applies; every structure has its own file. `crate::core` is always written in full, Rust's
+//! `partition` decides, `apply` applies; every structure has its own file. `crate::core` is always
+//! written in full, Rust's
 //! own is `std`.
 
 pub mod admit;

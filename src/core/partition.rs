@@ -1,7 +1,9 @@
 //! The partition: its state, and `decide`, the one match on [`Command`].
 //!
-//! `decide` reads, refuses or turns a command into events, and applies each event at once through the very functions that
-//! replay uses, so that the next command of a batch sees it. Nothing here is acknowledged before the log has it.
+//! `decide` reads, refuses or turns a command into events, and applies each event at once through
+//! the very functions that
+//! replay uses, so that the next command of a batch sees it. Nothing here is acknowledged before
+//! the log has it.
 
 use crate::core::bitmap::SeqSet;
 use crate::core::idindex::IdIndex;

@@ -104,7 +104,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (0u8..3, 1u8..10, 1u8..30, 0u16..3_000).prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
+        4 => (0u8..3, 1u8..10, 1u8..30, 0u16..3_000)
+            .prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
         5 => (1usize..12).prop_map(Op::Consume),
         6 => (0usize..400, 0u8..5).prop_map(|(t, v)| Op::Report(t, v)),
         1 => Just(Op::Beat),
@@ -217,7 +218,8 @@ proptest! {
     ) {
         let mut rig = Rig::new();
         let priority = |p: &u8| Priority::new(u64::from(*p));
-        let inputs = tasks.iter().map(|p| TaskInput { priority: priority(p), ..TaskInput::default() });
+        let input = |p| TaskInput { priority: priority(p), ..TaskInput::default() };
+        let inputs = tasks.iter().map(input);
         rig.run(Command::Submit(inputs.collect()));
         let Reply::Granted(grants) = rig.run(Command::Consume(consume("w", 1_000))) else {
             panic!("a consume answers with grants");

@@ -41,7 +41,8 @@ impl Partition {
         grants
     }
 
-    /// The task this consume would get next: the first eligible lane of the highest ready level, its head.
+    /// The task this consume would get next: the first eligible lane of the highest ready level,
+    /// its head.
     fn pick(&self, consume: &Consume) -> Option<(TaskSeq, Class)> {
         for priority in Priority::DESCENDING {
             let level = &self.levels[priority.index()];

@@ -1,4 +1,5 @@
-//! Reports of workers: the token-verdict table of `docs/semantics.md` 3, heartbeats, leases given back.
+//! Reports of workers: the token-verdict table of `docs/semantics.md` 3, heartbeats, leases given
+//! back.
 
 use crate::core::apply::CLASS_CRASH;
 use crate::core::lease::{Fate, Remembered};
@@ -149,7 +150,8 @@ impl Partition {
         }
     }
 
-    /// Accepts a completion after the lease lapsed, if its token is the newest and the task is still queued.
+    /// Accepts a completion after the lease lapsed, if its token is the newest and the task is
+    /// still queued.
     fn complete_late(
         &mut self,
         number: LeaseNo,

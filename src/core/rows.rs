@@ -1,7 +1,9 @@
 //! Hot columns per task, in chunks of 1,024 sequence numbers.
 //!
-//! A pending task costs 1 B of state, its share of the class runs and of the record runs (16 B a *record*, so 0.16 B a task
-//! when tasks come in batches of 100). A chunk whose tasks have all ended well keeps the states only.
+//! A pending task costs 1 B of state, its share of the class runs and of the record runs (16 B a
+//! *record*, so 0.16 B a task
+//! when tasks come in batches of 100). A chunk whose tasks have all ended well keeps the states
+//! only.
 
 use crate::core::intern::ClassKey;
 use crate::model::id::{Position, TaskSeq};

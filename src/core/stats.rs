@@ -3,7 +3,8 @@
 use crate::model::event::FailCause;
 use crate::model::priority::Priority;
 
-/// Buckets of a wait histogram: bucket *k* counts waits whose milliseconds have *k* bits; the last one is open.
+/// Buckets of a wait histogram: bucket *k* counts waits whose milliseconds have *k* bits; the last
+/// one is open.
 pub const WAIT_BUCKETS: usize = 26;
 
 /// One number per level, index [`Priority::index`].

@@ -75,7 +75,8 @@ impl Partition {
         self.enqueue(seq, class.job, priority);
     }
 
-    /// Starts the timers after a replay: every surviving lease and run limit begins anew with its full length.
+    /// Starts the timers after a replay: every surviving lease and run limit begins anew with its
+    /// full length.
     pub fn arm(&mut self, now: Now) {
         self.set_now(now);
         self.armed = true;

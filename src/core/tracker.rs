@@ -1,6 +1,7 @@
 //! The tracker's fold: committed events → rows. Pure; rows live wherever [`Rows`] keeps them.
 //!
-//! The fold never scans: what a job verb does to all tasks of a job is one mark, laid over a row when it is read.
+//! The fold never scans: what a job verb does to all tasks of a job is one mark, laid over a row
+//! when it is read.
 
 use crate::model::event::{
     Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped,
@@ -375,6 +376,8 @@ pub fn attempts(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq) -> Ve
             message: None,
         });
     }
+    let more = all.len().saturating_sub(crate::model::limits::ATTEMPTS_KEPT);
+    all.drain(..more);
     all
 }
 

@@ -1,7 +1,9 @@
 //! One hierarchical timing wheel for lease expiry, run limits, delays and retries.
 //!
-//! Six levels of 64 slots; a slot of level *k* spans 16 ms × 64^k. Insert and fire are O(1); an occupancy word per level finds
-//! the next busy slot. Nothing is ever moved when a lease is renewed: the owner checks the true deadline when an entry fires
+//! Six levels of 64 slots; a slot of level *k* spans 16 ms × 64^k. Insert and fire are O(1); an
+//! occupancy word per level finds
+//! the next busy slot. Nothing is ever moved when a lease is renewed: the owner checks the true
+//! deadline when an entry fires
 //! and puts it back. Entries fire never early and at most one slot (16 ms) late.
 //! Source of the idea: Varghese, Lauck, "Hashed and hierarchical timing wheels" (1987).
 

@@ -1,3 +1,5 @@
+//! Timers fire once, never early, at most a slot late.
+
 use super::Wheel;
 use crate::model::time::Tick;
 use proptest::prelude::*;
@@ -15,7 +17,8 @@ proptest! {
             let before = now;
             now += step;
             if let Some(next) = wheel.next_due() {
-                let earliest = dues.iter().zip(&fired_at).filter(|(_, f)| f.is_none()).map(|(d, _)| *d).min();
+                let waiting = dues.iter().zip(&fired_at).filter(|(_, f)| f.is_none());
+                let earliest = waiting.map(|(d, _)| *d).min();
                 prop_assert!(next.0 <= earliest.unwrap_or(u64::MAX) + 16);
             }
             let mut fired = Vec::new();

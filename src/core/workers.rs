@@ -1,4 +1,5 @@
-//! Registry of workers: who was heard of, when, and what it said of itself. For display, drain and heartbeat intervals;
+//! Registry of workers: who was heard of, when, and what it said of itself. For display, drain and
+//! heartbeat intervals;
 //! leases live and die by their own clocks.
 
 use crate::model::id::Name;

@@ -1,10 +1,13 @@
 //! A wrapper that fails, refuses and delays on demand, in front of any back end.
 //!
 //! ```text
-//! append ─► [ n-th: refuse | fail ] ─► inner log ─► ticket ─► [ held? n-th: fail ] ─► caller's ticket
+//! append ─► [ n-th: refuse | fail ] ─► inner log ─► ticket ─► [ held? n-th: fail ] ─► caller's
+//! ticket
 //! ```
-//! After a failed append or ticket the wrapper is fail-stop like the real thing (rule 4): every later one fails, in order.
-//! The batch of a failed ticket is in the inner log: "unknown" to its caller, as after a power cut between sync and answer.
+//! After a failed append or ticket the wrapper is fail-stop like the real thing (rule 4): every
+//! later one fails, in order.
+//! The batch of a failed ticket is in the inner log: "unknown" to its caller, as after a power cut
+//! between sync and answer.
 //! Must not: change what a reader sees.
 
 use crate::log::{

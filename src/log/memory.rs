@@ -1,6 +1,8 @@
-//! The reference back end: everything in memory, durable as long as the process lives. Tickets resolve at once.
+//! The reference back end: everything in memory, durable as long as the process lives. Tickets
+//! resolve at once.
 //!
-//! Positions count up from 1, one an event. Must not: be faster than it is plain; the other back ends are measured by it.
+//! Positions count up from 1, one an event. Must not: be faster than it is plain; the other back
+//! ends are measured by it.
 
 use crate::log::{Appended, Batch, Error, EventLog, LogRecord, Room, StoredTask, Ticket};
 use crate::model::event::{Event, Stamped};

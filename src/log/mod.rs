@@ -1,4 +1,5 @@
-//! The log: the only source of order. One contract, several back ends, one conformance suite (`tests/it/log_contract.rs`).
+//! The log: the only source of order. One contract, several back ends, one conformance suite
+//! (`tests/it/log_contract.rs`).
 //!
 //! ```text
 //!   PartitionActor ── append(batch) ─► [ back end ] ── durable ─► Ticket resolves with positions
@@ -7,11 +8,14 @@
 //! 1. `append` fixes the order; a batch is all or nothing.
 //! 2. A ticket resolves only when its batch is durable, never before an earlier ticket of the log.
 //! 3. Readers see only durable records, in order; positions of a partition rise strictly.
-//! 4. After a failed sync every later ticket fails (fail-stop). Never retry: open the log again and rebuild.
-//! 5. A batch counts only if its epoch is the position of the last `Owner` record of its partition before it.
+//! 4. After a failed sync every later ticket fails (fail-stop). Never retry: open the log again and
+//!    rebuild.
+//! 5. A batch counts only if its epoch is the position of the last `Owner` record of its partition
+//!    before it.
 //! 6. An image is a cache: any of them may be missing or damaged, the log alone is enough.
 //!
-//! Must not: know tasks beyond their encoding, decide anything, or show files and syncs through [`EventLog`].
+//! Must not: know tasks beyond their encoding, decide anything, or show files and syncs through
+//! [`EventLog`].
 
 pub mod embedded;
 pub mod faulty;
@@ -67,7 +71,8 @@ pub enum Error {
 /// What a partition decided in one turn. Atomic.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Epoch it was decided under; ignored for a batch that begins with `Owner`, whose epoch is its own position.
+    /// Epoch it was decided under; ignored for a batch that begins with `Owner`, whose epoch is its
+    /// own position.
     pub epoch: Epoch,
     /// The events, at least one.
     pub events: Arc<[Stamped]>,
@@ -98,7 +103,8 @@ pub struct LogRecord {
 pub struct Skimmed {
     /// The record; payloads of `Submitted` and results of `Completed` are empty.
     pub record: LogRecord,
-    /// Payload size per task of `Submitted`, result size per entry of `Completed` (0 without); empty for other kinds.
+    /// Payload size per task of `Submitted`, result size per entry of `Completed` (0 without);
+    /// empty for other kinds.
     pub blob_bytes: Vec<u32>,
 }
 
@@ -124,13 +130,15 @@ pub enum Room {
 
 /// The contract. Every method may be called from any thread.
 pub trait EventLog: Send + Sync {
-    /// Appends a batch. May block for room (bounded by what the back end buffers); order is fixed on return.
+    /// Appends a batch. May block for room (bounded by what the back end buffers); order is fixed
+    /// on return.
     ///
     /// # Errors
     /// `Failed` after a fault, `Full` without room.
     fn append(&self, partition: PartitionId, batch: Batch) -> Result<Ticket, Error>;
 
-    /// Visits the durable records of each listed partition from its position (inclusive) to the present end, each
+    /// Visits the durable records of each listed partition from its position (inclusive) to the
+    /// present end, each
     /// partition in order, until `visit` answers false. Payload bytes are included.
     ///
     /// # Errors
@@ -141,7 +149,8 @@ pub trait EventLog: Send + Sync {
         visit: &mut dyn FnMut(LogRecord) -> bool,
     ) -> Result<(), Error>;
 
-    /// As [`Self::scan`], without payload and result bytes; several times faster where they are large.
+    /// As [`Self::scan`], without payload and result bytes; several times faster where they are
+    /// large.
     ///
     /// # Errors
     /// As [`Self::scan`].
@@ -171,7 +180,8 @@ pub trait EventLog: Send + Sync {
     /// How much may still be written.
     fn room(&self) -> Room;
 
-    /// Keeps an encoded image of a partition as of `position` (everything before it is folded in); drops older ones
+    /// Keeps an encoded image of a partition as of `position` (everything before it is folded in);
+    /// drops older ones
     /// beyond the newest two. Does not return before the image is durable.
     ///
     /// # Errors

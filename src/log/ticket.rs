@@ -1,4 +1,5 @@
-//! A promise of durability: resolves when its batch is on disk (or replicated), or the log has failed.
+//! A promise of durability: resolves when its batch is on disk (or replicated), or the log has
+//! failed.
 //!
 //! Own code instead of a runtime's channel, because the engine is built without any runtime.
 

@@ -1,4 +1,5 @@
-//! What happened. Events are the only thing that changes state, live and in replay; every uncertain value (time, chance,
+//! What happened. Events are the only thing that changes state, live and in replay; every uncertain
+//! value (time, chance,
 //! token key) is inside. One event is one record of the log.
 
 use crate::model::id::{LeaseNo, Name, TaskSeq};

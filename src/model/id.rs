@@ -10,7 +10,8 @@ pub type Name = Arc<str>;
 macro_rules! id_type {
     ($(#[$meta:meta])* $name:ident($inner:ty)) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Serialize, Deserialize)]
         pub struct $name(pub $inner);
 
         impl fmt::Display for $name {
@@ -26,11 +27,13 @@ id_type!(
     PartitionId(u16)
 );
 id_type!(
-    /// Dense number of a task in its partition, given at admission; *submit order* means this order.
+    /// Dense number of a task in its partition, given at admission; *submit order* means this
+    /// order.
     TaskSeq(u64)
 );
 id_type!(
-    /// Number of a hand-out in its partition; rises by one with every lease, never reused in any epoch.
+    /// Number of a hand-out in its partition; rises by one with every lease, never reused in any
+    /// epoch.
     LeaseNo(u64)
 );
 id_type!(
@@ -38,7 +41,8 @@ id_type!(
     Epoch(u64)
 );
 id_type!(
-    /// Offset of a record in the log of a partition (embedded: byte offset in the shared segment series).
+    /// Offset of a record in the log of a partition (embedded: byte offset in the shared segment
+    /// series).
     Position(u64)
 );
 

@@ -4,8 +4,10 @@
 //! base64url (no padding) of 26 bytes, 35 characters:
 //!   0..2  partition u16 BE | 2..10 epoch u64 BE | 10..18 lease number u64 BE | 18..26 secret bits
 //! ```
-//! The secret bits are a keyed hash of (epoch, number) under the key in the partition's `Owner` record, so no random
-//! byte is stored per lease and a token is never issued twice. The key never leaves the data directory.
+//! The secret bits are a keyed hash of (epoch, number) under the key in the partition's `Owner`
+//! record, so no random
+//! byte is stored per lease and a token is never issued twice. The key never leaves the data
+//! directory.
 
 use crate::model::id::{Epoch, LeaseNo, PartitionId};
 use serde::{Deserialize, Serialize};
@@ -71,7 +73,8 @@ impl LeaseToken {
             number: LeaseNo(word(10)),
             secret: word(18),
         };
-        // The two unused low bits of the last character must be zero, or two texts would name one token.
+        // The two unused low bits of the last character must be zero, or two texts would name one
+        // token.
         (raw[BYTES] == 0).then_some(token)
     }
 }

@@ -1,4 +1,5 @@
-//! Floor 0: the vocabulary of kwq. Plain values without behaviour beyond parsing, ordering and bounds.
+//! Floor 0: the vocabulary of kwq. Plain values without behaviour beyond parsing, ordering and
+//! bounds.
 //!
 //! Must not: do I/O, read a clock, log, or know any other module of the crate.
 

@@ -1,6 +1,7 @@
 //! The public reference of a task: `<priority>-<partition>-<offset>[-<index>]`.
 //!
-//! On the embedded log *offset* is the task's sequence number (for array elements that of the array's first element),
+//! On the embedded log *offset* is the task's sequence number (for array elements that of the
+//! array's first element),
 //! so a reference finds its row without any index.
 
 use crate::model::id::{PartitionId, TaskSeq};
@@ -28,7 +29,8 @@ impl TaskRef {
         Self { priority, partition, offset: seq.0, index: None }
     }
 
-    /// Parses the canonical form only: decimal, no signs, no leading zeros. `None` for anything else, so that a
+    /// Parses the canonical form only: decimal, no signs, no leading zeros. `None` for anything
+    /// else, so that a
     /// client id that merely resembles a reference is told apart by [`Self::looks_like`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -149,7 +149,8 @@ impl StateCounts {
     /// Takes `n` from a state.
     ///
     /// # Panics
-    /// If the counter would become negative (promise P14: a broken invariant, never an input error).
+    /// If the counter would become negative (promise P14: a broken invariant, never an input
+    /// error).
     pub fn sub(&mut self, state: TaskState, n: u64) {
         let slot = &mut self.0[state.index()];
         *slot = slot.checked_sub(n).expect("P14: a state counter never becomes negative");

@@ -1,6 +1,7 @@
 //! The tag grammar of the seed (`docs/semantics.md` 13.1) and nothing else about tags.
 //!
-//! A task stores its tag *text*; the set is derived from it by [`TagSet::parse`], which is idempotent over
+//! A task stores its tag *text*; the set is derived from it by [`TagSet::parse`], which is
+//! idempotent over
 //! [`TagSet::text`]. So the text is the only thing that is logged.
 
 use crate::model::limits;

@@ -1,4 +1,5 @@
-//! Time as an argument: wall-clock milliseconds for people, ticks for measuring. Nobody below the shells reads a clock.
+//! Time as an argument: wall-clock milliseconds for people, ticks for measuring. Nobody below the
+//! shells reads a clock.
 
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -9,7 +10,8 @@ use std::fmt::Write as _;
 )]
 pub struct WallMs(pub u64);
 
-/// Milliseconds of the owner's monotonic clock since process start. Never goes backwards, means nothing elsewhere.
+/// Milliseconds of the owner's monotonic clock since process start. Never goes backwards, means
+/// nothing elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick(pub u64);
 
@@ -40,7 +42,8 @@ impl WallMs {
     }
     /// RFC 3339 in UTC with milliseconds, e.g. `2026-11-24T12:00:00.000Z`.
     ///
-    /// Source of the idea: Howard Hinnant, "chrono-compatible low-level date algorithms" (civil from days).
+    /// Source of the idea: Howard Hinnant, "chrono-compatible low-level date algorithms" (civil
+    /// from days).
     #[must_use]
     pub fn rfc3339(self) -> String {
         let (days, ms) = (self.0 / 86_400_000, self.0 % 86_400_000);

@@ -1,4 +1,5 @@
-//! What is shown: rows and summaries that queries answer with. Values only; how they look on the wire is `codec::wire`.
+//! What is shown: rows and summaries that queries answer with. Values only; how they look on the
+//! wire is `codec::wire`.
 
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{JobSpec, JobState};
@@ -406,7 +407,8 @@ pub struct TaskQuery {
     pub cursor: Option<TaskCursor>,
 }
 
-/// Where a list goes on: for each partition the next sequence number to look at (exclusive bound for `New`),
+/// Where a list goes on: for each partition the next sequence number to look at (exclusive bound
+/// for `New`),
 /// or the change number for `Recent`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskCursor {

@@ -1,3 +1,5 @@
+//! Curves against their quotes.
+
 use super::*;
 
 #[test]

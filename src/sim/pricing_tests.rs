@@ -1,3 +1,5 @@
+//! Prices against the closed form.
+
 use super::*;
 use std::path::Path;
 use std::process::Command;

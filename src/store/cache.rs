@@ -1,4 +1,5 @@
-//! Pages in memory: the ones that changed since the last checkpoint, and a bounded number of clean ones.
+//! Pages in memory: the ones that changed since the last checkpoint, and a bounded number of clean
+//! ones.
 
 use crate::model::id::{PartitionId, TaskSeq};
 use crate::model::limits::PAGE_TASKS;

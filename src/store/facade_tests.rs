@@ -56,7 +56,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (0u8..3, 1u8..10, 1u8..40, any::<bool>()).prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
+        4 => (0u8..3, 1u8..10, 1u8..40, any::<bool>())
+            .prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
         5 => (1usize..12).prop_map(Op::Consume),
         6 => (0usize..300, 0u8..5).prop_map(|(t, v)| Op::Report(t, v)),
         3 => (1u16..2_500).prop_map(Op::Pass),

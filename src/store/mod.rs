@@ -1,6 +1,8 @@
-//! Floor 2: where the tracker lives. Rows in pages of 1,024, in memory while they change, in sled between starts.
+//! Floor 2: where the tracker lives. Rows in pages of 1,024, in memory while they change, in sled
+//! between starts.
 //!
-//! Everything here is derived from the log: on any doubt it is dropped and folded again. Must not: keep state per task in
+//! Everything here is derived from the log: on any doubt it is dropped and folded again. Must not:
+//! keep state per task in
 //! memory beyond the page cache, or decide anything.
 
 pub mod cache;

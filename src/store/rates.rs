@@ -1,4 +1,5 @@
-//! Rates and windows over event stamps: the last 60 seconds by second, and the seed's 5-second windows since the start.
+//! Rates and windows over event stamps: the last 60 seconds by second, and the seed's 5-second
+//! windows since the start.
 
 use crate::model::id::Name;
 use crate::model::priority::Priority;
@@ -99,7 +100,8 @@ impl Counter {
         rates
     }
 
-    /// Tasks ended per second by job; over the last 60 s or since its first hand-out if that is shorter.
+    /// Tasks ended per second by job; over the last 60 s or since its first hand-out if that is
+    /// shorter.
     #[must_use]
     pub fn by_job(&self, now: WallMs, name: impl Fn(u32) -> Name) -> BTreeMap<Name, f64> {
         let mut ended: BTreeMap<u32, u64> = BTreeMap::new();
@@ -142,7 +144,8 @@ impl Counter {
                 self.seconds.pop_front();
             }
         }
-        // Stamps of different partitions differ by a little; a late one counts in the newest second.
+        // Stamps of different partitions differ by a little; a late one counts in the newest
+        // second.
         self.seconds.back_mut().expect("just made sure of one")
     }
 

@@ -1,6 +1,8 @@
-//! The sled back end: pages, never tasks, as keys; one batch a checkpoint; anything doubtful is dropped.
+//! The sled back end: pages, never tasks, as keys; one batch a checkpoint; anything doubtful is
+//! dropped.
 //!
-//! sled 0.34 does not see damage in its files and may panic on open, so every value carries its own CRC32C, opening runs
+//! sled 0.34 does not see damage in its files and may panic on open, so every value carries its own
+//! CRC32C, opening runs
 //! under `catch_unwind`, all pages are checked at open, and the whole store is disposable.
 
 use crate::model::row::{Details, Row};

@@ -178,7 +178,7 @@ fn drifted_documents_are_found() {
 
 #[test]
 fn paths_in_documents_are_found() {
-    let text = "See `src/a.rs` and `docs/errors/<code>.md`, [b](b.md#x), [c](https://x.y), [d](#e).\n\
+    let text = "See `src/a.rs` and `docs/errors/<code>.md`, [b](b.md#x), [c](https://x), [d](#e).\n\
                 `code`, `tests/t`";
     let found = documents::paths("docs/", text);
     let expected = [(1, "src/a.rs"), (1, "docs/b.md"), (2, "tests/t")];

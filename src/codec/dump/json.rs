@@ -1,4 +1,5 @@
-//! One JSON object a record, as `docs` and the fault checker read it. No payload, only its size and SHA-256; no token.
+//! One JSON object a record, as `docs` and the fault checker read it. No payload, only its size and
+//! SHA-256; no token.
 
 use crate::codec::digest::sha256_hex;
 use crate::codec::dump::{DumpBody, DumpRecord};

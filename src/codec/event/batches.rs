@@ -1,11 +1,13 @@
 //! Bodies of the events that name many tasks by number.
 //!
-//! A task is written as the distance from the one before, with one bit that says that everything else is as before:
+//! A task is written as the distance from the one before, with one bit that says that everything
+//! else is as before:
 //!
 //! ```text
 //! varint( zigzag(seq − previous seq − 1) << 1 | changed ) [ the changed fields ]
 //! ```
-//! Neighbours in order with equal attempt and lease cost one byte, far ones two or three. Numbers wrap: any u64 is exact.
+//! Neighbours in order with equal attempt and lease cost one byte, far ones two or three. Numbers
+//! wrap: any u64 is exact.
 
 use crate::codec::Malformed;
 use crate::codec::bytes::{
@@ -22,7 +24,8 @@ use crate::model::task::Blob;
 use crate::model::time::WallMs;
 use std::collections::HashMap;
 
-/// Distances between the numbers of a batch. Starts before 0, so that the first one is the number itself.
+/// Distances between the numbers of a batch. Starts before 0, so that the first one is the number
+/// itself.
 struct Steps {
     expected: u64,
 }
@@ -51,7 +54,8 @@ impl Steps {
     }
 }
 
-/// A varint of 65 bits: the first byte holds six bits and, in bit 6, whether a plain varint follows.
+/// A varint of 65 bits: the first byte holds six bits and, in bit 6, whether a plain varint
+/// follows.
 fn put_wide(out: &mut Vec<u8>, value: u128) {
     let low = value.to_le_bytes()[0] & 0x3f;
     let high = u64::try_from(value >> 6).unwrap_or(u64::MAX);
@@ -156,7 +160,8 @@ const LATE: u8 = 1;
 const HAS_RESULT: u8 = 1 << 1;
 const RESULT_ENCODING: u8 = 2;
 
-/// Appends the body: `n | n × (step [attempt, flags] | lease step | run ms [| result size]) | results raw`.
+/// Appends the body: `n | n × (step [attempt, flags] | lease step | run ms [| result size]) |
+/// results raw`.
 pub fn put_completed(out: &mut Vec<u8>, tasks: &[Completion]) {
     put_varint(out, len_u64(tasks.len()));
     let (mut steps, mut last, mut lease) = (Steps::new(), (1, 0), 0u64);
@@ -269,7 +274,8 @@ fn next(cursor: &mut Cursor<'_>) -> Result<Next, Malformed> {
     }
 }
 
-/// Appends the body: `cause | s | s × text | n | n × (step [attempt] | lease | class | message | budgets | next | run ms)`.
+/// Appends the body: `cause | s | s × text | n | n × (step [attempt] | lease | class | message |
+/// budgets | next | run ms)`.
 pub fn put_failed(out: &mut Vec<u8>, cause: FailCause, tasks: &[Failure]) {
     out.push(match cause {
         FailCause::Error => 0,

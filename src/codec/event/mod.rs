@@ -1,6 +1,8 @@
-//! Events ↔ bodies of log records. One file a family; `submitted` can hand back a single task without the others.
+//! Events ↔ bodies of log records. One file a family; `submitted` can hand back a single task
+//! without the others.
 //!
-//! Field order is the format: change nothing here without a new [`crate::codec::frame::VERSION`] and new golden bytes.
+//! Field order is the format: change nothing here without a new [`crate::codec::frame::VERSION`]
+//! and new golden bytes.
 
 pub mod batches;
 pub mod control;
@@ -44,7 +46,8 @@ pub enum Detail {
 pub struct Decoded {
     /// The event with its stamp.
     pub stamped: Stamped,
-    /// Under [`Detail::Skim`] the payload size per task of `Submitted`, the result size per entry of `Completed` (0
+    /// Under [`Detail::Skim`] the payload size per task of `Submitted`, the result size per entry
+    /// of `Completed` (0
     /// without result); otherwise empty.
     pub blob_bytes: Vec<u32>,
 }

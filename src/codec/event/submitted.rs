@@ -3,12 +3,16 @@
 //! ```text
 //!  0 u64 first sequence number | 8 u32 tasks n | 12 u32 strings s | 16 u32 templates t
 //! 20 u32 bytes of strings | 24 u32 bytes of templates | 28 u32 bytes of specs
-//! 32 s × u32 ends of strings | t × u32 ends of templates | n × u32 ends of specs | n × u32 ends of payloads
+//! 32 s × u32 ends of strings | t × u32 ends of templates | n × u32 ends of specs | n × u32 ends of
+//! payloads
 //!    strings | templates | specs | payloads
 //! ```
-//! An end counts from the start of its area. A *template* is what tasks of a batch have in common (job, tag, budgets …),
-//! a *spec* what they do not (client id, meta …). So a task costs about 10 bytes beside its payload, a replay decodes a
-//! template once and shares its texts, and a hand-out reads one task in constant time. Payloads lie raw at the end.
+//! An end counts from the start of its area. A *template* is what tasks of a batch have in common
+//! (job, tag, budgets …),
+//! a *spec* what they do not (client id, meta …). So a task costs about 10 bytes beside its
+//! payload, a replay decodes a
+//! template once and shares its texts, and a hand-out reads one task in constant time. Payloads lie
+//! raw at the end.
 
 use crate::codec::Malformed;
 use crate::codec::bytes::{Cursor, len_u32, len_u64, put_bytes, put_option, put_varint, utf8};

@@ -1,1 +1,1 @@
-
+//! Round trips, golden bytes, hostile bytes.

@@ -44,7 +44,8 @@ impl<'a> Cursor<'a> {
     }
 
     fn slice(&self, from: usize) -> Result<&'a str, Reject> {
-        // Both ends lie beside ASCII bytes of valid UTF-8, so the cut is always at a character boundary.
+        // Both ends lie beside ASCII bytes of valid UTF-8, so the cut is always at a character
+        // boundary.
         self.text.get(from..self.at).ok_or_else(|| self.fault("broken text"))
     }
 
@@ -103,7 +104,8 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Checks the value that begins here. Containers are kept as bits, so deep input costs no stack.
+    /// Checks the value that begins here. Containers are kept as bits, so deep input costs no
+    /// stack.
     fn value(&mut self, depth: usize) -> Result<Raw<'a>, Reject> {
         let from = self.at;
         let mut open = Containers { bits: 0, count: depth };

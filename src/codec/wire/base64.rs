@@ -1,4 +1,5 @@
-//! Base64 of RFC 4648 section 4 with padding, canonical form only, so that bytes and text name each other one to one.
+//! Base64 of RFC 4648 section 4 with padding, canonical form only, so that bytes and text name each
+//! other one to one.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

@@ -1,4 +1,5 @@
-//! Reads the fields of an object by the rules of the contract: kind, range, length; anything else is a clear refusal.
+//! Reads the fields of an object by the rules of the contract: kind, range, length; anything else
+//! is a clear refusal.
 
 use crate::codec::json::{Element, Fields, Raw};
 use crate::model::id::Name;

@@ -1,11 +1,13 @@
-//! Writes JSON by hand into bytes: the bodies of the hot calls are built without an intermediate tree.
+//! Writes JSON by hand into bytes: the bodies of the hot calls are built without an intermediate
+//! tree.
 
 use crate::codec::wire::base64;
 use crate::model::task::{Blob, Encoding};
 use crate::model::time::WallMs;
 use std::fmt::Display;
 
-/// A JSON text under construction. Commas are set by the writer; brackets must be closed by the caller.
+/// A JSON text under construction. Commas are set by the writer; brackets must be closed by the
+/// caller.
 #[derive(Debug, Default)]
 pub struct Out {
     bytes: Vec<u8>,

@@ -116,11 +116,6 @@ pub fn task(fields: &Fields<'_>, rules: Rules) -> Result<TaskInput, Reject> {
 }
 
 fn id(fields: &Fields<'_>) -> Result<Option<Name>, Reject> {
-    // The seed's clients send an empty id for none.
-    let empty = matches!(fields.get("id").map(Raw::string), Some(Ok(Some(t))) if t.is_empty());
-    if empty {
-        return Ok(None);
-    }
     let id = field::name(fields, "id", limits::NAME_BYTES_MAX)?;
     if let Some(text) = id.as_ref().filter(|id| TaskRef::looks_like(id)) {
         let detail = format!("`{text}` looks like a task reference; those are given by the server");
@@ -203,7 +198,8 @@ fn tag_items(raw: Raw<'_>) -> Result<Vec<String>, Reject> {
 /// Payload or result bytes with their encoding.
 ///
 /// # Errors
-/// `invalid_field` for an encoding that does not fit; `payload_too_large` is decided by [`blob`]'s callers.
+/// `invalid_field` for an encoding that does not fit; `payload_too_large` is decided by [`blob`]'s
+/// callers.
 fn payload(fields: &Fields<'_>, bytes_max: usize) -> Result<Blob, Reject> {
     let blob = blob(fields, "payload")?;
     if blob.bytes.len() > bytes_max {

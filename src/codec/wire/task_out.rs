@@ -116,9 +116,7 @@ pub fn task(to: &mut Out, view: &TaskView) {
         to.blob("result", result);
         to.str("resultEncoding", encoding_name(result.encoding));
     }
-    if let Some(at) = row.result {
-        to.num("resultBytes", at.bytes);
-    }
+    to.num("resultBytes", row.result.map_or(0, |at| at.bytes));
     if !view.attempts.is_empty() {
         to.list("attempts");
         view.attempts.iter().for_each(|a| attempt(to, a));
@@ -130,7 +128,9 @@ pub fn task(to: &mut Out, view: &TaskView) {
 fn stamps(to: &mut Out, view: &TaskView) {
     let row = &view.row;
     to.stamp("submitted_ts", row.submitted);
-    to.stamp("available_ts", row.available);
+    if row.state != TaskState::Delayed {
+        to.stamp("available_ts", row.available);
+    }
     to.stamp("allocated_ts", row.allocated);
     to.stamp("running_ts", row.running);
     match row.state {

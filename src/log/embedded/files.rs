@@ -62,7 +62,8 @@ pub(crate) fn remove_temporary(dir: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A new file of zeros whose blocks are reserved, size and name durable. Nothing is left behind on failure.
+/// A new file of zeros whose blocks are reserved, size and name durable. Nothing is left behind on
+/// failure.
 pub(crate) fn create_reserved(path: &Path, bytes: u64) -> Result<File, Error> {
     let file = OpenOptions::new()
         .read(true)

@@ -1,4 +1,5 @@
-//! Groups: the unit of sync. Records, then one seal a partition touched. Building, and checking while reading.
+//! Groups: the unit of sync. Records, then one seal a partition touched. Building, and checking
+//! while reading.
 
 use crate::codec::Malformed;
 use crate::codec::event::OWNER;

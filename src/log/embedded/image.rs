@@ -1,4 +1,5 @@
-//! Images: one file a partition and position, written aside, synced, renamed, synced again. The newest two are kept.
+//! Images: one file a partition and position, written aside, synced, renamed, synced again. The
+//! newest two are kept.
 
 use crate::log::Error;
 use crate::log::embedded::files::{io_error, names, sync_dir};

@@ -1,4 +1,5 @@
-//! The tools of a stopped data directory: dump, verify, repair. Each takes the lock, so none runs beside a server.
+//! The tools of a stopped data directory: dump, verify, repair. Each takes the lock, so none runs
+//! beside a server.
 
 use crate::codec::dump::References;
 pub use crate::codec::dump::{DumpBody, DumpRecord};
@@ -107,7 +108,8 @@ fn check(dir: &Path) -> Result<Verdict, Error> {
     })
 }
 
-/// Visits every record from a position on, seals included, until `visit` answers false; batches that are void by rule 5
+/// Visits every record from a position on, seals included, until `visit` answers false; batches
+/// that are void by rule 5
 /// are left out. Before damage everything readable is visited.
 ///
 /// # Errors

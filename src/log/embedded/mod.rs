@@ -1,4 +1,5 @@
-//! The embedded log: one series of segment files per data directory, shared by all partitions, one writer thread.
+//! The embedded log: one series of segment files per data directory, shared by all partitions, one
+//! writer thread.
 //!
 //! ```text
 //! lock · format · log/<first offset, 16 hex digits>.seg · images/<partition>-<position>.img
@@ -7,7 +8,8 @@
 //! file:      0000000000000000.seg                0000000008000000.seg             reserve-0.tmp …
 //! group:     record record … seal seal           one fdatasync
 //! ```
-//! A position is an offset in the series. Layouts: record `codec::frame`, header [`segment`]. What is torn and what is
+//! A position is an offset in the series. Layouts: record `codec::frame`, header [`segment`]. What
+//! is torn and what is
 //! damage: [`recovery`]. Must not: map files, recycle them, or retry a failed sync.
 
 mod files;
@@ -127,7 +129,8 @@ struct Disk {
     images_dir: PathBuf,
     durability: Durability,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// Given back when the log is closed, so that the directory can be opened again by this process.
+    /// Given back when the log is closed, so that the directory can be opened again by this
+    /// process.
     lock: Mutex<Option<lock::DirLock>>,
 }
 

@@ -106,7 +106,8 @@ impl Shared {
         Ok(ticket)
     }
 
-    /// Refuses what might not find room. Accepted batches are only ever delayed by a full disk, never dropped.
+    /// Refuses what might not find room. Accepted batches are only ever delayed by a full disk,
+    /// never dropped.
     fn admit(&self, queue: &Queue, bytes: usize, submit: bool) -> Result<(), Error> {
         let fits = || {
             let needed = queue.pending.saturating_add(bytes) as u64;
@@ -233,7 +234,8 @@ impl Shared {
         (position.0 < limit).then_some((found.header.first, limit))
     }
 
-    /// Syncs every segment written by this instance's writer since it started a new one: the active one. Those before it
+    /// Syncs every segment written by this instance's writer since it started a new one: the active
+    /// one. Those before it
     /// were synced when it was started.
     pub(crate) fn sync_files(&self) -> Result<(), Error> {
         let first = {

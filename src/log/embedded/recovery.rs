@@ -1,7 +1,10 @@
-//! Finds the end of the log: reads the chain of segments, tells a torn tail from damage. Writes nothing.
+//! Finds the end of the log: reads the chain of segments, tells a torn tail from damage. Writes
+//! nothing.
 //!
-//! *Torn* is what a power cut may leave: bytes of the one group that was not synced yet. *Damage* is a bad byte for which
-//! there is proof that it was on disk: a later record says it was written after that sync, or a later segment exists.
+//! *Torn* is what a power cut may leave: bytes of the one group that was not synced yet. *Damage*
+//! is a bad byte for which
+//! there is proof that it was on disk: a later record says it was written after that sync, or a
+//! later segment exists.
 
 use crate::codec::event::OWNER;
 use crate::codec::frame::{self, KIND_END, Place};
@@ -236,7 +239,8 @@ fn torn_or_damaged(file: &File, last: &Known, bad: u64) -> Result<Option<(u64, u
     Ok(Some((last.end, (bad + content as u64).max(last.end))))
 }
 
-/// Position of a record in `rest` that was written after everything before `group` and more had been synced.
+/// Position of a record in `rest` that was written after everything before `group` and more had
+/// been synced.
 fn proof_of_sync(rest: &[u8], segment: u64, from: u64, group: u64) -> Option<u64> {
     // Zeros cannot begin a record; a record may well end in some, so `rest` is not cut short.
     let content = rest.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);

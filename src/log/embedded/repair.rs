@@ -1,4 +1,5 @@
-//! `kwq log repair`: cuts a damaged log at a position the operator chose. What is removed is written to a file first.
+//! `kwq log repair`: cuts a damaged log at a position the operator chose. What is removed is
+//! written to a file first.
 
 use crate::log::Error;
 use crate::log::embedded::files::{first_nonzero, io_error, names, sync_dir, write_zeros};
@@ -28,11 +29,13 @@ pub struct RepairReport {
     pub images_removed: usize,
 }
 
-/// Cuts everything from `to` on. `aside` must not exist yet; it receives the removed bytes, per segment a line
+/// Cuts everything from `to` on. `aside` must not exist yet; it receives the removed bytes, per
+/// segment a line
 /// `<name> <offset> <bytes>` and the bytes.
 ///
 /// # Errors
-/// `Locked`, `UnknownFormat`; `Damaged` when the log cannot be read up to the segment of `to`; `NoRecord` when `to` lies
+/// `Locked`, `UnknownFormat`; `Damaged` when the log cannot be read up to the segment of `to`;
+/// `NoRecord` when `to` lies
 /// behind the last segment; `Io`.
 pub fn repair(dir: &Path, to: Position, aside: &Path) -> Result<RepairReport, Error> {
     let log_dir = log_dir(dir)?;

@@ -1,5 +1,7 @@
-//! Two files of the size of a segment that hold disk space and nothing else. When the disk is full the writer gives one
-//! back and creates the next segment in its place. They end in `.tmp`, so each start makes them anew.
+//! Two files of the size of a segment that hold disk space and nothing else. When the disk is full
+//! the writer gives one
+//! back and creates the next segment in its place. They end in `.tmp`, so each start makes them
+//! anew.
 
 use crate::log::Error;
 use crate::log::embedded::files::{self, create_reserved, io_error, sync_dir};

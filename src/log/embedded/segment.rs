@@ -1,15 +1,18 @@
 //! Segment files: their names, headers, and the chain that makes a missing or foreign one visible.
 //!
 //! ```text
-//!  0  8 B  magic                      40 u64  first offset of the previous segment, all ones = none
-//!  8  u32  format version (1)         48 u64  end of the previous segment: behind it nothing counts
+//! 0  8 B  magic                      40 u64  first offset of the previous segment, all ones = none
+//! 8  u32  format version (1)         48 u64  end of the previous segment: behind it nothing counts
 //! 12  u32  bytes of this header       56 u64  hash of the previous header
-//! 16  u64  first offset               64 u32  flags: 1 = the previous segment was closed by a fault
+//! 16  u64  first offset               64 u32  flags: 1 = the previous segment was closed by a
+//! fault
 //! 24  u64  capacity = file size       68 u32  owners n
 //! 32  u64  id of the log              72 n × (u16 partition, u64 epoch) | u32 CRC32C of all before
 //! ```
-//! A segment starts where the capacity of the one before it ends, so a gap shows. The owners are the epochs in
-//! force at the start, so a reader need not begin at the first segment. Headers are synced before any record.
+//! A segment starts where the capacity of the one before it ends, so a gap shows. The owners are
+//! the epochs in
+//! force at the start, so a reader need not begin at the first segment. Headers are synced before
+//! any record.
 
 use crate::log::Error;
 use crate::log::embedded::files::{create_reserved, io_error};

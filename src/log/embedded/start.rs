@@ -94,7 +94,8 @@ pub(crate) fn read_format(dir: &Path) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// The `format` file is written after the first segment was begun, so each tells whether the other is gone.
+/// The `format` file is written after the first segment was begun, so each tells whether the other
+/// is gone.
 pub(crate) fn check_beginning(dir: &Path, known: bool, survey: &Survey) -> Result<(), Error> {
     match (known, survey.segments.as_slice()) {
         (true, []) => Err(damaged(0, 0, "the segment is missing")),
@@ -210,7 +211,8 @@ fn settle_tail(
         }
         let check = &survey.tail.check;
         if check.last_records > 0 {
-            // Read from the page cache, perhaps; written again it is dirty again, so this sync is a real one.
+            // Read from the page cache, perhaps; written again it is dirty again, so this sync is a
+            // real one.
             let size = usize::try_from(last.end - check.last_start).unwrap_or_default();
             let mut bytes = vec![0; size];
             file.read_exact_at(&mut bytes, check.last_start - first)?;

@@ -1,10 +1,13 @@
 //! The one thread that writes: group commit, seals, segment roll, reserve, fail-stop.
 //!
 //! ```text
-//! appenders ─► queue ─► [ take what gathered ─► lay out ─► pwrite ─► fdatasync ─► resolve tickets ] ─► …
+//! appenders ─► queue ─► [ take what gathered ─► lay out ─► pwrite ─► fdatasync ─► resolve tickets
+//! ] ─► …
 //! ```
-//! While a group is synced the next gathers, so there is never more than one un-synced group on disk. A full disk delays a
-//! group, any other failed write or sync ends this instance: the page cache can no longer be believed.
+//! While a group is synced the next gathers, so there is never more than one un-synced group on
+//! disk. A full disk delays a
+//! group, any other failed write or sync ends this instance: the page cache can no longer be
+//! believed.
 
 use crate::log::embedded::files::{self, full, io_error, write_zeros};
 use crate::log::embedded::group::{Builder, END_BYTES, SEAL_BYTES, Touched, end_mark};
@@ -27,7 +30,8 @@ const SEAL_AFTER: Duration = Duration::from_millis(50);
 const LOOK_AFTER: Duration = Duration::from_millis(250);
 /// Largest group, unless one batch alone is larger.
 const GROUP_BYTES_MAX: u64 = 8 << 20;
-/// Zeros are written this far ahead: a sync into written blocks costs half of one into reserved ones.
+/// Zeros are written this far ahead: a sync into written blocks costs half of one into reserved
+/// ones.
 const FILL_STEP: u64 = 1 << 20;
 const FILL_LEFT: u64 = 256 << 10;
 
@@ -144,7 +148,8 @@ impl Writer {
         Ok(positions)
     }
 
-    /// Seals the last group by a group of its own: it can only be there if the last one had been synced.
+    /// Seals the last group by a group of its own: it can only be there if the last one had been
+    /// synced.
     fn prove(&mut self) -> Result<(), Fault> {
         let Some(touched) = self.unproven.take() else { return Ok(()) };
         self.sync()?;
@@ -175,7 +180,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes zeros ahead of the end; only a matter of speed, so errors are left to the next record.
+    /// Writes zeros ahead of the end; only a matter of speed, so errors are left to the next
+    /// record.
     fn fill_ahead(&mut self, end: u64) {
         let (from, first) = (self.active.filled, self.active.header.first);
         let to = (from + FILL_STEP).min(self.active.limit());
@@ -197,7 +203,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Repeats a write while the disk is full. That is safe: nothing of it was synced, and it goes to the same place.
+    /// Repeats a write while the disk is full. That is safe: nothing of it was synced, and it goes
+    /// to the same place.
     fn until_room(
         &mut self,
         write: impl Fn(&Active) -> io::Result<()>,
@@ -298,8 +305,10 @@ impl Writer {
         self.shared.set_room(room, usable);
     }
 
-    /// Fail-stop. What lies behind the last good byte is void even if it reads well, so the next segment says where the
-    /// active one ends; if that cannot be written either, the next start decides by what it can read.
+    /// Fail-stop. What lies behind the last good byte is void even if it reads well, so the next
+    /// segment says where the
+    /// active one ends; if that cannot be written either, the next start decides by what it can
+    /// read.
     fn stop(self, fault: &Fault) {
         tracing::error!(reason = %fault.reason, "the log has failed and accepts nothing more");
         if let Err(error) = self.next_segment(0, fault.good_end, true) {

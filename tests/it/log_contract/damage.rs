@@ -8,7 +8,8 @@ use kwq::model::id::Position;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A data directory whose clean end is sealed, its records, and the end of the last group that holds any.
+/// A data directory whose clean end is sealed, its records, and the end of the last group that
+/// holds any.
 fn sealed(options: &Options, batches: u64) -> (Vec<LogRecord>, Position) {
     let (log, _) = EmbeddedLog::open(options.clone()).unwrap();
     let epochs = [own(&log, 0), own(&log, 1)];

@@ -1,0 +1,128 @@
+//! The parts of the command line the server tests lean on: refusals at start, exit codes
+//! (`api.md` 12, 14).
+
+use crate::support::{Server, kwq, kwq_lines};
+
+// api.md 14: an unknown key is refused at start with the nearest name.
+#[test]
+fn an_unknown_setting_is_refused_with_the_nearest_name() {
+    let server = Server::start(&[]);
+    let out =
+        kwq(server.dir(), &["serve", "--listen", "127.0.0.1:0", "--set", "log.partitionss=2"]);
+    assert!(!out.status.success());
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(stderr.contains("log.partitions"), "{stderr}");
+    assert!(stderr.contains("error["), "error[CODE]: what: {stderr}");
+}
+
+// api.md 14: a value out of range is refused at start.
+#[test]
+fn a_setting_out_of_range_is_refused() {
+    let server = Server::start(&[]);
+    for setting in [
+        "log.partitions=0",
+        "log.partitions=1025",
+        "queue.low-floor=0.6",
+        "log.durability=sometimes",
+        "queue.share=luck",
+        "http.body=soon",
+    ] {
+        let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "fresh", "--set", setting];
+        let out = kwq(server.dir(), &args);
+        assert!(!out.status.success(), "{setting} was taken");
+    }
+}
+
+// promises.md F9: the second process on one directory is refused by the lock.
+#[test]
+fn a_second_server_on_one_directory_is_refused() {
+    let server = Server::start(&[]);
+    let dir = server.dir().to_str().expect("UTF-8").to_owned();
+    let out = kwq(server.dir(), &["serve", "--listen", "127.0.0.1:0", "--data-dir", &dir]);
+    assert!(!out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    server.assert_alive();
+}
+
+// api.md 12, promises.md 8: wider than loopback needs tokens or --insecure-no-auth.
+#[test]
+fn a_wide_listener_needs_a_decision() {
+    let server = Server::start(&[]);
+    let out = kwq(server.dir(), &["serve", "--listen", "0.0.0.0:0", "--data-dir", "wide"]);
+    assert!(!out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+// api.md 14 --strict: refuses to start with reduced durability.
+#[test]
+fn strict_refuses_reduced_durability() {
+    let server = Server::start(&[]);
+    let args = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "strict",
+        "--strict",
+        "--set",
+        "log.durability=os",
+    ];
+    assert!(!kwq(server.dir(), &args).status.success());
+}
+
+// api.md 12 exit codes: healthcheck 0 and 1, wrong usage 2, not reachable 5, 404 → 3.
+#[test]
+fn exit_codes_tell_what_happened() {
+    let mut server = Server::start(&[]);
+    let url = format!("http://{}", server.addr());
+    let code = |args: &[&str]| kwq(server.dir(), args).status.code();
+    assert_eq!(code(&["healthcheck", "--url", &url]), Some(0));
+    assert_eq!(code(&["no-such-verb"]), Some(2));
+    assert_eq!(code(&["job", "get", "nobody", "--url", &url]), Some(3));
+    server.kill();
+    assert_eq!(kwq(server.dir(), &["healthcheck", "--url", &url]).status.code(), Some(1));
+    assert_eq!(kwq(server.dir(), &["job", "ls", "--url", &url]).status.code(), Some(5));
+}
+
+// api.md 12: a verb of the command line and the route show the same body.
+#[test]
+fn the_command_line_shows_the_bodies_of_the_api() {
+    let server = Server::start(&[]);
+    server.post("/kwq/jobs", &serde_json::json!({"id": "var", "weight": 3})).expect(201);
+    let url = format!("http://{}", server.addr());
+    let lines = kwq_lines(server.dir(), &["job", "get", "var", "--url", &url, "-o", "ndjson"]);
+    assert_eq!(lines.first(), Some(&server.job("var")));
+}
+
+// promises.md 4 `kwq log verify`: 0 on an intact directory.
+#[test]
+fn a_stopped_directory_is_intact() {
+    let mut server = Server::start(&[]);
+    server.submit(&serde_json::json!({"groupId": "g"}));
+    server.terminate();
+    let dir = server.dir().to_str().expect("UTF-8").to_owned();
+    let out = kwq(server.dir(), &["log", "verify", "--data-dir", &dir]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+// api.md 15 log dump: kinds with partition, position, epoch, at_ts; never a payload.
+#[test]
+fn the_dumped_log_tells_what_happened_without_payloads() {
+    let mut server = Server::start(&["log.partitions=1"]);
+    let reference = server.submit(&serde_json::json!({"groupId": "g", "payload": "topsecret"}));
+    server.complete(&server.take("w", "g"));
+    server.kill();
+    let dir = server.dir().to_str().expect("UTF-8").to_owned();
+    let args = ["log", "dump", "--json", "--data-dir", &dir];
+    let records = kwq_lines(server.dir(), &args);
+    for record in &records {
+        assert!(record["kind"].is_string() && record["at_ts"].is_i64(), "{record}");
+        assert!(record["position"].is_string() && record["epoch"].is_string(), "{record}");
+        assert_eq!(record["partition"], 0);
+        assert!(!record.to_string().contains("topsecret"), "{record}");
+    }
+    let kinds = |kind: &str| records.iter().filter(|r| r["kind"] == kind).count();
+    assert_eq!((kinds("Owner"), kinds("Submitted")), (1, 1), "{records:?}");
+    assert_eq!((kinds("Allocated"), kinds("Completed")), (1, 1));
+    let submitted = records.iter().find(|r| r["kind"] == "Submitted").expect("one");
+    let task = &submitted["tasks"][0];
+    assert_eq!((&task["ref"], &task["payloadBytes"]), (&reference.into(), &9.into()));
+}

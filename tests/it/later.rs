@@ -1,0 +1,93 @@
+//! What this release does not have yet must say so: 404 `no_route` (405 where the path exists) on
+//! a route, 422 `not_supported` on a field (`api.md` preamble). A test moves from here to its own
+//! file when its feature comes.
+
+use serde_json::json;
+
+use crate::support::{Req, shared, unique};
+
+fn not_there(method: &str, path: &str) {
+    let mut req = Req::new(method, path);
+    if method != "GET" {
+        req = req.json(&json!({}));
+    }
+    let answer = shared().call(&req);
+    match answer.status {
+        404 => answer.refused(404, "no_route"),
+        _ => answer.refused(405, "method_not_allowed"),
+    };
+}
+
+// api.md 3, routes that no release-1 server has.
+#[test]
+fn routes_of_a_later_release_are_not_there() {
+    not_there("PATCH", "/kwq/tasks/5-0-1");
+    not_there("POST", "/kwq/operations");
+    not_there("GET", "/kwq/stats/failures");
+    not_there("GET", "/kwq/stats/workers");
+    not_there("GET", "/kwq/autoscale");
+}
+
+// api.md 3, routes of the next step: bulk work, results, events, operations.
+#[test]
+fn routes_of_the_next_step_are_not_there() {
+    let job = unique("next");
+    let reference = shared().submit(&json!({"groupId": job}));
+    for rest in ["results", "breakdown?by=state", "events"] {
+        not_there("GET", &format!("/kwq/jobs/{job}/{rest}"));
+    }
+    not_there("POST", &format!("/kwq/jobs/{job}/retry"));
+    not_there("GET", &format!("/kwq/tasks/{reference}/explain"));
+    not_there("POST", "/kwq/dlq/redrive");
+    not_there("POST", "/kwq/dlq/purge");
+    not_there("GET", "/kwq/operations");
+    not_there("GET", "/kwq/operations/op-1");
+    not_there("GET", "/kwq/events");
+    not_there("GET", "/kwq/stats/series?name=submit&range=10m");
+    not_there("GET", "/kwq/stats/tags?key=currency");
+    not_there("GET", "/kwq/audit");
+    not_there("GET", "/openapi.json");
+    not_there("POST", "/kwq/simulations");
+}
+
+// api.md 2.1 Array, S 10: not yet: 422 not_supported, nothing admitted.
+#[test]
+fn arrays_are_refused_as_not_supported() {
+    let (server, job) = (shared(), unique("array"));
+    let array = json!({"array": {"from": 1, "to": 50, "payloadTemplate": "{i}"}, "priority": 4});
+    let body = server.post(&format!("/kwq/jobs/{job}/tasks"), &json!([array])).ok();
+    assert_eq!(body["results"][0]["code"], "not_supported", "{body}");
+    let single = json!({"array": {"to": 50}, "groupId": job});
+    server.post("/kwq/submit", &single).refused_field("not_supported", "array");
+    server.get(&format!("/kwq/jobs/{job}")).refused(404, "job_not_found");
+}
+
+// api.md 1 Idempotency-Key, S 9: a key that is not honoured must not be taken silently.
+#[test]
+fn an_idempotency_key_is_refused_as_not_supported() {
+    let (server, job) = (shared(), unique("key"));
+    let req = Req::new("POST", "/kwq/submit").header("Idempotency-Key", "load-17");
+    let answer = server.call(&req.json(&json!({"groupId": job})));
+    answer.refused(422, "not_supported");
+    let req = Req::new("POST", &format!("/kwq/jobs/{job}/tasks")).header("Idempotency-Key", "k");
+    server.call(&req.json(&json!([{}]))).refused(422, "not_supported");
+    let req = Req::new("POST", "/kwq/jobs").header("Idempotency-Key", "k");
+    server.call(&req.json(&json!({"id": job}))).refused(422, "not_supported");
+}
+
+// api.md 2.3 dedup, S 9: not yet.
+#[test]
+fn dedup_by_task_is_refused_as_not_supported() {
+    let spec = json!({"id": unique("dedup"), "dedup": "task"});
+    shared().post("/kwq/jobs", &spec).refused_field("not_supported", "dedup");
+}
+
+// api.md 10: the simulator is off outside `kwq dev`: 404, never a run.
+#[test]
+fn the_simulator_is_off() {
+    let answer = shared().get("/kwq/simulate/10/1/1");
+    let body = crate::support::is_problem(&answer);
+    assert_eq!(answer.status, 404);
+    let code = body["code"].as_str().unwrap_or_default();
+    assert!(["simulator_disabled", "no_route"].contains(&code), "{body}");
+}

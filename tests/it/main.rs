@@ -1,0 +1,31 @@
+//! Black-box tests: the real binary over HTTP against the text of the contract (`api.md`,
+//! `semantics.md`, `promises.md`). Must not name a module of the product.
+
+mod support;
+
+mod batch;
+mod cli;
+mod consume;
+mod delays;
+mod heartbeat;
+mod hostile;
+mod http_rules;
+mod job_control;
+mod job_lists;
+mod jobs;
+mod later;
+mod leases;
+mod long_poll;
+mod ndjson;
+mod restart;
+mod retries;
+mod seed_defects;
+mod seed_routes;
+mod submit;
+mod submit_fields;
+mod tags;
+mod task_lists;
+mod tasks;
+mod tokens;
+mod views;
+mod workers;
