@@ -1,6 +1,5 @@
 //! `kwq bench load`: drives a server over HTTP, counts every task, and puts the disk's own sync
-//! time of
-//! the same minute beside each rate.
+//! time of the same minute beside each rate.
 
 mod server;
 mod show;
@@ -142,6 +141,9 @@ pub(super) struct Restart {
     first_hand_out_ms: u64,
 }
 
+/// What no run of this command can say.
+const NOT_TESTED: &str =
+    "network between hosts, replication, real worker code, other disks, cold cache";
 /// Syncs timed before and after.
 const SYNC_ROUNDS: u64 = 500;
 
@@ -203,7 +205,7 @@ impl<'a> Bench<'a> {
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             load_before: load_average(),
             disk_sync_before: DiskSync::measure(&directory, SYNC_ROUNDS).ok(),
-            not_tested: "network between hosts, replication, real workers, other disks, cold cache",
+            not_tested: NOT_TESTED,
             ..Report::default()
         };
         Ok(Self { args, context, server, addr, directory, run: None, drained: false, report })

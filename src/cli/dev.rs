@@ -8,8 +8,10 @@ use super::{Context, human, own_name, serve};
 use crate::config::Sources;
 use crate::telemetry;
 use clap::Args;
+use crew::Crew;
 use demo::{Demo, JOB};
 use std::net::SocketAddr;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// `dev`
 #[derive(Debug, Args)]
@@ -46,31 +48,77 @@ pub(super) fn run(args: &DevArgs, context: &Context) -> Verdict {
     for line in first_run(args, &url) {
         context.out.data(&line);
     }
-    let demo = if args.no_demo {
-        None
-    } else {
-        let demo = Demo::new(&url, args.tasks, args.workers, context.out)?;
-        let out = context.out;
-        // Said at once: the server goes on, and its end may be hours away.
-        let thread = telemetry::spawn_thread("kwq-demo", move || {
-            if let Err(failure) = demo.run() {
-                out.failure(&failure);
-            }
-        });
-        Some(thread.map_err(|error| Failure::io("cannot start the demo", &error))?)
+    let demo = match args.no_demo {
+        true => None,
+        false => Some(Demo::new(&url, args.tasks, args.workers, context.out)?),
     };
-    let stopped = node.run_until_signal();
-    if let Some(Err(panic)) = demo.map(std::thread::JoinHandle::join) {
-        context.out.note(&format!("the demo broke: {}", telemetry::panic_text(&*panic)));
-    }
-    stopped.map_err(|error| serve::start_failure(&error))?;
+    let stopped = until_signal(demo, context);
+    node.stop();
+    stopped?;
     Ok(exit::DONE)
+}
+
+/// Runs the demo until a signal. The workers are stopped while the server still takes their
+/// reports, so this file listens for signals itself. From then on a second signal ends the process
+/// at once.
+fn until_signal(demo: Option<Demo>, context: &Context) -> Result<(), Failure> {
+    let failed = |error| Failure::io("cannot listen for signals", &error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(failed)?;
+    let mut signals = runtime.block_on(async { Signals::install() }).map_err(failed)?;
+    runtime.block_on(async {
+        let mut crew = Crew::default();
+        if let Some(demo) = demo {
+            let outcome = tokio::select! {
+                outcome = demo.run(&mut crew) => Some(outcome),
+                () = signals.next() => None,
+            };
+            if let Some(outcome) = outcome {
+                if let Err(failure) = outcome {
+                    context.out.failure(&failure);
+                }
+                // The server goes on: there is more to try.
+                signals.next().await;
+            }
+        } else {
+            signals.next().await;
+        }
+        context.out.note("draining");
+        tokio::select! {
+            () = crew.stop() => {}
+            () = signals.next() => {}
+        }
+    });
+    let second = telemetry::spawn_thread("kwq-second-signal", move || {
+        runtime.block_on(signals.next());
+        std::process::exit(i32::from(exit::DONE));
+    });
+    second.map(|_| ()).map_err(failed)
+}
+
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 fn sources(args: &DevArgs, context: &Context) -> Result<Sources, Failure> {
     // Nobody routes traffic to a local server, so there is nothing to wait for before it drains;
-    // and
-    // its log lines would bury the few that tell a newcomer what to do.
+    // and its log lines would bury the few that tell a newcomer what to do.
     let level = if context.global.verbose { "info" } else { "warn" };
     let mut sets = vec![
         ("http.listen".to_owned(), args.listen.to_string()),

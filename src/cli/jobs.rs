@@ -160,8 +160,9 @@ const VIEW: View = View {
             Some(rate) if rate > 0.0 => format!("{rate:.1}/s"),
             Some(_) | None => "-".to_owned(),
         }),
-        right("ETA", |job| {
-            job.get("eta_ts").and_then(Value::as_u64).map_or_else(|| "-".to_owned(), eta)
+        right("ETA", |job| match job.get("eta_ts").and_then(Value::as_u64) {
+            Some(at) => eta(at),
+            None => "-".to_owned(),
         }),
         right("ERR", |job| human::grouped(count(job, "ERROR"))),
         right("WARM", |job| match job.pointer("/affinity/hitRatio").and_then(Value::as_f64) {
@@ -381,6 +382,12 @@ fn note_partial(context: &Context, id: &str, answer: &Answer) {
     if answer.status == 202 {
         context.out.note(&format!("job {id}: durable, but not in force in every partition yet"));
     }
+}
+
+/// A job as a row of the table.
+#[cfg(test)]
+pub(super) fn cells(job: &Value) -> Vec<String> {
+    VIEW.columns.iter().map(|column| column.show(job)).collect()
 }
 
 /// Sets a member if there is a value.

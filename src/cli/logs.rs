@@ -1,131 +1,161 @@
-//! `kwq log …`: the log of a stopped server.
+//! `kwq log …`: the tools of a stopped server's data directory.
 
 use super::Context;
-use super::failure::{Failure, Verdict, exit};
+use super::failure::{Verdict, exit};
+use super::out::Format;
+use super::{human, serve};
 use crate::codec::dump::json::dump_json;
-use crate::log::Error;
-use crate::log::embedded::inspect::{self, Verdict as Found};
+use crate::codec::dump::{DumpBody, DumpRecord};
+use crate::log::embedded::inspect;
 use crate::model::id::{PartitionId, Position};
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
-
-/// `log verify`: a torn tail, damage, an unknown format.
-const TORN: u8 = 1;
-const DAMAGED: u8 = 2;
-const UNKNOWN: u8 = 3;
-
-/// Where the log lies.
-#[derive(Debug, Args)]
-pub(super) struct Directory {
-    /// Data directory of the stopped server
-    #[arg(long, default_value = "./kwq-data", value_name = "DIR")]
-    data_dir: PathBuf,
-}
+use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// Verbs of the log.
 #[derive(Debug, Subcommand)]
 pub(super) enum LogVerb {
-    /// Print every record, one JSON object a line
-    Dump {
-        #[command(flatten)]
-        directory: Directory,
-        /// JSON lines (the only form there is)
-        #[arg(long)]
-        json: bool,
-        /// Only this partition
-        #[arg(long, value_name = "P")]
-        partition: Option<u16>,
-        /// From this position on
-        #[arg(long, default_value_t = 0, value_name = "O")]
-        from: u64,
-    },
-    /// Check every record; exit 0 intact, 1 torn tail, 2 damage, 3 unknown format
+    /// Print every record
+    Dump(DumpArgs),
+    /// Check every record: exit 0 intact, 1 torn tail, 2 damage, 3 unknown format
     Verify {
-        #[command(flatten)]
-        directory: Directory,
+        /// Directory of a stopped server
+        #[arg(long, value_name = "DIR", default_value = "./kwq-data")]
+        data_dir: PathBuf,
     },
-    /// Cut everything from a position on; the removed bytes are kept in a file
+    /// Cut a damaged log; what is removed is kept in a file
     Repair {
-        #[command(flatten)]
-        directory: Directory,
-        /// First position to remove
-        #[arg(long, value_name = "O")]
+        /// Directory of a stopped server
+        #[arg(long, value_name = "DIR", default_value = "./kwq-data")]
+        data_dir: PathBuf,
+        /// Position to cut at; `kwq log verify` names the damage
+        #[arg(long, value_name = "POSITION")]
         to_offset: u64,
-        /// Receives the removed bytes; must not exist yet
-        #[arg(long, default_value = "kwq-removed.bin", value_name = "FILE")]
-        aside: PathBuf,
+        /// File for what is removed [default: DIR.cut-POSITION]
+        #[arg(long, value_name = "FILE")]
+        aside: Option<PathBuf>,
     },
 }
 
+/// `log dump`
+#[derive(Debug, Args)]
+pub(super) struct DumpArgs {
+    /// Directory of a stopped server
+    #[arg(long, value_name = "DIR", default_value = "./kwq-data")]
+    data_dir: PathBuf,
+    /// One JSON object a record
+    #[arg(long)]
+    json: bool,
+    /// Only this partition
+    #[arg(long, value_name = "N")]
+    partition: Option<u16>,
+    /// From this position on
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    from: u64,
+}
+
 /// Runs a verb.
-pub(super) fn run(verb: &LogVerb, context: &Context) -> Verdict {
+pub(super) fn run(verb: LogVerb, context: &Context) -> Verdict {
     match verb {
-        LogVerb::Dump { directory, partition, from, .. } => {
-            let mut print = |record| {
-                context.out.data(&dump_json(&record));
-                true
-            };
-            let (only, from) = (partition.map(PartitionId), Position(*from));
-            inspect::dump(&directory.data_dir, only, from, &mut print)
-                .map_err(|error| failure(&error))?;
-            Ok(exit::DONE)
-        }
-        LogVerb::Verify { directory } => verify(directory, context),
-        LogVerb::Repair { directory, to_offset, aside } => {
-            let what = format!("cut the log of {} at {to_offset}", directory.data_dir.display());
-            if !context.confirm(&what)? {
-                return Ok(exit::DONE);
-            }
-            let report = inspect::repair(&directory.data_dir, Position(*to_offset), aside)
-                .map_err(|error| failure(&error))?;
-            context.out.data(&format!(
-                "new end {}, {} B removed, {} segments and {} images dropped; removed bytes in {}",
-                report.end,
-                report.removed_bytes,
-                report.segments_removed,
-                report.images_removed,
-                aside.display()
-            ));
-            Ok(exit::DONE)
+        LogVerb::Dump(args) => dump(&args, context),
+        LogVerb::Verify { data_dir } => verify(&data_dir, context),
+        LogVerb::Repair { data_dir, to_offset, aside } => {
+            let aside = aside.unwrap_or_else(|| beside(&data_dir, to_offset));
+            repair(&data_dir, Position(to_offset), &aside, context)
         }
     }
 }
 
-fn verify(directory: &Directory, context: &Context) -> Verdict {
-    let found = inspect::verify(&directory.data_dir).map_err(|error| failure(&error))?;
-    let (code, text) = match found {
-        Found::Intact { records, end } => {
-            (exit::DONE, format!("intact: {records} records, end {end}"))
-        }
-        Found::TornTail { segment, from, bytes, records } => {
-            let at = format!("{segment} position {from}");
-            (
-                TORN,
-                format!("torn tail: {bytes} B at {at}, {records} records before; start-up cuts it"),
-            )
-        }
-        Found::Damage { segment, offset, reason } => {
-            (DAMAGED, format!("damage: {segment} offset {offset}: {reason}"))
-        }
-        Found::UnknownFormat(text) => (UNKNOWN, format!("unknown format: {text}")),
+fn dump(args: &DumpArgs, context: &Context) -> Verdict {
+    let json = args.json || context.out.format() != Format::Table;
+    let partition = args.partition.map(PartitionId);
+    let mut lines = context.out.lines();
+    let mut visit = |record: DumpRecord| {
+        lines.line(&if json { dump_json(&record) } else { summary(&record) });
+        true
     };
-    context.out.data(&text);
+    let dumped = inspect::dump(&args.data_dir, partition, Position(args.from), &mut visit);
+    drop(lines);
+    dumped.map_err(|error| serve::log_failure(&error))?;
+    Ok(exit::DONE)
+}
+
+fn summary(record: &DumpRecord) -> String {
+    let at = match &record.body {
+        DumpBody::Seal { at, .. } => at.0,
+        DumpBody::Event(stamped) => stamped.at.0,
+    };
+    let tasks = match record.refs.as_slice() {
+        [] => String::new(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    };
+    let (position, partition) = (record.position.to_string(), record.partition.to_string());
+    let line = format!(
+        "{position:>12}  p{partition:<4} {}  {:<12} {tasks}",
+        human::stamp(at),
+        record.kind()
+    );
+    line.trim_end().to_owned()
+}
+
+fn verify(directory: &Path, context: &Context) -> Verdict {
+    let verdict = inspect::verify(directory).map_err(|error| serve::log_failure(&error))?;
+    let (code, word, text, body) = match verdict {
+        inspect::Verdict::Intact { records, end } => {
+            let text = format!("{} records, end at {end}", human::grouped(records));
+            let body = json!({ "records": records, "end": end.to_string() });
+            (0, "intact", text, body)
+        }
+        inspect::Verdict::TornTail { segment, from, bytes, records } => {
+            let text = format!("{bytes} bytes at {from} in {segment}; start-up will cut them");
+            let body = json!({
+                "segment": segment, "from": from.to_string(), "bytes": bytes, "records": records,
+            });
+            (1, "torn tail", text, body)
+        }
+        inspect::Verdict::Damage { segment, offset, reason } => {
+            let text = format!("{segment} at offset {offset}: {reason}");
+            let body = json!({ "segment": segment, "offset": offset, "reason": reason });
+            (2, "damage", text, body)
+        }
+        inspect::Verdict::UnknownFormat(what) => {
+            let body = json!({ "detail": what });
+            (3, "unknown format", what, body)
+        }
+    };
+    if context.out.format() == Format::Table {
+        context.out.data(&format!("{word}: {text}"));
+    } else {
+        let mut body = body;
+        body["verdict"] = json!(word);
+        context.out.data(&body.to_string());
+    }
     Ok(code)
 }
 
-/// A refusal of the log, with what to do.
-pub(super) fn failure(error: &Error) -> Failure {
-    let (code, help) = match error {
-        Error::Locked(..) => ("locked", "stop the server first"),
-        Error::Damaged { .. } => {
-            ("damaged", "see `kwq log verify`; `kwq log repair` cuts from a position on")
-        }
-        Error::UnknownFormat(_) => {
-            ("unknown_format", "is this the data directory of a kwq server?")
-        }
-        Error::Failed(_) | Error::Full(_) | Error::NoRecord(_) | Error::Io { .. } => {
-            ("log", "look at the path, its permissions and the free space")
-        }
-    };
-    Failure::new(code, error.to_string()).help(help)
+fn repair(directory: &Path, to: Position, aside: &Path, context: &Context) -> Verdict {
+    let kept = aside.display();
+    let what = format!(
+        "cut the log in {} from position {to} on (what is removed is kept in {kept})",
+        directory.display()
+    );
+    if !context.confirm(&what)? {
+        return Ok(exit::DONE);
+    }
+    let report = inspect::repair(directory, to, aside).map_err(|e| serve::log_failure(&e))?;
+    let body = json!({
+        "end": report.end.to_string(), "removedBytes": report.removed_bytes,
+        "segmentsRemoved": report.segments_removed, "imagesRemoved": report.images_removed,
+        "aside": kept.to_string(),
+    });
+    context.out.data(&body.to_string());
+    Ok(exit::DONE)
+}
+
+/// A data directory holds nothing but its own files, so the cut goes beside it.
+fn beside(directory: &Path, to: u64) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(format!(".cut-{to}"));
+    PathBuf::from(name)
 }

@@ -9,7 +9,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
 /// Shape of the data on stdout.
@@ -42,6 +42,13 @@ pub(super) struct Column {
     cell: fn(&Value) -> String,
 }
 
+impl Column {
+    /// Its cell in a row.
+    pub(super) fn show(&self, row: &Value) -> String {
+        (self.cell)(row)
+    }
+}
+
 /// A left-aligned column.
 #[must_use]
 pub(super) const fn left(head: &'static str, cell: fn(&Value) -> String) -> Column {
@@ -61,6 +68,16 @@ pub(super) struct View {
     pub(super) id: &'static str,
     /// Columns of `-o table`.
     pub(super) columns: &'static [Column],
+}
+
+/// Lines on their way to stdout; the rest goes out when it is dropped.
+pub(super) struct Lines(BufWriter<io::StdoutLock<'static>>);
+
+impl Lines {
+    /// A line of data.
+    pub(super) fn line(&mut self, line: &str) {
+        give_up_on_a_closed_pipe(writeln!(self.0, "{line}"));
+    }
 }
 
 impl Out {
@@ -84,6 +101,11 @@ impl Out {
     pub(super) fn data(&self, line: &str) {
         let mut stdout = io::stdout().lock();
         give_up_on_a_closed_pipe(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
+    }
+
+    /// Many lines of data, written in blocks.
+    pub(super) fn lines(&self) -> Lines {
+        Lines(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
     }
 
     /// Bytes of data, unchanged.
@@ -142,7 +164,7 @@ impl Out {
         let mut table = self.plain_table();
         table.set_header(columns.iter().map(|column| self.head(column.head)));
         for row in rows {
-            table.add_row(columns.iter().map(|column| Cell::new((column.cell)(row))));
+            table.add_row(columns.iter().map(|column| Cell::new(column.show(row))));
         }
         for (i, column) in columns.iter().enumerate() {
             if let Some(shown) = table.column_mut(i).filter(|_| column.right) {

@@ -145,6 +145,7 @@ pub(super) fn log_failure(error: &crate::log::Error) -> Failure {
     let what = error.to_string();
     match error {
         Error::Locked(..) => Failure::new("data_dir_in_use", what)
+            .exit(exit::CONFLICT)
             .help("stop that process, or use another --data-dir"),
         Error::Damaged { .. } => Failure::new("log_damaged", what)
             .help("`kwq log verify` names every damage; `kwq log repair --to-offset` cuts it off"),

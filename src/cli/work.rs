@@ -1,8 +1,7 @@
 //! `kwq work -- CMD`: runs a command for every task, by the worker protocol of the API.
 //!
 //! One loop owns all state. Commands, consumes, beats and reports are futures that hand their end
-//! back to the loop, so
-//! nothing is shared and a stop at any moment knows what is held.
+//! back to the loop, so nothing is shared and a stop at any moment knows what is held.
 //!
 //! Must not: drop a report before its outcome was seen, or signal a process it did not start.
 
@@ -12,7 +11,6 @@ mod duty;
 mod pricing;
 #[cfg(test)]
 mod tests;
-mod times;
 
 use super::failure::{Failure, Verdict, exit};
 use super::{Context, human};

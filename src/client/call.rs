@@ -174,8 +174,7 @@ impl Client {
     }
 
     /// Sends a submit under a key. A server without keys refuses them as `not_supported`; a key
-    /// that
-    /// nobody asked for (`own`) is then left out, which forbids repeats in doubt.
+    /// that nobody asked for (`own`) is then left out, which forbids repeats in doubt.
     ///
     /// # Errors
     /// As [`Client::send`].

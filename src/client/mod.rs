@@ -2,8 +2,8 @@
 //! work, NDJSON upload.
 //!
 //! A call is repeated by itself when the answer says that nothing was applied (`Kwq-Applied: no`),
-//! or when the call is
-//! idempotent by nature or by key. Everything else is handed back with its cause.
+//! or when the call is idempotent by nature or by key. Everything else is handed back with its
+//! cause.
 //!
 //! Must not: print, exit, or know the engine; it speaks HTTP like any other client.
 

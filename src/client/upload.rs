@@ -1,6 +1,6 @@
 //! NDJSON upload of any length: lines are cut into chunks that are sent one after another, each
-//! under its own key, so
-//! memory is bounded, progress is known, and a broken connection costs one chunk.
+//! under its own key, so memory is bounded, progress is known, and a broken connection costs one
+//! chunk.
 
 use super::verbs::job_path;
 use super::{Call, Client, Error};
@@ -66,8 +66,7 @@ pub struct Upload {
 
 impl Upload {
     /// Begins an upload into a job, or (without) into the job each line names. The same key over
-    /// the same lines does
-    /// only what is missing.
+    /// the same lines does only what is missing.
     #[must_use]
     pub fn new(client: Client, job: Option<&str>, key: Key) -> Self {
         let path =

@@ -1,6 +1,5 @@
 //! What a run measured: latencies, and the disk's own sync time, without which no durable rate
-//! means
-//! anything.
+//! means anything.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;

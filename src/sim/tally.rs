@@ -1,6 +1,5 @@
 //! Exact book-keeping of numbered tasks: every number is a bit, so lost and doubled ones are found,
-//! not
-//! estimated. 50 M numbers take 6 MB a map.
+//! not estimated. 50 M numbers take 6 MB a map.
 
 use serde::Serialize;
 

@@ -1,7 +1,6 @@
 //! A small HTTP/1.1 client for load: one kept-alive connection, one request at a time, no
-//! allocation per
-//! call beyond its buffers. It must cost little, because it shares the machine with what it
-//! measures.
+//! allocation per call beyond its buffers. It must cost little, because it shares the machine with
+//! what it measures.
 
 use std::io;
 use std::net::SocketAddr;

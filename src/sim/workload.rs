@@ -1,6 +1,5 @@
 //! A closed-loop load of numbered tasks over raw connections: submit, consume, complete, in phases
-//! or as
-//! whole life cycles. Every number is kept in the [`Tally`].
+//! or as whole life cycles. Every number is kept in the [`Tally`].
 //!
 //! Must not: parse more of an answer than it needs, or trust an answer it has not counted.
 

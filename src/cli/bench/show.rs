@@ -4,6 +4,7 @@ use super::Report;
 use crate::cli::Context;
 use crate::cli::human::{bytes, grouped};
 use crate::cli::out::Format;
+use crate::sim::tally::Books;
 
 /// Prints a report.
 pub(super) fn show(report: &Report, context: &Context) {
@@ -51,25 +52,15 @@ fn lines(report: &Report) -> Vec<String> {
             },
         ));
     }
-    special(report, &mut lines);
-    for books in &report.books {
-        lines.push(format!(
-            "books      acked {} handed {} done {} · lost {} doubled {} unexpected {} refused {}",
-            grouped(books.acked),
-            grouped(books.handed),
-            grouped(books.completed),
-            books.lost,
-            books.doubled,
-            books.unexpected,
-            books.refused,
-        ));
-    }
+    lines.extend(costs(report));
+    lines.extend(report.books.iter().map(account));
     lines.push(format!("not tested: {}", report.not_tested));
     lines
 }
 
-/// Memory, idle polls, wake-up and restart, where they were measured.
-fn special(report: &Report, lines: &mut Vec<String>) {
+/// Memory, waiting, waking, restart.
+fn costs(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
     if let Some(memory) = &report.memory {
         lines.push(format!(
             "memory     {:.1} B a pending task   {} → {} resident",
@@ -96,6 +87,21 @@ fn special(report: &Report, lines: &mut Vec<String>) {
             restart.listen_ms, restart.first_hand_out_ms, restart.ready_ms,
         ));
     }
+    lines
+}
+
+fn account(books: &Books) -> String {
+    format!(
+        "books      acked {} handed {} completed {} · lost {} doubled {} unexpected {} \
+         refused {}",
+        grouped(books.acked),
+        grouped(books.handed),
+        grouped(books.completed),
+        books.lost,
+        books.doubled,
+        books.unexpected,
+        books.refused,
+    )
 }
 
 /// A rate without its fraction; rates are never negative.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// Time for a worker to finish what it holds: a few prices.
 const FINISH: Duration = Duration::from_secs(4);
@@ -86,8 +86,9 @@ impl Crew {
                 let _gone = kill_process(id, Signal::TERM);
             }
         }
+        let until = Instant::now() + FINISH;
         for child in &mut self.children {
-            if timeout(FINISH, child.wait()).await.is_err() {
+            if timeout_at(until, child.wait()).await.is_err() {
                 // Its leases come back by themselves.
                 let _gone = child.kill().await;
             }

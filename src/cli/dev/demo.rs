@@ -1,10 +1,8 @@
 //! The demo job: prices a portfolio, goes on where it was after a restart, and checks every result
-//! against
-//! the closed form.
+//! against the closed form.
 //!
 //! Every task has an id made of its trade and seed. What is missing in the job is found by listing
-//! ids, so
-//! a submit that was cut off by anything is completed without a task being lost or doubled.
+//! ids, so a submit that was cut off by anything is completed without a task being lost or doubled.
 
 use super::crew::{Crew, Usage};
 use crate::cli::failure::Failure;
@@ -17,12 +15,10 @@ use crate::codec::pricing::PortfolioTrade;
 use crate::sim::pricing;
 use crate::sim::report::Stopwatch;
 use crate::sim::wire::Wire;
-use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Name of the job.
 pub(super) const JOB: &str = "demo-pricing";
@@ -32,8 +28,6 @@ const PORTFOLIO: &str = include_str!("../../../examples/portfolio.ndjson");
 const LOOK: Duration = Duration::from_millis(500);
 /// Attempts to complete the submit; each begins with a look at what is there.
 const ROUNDS: u32 = 20;
-/// Connections that fetch results.
-const READERS: usize = 4;
 /// A result further away than this many standard errors is wrong: 20,000 right ones stay below 5.
 const Z_MAX: f64 = 6.0;
 
@@ -66,25 +60,9 @@ impl Demo {
         Ok(Self { url, client, trades, tasks, workers, out })
     }
 
-    /// Runs until the job is checked or the process is told to stop.
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let failed = |error| Failure::io("cannot start the demo", &error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(failed)?.block_on(async {
-            let mut term = signal(SignalKind::terminate()).map_err(failed)?;
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-            let mut crew = Crew::default();
-            let outcome = tokio::select! {
-                outcome = self.work(&mut crew) => outcome,
-                _ = term.recv() => Ok(()),
-                _ = interrupt.recv() => Ok(()),
-            };
-            crew.stop().await;
-            outcome
-        })
-    }
-
-    async fn work(&self, crew: &mut Crew) -> Result<(), Failure> {
+    /// Runs until the results are checked; may be dropped at any moment, the next run goes on from
+    /// there.
+    pub(super) async fn run(&self, crew: &mut Crew) -> Result<(), Failure> {
         let watch = Stopwatch::start();
         let job = self.job().await?;
         let before = job.count("COMPLETED");
@@ -223,26 +201,8 @@ impl Demo {
         let addr: SocketAddr = self.url.trim_start_matches("http://").parse().map_err(|_| {
             Failure::new("demo", format!("{} is no address", self.url)) //
         })?;
-        let share = done.len().div_ceil(READERS).max(1);
-        let parts =
-            try_join_all(done.chunks(share).map(|part| self.check_part(addr, part))).await?;
-        let mut sum = Checked::default();
-        for part in parts {
-            sum.count += part.count;
-            sum.error_sum += part.error_sum;
-            sum.relative_sum += part.relative_sum;
-            sum.worst_z = sum.worst_z.max(part.worst_z);
-        }
-        Ok(sum)
-    }
-
-    async fn check_part(
-        &self,
-        addr: SocketAddr,
-        part: &[(String, String)],
-    ) -> Result<Checked, Failure> {
         let (mut wire, mut sum) = (Wire::new(addr, None), Checked::default());
-        for (reference, id) in part {
+        for (reference, id) in &done {
             let Some(k) = self.number(id) else { continue };
             let path = format!("/kwq/tasks/{reference}/result");
             let reply = wire.get(&path).await;
@@ -271,7 +231,8 @@ impl Demo {
         let priced = job.count("COMPLETED").saturating_sub(before);
         let warm = 100.0 * usage.hits as f64 / (usage.hits + usage.misses).max(1) as f64;
         let mut line = format!(
-            "{JOB}: {} prices equal the closed form: mean error {:.4} ({:.2} %), worst z {:.1}",
+            "{JOB}: {} prices checked against the closed form: mean error {:.4} ({:.2} %), \
+             worst z {:.1}",
             human::grouped(checked.count),
             checked.error_sum / n,
             100.0 * checked.relative_sum / n,

@@ -1,6 +1,5 @@
 //! Where the tasks of a submit come from: NDJSON, a JSON array, plain lines, or a count. Never
-//! whole in memory, but
-//! for a JSON array (whose size the API limits anyway).
+//! whole in memory, but for a JSON array (whose size the API limits anyway).
 
 use super::{Range, SubmitArgs};
 use crate::cli::failure::Failure;

@@ -1,8 +1,7 @@
 //! One command for one task: payload in, result out, signals by the rules of the contract.
 //!
 //! Each command leads a process group of its own. So Ctrl-C in a terminal reaches the worker only,
-//! which lets commands
-//! finish, and a stop reaches what a shell script has started as well.
+//! which lets commands finish, and a stop reaches what a shell script has started as well.
 
 use crate::client::worker::{HandOut, Report};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -115,8 +114,7 @@ fn spawn(command: &Command, task: &HandOut) -> std::io::Result<Child> {
 }
 
 /// Waits for the end; on `stop` asks with SIGTERM and, after the grace time it names, forces it
-/// with
-/// SIGKILL. True: it was stopped.
+/// with SIGKILL. True: it was stopped.
 async fn ended(
     child: &mut Child,
     stop: oneshot::Receiver<Duration>,

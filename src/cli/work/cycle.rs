@@ -1,11 +1,12 @@
 //! The loop of a worker: ask, run, beat, report, stop.
 
+mod stop;
+
 use super::child::End;
 use super::duty::Reports;
-use super::times::{BEAT, FLUSH, LAST_GRACE, LOOK, MANY, PAUSE_MS_MAX, WAIT};
-use super::{Engine, Plan, child, denied};
+use super::{Engine, Plan, child};
 use crate::cli::Context;
-use crate::cli::failure::{Failure, Verdict, exit};
+use crate::cli::failure::{Failure, Verdict};
 use crate::client::worker::{Beat, Consume, Consumed, HandOut, Outcome, Report};
 use crate::client::{Client, Error};
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +14,22 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
+
+/// Wait of a consume.
+const WAIT: Duration = Duration::from_secs(20);
+/// Tasks asked for when they are fetched by time.
+const MANY: u64 = 1_000;
+/// The time a command gets between SIGTERM and SIGKILL when the worker itself must go.
+const LAST_GRACE: Duration = Duration::from_secs(1);
+/// Reports that cannot be delivered this long after the last task are given up; leases heal them.
+const FLUSH: Duration = Duration::from_secs(30);
+/// Beat before the server has named one.
+const BEAT: Duration = Duration::from_secs(10);
+/// The loop looks around at least this often.
+const LOOK: Duration = Duration::from_millis(500);
+/// Longest pause after a failed call.
+const PAUSE_MS_MAX: u64 = 5_000;
 
 /// How long a command may go on after it was told to stop.
 type Stop = Duration;
@@ -53,6 +69,7 @@ struct Cycle<'a> {
     /// Told to stop: what runs gets until then.
     stop_at: Option<Instant>,
     signals: u32,
+    orphaned: bool,
     idle_since: Option<Instant>,
     fatal: Option<Failure>,
     usage_shown: String,
@@ -101,6 +118,7 @@ impl<'a> Cycle<'a> {
             closing: false,
             stop_at: None,
             signals: 0,
+            orphaned: false,
             idle_since: None,
             fatal: None,
             usage_shown: String::new(),
@@ -127,7 +145,7 @@ impl<'a> Cycle<'a> {
         let idle = self.running.is_empty() && self.queue.is_empty();
         let told = self.reports.is_empty() && !self.reporting && self.consume.is_none();
         let given_up = self.idle_since.is_some_and(|since| since.elapsed() > FLUSH);
-        self.closing && idle && (told || given_up)
+        self.closing && idle && (told || given_up || self.orphaned)
     }
 
     fn start_tasks(&mut self) {
@@ -355,141 +373,6 @@ impl<'a> Cycle<'a> {
         }
         if beat.drain {
             self.drained();
-        }
-    }
-
-    fn stop_one(&mut self, lease: &str) {
-        self.queue.retain(|task| task.lease != lease);
-        if let Some(running) = self.running.get_mut(lease)
-            && let Some(stop) = running.take()
-        {
-            // Not received: it has just ended, and its report will be refused.
-            let _ended = stop.send(self.plan.grace);
-        }
-    }
-
-    fn drained(&mut self) {
-        if !self.closing {
-            self.context.out.note("drained by the server: finishing what is held");
-            self.closing = true;
-        }
-    }
-
-    /// First signal: finish within the grace time. Second: stop everything now.
-    fn on_signal(&mut self) {
-        self.signals += 1;
-        if self.signals == 1 {
-            let held = self.running.len();
-            self.context.out.note(&format!("stopping: {held} running tasks may finish"));
-            self.close();
-        } else {
-            self.stop_running();
-        }
-    }
-
-    /// Takes no more work and gives back what has not begun.
-    fn close(&mut self) {
-        self.closing = true;
-        if self.stop_at.is_none() {
-            self.stop_at = Some(Instant::now() + self.plan.grace);
-        }
-        if let Some((handle, sent)) = self.consume.take() {
-            handle.abort();
-            self.reports.put_back(sent, true);
-        }
-        self.release_queue();
-    }
-
-    fn release_queue(&mut self) {
-        for task in std::mem::take(&mut self.queue) {
-            self.reports.push(Report::release(&task.lease, 0));
-        }
-    }
-
-    fn stop_running(&mut self) {
-        self.stop_at = Some(Instant::now());
-        for running in self.running.values_mut() {
-            if let Some(stop) = running.take() {
-                let _ended = stop.send(LAST_GRACE);
-            }
-        }
-    }
-
-    fn look_around(&mut self) {
-        let now = Instant::now();
-        let idle = self.running.is_empty() && self.queue.is_empty();
-        self.idle_since = if idle { self.idle_since.or(Some(now)) } else { None };
-        if self.stop_at.is_some_and(|at| now >= at) && !self.running.is_empty() {
-            self.stop_running();
-        }
-        if self.taken >= self.plan.max_tasks && idle && self.consume.is_none() {
-            self.closing = true;
-        }
-        let patience_over = self.plan.idle_exit.is_some_and(|d| self.busy_at.elapsed() >= d);
-        if idle && patience_over && !self.closing && self.reports.is_empty() {
-            self.fatal = self.away.take();
-            self.close();
-        }
-        let orphan = self.plan.parent.is_some_and(|id| std::os::unix::process::parent_id() != id);
-        if orphan && !self.closing {
-            self.close();
-        }
-    }
-
-    /// Remembers why the server could not be used; the time at which to try again.
-    fn on_failure(&mut self, error: Error) -> Instant {
-        let refused = error.problem().map(|problem| (problem.status, problem.retry_after_ms));
-        let passing = error.passing();
-        let failure = Failure::from(error);
-        if !passing {
-            let denied_now = matches!(refused, Some((401 | 403, _)));
-            self.fatal = Some(if denied_now { denied(failure) } else { failure });
-            self.close();
-            return Instant::now();
-        }
-        if self.away.is_none() {
-            self.context.out.note(&format!("{}; trying on", failure.what));
-        }
-        self.away = Some(failure);
-        self.failures = (self.failures + 1).min(8);
-        let asked = refused.and_then(|(_, retry_after_ms)| retry_after_ms);
-        let ms = asked.unwrap_or(50 << self.failures).min(PAUSE_MS_MAX);
-        Instant::now() + self.client.jittered(ms)
-    }
-
-    fn back_again(&mut self) {
-        self.failures = 0;
-        if self.away.take().is_some() {
-            self.context.out.note("the server answers again");
-        }
-    }
-
-    fn show_usage(&mut self) {
-        if let Engine::Pricing(pricer) = &self.plan.engine {
-            let usage = pricer.usage_line();
-            if usage != self.usage_shown {
-                self.context.out.data(&usage);
-                self.usage_shown = usage;
-            }
-        }
-    }
-
-    async fn sign_off(mut self) -> Verdict {
-        self.show_usage();
-        self.events.shutdown().await;
-        if !self.reports.is_empty() {
-            self.context
-                .out
-                .note("some reports could not be delivered; their tasks will run again");
-        }
-        let gone = self.client.sign_off(&self.plan.name);
-        if let Ok(Err(error)) = timeout(Duration::from_secs(3), gone).await {
-            self.context.out.detail(&format!("could not sign off: {error}"));
-        }
-        match self.fatal {
-            Some(failure) => Err(failure),
-            None if self.signals > 1 => Ok(exit::INTERRUPTED),
-            None => Ok(exit::DONE),
         }
     }
 }
