@@ -1,7 +1,10 @@
 //! Floor 5: the composition root. Configuration in, running node out, graceful stop.
 
 pub mod offline;
+mod stop;
 mod tracking;
+
+pub use stop::StopSignal;
 
 use crate::actor::handle::KwqHandle;
 use crate::actor::running::{NodeParts, Running};
@@ -127,20 +130,10 @@ impl Node {
     }
 
     /// Blocks until SIGINT or SIGTERM, then drains; a second signal ends at once.
-    ///
-    /// # Errors
-    /// Signals cannot be received.
-    pub fn run_until_signal(self) -> Result<(), Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut signals = runtime.block_on(async { Signals::install() })?;
-        runtime.block_on(signals.next());
-        crate::telemetry::spawn_thread("kwq-second-signal", move || {
-            runtime.block_on(signals.next());
-            tracing::warn!("second signal: leaving at once");
-            std::process::exit(0);
-        })?;
+    pub fn run_until_signal(self, stop: &StopSignal) {
+        stop.serving();
+        stop.wait();
         self.stop();
-        Ok(())
     }
 
     /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports for
@@ -175,25 +168,4 @@ fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
         tracing::info!(?report, "log opened");
         Ok(Arc::new(log))
     })
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn install() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (),
-            _ = self.terminate.recv() => (),
-        }
-    }
 }

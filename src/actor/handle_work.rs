@@ -79,6 +79,9 @@ impl KwqHandle {
         let carried = !request.done.is_empty() || request.leases.is_some();
         if !request.done.is_empty() {
             answer.done = self.report(request.done.clone()).await;
+            if let Some(reject) = unknown(&answer.done) {
+                return Err(reject);
+            }
         }
         if let Some(leases) = request.leases.clone() {
             let beat = HeartbeatRequest {
@@ -399,6 +402,23 @@ impl KwqHandle {
         }
         Ok(released)
     }
+}
+
+/// The refusal of a report that may or may not have been logged. `unavailable` would promise that nothing was done, so
+/// the whole call is answered as unknown; tokens make its repeat safe.
+#[must_use]
+pub fn unknown(outcomes: &[ReportOutcome]) -> Option<Reject> {
+    outcomes.iter().find_map(|outcome| match &outcome.outcome {
+        Outcome::Unavailable(reject) if !reject.not_applied => Some(reject.clone()),
+        Outcome::Unavailable(_)
+        | Outcome::Invalid(_)
+        | Outcome::Ok
+        | Outcome::Retry
+        | Outcome::Dead
+        | Outcome::Duplicate
+        | Outcome::LeaseLost
+        | Outcome::Cancelled => None,
+    })
 }
 
 fn add_renewal(answer: &mut HeartbeatAnswer, renewal: Renewal, shortest: &mut u32) {

@@ -13,7 +13,7 @@ mod gate;
 mod handle_jobs;
 mod handle_stats;
 mod handle_tasks;
-mod handle_work;
+pub mod handle_work;
 mod hub;
 mod ids;
 mod partition;

@@ -1,5 +1,6 @@
 //! The worker's calls: consume, reports, heartbeat.
 
+use crate::actor::handle_work::unknown;
 use crate::actor::request::{ConsumeAnswer, ConsumeRequest, HeartbeatAnswer, HeartbeatRequest};
 use crate::api::answer::{self, Outcome};
 use crate::api::call::Call;
@@ -222,7 +223,11 @@ pub(crate) async fn report(context: &ApiContext, mut call: Call, kind: Kind) -> 
     };
     let parsed: Vec<Result<Sent, Reject>> = items.iter().map(one).collect();
     let reports = parsed.iter().flatten().map(|s| s.report.clone()).collect();
-    let mut verdicts = context.handle.report(reports).await.into_iter();
+    let verdicts = context.handle.report(reports).await;
+    if let Some(reject) = unknown(&verdicts) {
+        return Err(reject);
+    }
+    let mut verdicts = verdicts.into_iter();
     Ok(answer::written(200, |out| {
         out.open();
         out.list("items");

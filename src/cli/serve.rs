@@ -3,7 +3,7 @@
 use super::failure::{Failure, Verdict, exit};
 use super::{Context, human};
 use crate::config::{self, Config, LogFormat, Sources};
-use crate::node::{self, Node, Summary};
+use crate::node::{self, Node, StopSignal, Summary};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -46,12 +46,13 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: &ServeArgs, context: &Context) -> Verdict {
     let config = load(args.sources()?)?;
     install_logging(&config)?;
+    let stop = StopSignal::install().map_err(|e| Failure::io("cannot listen for signals", &e))?;
     let node = start(&config)?;
     // Said before recovery ends: health answers from here on.
     context.out.note(&format!("listening on http://{}", node.addr()));
     let summary = node.wait_ready().map_err(|error| start_failure(&error))?;
     context.out.note(&banner(&config, &summary));
-    node.run_until_signal().map_err(|error| start_failure(&error))?;
+    node.run_until_signal(&stop);
     Ok(exit::DONE)
 }
 
