@@ -96,16 +96,14 @@ impl KwqHandle {
         if draining || engine.draining.load(Ordering::Acquire) {
             return Ok(answer);
         }
-        match self.wait_for_grants(&request).await {
-            Ok(grants) => {
-                let shortest = grants.iter().map(|g| g.lease_ms).min();
-                answer.tasks = self.hand_out(grants).await?;
-                if let Some(shortest) = shortest {
+        match self.wait_for_tasks(&request).await {
+            Ok(tasks) => {
+                if let Some(shortest) = tasks.iter().map(|t| t.grant.lease_ms).min() {
                     answer.heartbeat_ms = self.heartbeat_ms(shortest);
                 }
+                answer.tasks = tasks;
             }
-            // Its reports are applied: the worker must learn their verdicts even when it gets no
-            // work.
+            // Its reports are applied: the worker must learn their verdicts even when it gets no work.
             Err(reject) if carried => tracing::debug!(detail = %reject.detail, "consume shed"),
             Err(reject) => return Err(reject),
         }
@@ -114,6 +112,15 @@ impl KwqHandle {
         let outcome = if empty { ConsumeOutcome::Empty } else { ConsumeOutcome::Tasks };
         engine.metrics.consumed(outcome, answer.tasks.len());
         Ok(answer)
+    }
+
+    async fn wait_for_tasks(&self, request: &ConsumeRequest) -> Answer<Vec<HandOut>> {
+        let grants = self.wait_for_grants(request).await?;
+        self.hand_out(grants).await.map_err(|mut reject| {
+            // Leases were granted and are on their way back.
+            reject.not_applied = false;
+            reject
+        })
     }
 
     async fn wait_for_grants(&self, request: &ConsumeRequest) -> Answer<Vec<Grant>> {
