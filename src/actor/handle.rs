@@ -68,7 +68,8 @@ impl KwqHandle {
     /// # Errors
     /// The log cannot be read.
     pub async fn admitted_text(&self, admitted: &Admitted) -> Answer<StoredTask> {
-        let texts = self.read_texts(vec![(admitted.record, admitted.index)]).await?;
+        let texts = self.read_texts(vec![(admitted.record, admitted.index)]).await;
+        let texts = texts.map_err(Reject::possibly_applied)?;
         let none = || Reject::new(Code::Internal, "the log has no text for an admitted task");
         texts.into_iter().next().ok_or_else(none)
     }

@@ -96,7 +96,7 @@ impl KwqHandle {
                 format!("job {job} was created at the same time with another specification");
             return Err(Reject::new(Code::JobConflict, detail));
         }
-        Ok(JobCreated { created: known.is_none(), job: self.job(job).await? })
+        Ok(JobCreated { created: known.is_none(), job: self.after(job).await? })
     }
 
     /// One job, exact.
@@ -108,6 +108,11 @@ impl KwqHandle {
             Some(sum) => Ok(self.view(sum).await),
             None => Err(not_found(&job)),
         }
+    }
+
+    /// A job after a verb: when it cannot be read the verb has been applied all the same.
+    async fn after(&self, job: Name) -> Answer<JobView> {
+        self.job(job).await.map_err(Reject::possibly_applied)
     }
 
     /// A page of jobs.
@@ -145,7 +150,7 @@ impl KwqHandle {
             return Err(Reject::new(Code::JobEnded, detail));
         }
         self.apply_change(&job, change, &sum).await?;
-        let mut view = self.job(job).await?;
+        let mut view = self.after(job).await?;
         let total = self.engine.slots.len();
         view.partitions = Some((total, total));
         Ok(view)
@@ -188,7 +193,7 @@ impl KwqHandle {
             let spec = Box::new(spec);
             self.everywhere(&Command::DefineJob { job: job.clone(), spec, replace: true }).await?;
         }
-        self.job(job).await
+        self.after(job).await
     }
 
     /// Answers when the job ended (`done`) or has an error (`first_error`); `None` after the wait.
@@ -271,7 +276,9 @@ impl KwqHandle {
                 }
             }
         };
-        let outcomes = futures_util::future::try_join_all(engine.slots.iter().map(ask)).await?;
+        // Refused in one partition, it may be in force in others.
+        let asked = futures_util::future::try_join_all(engine.slots.iter().map(ask)).await;
+        let outcomes = asked.map_err(Reject::possibly_applied)?;
         Ok(outcomes.into_iter().max().unwrap_or(JobOutcome::Unchanged))
     }
 }

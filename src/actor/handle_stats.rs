@@ -82,9 +82,10 @@ impl KwqHandle {
             .iter()
             .map(|slot| engine.decide(slot, Command::SetLevel { level, paused }, Class::Report, 0));
         for decided in futures_util::future::join_all(calls).await {
-            decided.and_then(Decided::accepted)?;
+            let accepted = decided.and_then(Decided::accepted);
+            accepted.map_err(Reject::possibly_applied)?;
         }
-        self.queues().await
+        self.queues().await.map_err(Reject::possibly_applied)
     }
 
     /// Snapshot of everything the UI shows. The counters are the owners', so they are always fresh.

@@ -89,7 +89,10 @@ impl KwqHandle {
         let slot = self.slot_of(partition)?;
         let decided = self.engine.decide(slot, command(seq), Class::Report, 0).await?;
         match decided.accepted()? {
-            (Reply::Task(_), _) => self.task_view(partition, seq, false, false).await,
+            (Reply::Task(_), _) => {
+                let view = self.task_view(partition, seq, false, false).await;
+                view.map_err(Reject::possibly_applied)
+            }
             _ => Err(mismatch()),
         }
     }

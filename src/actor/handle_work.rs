@@ -116,11 +116,8 @@ impl KwqHandle {
 
     async fn wait_for_tasks(&self, request: &ConsumeRequest) -> Answer<Vec<HandOut>> {
         let grants = self.wait_for_grants(request).await?;
-        self.hand_out(grants).await.map_err(|mut reject| {
-            // Leases were granted and are on their way back.
-            reject.not_applied = false;
-            reject
-        })
+        // Leases were granted and are on their way back.
+        self.hand_out(grants).await.map_err(Reject::possibly_applied)
     }
 
     async fn wait_for_grants(&self, request: &ConsumeRequest) -> Answer<Vec<Grant>> {
@@ -398,7 +395,9 @@ impl KwqHandle {
             .map(|slot| engine.decide(slot, Command::DropWorker(worker.clone()), Class::Report, 0));
         let mut released = 0;
         for decided in futures_util::future::join_all(calls).await {
-            if let (Reply::Released(count), _) = decided?.accepted()? {
+            let accepted = decided.and_then(super::envelope::Decided::accepted);
+            // Other partitions may have given leases back already.
+            if let (Reply::Released(count), _) = accepted.map_err(Reject::possibly_applied)? {
                 released += count;
             }
         }

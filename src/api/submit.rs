@@ -198,7 +198,9 @@ async fn batch(context: &ApiContext, call: &Call, text: &str, job: Option<Name>)
 
 async fn close_job(context: &ApiContext, job: Option<&Name>, close: bool) -> Result<bool, Reject> {
     let (Some(job), true) = (job, close) else { return Ok(false) };
-    context.handle.change_job(job.clone(), JobChange::Close).await.map(|_| true)
+    let closed = context.handle.change_job(job.clone(), JobChange::Close).await;
+    // The tasks are in, whatever became of the close.
+    closed.map(|_| true).map_err(Reject::possibly_applied)
 }
 
 /// Totals of an NDJSON call.

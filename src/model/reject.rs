@@ -128,6 +128,12 @@ impl Reject {
         self.hint = Some(hint.into());
         self
     }
+    /// The refusal came after something may have been logged: it must not promise that nothing was done.
+    #[must_use]
+    pub fn possibly_applied(mut self) -> Self {
+        self.not_applied = false;
+        self
+    }
     /// Refused before anything was logged; retry after `ms`.
     #[must_use]
     pub fn retry_unapplied(mut self, ms: u64) -> Self {
