@@ -32,8 +32,6 @@ pub(crate) struct Slot {
     pub(crate) id: PartitionId,
     pub(crate) shard: usize,
     sender: RwLock<Option<mpsc::Sender<Envelope>>>,
-    /// Levels with something to hand out, as of the last turn.
-    pub(crate) ready: AtomicU16,
     pub(crate) bytes: AtomicUsize,
     pub(crate) epoch: AtomicU64,
     pub(crate) position: AtomicU64,
@@ -47,7 +45,7 @@ pub(crate) struct Engine {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
     pub(crate) slots: Vec<Slot>,
-    pub(crate) hub: Hub,
+    pub(crate) hub: Arc<Hub>,
     pub(crate) workers: Mutex<WorkerRegistry>,
     pub(crate) ids: Mutex<HandedIds>,
     pub(crate) tracker: TrackerDoor,
@@ -82,7 +80,6 @@ impl Slot {
             id,
             shard,
             sender: RwLock::new(None),
-            ready: AtomicU16::new(0),
             bytes: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
             position: AtomicU64::new(0),
@@ -96,9 +93,8 @@ impl Slot {
         self.state.store(SlotState::Ready as u8, Ordering::Release);
     }
 
-    pub(crate) fn close(&self, state: SlotState) {
+    fn close(&self, state: SlotState) {
         *self.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
-        self.ready.store(0, Ordering::Release);
         self.bytes.store(0, Ordering::Release);
         self.state.store(state as u8, Ordering::Release);
     }
@@ -141,7 +137,7 @@ impl Engine {
         };
         Self {
             slots: (0..partitions).map(slot).collect(),
-            hub: Hub::new(partitions, parts.config.poll.max_parked),
+            hub: Arc::new(Hub::new(partitions, parts.config.poll.max_parked)),
             workers: Mutex::new(WorkerRegistry::new(parts.config.worker_forget_ms)),
             ids: Mutex::default(),
             tracker: parts.tracker,
@@ -185,6 +181,12 @@ impl Engine {
     pub(crate) fn any_slot(&self) -> Result<&Slot, Reject> {
         let ready = |i: &usize| self.slots[*i].state() == SlotState::Ready;
         self.order().into_iter().find(ready).map(|i| &self.slots[i]).ok_or_else(unavailable)
+    }
+
+    /// Shuts the door of a partition; it offers no work any more.
+    pub(crate) fn close(&self, id: PartitionId, state: SlotState) {
+        self.slots[id.index()].close(state);
+        self.hub.publish(id, 0, 0);
     }
 
     /// Sends a command and waits until its reply is durable.

@@ -103,7 +103,8 @@ impl KwqHandle {
                 }
                 answer.tasks = tasks;
             }
-            // Its reports are applied: the worker must learn their verdicts even when it gets no work.
+            // Its reports are applied: the worker must learn their verdicts even when it gets no
+            // work.
             Err(reject) if carried => tracing::debug!(detail = %reject.detail, "consume shed"),
             Err(reject) => return Err(reject),
         }
@@ -125,32 +126,33 @@ impl KwqHandle {
         let deadline = tokio::time::Instant::now() + Duration::from_millis(request.wait_ms);
         let mut old_place = None;
         loop {
+            let published = engine.hub.published();
             let grants = self.try_all(request).await?;
             if !grants.is_empty() || request.wait_ms == 0 {
                 return Ok(grants);
             }
+            let choosy = !request.jobs.is_empty();
             let wish = Wish {
                 key: (request.worker.clone(), request.endpoint.clone()),
                 levels: request.levels,
                 max: request.max,
-                choosy: !request.jobs.is_empty(),
+                choosy,
             };
             let Some(mut place) = engine.hub.park(wish, old_place) else { return Ok(Vec::new()) };
             old_place = Some(place.number);
-            // Work may have come between the last look and the parking; then nobody would wake us.
-            if request.jobs.is_empty() && self.ready_for(request) && place.woken.try_recv().is_err()
-            {
-                drop(place);
-                tokio::task::yield_now().await;
-                continue;
+            if engine.hub.published() != published {
+                // Work may have come between the last look and the parking, when nobody could wake
+                // us. Those who wait longer go first; only a choosy one has to look itself.
+                if choosy {
+                    continue;
+                }
+                engine.hub.wake_all();
             }
             match tokio::time::timeout_at(deadline, &mut place.woken).await {
-                Ok(Ok(Wake::Work(partition))) => {
-                    let slot = engine.slot(partition).ok_or_else(unavailable)?;
-                    let counted = if request.jobs.is_empty() { request.max } else { 0 };
-                    let asked = self.try_slot(slot, request, request.max).await;
-                    engine.hub.kept(partition, counted);
-                    let grants = asked?;
+                Ok(Ok(Wake::Work(promise))) => {
+                    let slot = engine.slot(promise.partition).ok_or_else(unavailable)?;
+                    let grants = self.try_slot(slot, request, request.max).await?;
+                    drop(promise);
                     if !grants.is_empty() {
                         return Ok(grants);
                     }
@@ -158,11 +160,6 @@ impl KwqHandle {
                 Ok(Ok(Wake::Leave) | Err(_)) | Err(_) => return Ok(Vec::new()),
             }
         }
-    }
-
-    fn ready_for(&self, request: &ConsumeRequest) -> bool {
-        let ready = |slot: &Slot| slot.ready.load(Ordering::Acquire) & request.levels != 0;
-        self.engine.slots.iter().any(ready)
     }
 
     /// Asks the partition with the highest ready level first, local ones before others, until the
@@ -173,7 +170,7 @@ impl KwqHandle {
         let mut tried = 0u64;
         while guard.grants.len() < request.max {
             let top = |i: &usize| {
-                let ready = engine.slots[*i].ready.load(Ordering::Acquire) & request.levels;
+                let ready = engine.hub.levels(engine.slots[*i].id) & request.levels;
                 (ready != 0 && (*i >= 64 || tried >> i & 1 == 0))
                     .then(|| 15 - ready.leading_zeros())
             };
@@ -410,7 +407,8 @@ impl KwqHandle {
     }
 }
 
-/// The refusal of a report that may or may not have been logged. `unavailable` would promise that nothing was done, so
+/// The refusal of a report that may or may not have been logged. `unavailable` would promise that
+/// nothing was done, so
 /// the whole call is answered as unknown; tokens make its repeat safe.
 #[must_use]
 pub fn unknown(outcomes: &[ReportOutcome]) -> Option<Reject> {

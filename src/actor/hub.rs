@@ -1,21 +1,23 @@
 //! Parked consumes. A parked consume is one entry and one waker: no thread, no timer of ours.
 //!
 //! A partition that has work wakes as many as it can serve, longest waiting first; a woken consume
-//! asks that partition again
-//! and parks in its old place if somebody was faster. One entry per (worker, endpoint): a newer one
-//! ends the older.
+//! asks that partition and parks in its old place if somebody was faster. A wake carries a
+//! [`Promise`]: as long as it lives its share of the work is spoken for, and when it ends, in
+//! whatever way, the partition looks again, so that work never lies beside somebody who waits.
+//! One entry per (worker, endpoint): a newer one ends the older.
 
 use crate::core::map::{self, Map};
 use crate::model::id::{Name, PartitionId};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// Why a parked consume was woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Wake {
     /// This partition may have work.
-    Work(PartitionId),
+    Work(Promise),
     /// A newer consume of the same worker took the place, or the node drains: answer without tasks.
     Leave,
 }
@@ -35,20 +37,68 @@ struct Parked {
     wake: oneshot::Sender<Wake>,
 }
 
-#[derive(Default)]
 struct Places {
     parked: BTreeMap<u64, Parked>,
+    by_worker: Map<(Name, Option<Name>), u64>,
     next: u64,
     shut: bool,
 }
 
-/// All parked consumes of the node.
+/// What a partition last said of itself.
+#[derive(Default)]
+struct Offer {
+    /// Levels with something to hand out.
+    levels: AtomicU16,
+    tasks: AtomicU64,
+    /// Tasks spoken for by woken consumes that have not asked yet. Written under the lock of the
+    /// places when it grows.
+    promised: AtomicU64,
+}
+
+/// All parked consumes of the node and what its partitions offer.
 pub(crate) struct Hub {
     places: Mutex<Places>,
-    by_worker: Mutex<Map<(Name, Option<Name>), u64>>,
-    /// Hand-outs already on their way to woken consumes, per partition.
-    promised: Vec<Mutex<usize>>,
+    offers: Vec<Offer>,
+    /// Grows with each offer: a consume that sees it move between its look and its parking has to
+    /// look again.
+    published: AtomicU64,
     max_parked: usize,
+}
+
+/// Work of a partition spoken for by one woken consume.
+pub(crate) struct Promise {
+    /// `None` for a choosy consume: it has no share, so nothing is left over for others.
+    hub: Option<Arc<Hub>>,
+    pub(crate) partition: PartitionId,
+    tasks: u64,
+}
+
+impl Promise {
+    /// Gives the share back; nobody is woken for it.
+    fn cancel(mut self) {
+        if let Some(hub) = self.hub.take() {
+            hub.give_back(self.partition, self.tasks);
+        }
+    }
+}
+
+impl std::fmt::Debug for Promise {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Promise")
+            .field("partition", &self.partition)
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if let Some(hub) = self.hub.take() {
+            hub.give_back(self.partition, self.tasks);
+            // What this consume did not take is for the next one. Choosy ones have seen it.
+            hub.wake(self.partition, false);
+        }
+    }
 }
 
 /// A place in the hub; given up on drop.
@@ -65,19 +115,24 @@ impl Drop for Place<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The sections below cannot panic half way; a poisoned lock still guards whole data.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Hub {
     pub(crate) fn new(partitions: usize, max_parked: usize) -> Self {
         Self {
-            places: Mutex::default(),
-            by_worker: Mutex::new(map::new()),
-            promised: (0..partitions).map(|_| Mutex::new(0)).collect(),
+            places: Mutex::new(Places {
+                parked: BTreeMap::new(),
+                by_worker: map::new(),
+                next: 0,
+                shut: false,
+            }),
+            offers: (0..partitions).map(|_| Offer::default()).collect(),
+            published: AtomicU64::new(0),
             max_parked,
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        // The sections cannot panic half way; a poisoned lock still guards whole data.
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Parks a consume; `old` is its former place after a wake that found nothing. `None` = full or
@@ -86,19 +141,18 @@ impl Hub {
         let (wake, woken) = oneshot::channel();
         let key = wish.key.clone();
         let (number, displaced) = {
-            let mut places = lock(&self.places);
+            let mut places = self.lock();
             if places.shut || places.parked.len() >= self.max_parked {
                 return None;
             }
             let number = old.unwrap_or(places.next);
             places.next = places.next.max(number + 1);
-            let mut by_worker = lock(&self.by_worker);
-            let before = by_worker.get(&key).copied().filter(|n| *n != number);
+            let before = places.by_worker.get(&key).copied().filter(|n| *n != number);
             if before.is_some_and(|newer| newer > number) {
                 // While this consume was awake a newer one of the same worker took its place.
                 return None;
             }
-            by_worker.insert(key.clone(), number);
+            places.by_worker.insert(key.clone(), number);
             let displaced = before.and_then(|n| places.parked.remove(&n));
             places.parked.insert(number, Parked { wish, wake });
             (number, displaced)
@@ -110,53 +164,95 @@ impl Hub {
         Some(Place { hub: self, key, number, woken })
     }
 
-    /// Wakes consumes for `ready` tasks of a partition on the given levels.
-    pub(crate) fn wake(&self, partition: PartitionId, levels: u16, ready: u64) {
-        let ready = usize::try_from(ready).unwrap_or(usize::MAX);
-        let mut woken = Vec::new();
-        {
-            let mut places = lock(&self.places);
-            if places.parked.is_empty() {
-                return;
-            }
-            let mut promised = lock(&self.promised[partition.index()]);
-            let mut numbers = Vec::new();
-            for (number, parked) in &places.parked {
-                if parked.wish.levels & levels == 0 {
-                    continue;
-                }
-                if parked.wish.choosy {
-                    numbers.push(*number);
-                } else if *promised < ready {
-                    *promised += parked.wish.max;
-                    numbers.push(*number);
-                }
-            }
-            woken.extend(numbers.into_iter().filter_map(|n| places.parked.remove(&n)));
+    /// Levels on which this partition has something to hand out, as of its last turn.
+    pub(crate) fn levels(&self, partition: PartitionId) -> u16 {
+        self.offers[partition.index()].levels.load(Ordering::Acquire)
+    }
+
+    /// Count of the offers so far.
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// A partition says what it has now; who waits for it is woken.
+    pub(crate) fn publish(self: &Arc<Self>, partition: PartitionId, levels: u16, tasks: u64) {
+        let offer = &self.offers[partition.index()];
+        offer.tasks.store(tasks, Ordering::Release);
+        offer.levels.store(levels, Ordering::Release);
+        if levels != 0 {
+            self.published.fetch_add(1, Ordering::AcqRel);
+            self.wake(partition, true);
         }
-        for parked in woken {
-            let max = if parked.wish.choosy { 0 } else { parked.wish.max };
-            if parked.wake.send(Wake::Work(partition)).is_err() {
-                self.kept(partition, max);
+    }
+
+    /// Lets every partition wake whom it can serve.
+    pub(crate) fn wake_all(self: &Arc<Self>) {
+        let partitions = 0..u16::try_from(self.offers.len()).unwrap_or(u16::MAX);
+        partitions.for_each(|p| self.wake(PartitionId(p), false));
+    }
+
+    /// Wakes as many as the partition can serve, longest waiting first; beside them, when its offer
+    /// is new, all choosy ones.
+    fn wake(self: &Arc<Self>, partition: PartitionId, new: bool) {
+        let mut unheard = true;
+        // A caller that has gone leaves its share to the next.
+        while unheard {
+            unheard = false;
+            for parked in self.take_wakeable(partition, new) {
+                let (hub, tasks) = match parked.wish.choosy {
+                    true => (None, 0),
+                    false => (Some(Arc::clone(self)), parked.wish.max as u64),
+                };
+                let promise = Promise { hub, partition, tasks };
+                if let Err(Wake::Work(promise)) = parked.wake.send(Wake::Work(promise)) {
+                    promise.cancel();
+                    unheard = true;
+                }
             }
         }
     }
 
-    /// A woken consume has asked the partition: its promise is over.
-    pub(crate) fn kept(&self, partition: PartitionId, max: usize) {
-        let mut promised = lock(&self.promised[partition.index()]);
-        *promised = promised.saturating_sub(max);
+    fn give_back(&self, partition: PartitionId, tasks: u64) {
+        self.offers[partition.index()].promised.fetch_sub(tasks, Ordering::AcqRel);
+    }
+
+    /// Takes those out of their places whom the partition can serve and notes their share.
+    fn take_wakeable(&self, partition: PartitionId, new: bool) -> Vec<Parked> {
+        let offer = &self.offers[partition.index()];
+        let mut places = self.lock();
+        let levels = offer.levels.load(Ordering::Acquire);
+        if places.parked.is_empty() || levels == 0 {
+            return Vec::new();
+        }
+        let tasks = offer.tasks.load(Ordering::Acquire);
+        let mut promised = offer.promised.load(Ordering::Acquire);
+        let mut numbers = Vec::new();
+        for (number, parked) in &places.parked {
+            if parked.wish.levels & levels == 0 {
+                continue;
+            }
+            if parked.wish.choosy {
+                if new {
+                    numbers.push(*number);
+                }
+            } else if promised < tasks {
+                let share = parked.wish.max as u64;
+                promised = offer.promised.fetch_add(share, Ordering::AcqRel) + share;
+                numbers.push(*number);
+            }
+        }
+        numbers.into_iter().filter_map(|n| places.parked.remove(&n)).collect()
     }
 
     /// Parked consumes.
     pub(crate) fn waiting(&self) -> usize {
-        lock(&self.places).parked.len()
+        self.lock().parked.len()
     }
 
     /// Wakes everybody without work and parks nobody any more.
     pub(crate) fn shut(&self) {
         let parked = {
-            let mut places = lock(&self.places);
+            let mut places = self.lock();
             places.shut = true;
             std::mem::take(&mut places.parked)
         };
@@ -166,11 +262,13 @@ impl Hub {
     }
 
     fn leave(&self, number: u64, key: &(Name, Option<Name>)) {
-        let mut places = lock(&self.places);
+        let mut places = self.lock();
         places.parked.remove(&number);
-        let mut by_worker = lock(&self.by_worker);
-        if by_worker.get(key) == Some(&number) {
-            by_worker.remove(key);
+        if places.by_worker.get(key) == Some(&number) {
+            places.by_worker.remove(key);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

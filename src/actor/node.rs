@@ -297,7 +297,7 @@ impl Handler<PartitionDown> for NodeActor {
     fn handle(&mut self, down: PartitionDown, ctx: &mut Self::Context) {
         let at = down.id.index();
         self.partitions[at] = None;
-        self.engine.slots[at].close(SlotState::Replaying);
+        self.engine.close(down.id, SlotState::Replaying);
         if self.stopping {
             return;
         }
@@ -329,7 +329,7 @@ impl Handler<RebuildFailed> for NodeActor {
         for id in &failed.ids {
             self.failures[id.index()] = self.failures[id.index()].saturating_add(1);
             let state = if damaged { SlotState::Failed } else { SlotState::Replaying };
-            self.engine.slots[id.index()].close(state);
+            self.engine.close(*id, state);
         }
         if !damaged {
             self.rebuild(failed.ids, failed.reopen, ctx);
@@ -351,7 +351,10 @@ impl Handler<WriteImages> for NodeActor {
             }
         }
         if message.stop {
-            self.engine.slots.iter().for_each(|slot| slot.close(SlotState::Replaying));
+            self.engine
+                .slots
+                .iter()
+                .for_each(|slot| self.engine.close(slot.id, SlotState::Replaying));
         }
         let log = self.engine.log().ok();
         let work = async move {

@@ -272,12 +272,8 @@ impl PartitionActor {
     }
 
     fn publish_ready(&self) {
-        let id = self.partition.id();
-        let levels = self.partition.ready_levels();
-        self.engine.slots[id.index()].ready.store(levels, Ordering::Release);
-        if levels != 0 && !self.stopping {
-            self.engine.hub.wake(id, levels, self.partition.ready_tasks());
-        }
+        let levels = if self.stopping { 0 } else { self.partition.ready_levels() };
+        self.engine.hub.publish(self.partition.id(), levels, self.partition.ready_tasks());
     }
 
     /// One timer, armed for the next deadline of the partition.

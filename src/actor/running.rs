@@ -1,6 +1,6 @@
 //! Start and stop of the engine as seen from the composition root.
 
-use crate::actor::engine::{Engine, Parts};
+use crate::actor::engine::{Engine, Parts, SlotState};
 use crate::actor::handle::KwqHandle;
 use crate::actor::node::{NodeActor, OpenLog, Serve, WriteImages, first_start};
 use crate::actor::recovery::{self, Recipe};
@@ -87,7 +87,9 @@ pub fn start(
         });
         if let Err(error) = &outcome {
             tracing::error!(%error, "recovery failed");
-            engine.slots.iter().for_each(|s| s.close(crate::actor::engine::SlotState::Failed));
+            for slot in &engine.slots {
+                engine.close(slot.id, SlotState::Failed);
+            }
         }
         // The starter may not wait for it.
         drop(tell.send(outcome));

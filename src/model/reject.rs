@@ -128,7 +128,8 @@ impl Reject {
         self.hint = Some(hint.into());
         self
     }
-    /// The refusal came after something may have been logged: it must not promise that nothing was done.
+    /// The refusal came after something may have been logged: it must not promise that nothing was
+    /// done.
     #[must_use]
     pub fn possibly_applied(mut self) -> Self {
         self.not_applied = false;

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM, heard from before the first byte is served: a signal that comes early ends the process with 0 too.
+//! SIGINT and SIGTERM, heard from before the first byte is served: a signal that comes early ends
+//! the process with 0 too.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// Listens on a thread of its own. While nothing is served yet the first signal ends the process; later the second does.
+    /// Listens on a thread of its own. While nothing is served yet the first signal ends the
+    /// process; later the second does.
     ///
     /// # Errors
     /// Signals cannot be received.
@@ -45,7 +47,8 @@ impl StopSignal {
 
     /// Blocks until the first signal.
     pub(super) fn wait(&self) {
-        // A closed channel means the listening thread is gone; then stopping is the only sane answer.
+        // A closed channel means the listening thread is gone; then stopping is the only
+        // sane answer.
         self.told.recv().ok();
     }
 }
