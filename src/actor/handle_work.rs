@@ -131,21 +131,17 @@ impl KwqHandle {
             if !grants.is_empty() || request.wait_ms == 0 {
                 return Ok(grants);
             }
-            let choosy = !request.jobs.is_empty();
             let wish = Wish {
                 key: (request.worker.clone(), request.endpoint.clone()),
                 levels: request.levels,
                 max: request.max,
-                choosy,
+                choosy: !request.jobs.is_empty(),
             };
             let Some(mut place) = engine.hub.park(wish, old_place) else { return Ok(Vec::new()) };
             old_place = Some(place.number);
             if engine.hub.published() != published {
                 // Work may have come between the last look and the parking, when nobody could wake
-                // us. Those who wait longer go first; only a choosy one has to look itself.
-                if choosy {
-                    continue;
-                }
+                // us. Those who wait longer still go first.
                 engine.hub.wake_all();
             }
             match tokio::time::timeout_at(deadline, &mut place.woken).await {

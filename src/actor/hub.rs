@@ -4,7 +4,9 @@
 //! asks that partition and parks in its old place if somebody was faster. A wake carries a
 //! [`Promise`]: as long as it lives its share of the work is spoken for, and when it ends, in
 //! whatever way, the partition looks again, so that work never lies beside somebody who waits.
-//! One entry per (worker, endpoint): a newer one ends the older.
+//! Consumes that take only some jobs are *choosy*: nobody knows whether a new offer is for them, so
+//! it goes from one to the next, longest waiting first. One entry per (worker, endpoint): a newer
+//! one ends the older.
 
 use crate::core::map::{self, Map};
 use crate::model::id::{Name, PartitionId};
@@ -67,36 +69,38 @@ pub(crate) struct Hub {
 
 /// Work of a partition spoken for by one woken consume.
 pub(crate) struct Promise {
-    /// `None` for a choosy consume: it has no share, so nothing is left over for others.
     hub: Option<Arc<Hub>>,
     pub(crate) partition: PartitionId,
-    tasks: u64,
+    share: Share,
 }
 
-impl Promise {
-    /// Gives the share back; nobody is woken for it.
-    fn cancel(mut self) {
-        if let Some(hub) = self.hub.take() {
-            hub.give_back(self.partition, self.tasks);
-        }
-    }
+#[derive(Clone, Copy, Debug)]
+enum Share {
+    /// So many tasks.
+    Tasks(u64),
+    /// Place of the choosy consume that looks through the offer; the next one comes after it.
+    Look(u64),
 }
 
 impl std::fmt::Debug for Promise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Promise")
             .field("partition", &self.partition)
-            .field("tasks", &self.tasks)
+            .field("share", &self.share)
             .finish_non_exhaustive()
     }
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        if let Some(hub) = self.hub.take() {
-            hub.give_back(self.partition, self.tasks);
-            // What this consume did not take is for the next one. Choosy ones have seen it.
-            hub.wake(self.partition, false);
+        let Some(hub) = self.hub.take() else { return };
+        match self.share {
+            Share::Tasks(tasks) => {
+                hub.give_back(self.partition, tasks);
+                // What this consume did not take is for the next one.
+                hub.wake(self.partition);
+            }
+            Share::Look(place) => hub.show(self.partition, place + 1),
         }
     }
 }
@@ -174,41 +178,72 @@ impl Hub {
         self.published.load(Ordering::Acquire)
     }
 
-    /// A partition says what it has now; who waits for it is woken.
-    pub(crate) fn publish(self: &Arc<Self>, partition: PartitionId, levels: u16, tasks: u64) {
+    /// A partition says what it has now; who waits for it is woken. `moved` = something happened in
+    /// it, even if the numbers are as before.
+    pub(crate) fn publish(
+        self: &Arc<Self>,
+        partition: PartitionId,
+        levels: u16,
+        tasks: u64,
+        moved: bool,
+    ) {
         let offer = &self.offers[partition.index()];
-        offer.tasks.store(tasks, Ordering::Release);
-        offer.levels.store(levels, Ordering::Release);
-        if levels != 0 {
+        let tasks_before = offer.tasks.swap(tasks, Ordering::AcqRel);
+        let levels_before = offer.levels.swap(levels, Ordering::AcqRel);
+        let moved = moved || (levels_before, tasks_before) != (levels, tasks);
+        // A look that found nothing must not count as news: two of them would wake each other.
+        if levels != 0 && moved {
             self.published.fetch_add(1, Ordering::AcqRel);
-            self.wake(partition, true);
+            self.wake(partition);
+            self.show(partition, 0);
         }
     }
 
     /// Lets every partition wake whom it can serve.
     pub(crate) fn wake_all(self: &Arc<Self>) {
-        let partitions = 0..u16::try_from(self.offers.len()).unwrap_or(u16::MAX);
-        partitions.for_each(|p| self.wake(PartitionId(p), false));
+        for partition in (0..self.offers.len()).filter_map(|p| u16::try_from(p).ok()) {
+            self.wake(PartitionId(partition));
+            self.show(PartitionId(partition), 0);
+        }
     }
 
-    /// Wakes as many as the partition can serve, longest waiting first; beside them, when its offer
-    /// is new, all choosy ones.
-    fn wake(self: &Arc<Self>, partition: PartitionId, new: bool) {
+    /// Wakes as many as the partition can serve, longest waiting first.
+    fn wake(self: &Arc<Self>, partition: PartitionId) {
         let mut unheard = true;
         // A caller that has gone leaves its share to the next.
         while unheard {
             unheard = false;
-            for parked in self.take_wakeable(partition, new) {
-                let (hub, tasks) = match parked.wish.choosy {
-                    true => (None, 0),
-                    false => (Some(Arc::clone(self)), parked.wish.max as u64),
-                };
-                let promise = Promise { hub, partition, tasks };
-                if let Err(Wake::Work(promise)) = parked.wake.send(Wake::Work(promise)) {
-                    promise.cancel();
+            for parked in self.take_served(partition) {
+                let tasks = parked.wish.max as u64;
+                if !self.tell(parked, partition, Share::Tasks(tasks)) {
+                    self.give_back(partition, tasks);
                     unheard = true;
                 }
             }
+        }
+    }
+
+    /// Shows an offer to the first choosy consume at this place or behind.
+    fn show(self: &Arc<Self>, partition: PartitionId, from: u64) {
+        let mut from = from;
+        while let Some((place, parked)) = self.take_choosy(partition, from) {
+            if self.tell(parked, partition, Share::Look(place)) {
+                return;
+            }
+            from = place + 1;
+        }
+    }
+
+    /// Whether it heard it.
+    fn tell(self: &Arc<Self>, parked: Parked, partition: PartitionId, share: Share) -> bool {
+        let promise = Promise { hub: Some(Arc::clone(self)), partition, share };
+        match parked.wake.send(Wake::Work(promise)) {
+            Err(Wake::Work(mut promise)) => {
+                // Disarmed: its end would wake in a recursion.
+                promise.hub = None;
+                false
+            }
+            Ok(()) | Err(Wake::Leave) => true,
         }
     }
 
@@ -217,7 +252,7 @@ impl Hub {
     }
 
     /// Takes those out of their places whom the partition can serve and notes their share.
-    fn take_wakeable(&self, partition: PartitionId, new: bool) -> Vec<Parked> {
+    fn take_served(&self, partition: PartitionId) -> Vec<Parked> {
         let offer = &self.offers[partition.index()];
         let mut places = self.lock();
         let levels = offer.levels.load(Ordering::Acquire);
@@ -227,21 +262,25 @@ impl Hub {
         let tasks = offer.tasks.load(Ordering::Acquire);
         let mut promised = offer.promised.load(Ordering::Acquire);
         let mut numbers = Vec::new();
-        for (number, parked) in &places.parked {
-            if parked.wish.levels & levels == 0 {
-                continue;
+        let open =
+            places.parked.iter().filter(|(_, p)| !p.wish.choosy && p.wish.levels & levels != 0);
+        for (number, parked) in open {
+            if promised >= tasks {
+                break;
             }
-            if parked.wish.choosy {
-                if new {
-                    numbers.push(*number);
-                }
-            } else if promised < tasks {
-                let share = parked.wish.max as u64;
-                promised = offer.promised.fetch_add(share, Ordering::AcqRel) + share;
-                numbers.push(*number);
-            }
+            let share = parked.wish.max as u64;
+            promised = offer.promised.fetch_add(share, Ordering::AcqRel) + share;
+            numbers.push(*number);
         }
         numbers.into_iter().filter_map(|n| places.parked.remove(&n)).collect()
+    }
+
+    fn take_choosy(&self, partition: PartitionId, from: u64) -> Option<(u64, Parked)> {
+        let mut places = self.lock();
+        let levels = self.levels(partition);
+        let mut here = places.parked.range(from..);
+        let number = *here.find(|(_, p)| p.wish.choosy && p.wish.levels & levels != 0)?.0;
+        places.parked.remove(&number).map(|parked| (number, parked))
     }
 
     /// Parked consumes.

@@ -148,7 +148,8 @@ impl PartitionActor {
         if self.failed {
             return;
         }
-        if events.is_empty() {
+        let moved = !events.is_empty();
+        if !moved {
             match self.open.back_mut() {
                 // What was read or refused may rest on events that are not durable yet.
                 Some(batch) => batch.waiting.extend(waiting),
@@ -176,7 +177,7 @@ impl PartitionActor {
                 }
             }
         }
-        self.publish_ready();
+        self.publish_ready(moved);
         self.arm_timer(ctx);
     }
 
@@ -271,9 +272,10 @@ impl PartitionActor {
         self.finish(events, Vec::new(), ctx);
     }
 
-    fn publish_ready(&self) {
+    fn publish_ready(&self, moved: bool) {
         let levels = if self.stopping { 0 } else { self.partition.ready_levels() };
-        self.engine.hub.publish(self.partition.id(), levels, self.partition.ready_tasks());
+        let tasks = self.partition.ready_tasks();
+        self.engine.hub.publish(self.partition.id(), levels, tasks, moved);
     }
 
     /// One timer, armed for the next deadline of the partition.

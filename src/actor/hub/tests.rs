@@ -31,9 +31,9 @@ fn woken(place: &mut Place<'_>) -> Option<Wake> {
 fn as_many_are_woken_as_can_be_served_longest_waiting_first() {
     let hub = hub();
     let (mut a, mut b, mut c) = (park(&hub, "a"), park(&hub, "b"), park(&hub, "c"));
-    hub.publish(P, LEVEL, 2);
+    hub.publish(P, LEVEL, 2, true);
     assert!(matches!((woken(&mut a), woken(&mut b)), (Some(Wake::Work(_)), Some(Wake::Work(_)))));
-    hub.publish(P, LEVEL, 2);
+    hub.publish(P, LEVEL, 2, true);
     assert_eq!(hub.waiting(), 0, "both promises ended: the third is woken");
     assert!(matches!(woken(&mut c), Some(Wake::Work(_))));
 }
@@ -42,9 +42,9 @@ fn as_many_are_woken_as_can_be_served_longest_waiting_first() {
 fn a_promise_is_spoken_for_until_it_ends() {
     let hub = hub();
     let (mut a, mut b) = (park(&hub, "a"), park(&hub, "b"));
-    hub.publish(P, LEVEL, 1);
+    hub.publish(P, LEVEL, 1, true);
     let promise = woken(&mut a).expect("woken");
-    hub.publish(P, LEVEL, 1);
+    hub.publish(P, LEVEL, 1, true);
     assert!(woken(&mut b).is_none(), "the one task is spoken for");
     drop(promise);
     assert!(matches!(woken(&mut b), Some(Wake::Work(_))), "what a left is for b");
@@ -55,7 +55,7 @@ fn a_wake_nobody_read_goes_to_the_next() {
     let hub = hub();
     let a = park(&hub, "a");
     let mut b = park(&hub, "b");
-    hub.publish(P, LEVEL, 1);
+    hub.publish(P, LEVEL, 1, true);
     // Its wait ended in the same moment.
     drop(a);
     assert!(matches!(woken(&mut b), Some(Wake::Work(_))));
@@ -67,7 +67,7 @@ fn a_caller_that_has_gone_is_passed_over() {
     let mut a = park(&hub, "a");
     a.woken.close();
     let mut b = park(&hub, "b");
-    hub.publish(P, LEVEL, 1);
+    hub.publish(P, LEVEL, 1, true);
     assert!(matches!(woken(&mut b), Some(Wake::Work(_))));
 }
 
@@ -75,28 +75,39 @@ fn a_caller_that_has_gone_is_passed_over() {
 fn nothing_on_offer_wakes_nobody() {
     let hub = hub();
     let mut a = park(&hub, "a");
-    hub.publish(P, 0, 0);
+    hub.publish(P, 0, 0, true);
     hub.wake_all();
     assert!(woken(&mut a).is_none());
     let mut narrow = hub.park(Wish { levels: 1 << 9, ..wish("n", 1) }, None).expect("a place");
-    hub.publish(P, LEVEL, 5);
+    hub.publish(P, LEVEL, 5, true);
     assert!(woken(&mut narrow).is_none(), "no work on its level");
 }
 
 #[test]
-fn choosy_consumes_are_woken_by_each_new_offer_and_only_by_those() {
+fn an_offer_goes_from_one_choosy_consume_to_the_next() {
     let hub = hub();
     let choosy = |worker| hub.park(Wish { choosy: true, ..wish(worker, 1) }, None).expect("place");
-    let (mut a, mut b) = (choosy("a"), choosy("b"));
-    hub.publish(P, LEVEL, 1);
-    let first = woken(&mut a);
-    assert!(matches!((&first, woken(&mut b)), (Some(Wake::Work(_)), Some(Wake::Work(_)))));
-    let mut again = choosy("b2");
-    drop(first);
-    assert!(
-        woken(&mut again).is_none(),
-        "else two that find nothing would wake each other forever"
-    );
+    let (mut a, mut b, mut c) = (choosy("a"), choosy("b"), choosy("c"));
+    hub.publish(P, LEVEL, 1, true);
+    let look = woken(&mut a).expect("the longest waiting looks first");
+    assert!(woken(&mut b).is_none());
+    drop(look);
+    let look = woken(&mut b).expect("then the next");
+    let mut again = hub.park(Wish { choosy: true, ..wish("a", 1) }, Some(a.number)).expect("place");
+    drop(look);
+    drop(woken(&mut c).expect("then the last"));
+    assert!(woken(&mut again).is_none(), "the offer was seen by all");
+}
+
+#[test]
+fn a_look_that_moved_nothing_is_no_news() {
+    let hub = hub();
+    hub.publish(P, LEVEL, 1, true);
+    let before = hub.published();
+    hub.publish(P, LEVEL, 1, false);
+    assert_eq!(hub.published(), before);
+    hub.publish(P, LEVEL, 2, false);
+    assert_eq!(hub.published(), before + 1, "a delay that is over needs no event");
 }
 
 #[test]
@@ -106,7 +117,7 @@ fn a_newer_consume_of_a_worker_ends_the_older() {
     let mut new = park(&hub, "w");
     assert!(matches!(woken(&mut old), Some(Wake::Leave)));
     drop(old);
-    hub.publish(P, LEVEL, 1);
+    hub.publish(P, LEVEL, 1, true);
     assert!(matches!(woken(&mut new), Some(Wake::Work(_))));
 }
 
