@@ -9,7 +9,7 @@ pub use stop::StopSignal;
 use crate::actor::handle::KwqHandle;
 use crate::actor::running::{NodeParts, Running};
 use crate::actor::shard::Shards;
-use crate::api::context::ApiContext;
+use crate::api::ApiContext;
 use crate::api::serve::ServerHandle;
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::{Config, Durability};
@@ -96,7 +96,7 @@ impl Node {
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
         let context = ApiContext::new(handle.clone(), config, metrics);
-        let server = crate::api::serve::start(listener, shards.spawners(), &config.http, context)?;
+        let server = crate::api::serve::start(listener, shards.spawners(), context)?;
         Ok(Self { handle, running, server, shards, config: config.clone(), started_ms })
     }
 

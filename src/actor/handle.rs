@@ -31,6 +31,12 @@ pub struct KwqHandle {
 }
 
 impl KwqHandle {
+    /// `node.id`, or the host's name.
+    #[must_use]
+    pub fn node_name(&self) -> Name {
+        self.engine.node_name()
+    }
+
     /// The two clocks.
     #[must_use]
     pub fn now(&self) -> Now {
@@ -207,4 +213,19 @@ pub(crate) fn log_refusal(error: &Error) -> Reject {
             reject
         }
     }
+}
+
+/// An engine whose partitions never come up: for calls that are refused before it.
+#[cfg(test)]
+pub(crate) fn idle_engine() -> KwqHandle {
+    let engine = Engine::new(crate::actor::engine::Parts {
+        config: crate::config::Config::default(),
+        clock: crate::clock::SystemClock::shared(),
+        entropy: Arc::new(crate::clock::SystemEntropy),
+        metrics: crate::metrics::install("0", "test"),
+        tracker: crate::actor::tracker::TrackerDoor::default(),
+        shards: 1,
+        node_name: Name::from("test"),
+    });
+    KwqHandle { engine: Arc::new(engine) }
 }

@@ -267,7 +267,6 @@ impl KwqHandle {
         let leases: Vec<_> = part.iter().map(|(_, r)| r.token.map(|t| t.number)).collect();
         let kinds: Vec<bool> =
             part.iter().map(|(_, r)| matches!(r.verb, Verb::Complete { .. })).collect();
-        let workers: Vec<_> = part.iter().map(|(_, r)| r.worker.clone()).collect();
         let (places, reports): (Vec<usize>, Vec<Report>) = part.into_iter().unzip();
         let decided = self.engine.decide(slot, Command::Report(reports), Class::Report, 0).await;
         let mut outcomes = match decided.and_then(super::envelope::Decided::accepted) {
@@ -279,10 +278,10 @@ impl KwqHandle {
         };
         self.name_tasks(slot, &leases, &mut outcomes).await;
         let mut registry = lock(&self.engine.workers);
-        for ((outcome, complete), worker) in outcomes.iter().zip(kinds).zip(workers) {
+        for (outcome, complete) in outcomes.iter().zip(kinds) {
             let counted = matches!(outcome.outcome, Outcome::Ok | Outcome::Retry | Outcome::Dead);
-            if let (true, Some(worker)) = (counted, worker) {
-                registry.reported(&worker, u64::from(complete), u64::from(!complete));
+            if let (true, Some(worker)) = (counted, &outcome.worker) {
+                registry.reported(worker, u64::from(complete), u64::from(!complete));
             }
         }
         places.into_iter().zip(outcomes).collect()

@@ -1,6 +1,6 @@
 //! [`PartitionActor`]: chunk → decide → append → durable → replies. No logic of its own.
 
-use crate::actor::engine::{Engine, disk_full, unknown_outcome};
+use crate::actor::engine::{Engine, disk_full, lock, unknown_outcome};
 use crate::actor::envelope::{Class, Decided, Envelope, Waiting, Work};
 use crate::actor::gate::{Commands, Gate};
 use crate::actor::node::{NodeActor, PartitionDown};
@@ -268,7 +268,11 @@ impl PartitionActor {
     /// A command of the shell's own; nobody waits for the reply.
     fn act(&mut self, command: Command, ctx: &mut Context<Self>) {
         let mut events = Vec::new();
-        self.partition.decide(command, self.engine.clock.now(), &mut events);
+        let reply = self.partition.decide(command, self.engine.clock.now(), &mut events);
+        if let Reply::Ticked(lost) = reply {
+            let mut workers = lock(&self.engine.workers);
+            lost.iter().for_each(|worker| workers.crashed(worker));
+        }
         self.finish(events, Vec::new(), ctx);
     }
 
@@ -395,6 +399,7 @@ impl Decided {
             | Reply::Released(_)
             | Reply::Job(_)
             | Reply::Task(_)
+            | Reply::Ticked(_)
             | Reply::Done) => Ok((reply, self.position)),
         }
     }

@@ -1,105 +1,94 @@
-//! Answers: bodies with their headers, refusals as problem+json.
+//! A finished answer, before it becomes an HTTP response.
 
-use crate::codec::wire::out::Out;
+use crate::api::delivery::HandOuts;
 use crate::model::id::{PartitionId, Position};
-use crate::model::reject::Reject;
-use hyper::StatusCode;
-use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
-use std::fmt::Write as _;
-use warp::reply::{Reply, Response};
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use std::fmt::{Display, Write as _};
 
-/// Result of a handler.
-pub(crate) type Outcome = Result<Response, Reject>;
-
-/// A JSON answer.
-pub(crate) fn json(status: u16, body: Vec<u8>) -> Response {
-    let mut response = body.into_response();
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    set(&mut response, CONTENT_TYPE, "application/json");
-    response
+/// Status, headers, bytes.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Given back unless this answer reaches the socket.
+    pub(crate) hand_outs: Option<HandOuts>,
+    /// Row of the table that answered, for the metrics.
+    pub(crate) route: &'static str,
 }
 
-/// A JSON answer written in place.
-pub(crate) fn written(status: u16, write: impl FnOnce(&mut Out)) -> Response {
-    let mut out = Out::with_capacity(512);
-    write(&mut out);
-    json(status, out.into_bytes())
-}
+/// Names the row of the table in a response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Routed(pub(crate) &'static str);
 
-/// An answer without a body.
-pub(crate) fn empty(status: u16) -> Response {
-    let mut response = Vec::<u8>::new().into_response();
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::NO_CONTENT);
-    response.headers_mut().remove(CONTENT_TYPE);
-    if status == 204 {
-        response.headers_mut().remove(CONTENT_LENGTH);
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A call that no row of the table fits.
+pub(crate) const UNROUTED: &str = "other";
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+impl Answer {
+    /// A status without a body.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            hand_outs: None,
+            route: UNROUTED,
+        }
     }
-    response
-}
-
-/// Bytes for download, never shown in place.
-pub(crate) fn download(bytes: Vec<u8>) -> Response {
-    let mut response = bytes.into_response();
-    set(&mut response, CONTENT_TYPE, "application/octet-stream");
-    header(&mut response, "content-disposition", "attachment");
-    header(&mut response, "x-content-type-options", "nosniff");
-    response
-}
-
-/// A refusal.
-pub(crate) fn problem(reject: &Reject) -> Response {
-    let status = reject.code.status();
-    let mut out = Out::with_capacity(256);
-    out.open();
-    out.shown("type", format_args!("/docs/errors/{}", reject.code.word()));
-    out.str("title", &reject.code.word().replace('_', " "));
-    out.num("status", status);
-    out.str("code", reject.code.word());
-    out.str("detail", &reject.detail);
-    out.opt_str("field", reject.field.as_deref());
-    out.opt_str("hint", reject.hint.as_deref());
-    if let Some(ms) = reject.retry_after_ms {
-        out.num("retryAfterMs", ms);
+    /// 200 with JSON.
+    pub(crate) fn json(body: Vec<u8>) -> Self {
+        Self::typed(StatusCode::OK, JSON, body.into())
     }
-    out.close();
-    let mut response = json(status, out.into_bytes());
-    set(&mut response, CONTENT_TYPE, "application/problem+json");
-    if let Some(ms) = reject.retry_after_ms {
-        header(&mut response, "retry-after", &ms.div_ceil(1_000).max(1).to_string());
+    /// 200 with text.
+    pub(crate) fn text(body: String) -> Self {
+        Self::typed(StatusCode::OK, TEXT, body.into())
     }
-    if reject.code == crate::model::reject::Code::MethodNotAllowed
-        && let Some(allow) = &reject.hint
-    {
-        header(&mut response, "allow", allow);
+    /// A status with a body of a type.
+    pub(crate) fn typed(status: StatusCode, kind: HeaderValue, body: Bytes) -> Self {
+        let mut headers = HeaderMap::with_capacity(4);
+        headers.insert(CONTENT_TYPE, kind);
+        Self { status, headers, body, hand_outs: None, route: UNROUTED }
     }
-    if reject.not_applied {
-        header(&mut response, "kwq-applied", "no");
+    /// Another status.
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
     }
-    response
-}
-
-/// Sets a header whose value is ours.
-pub(crate) fn header(response: &mut Response, name: &'static str, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(HeaderName::from_static(name), value);
+    /// Adds a header; a value that is no header text is left out.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Display) -> Self {
+        if let Ok(value) = HeaderValue::try_from(value.to_string()) {
+            self.headers.insert(HeaderName::from_static(name), value);
+        }
+        self
+    }
+    /// Adds `kwq-position`.
+    pub(crate) fn positions(self, positions: &[(PartitionId, Position)]) -> Self {
+        if positions.is_empty() {
+            return self;
+        }
+        let mut text = String::with_capacity(positions.len() * 16);
+        for (partition, position) in positions {
+            let comma = if text.is_empty() { "" } else { "," };
+            write!(text, "{comma}{partition}:{position}").expect("a String accepts every write");
+        }
+        self.with("kwq-position", text)
+    }
+    /// As an HTTP response with a body made from the bytes.
+    pub(crate) fn response<B>(self, body: impl FnOnce(Bytes) -> B) -> Response<B> {
+        let mut response = Response::new(body(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response.extensions_mut().insert(Routed(self.route));
+        response
     }
 }
 
-fn set(response: &mut Response, name: HeaderName, value: &'static str) {
-    response.headers_mut().insert(name, HeaderValue::from_static(value));
-}
-
-/// `no-store` on everything under `/kwq`.
-pub(crate) fn no_store(response: &mut Response) {
-    set(response, CACHE_CONTROL, "no-store");
-}
-
-/// `Kwq-Position`.
-pub(crate) fn positions(response: &mut Response, positions: &[(PartitionId, Position)]) {
-    let mut text = String::new();
-    for (id, position) in positions {
-        let comma = if text.is_empty() { "" } else { "," };
-        write!(text, "{comma}{id}:{position}").expect("a String accepts every write");
+impl warp::Reply for Answer {
+    fn into_response(self) -> warp::reply::Response {
+        self.response(Into::into)
     }
-    header(response, "kwq-position", &text);
 }

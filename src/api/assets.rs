@@ -1,84 +1,98 @@
-//! Files inside the binary: the page and the error texts.
+//! Files inside the binary: the UI and the pages of error codes. Nothing is read by a path that a
+//! caller names.
 
-use crate::api::answer::{self, Outcome};
+use crate::api::answer::Answer;
 use crate::api::call::Call;
-use crate::model::reject::{Code, Reject};
+use crate::api::problem::{Outcome, Problem};
+use crate::api::route::{Route, on};
+use crate::model::reject::Code;
+use hyper::header::{HeaderValue, IF_NONE_MATCH};
+use hyper::{Method, StatusCode};
 use rust_embed::RustEmbed;
-use warp::reply::{Reply, Response};
 
-/// The admin page.
 #[derive(RustEmbed)]
 #[folder = "ui/"]
 struct Ui;
 
-/// One page per error code.
 #[derive(RustEmbed)]
 #[folder = "docs/errors/"]
-struct Errors;
+struct ErrorPages;
 
-const CSP: &str = "default-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-     img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; \
-     require-trusted-types-for 'script'";
+/// `promises.md` 8 and `ecosystem.md` 5.1.
+const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+    form-action 'none'; frame-ancestors 'none'; base-uri 'none'; \
+    require-trusted-types-for 'script'";
 
-/// 302.
-pub(crate) fn redirect(to: &str) -> Response {
-    let mut response = answer::empty(302);
-    answer::header(&mut response, "location", to);
-    response
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        on(Method::GET, "/", to_ui),
+        on(Method::GET, "/ui", to_ui),
+        on(Method::GET, "/ui/*", ui),
+        on(Method::GET, "/docs/errors/{code}", error_page),
+    ]
 }
 
-/// `/ui/…`.
-pub(crate) fn ui(call: &Call, path: &str) -> Outcome {
-    let Some(file) = Ui::get(path) else {
-        return Err(Reject::new(Code::NoRoute, "there is no such file"));
+async fn to_ui(_: Call) -> Outcome {
+    Ok(Answer::empty(StatusCode::FOUND).with("location", "/ui/index.html"))
+}
+
+async fn ui(call: Call) -> Outcome {
+    let path = match call.param(0) {
+        "" => return to_ui(call).await,
+        path => path,
     };
-    let tag = format!("\"{}\"", hex(&file.metadata.sha256_hash()));
-    if call.header("if-none-match") == Some(tag.as_str()) {
-        let mut response = answer::empty(304);
-        answer::header(&mut response, "etag", &tag);
-        return Ok(response);
+    let file =
+        Ui::get(path).ok_or_else(|| Problem::new(Code::NoRoute, "the UI has no such file"))?;
+    let hash = file.metadata.sha256_hash();
+    let mut tag = String::with_capacity(66);
+    tag.push('"');
+    for byte in hash {
+        use std::fmt::Write as _;
+        write!(tag, "{byte:02x}").expect("a String accepts every write");
     }
-    let mut response = file.data.into_owned().into_response();
-    answer::header(&mut response, "content-type", mime(path));
-    answer::header(&mut response, "etag", &tag);
-    answer::header(&mut response, "cache-control", "no-cache");
-    answer::header(&mut response, "content-security-policy", CSP);
-    answer::header(&mut response, "x-content-type-options", "nosniff");
-    answer::header(&mut response, "referrer-policy", "no-referrer");
-    Ok(response)
+    tag.push('"');
+    let known = call.head.headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok());
+    let same = known.is_some_and(|known| {
+        known.split(',').map(str::trim).any(|k| k == "*" || k.trim_start_matches("W/") == tag)
+    });
+    let answer = if same {
+        Answer::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        Answer::typed(StatusCode::OK, kind(path), file.data.into_owned().into())
+    };
+    Ok(answer
+        .with("etag", tag)
+        .with("cache-control", "no-cache")
+        .with("content-security-policy", POLICY)
+        .with("referrer-policy", "no-referrer")
+        .with("x-content-type-options", "nosniff"))
 }
 
-/// The page of an error code as text, for the command line.
+fn kind(path: &str) -> HeaderValue {
+    let kinds = [
+        (".html", "text/html; charset=utf-8"),
+        (".css", "text/css; charset=utf-8"),
+        (".js", "text/javascript; charset=utf-8"),
+        (".svg", "image/svg+xml"),
+        (".json", "application/json"),
+        (".ico", "image/x-icon"),
+        (".png", "image/png"),
+        (".webmanifest", "application/manifest+json"),
+        (".txt", "text/plain; charset=utf-8"),
+    ];
+    let kind = kinds.iter().find(|(end, _)| path.ends_with(end)).map(|(_, kind)| *kind);
+    HeaderValue::from_static(kind.unwrap_or("application/octet-stream"))
+}
+
+/// The page of an error code as text, also for the command line.
 pub(crate) fn error_text(code: &str) -> Option<String> {
-    let file = Errors::get(&format!("{code}.md"))?;
+    let file = ErrorPages::get(&format!("{code}.md"))?;
     String::from_utf8(file.data.into_owned()).ok()
 }
 
-/// `/docs/errors/{code}`.
-pub(crate) fn error_page(code: &str) -> Outcome {
-    let Some(file) = Errors::get(&format!("{code}.md")) else {
-        return Err(Reject::new(Code::NoRoute, "there is no such error code"));
-    };
-    let mut response = file.data.into_owned().into_response();
-    answer::header(&mut response, "content-type", "text/plain; charset=utf-8");
-    Ok(response)
-}
-
-fn mime(path: &str) -> &'static str {
-    match path.rsplit_once('.').map(|(_, ending)| ending) {
-        Some("html") => "text/html; charset=utf-8",
-        Some("js") => "text/javascript; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("svg") => "image/svg+xml",
-        Some("png") => "image/png",
-        _ => "application/octet-stream",
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        write!(out, "{byte:02x}").expect("a String accepts every write");
-        out
-    })
+async fn error_page(call: Call) -> Outcome {
+    let page = error_text(call.param(0));
+    let page = page.ok_or_else(|| Problem::new(Code::NoRoute, "there is no such error code"))?;
+    let answer = Answer::text(page);
+    Ok(answer.with("x-content-type-options", "nosniff").with("cache-control", "no-cache"))
 }

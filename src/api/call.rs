@@ -1,227 +1,254 @@
-//! One request, read strictly: path parts, query, headers, capped body.
+//! One call as a handler sees it, and the only reader of request bodies: it counts while it reads.
 
-use crate::codec::json;
-use crate::codec::wire::field::nearest;
+use crate::api::context::Shared;
+use crate::api::delivery::Delivery;
+use crate::api::problem::Problem;
+use crate::api::query::{Query, bad, checked_name};
 use crate::model::id::Name;
-use crate::model::limits;
 use crate::model::reject::{Code, Reject};
-use futures_util::{Stream, StreamExt};
-use hyper::body::Buf;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use hyper::{HeaderMap, Method};
-use std::pin::Pin;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::http::request::Parts;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// Pieces of a body as they arrive.
-pub(crate) type BodyStream = Pin<Box<dyn Stream<Item = Result<Vec<u8>, String>> + Send + Sync>>;
-
-/// What kind of body came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Media {
-    Json,
-    Ndjson,
+/// A request on its way through a handler.
+pub(crate) struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) head: Parts,
+    /// Decoded `{…}` parts of the path.
+    pub(crate) params: Vec<String>,
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) body: Option<Incoming>,
+    /// Not begun after this.
+    pub(crate) deadline: Option<Instant>,
 }
 
-/// One request.
-pub(crate) struct Call {
-    pub(crate) method: Method,
-    /// Percent-decoded parts of the path.
-    pub(crate) parts: Vec<String>,
-    pub(crate) query: Vec<(String, String)>,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: BodyStream,
-    pub(crate) body_ms: u64,
+/// Kind of a body by its `Content-Type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Media {
+    /// `application/json`.
+    Json,
+    /// `application/x-ndjson`.
+    Ndjson,
+    /// No header.
+    Absent,
+    /// Anything else.
+    Other,
 }
 
 impl Call {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|v| v.to_str().ok())
+    /// The query, with the names this route knows.
+    pub(crate) fn query(&self, known: &[&'static str]) -> Result<Query, Reject> {
+        Query::parse(self.head.uri.query().unwrap_or_default(), known)
     }
 
-    /// Only these query parameters are known.
-    pub(crate) fn allow_query(&self, known: &[&str]) -> Result<(), Reject> {
-        for (name, _) in &self.query {
-            if !known.contains(&name.as_str()) {
-                let detail = format!("the query parameter `{name}` is not known here");
-                let reject = Reject::new(Code::UnknownField, detail).on(name.clone());
-                return Err(match nearest(name, known) {
-                    Some(near) => reject.hint(near.to_owned()),
-                    None => reject,
-                });
+    /// The n-th part of the path, as a name.
+    pub(crate) fn name(&self, n: usize, field: &'static str) -> Result<Name, Reject> {
+        checked_name(field, self.param(n))
+    }
+
+    /// The n-th part of the path.
+    pub(crate) fn param(&self, n: usize) -> &str {
+        self.params.get(n).map_or("", String::as_str)
+    }
+
+    /// A header as text.
+    pub(crate) fn header(&self, name: &'static str) -> Result<Option<&str>, Reject> {
+        let value = self.head.headers.get(name);
+        value.map(|v| v.to_str().map_err(|_| bad(name, format!("{name} is no text")))).transpose()
+    }
+
+    /// Kind of the body.
+    pub(crate) fn media(&self) -> Media {
+        let Some(value) = self.head.headers.get(CONTENT_TYPE) else { return Media::Absent };
+        let text = value.to_str().unwrap_or_default();
+        let kind = text.split(';').next().unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case("application/json") {
+            Media::Json
+        } else if kind.eq_ignore_ascii_case("application/x-ndjson") {
+            Media::Ndjson
+        } else {
+            Media::Other
+        }
+    }
+
+    /// The body of a verb, JSON required.
+    pub(crate) async fn json(&mut self) -> Result<Bytes, Problem> {
+        let limit = self.shared.api.config.limits.body;
+        self.json_within(Bound { one: limit, list: limit }).await
+    }
+
+    /// The body of a verb that may come without one: then it is `{}`.
+    pub(crate) async fn optional_json(&mut self) -> Result<Bytes, Problem> {
+        if self.body.as_ref().is_none_or(|b| b.is_end_stream()) {
+            return Ok(Bytes::from_static(b"{}"));
+        }
+        let media = self.media();
+        let limit = self.shared.api.config.limits.body;
+        let bytes = self.read(Bound { one: limit, list: limit }).await?;
+        if bytes.is_empty() {
+            return Ok(Bytes::from_static(b"{}"));
+        }
+        expect_json(media)?;
+        Ok(bytes)
+    }
+
+    /// A JSON body within a bound.
+    pub(crate) async fn json_within(&mut self, bound: Bound) -> Result<Bytes, Problem> {
+        let media = self.media();
+        let empty = self.body.as_ref().is_none_or(|b| b.is_end_stream());
+        if !(empty && media == Media::Absent) {
+            expect_json(media)?;
+        }
+        self.read(bound).await
+    }
+
+    /// The whole body, refused as soon as it passes its bound.
+    async fn read(&mut self, bound: Bound) -> Result<Bytes, Problem> {
+        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
+        let mut source = Source::new(body, self.shared.api.config.http.body_ms);
+        let declared = source.declared();
+        if declared.is_some_and(|n| n > bound.one.max(bound.list)) {
+            return Err(too_large(bound.one.max(bound.list)));
+        }
+        let Some(first) = source.next().await? else { return Ok(Bytes::new()) };
+        let limit = bound.of(&first);
+        if first.len() > limit || declared.is_some_and(|n| n > limit) {
+            return Err(too_large(limit));
+        }
+        let Some(second) = source.next().await? else { return Ok(first) };
+        let mut all = Vec::with_capacity(first.len() + second.len());
+        all.extend_from_slice(&first);
+        let mut next = Some(second);
+        while let Some(frame) = next {
+            // Blanks before the first bracket may fill a whole frame, so the bound is asked of all
+            // bytes.
+            let limit = bound.of(&all);
+            if all.len() + frame.len() > limit {
+                return Err(too_large(limit));
             }
+            all.extend_from_slice(&frame);
+            next = source.next().await?;
         }
-        Ok(())
+        Ok(all.into())
     }
 
-    pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    /// The body as a stream, for NDJSON.
+    pub(crate) fn stream(&mut self) -> Option<Source> {
+        self.body.take().map(|body| Source::new(body, self.shared.api.config.http.body_ms))
     }
 
-    pub(crate) fn query_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.query.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
-    }
-
-    pub(crate) fn query_name(&self, name: &str) -> Option<Name> {
-        self.query(name).filter(|v| !v.is_empty()).map(Name::from)
-    }
-
-    pub(crate) fn query_flag(&self, name: &str) -> Result<bool, Reject> {
-        match self.query(name) {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(_) => Err(bad_query(name, "true or false")),
+    /// A key asks for a promise this build does not give; to ignore it could double the work.
+    pub(crate) fn refuse_key(&self) -> Result<(), Problem> {
+        if !self.head.headers.contains_key("idempotency-key") {
+            return Ok(());
         }
+        let detail = "Idempotency-Key is not in this build yet; send the call without it";
+        let reject = Reject::new(Code::NotSupported, detail).on("Idempotency-Key");
+        Err(Problem::from(reject).closing())
     }
 
-    pub(crate) fn query_number(
-        &self,
-        name: &str,
-        min: u64,
-        max: u64,
-    ) -> Result<Option<u64>, Reject> {
-        let Some(text) = self.query(name) else { return Ok(None) };
-        let number = text.parse::<u64>().ok().filter(|n| (min..=max).contains(n));
-        number.map(Some).ok_or_else(|| bad_query(name, &format!("a number {min}..{max}")))
-    }
-
-    /// `limit`, 1…1,000, default 100.
-    pub(crate) fn limit(&self) -> Result<usize, Reject> {
-        let asked = self.query_number("limit", 1, limits::PAGE_MAX as u64)?;
-        Ok(asked.map_or(limits::PAGE, |n| usize::try_from(n).unwrap_or(limits::PAGE)))
-    }
-
-    /// Rules that hold for every call with a body: type, encoding.
-    pub(crate) fn media(&self, ndjson: bool) -> Result<Option<Media>, Reject> {
-        if let Some(coding) = self.headers.get(CONTENT_ENCODING)
-            && coding != "identity"
-        {
-            let detail = "a body with a Content-Encoding is refused; send it plain";
-            return Err(Reject::new(Code::ContentEncoding, detail));
-        }
-        let Some(value) = self.headers.get(CONTENT_TYPE) else { return Ok(None) };
-        let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-        match essence.trim().to_ascii_lowercase().as_str() {
-            "application/json" => Ok(Some(Media::Json)),
-            "application/x-ndjson" if ndjson => Ok(Some(Media::Ndjson)),
-            other => {
-                let detail = format!("`{other}` is not accepted here");
-                Err(Reject::new(Code::UnsupportedMediaType, detail).hint("application/json"))
+    /// Refuses a call that waited longer than its caller allows.
+    pub(crate) fn in_time(&self) -> Result<(), Reject> {
+        match self.deadline {
+            Some(deadline) if Instant::now() > deadline => {
+                Err(Reject::new(Code::Overloaded, "not begun within Kwq-Timeout-Ms")
+                    .retry_unapplied(1_000))
             }
+            Some(_) | None => Ok(()),
         }
     }
+}
 
-    /// The whole body, at most `max` bytes; the limit holds while reading, whatever length was
-    /// declared.
-    pub(crate) async fn read_body(&mut self, max: usize) -> Result<Vec<u8>, Reject> {
-        let declared = self.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok());
-        if declared.and_then(|v| v.parse::<u64>().ok()).is_some_and(|n| n > max as u64) {
-            return Err(too_large(max));
+fn expect_json(media: Media) -> Result<(), Problem> {
+    if media == Media::Json {
+        return Ok(());
+    }
+    let reject = Reject::new(Code::UnsupportedMediaType, "the body must be application/json");
+    Err(Problem::from(reject.on("Content-Type")).closing())
+}
+
+/// Bounds of a body: of an object, and of an array.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    pub(crate) one: usize,
+    pub(crate) list: usize,
+}
+
+impl Bound {
+    fn of(self, bytes: &[u8]) -> usize {
+        match crate::codec::json::first_byte(bytes) {
+            Some(b'[') => self.list,
+            Some(_) | None => self.one,
         }
-        let limit = Duration::from_millis(self.body_ms);
-        let mut bytes = Vec::new();
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("the body has more than {limit} B");
+    Problem::new(Code::BodyTooLarge, detail).limit(limit).closing()
+}
+
+/// Seconds before the least speed is asked for.
+const GRACE: Duration = Duration::from_secs(5);
+/// Least speed of a body, B/s.
+const BYTES_PER_SEC_MIN: u64 = 1_024;
+
+/// A request body with its two time limits.
+pub(crate) struct Source {
+    body: Incoming,
+    limit: Duration,
+    begun: Instant,
+    bytes: u64,
+}
+
+impl Source {
+    fn new(body: Incoming, limit_ms: u64) -> Self {
+        let limit = Duration::from_millis(limit_ms);
+        Self { body, limit, begun: Instant::now(), bytes: 0 }
+    }
+
+    fn declared(&self) -> Option<usize> {
+        self.body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
+    /// Begins both limits anew, after a chunk.
+    pub(crate) fn restart(&mut self) {
+        self.begun = Instant::now();
+        self.bytes = 0;
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// `request_timeout` when they come too slowly, `bad_request` when the transfer is broken.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
-            let piece = tokio::time::timeout(limit, self.body.next()).await;
-            match piece.map_err(|_| too_slow())? {
-                None => return Ok(bytes),
-                Some(Err(reason)) => return Err(Reject::new(Code::BadRequest, reason)),
-                Some(Ok(piece)) if bytes.len() + piece.len() > max => return Err(too_large(max)),
-                Some(Ok(piece)) => bytes.extend_from_slice(&piece),
+            let allowed = GRACE + Duration::from_millis(self.bytes * 1_000 / BYTES_PER_SEC_MIN);
+            let until = self.begun + allowed.min(self.limit);
+            let Ok(frame) = tokio::time::timeout_at(until, self.body.frame()).await else {
+                let detail = "the body came more slowly than 1 KiB/s or took too long";
+                return Err(Problem::new(Code::RequestTimeout, detail).closing());
+            };
+            match frame {
+                None => return Ok(None),
+                Some(Err(_)) => {
+                    let detail = "the body ended early or its framing is broken";
+                    return Err(Problem::new(Code::BadRequest, detail).closing());
+                }
+                Some(Ok(frame)) => {
+                    // Trailers carry nothing for us.
+                    if let Ok(data) = frame.into_data() {
+                        self.bytes += u64::try_from(data.len()).unwrap_or(u64::MAX);
+                        if !data.is_empty() {
+                            return Ok(Some(data));
+                        }
+                    }
+                }
             }
         }
     }
-
-    /// A JSON object that must be there.
-    pub(crate) async fn json(&mut self, max: usize) -> Result<String, Reject> {
-        let media = self.media(false)?;
-        let bytes = self.read_body(max).await?;
-        if media.is_none() {
-            return Err(no_type());
-        }
-        json::text(&bytes)?;
-        String::from_utf8(bytes).map_err(|_| Reject::new(Code::BadJson, "the body is not UTF-8"))
-    }
-
-    /// A JSON object that may be left out, body and type; then it is `{}`.
-    pub(crate) async fn optional_json(&mut self, max: usize) -> Result<String, Reject> {
-        let media = self.media(false)?;
-        let bytes = self.read_body(max).await?;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok("{}".to_owned());
-        }
-        if media.is_none() {
-            return Err(no_type());
-        }
-        json::text(&bytes)?;
-        String::from_utf8(bytes).map_err(|_| Reject::new(Code::BadJson, "the body is not UTF-8"))
-    }
-
-    pub(crate) fn lenient(&self) -> Result<bool, Reject> {
-        self.query_flag("lenient")
-    }
-}
-
-/// Turns warp's body into pieces without naming its buffer type.
-pub(crate) fn pieces<B: Buf + Send + 'static>(
-    stream: impl Stream<Item = Result<B, warp::Error>> + Send + Sync + 'static,
-) -> BodyStream {
-    Box::pin(stream.map(|piece| match piece {
-        Ok(mut buf) => {
-            let mut bytes = vec![0; buf.remaining()];
-            buf.copy_to_slice(&mut bytes);
-            Ok(bytes)
-        }
-        Err(error) => Err(format!("the body could not be read: {error}")),
-    }))
-}
-
-/// Percent-decodes the parts of a path after `/`.
-pub(crate) fn path_parts(path: &str) -> Result<Vec<String>, Reject> {
-    path.split('/').skip(1).map(|part| decode(part, false)).collect()
-}
-
-/// Splits a query string.
-pub(crate) fn query_pairs(query: &str) -> Result<Vec<(String, String)>, Reject> {
-    let pairs = query.split('&').filter(|p| !p.is_empty());
-    let pair = |text: &str| {
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        Ok((decode(name, true)?, decode(value, true)?))
-    };
-    pairs.map(pair).collect()
-}
-
-fn decode(text: &str, plus: bool) -> Result<String, Reject> {
-    let bad = || Reject::new(Code::BadRequest, "the address holds a broken percent escape");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        match byte {
-            b'%' => {
-                let (pair, after) = rest.split_first_chunk::<2>().ok_or_else(bad)?;
-                let pair = std::str::from_utf8(pair).map_err(|_| bad())?;
-                bytes.push(u8::from_str_radix(pair, 16).map_err(|_| bad())?);
-                rest = after;
-            }
-            b'+' if plus => bytes.push(b' '),
-            other => bytes.push(*other),
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| bad())
-}
-
-pub(crate) fn bad_query(name: &str, wanted: &str) -> Reject {
-    Reject::new(Code::BadRequest, format!("{name} must be {wanted}")).on(name.to_owned())
-}
-
-fn no_type() -> Reject {
-    Reject::new(Code::UnsupportedMediaType, "the body has no Content-Type")
-        .hint("Content-Type: application/json")
-}
-
-pub(crate) fn too_large(max: usize) -> Reject {
-    Reject::new(Code::BodyTooLarge, format!("the body has more than {max} B"))
-}
-
-pub(crate) fn too_slow() -> Reject {
-    Reject::new(Code::RequestTimeout, "the body came too slowly")
 }

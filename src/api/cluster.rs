@@ -1,183 +1,192 @@
-//! The node itself over HTTP: name, health, partitions, metrics, images, hashes.
+//! What the node says about itself: health, cluster, me, metrics, images, hashes.
 
-use crate::api::answer::{self, Outcome};
+use crate::actor::request::Readiness;
+use crate::api::answer::Answer;
 use crate::api::call::Call;
-use crate::api::context::ApiContext;
-use crate::codec::json;
-use crate::codec::wire::field;
+use crate::api::problem::Outcome;
+use crate::api::route::{Route, on};
+use crate::codec::wire::cluster as wire;
 use crate::codec::wire::out::Out;
-use warp::reply::{Reply, Response};
+use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode};
 
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-fn durability(out: &mut Out, reasons: &[String]) {
-    out.str("durability", if reasons.is_empty() { "full" } else { "reduced" });
-    out.list("durabilityReasons");
-    reasons.iter().for_each(|reason| out.text(reason));
-    out.close_list();
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        on(Method::GET, "/kwq/health/live", live),
+        on(Method::GET, "/kwq/health/ready", ready),
+        on(Method::GET, "/kwq/cluster", cluster),
+        on(Method::GET, "/kwq/me", me),
+        on(Method::GET, "/kwq/admin/state-hash", state_hash),
+        on(Method::POST, "/kwq/admin/image", image),
+    ]
 }
 
-/// `GET /kwq`.
-pub(crate) fn root(context: &ApiContext, call: &Call) -> Outcome {
-    call.allow_query(&[])?;
-    let ready = context.handle.readiness();
-    if call.header("accept").is_some_and(|a| a.contains("text/plain")) {
-        let mut response = format!("kwq {VERSION}\n").into_response();
-        answer::header(&mut response, "content-type", "text/plain; charset=utf-8");
-        return Ok(response);
+/// Routes outside `/kwq`.
+pub(crate) fn outer_routes() -> Vec<Route> {
+    vec![
+        on(Method::GET, "/livez", live),
+        on(Method::GET, "/readyz", ready),
+        on(Method::GET, "/metrics", metrics),
+    ]
+}
+
+/// Everybody has every role as long as this build knows no tokens.
+const ROLES: [&str; 6] = ["submit", "work", "view", "payload", "operate", "admin"];
+
+/// What this build can do; a client looks here before it offers more.
+const FEATURES: [&str; 7] =
+    ["batch", "ndjson", "longPoll", "delay", "affinity", "deadLetter", "jobControl"];
+
+fn status(good: bool) -> StatusCode {
+    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+async fn live(call: Call) -> Outcome {
+    let live = call.shared.api.handle.live();
+    let mut out = Out::default();
+    out.open();
+    out.flag("live", live);
+    out.close();
+    Ok(Answer::json(out.into_bytes()).status(status(live)))
+}
+
+async fn ready(call: Call) -> Outcome {
+    let mut ready = call.shared.api.handle.readiness();
+    if call.shared.draining() {
+        (ready.ready, ready.draining) = (false, true);
+        if !ready.reasons.contains(&"draining") {
+            ready.reasons.push("draining");
+        }
     }
-    Ok(answer::written(200, |out| {
-        out.open();
-        out.str("name", "kwq");
-        out.str("version", VERSION);
-        out.str("backend", context.handle.backend());
-        durability(out, &ready.durability_reasons);
-        out.count("partitions", context.handle.partition_count());
-        out.flag("ready", ready.ready);
-        out.close();
-    }))
+    Ok(Answer::json(readiness(&ready)).status(status(ready.ready)))
 }
 
-/// `GET /kwq/health/live`.
-pub(crate) fn live(context: &ApiContext) -> Response {
-    let live = context.handle.live();
-    answer::written(if live { 200 } else { 503 }, |out| {
-        out.open();
-        out.flag("live", live);
-        out.close();
-    })
+fn readiness(ready: &Readiness) -> Vec<u8> {
+    let (owned, done, failed) = ready.partitions;
+    let mut out = Out::with_capacity(300);
+    out.open();
+    out.flag("ready", ready.ready);
+    out.list("reasons");
+    ready.reasons.iter().for_each(|reason| out.text(reason));
+    out.close_list();
+    out.flag("draining", ready.draining);
+    wire::durability(&mut out, &ready.durability_reasons);
+    out.object("partitions");
+    out.count("owned", owned);
+    out.count("ready", done);
+    out.count("indexing", 0);
+    out.count("failed", failed);
+    out.close();
+    out.object("replay");
+    out.float("percent", ready.replay_percent, 1);
+    out.num("etaMs", ready.replay_eta_ms);
+    out.close();
+    out.close();
+    out.into_bytes()
 }
 
-/// `GET /kwq/health/ready`.
-pub(crate) fn ready(context: &ApiContext) -> Response {
-    let ready = context.handle.readiness();
-    answer::written(if ready.ready { 200 } else { 503 }, |out| {
-        out.open();
-        out.flag("ready", ready.ready);
-        out.list("reasons");
-        ready.reasons.iter().for_each(|reason| out.text(reason));
-        out.close_list();
-        out.flag("draining", ready.draining);
-        durability(out, &ready.durability_reasons);
-        out.object("partitions");
-        let (owned, up, failed) = ready.partitions;
-        out.count("owned", owned);
-        out.count("ready", up);
-        out.num("indexing", 0u64);
-        out.count("failed", failed);
-        out.close();
-        out.object("replay");
-        out.float("percent", ready.replay_percent, 1);
-        out.num("etaMs", ready.replay_eta_ms);
-        out.close();
-        out.close();
-    })
+async fn metrics(call: Call) -> Outcome {
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    Ok(Answer::typed(StatusCode::OK, kind, call.shared.api.metrics.render().into()))
 }
 
-/// `GET /kwq/cluster`.
-pub(crate) async fn cluster(context: &ApiContext, call: &Call) -> Outcome {
-    call.allow_query(&[])?;
-    let partitions = context.handle.partitions().await;
-    let ready = context.handle.readiness();
-    let queues = context.handle.queues().await?;
-    let node = partitions.first().map(|p| p.owner.clone());
-    let node = node.as_deref().unwrap_or("kwq");
-    Ok(answer::written(200, |out| {
-        out.open();
-        out.str("version", VERSION);
-        out.str("backend", context.handle.backend());
-        durability(out, &ready.durability_reasons);
-        out.list("nodes");
-        out.open();
-        out.str("node", node);
-        out.str("addr", &context.config.http.listen.to_string());
-        out.str("version", VERSION);
-        out.num("lastSeen_ts", context.handle.now().wall.0);
-        out.list("partitions");
-        partitions.iter().for_each(|p| out.number(u64::from(p.partition.0)));
-        out.close_list();
-        out.close();
-        out.close_list();
-        out.list("partitions");
-        for p in &partitions {
-            out.open();
-            out.num("partition", p.partition.0);
-            out.str("owner", &p.owner);
-            out.shown("epoch", p.epoch);
-            out.str("state", p.state);
-            out.shown("position", p.position);
-            out.float("replayPercent", p.replay * 100.0, 1);
-            out.float("indexPercent", 100.0, 1);
-            out.num("pending", p.pending);
-            out.close();
-        }
-        out.close_list();
-        out.list("paused");
-        queues.iter().filter(|q| q.paused).for_each(|q| out.number(u64::from(q.priority.get())));
-        out.close_list();
-        out.close();
-    }))
+async fn cluster(call: Call) -> Outcome {
+    call.query(&[])?;
+    let api = &call.shared.api;
+    let partitions = api.handle.partitions().await;
+    // During replay the levels are not known yet; nothing is handed out then either.
+    let levels = api.handle.queues().await.unwrap_or_default();
+    let paused = !levels.is_empty() && levels.iter().all(|level| level.paused);
+    let mut out = Out::with_capacity(400 + partitions.len() * 160);
+    out.open();
+    out.str("version", &api.version);
+    out.str("backend", api.handle.backend());
+    wire::durability(&mut out, &api.handle.readiness().durability_reasons);
+    out.list("nodes");
+    out.open();
+    out.str("node", &api.node);
+    out.str("addr", &api.address);
+    out.str("version", &api.version);
+    out.stamp("lastSeen_ts", api.handle.now().wall);
+    out.list("partitions");
+    partitions.iter().for_each(|p| out.number(u64::from(p.partition.0)));
+    out.close_list();
+    out.close();
+    out.close_list();
+    out.list("partitions");
+    for row in &partitions {
+        wire::partition(
+            &mut out,
+            &wire::Partition {
+                partition: row.partition.0,
+                owner: &row.owner,
+                epoch: row.epoch,
+                state: row.state,
+                position: row.position.0,
+                replay: row.replay,
+                pending: row.pending,
+            },
+        );
+    }
+    out.close_list();
+    out.flag("paused", paused);
+    out.close();
+    Ok(Answer::json(out.into_bytes()))
 }
 
-/// `GET /kwq/me`: without tokens everybody has every role.
-pub(crate) fn me(call: &Call) -> Outcome {
-    call.allow_query(&[])?;
-    Ok(answer::written(200, |out| {
+async fn me(call: Call) -> Outcome {
+    call.query(&[])?;
+    let mut out = Out::default();
+    out.open();
+    out.str("name", "anonymous");
+    out.list("roles");
+    ROLES.iter().for_each(|role| out.text(role));
+    out.close_list();
+    out.list("scopes");
+    out.close_list();
+    out.flag("readOnly", false);
+    out.list("features");
+    FEATURES.iter().for_each(|feature| out.text(feature));
+    out.close_list();
+    out.close();
+    Ok(Answer::json(out.into_bytes()))
+}
+
+async fn state_hash(call: Call) -> Outcome {
+    call.query(&[])?;
+    let rows = call.shared.api.handle.state_hash().await?;
+    let mut out = Out::default();
+    out.open_list();
+    for (partition, position, hash) in &rows {
         out.open();
-        out.str("name", "anonymous");
-        out.list("roles");
-        ["submit", "work", "view", "payload", "operate", "admin"].iter().for_each(|r| out.text(r));
-        out.close_list();
-        out.list("scopes");
-        out.close_list();
-        out.flag("readOnly", false);
-        out.list("features");
-        out.close_list();
+        out.num("partition", partition.0);
+        out.shown("position", position);
+        out.str("hash", hash);
         out.close();
-    }))
+    }
+    out.close_list();
+    Ok(Answer::json(out.into_bytes()))
 }
 
-/// `GET /metrics`.
-pub(crate) fn metrics(context: &ApiContext) -> Response {
-    let mut response = context.metrics.render().into_response();
-    answer::header(&mut response, "content-type", "text/plain; version=0.0.4; charset=utf-8");
-    response
-}
-
-/// `POST /kwq/admin/image`.
-pub(crate) async fn image(context: &ApiContext, mut call: Call) -> Outcome {
-    call.allow_query(&[])?;
-    let text = call.optional_json(context.config.limits.body).await?;
-    field::only(&json::object(&text)?, &[], &[], false)?;
-    let images = context.handle.write_images().await?;
-    Ok(answer::written(200, |out| {
+async fn image(mut call: Call) -> Outcome {
+    call.query(&[])?;
+    let bytes = call.optional_json().await?;
+    let body = crate::codec::json::object(crate::codec::json::text(&bytes)?)?;
+    if let Some((field, _)) = body.iter().next() {
+        return Err(crate::codec::wire::field::unknown(field, &[]).into());
+    }
+    drop(body);
+    let rows = call.shared.api.handle.write_images().await?;
+    let mut out = Out::default();
+    out.open();
+    out.list("partitions");
+    for (partition, position) in &rows {
         out.open();
-        out.list("partitions");
-        for (partition, position) in images {
-            out.open();
-            out.num("partition", partition.0);
-            out.shown("position", position);
-            out.close();
-        }
-        out.close_list();
+        out.num("partition", partition.0);
+        out.shown("position", position);
         out.close();
-    }))
-}
-
-/// `GET /kwq/admin/state-hash`.
-pub(crate) async fn state_hash(context: &ApiContext, call: &Call) -> Outcome {
-    call.allow_query(&[])?;
-    let rows = context.handle.state_hash().await?;
-    Ok(answer::written(200, |out| {
-        out.open_list();
-        for (partition, position, hash) in rows {
-            out.open();
-            out.num("partition", partition.0);
-            out.shown("position", position);
-            out.str("hash", &hash);
-            out.str("from", "live");
-            out.close();
-        }
-        out.close_list();
-    }))
+    }
+    out.close_list();
+    out.close();
+    Ok(Answer::json(out.into_bytes()))
 }

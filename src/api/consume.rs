@@ -1,314 +1,273 @@
-//! The worker's calls: consume, reports, heartbeat.
+//! Work: consume, heartbeat and the four reports.
 
 use crate::actor::handle_work::unknown;
 use crate::actor::request::{ConsumeAnswer, ConsumeRequest, HeartbeatAnswer, HeartbeatRequest};
-use crate::api::answer::{self, Outcome};
+use crate::api::answer::Answer;
 use crate::api::call::Call;
-use crate::api::context::ApiContext;
-use crate::codec::json::{self, Element, Fields};
+use crate::api::context::{Phase, Shared};
+use crate::api::delivery::HandOuts;
+use crate::api::problem::{Outcome, Problem};
+use crate::codec::json;
+use crate::codec::wire::consume::{self as wire, Body, Renewed};
 use crate::codec::wire::out::Out;
-use crate::codec::wire::report::{self as wire, Kind, Sent};
-use crate::codec::wire::{field, submit, task_out};
-use crate::model::affinity::AffinityMode;
-use crate::model::command::ALL_LEVELS;
-use crate::model::id::Name;
-use crate::model::lease::LeaseToken;
-use crate::model::limits;
-use crate::model::priority::Priority;
+use crate::codec::wire::report::{self as report_wire, Kind, Sent};
+use crate::codec::wire::task_out::Holder;
 use crate::model::reject::{Code, Reject};
-use crate::model::report::{Outcome as Verdict, ReportOutcome};
-use futures_util::Stream;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use warp::reply::{Reply, Response};
+use crate::model::report::{Outcome as Verdict, Report, ReportOutcome};
+use hyper::StatusCode;
 
-const CONSUME: &[&str] = &[
-    "worker",
-    "endpoint",
-    "max",
-    "waitMs",
-    "targetMs",
-    "maxBytes",
-    "leaseMs",
-    "leases",
-    "priorities",
-    "jobs",
-    "affinity",
-    "affinityMode",
-    "done",
-];
+type Verdicts = Vec<(Option<String>, ReportOutcome)>;
 
 /// `POST /kwq/consume`.
-pub(crate) async fn consume(context: &ApiContext, mut call: Call) -> Outcome {
-    call.allow_query(&["lenient"])?;
-    let text = call.json(context.config.limits.batch_body).await?;
-    let fields = json::object(&text)?;
-    field::only(&fields, CONSUME, &["labels"], call.lenient()?)?;
-    let (request, sent) = request(context, &fields)?;
-    let (worker, endpoint) = (request.worker.clone(), request.endpoint.clone());
-    let carried = !sent.is_empty() || request.leases.is_some();
-    let answer = context.handle.consume(request).await?;
-    if answer.tasks.is_empty() && !carried {
-        return Ok(nothing(&answer));
-    }
-    let mut out = Out::with_capacity(256 + answer.tasks.len() * 640);
-    body(&mut out, &answer, &sent, (&worker, endpoint.as_deref()));
-    Ok(delivered(context, out.into_bytes(), answer))
-}
-
-/// 204 with what to do next.
-pub(crate) fn nothing(answer: &ConsumeAnswer) -> Response {
-    let mut response = answer::empty(204);
-    answer::header(&mut response, "kwq-poll-after-ms", &answer.poll_after_ms.to_string());
-    if answer.drain {
-        answer::header(&mut response, "kwq-drain", "true");
-    }
-    response
-}
-
-fn request(
-    context: &ApiContext,
-    fields: &Fields<'_>,
-) -> Result<(ConsumeRequest, Vec<Sent>), Reject> {
-    let worker = field::worker(fields)?;
-    let mode = match field::text(fields, "affinityMode", 16, field::Text::Free)?.as_deref() {
-        None | Some("prefer") => AffinityMode::Prefer,
-        Some("any") => AffinityMode::Any,
-        Some(mode @ ("only" | "claim")) => {
-            let detail = format!("affinityMode `{mode}` is not in this build yet");
-            return Err(Reject::new(Code::NotSupported, detail).on("affinityMode"));
-        }
-        Some(_) => return Err(Reject::field("affinityMode", "affinityMode must be prefer or any")),
+pub(crate) async fn consume(mut call: Call) -> Outcome {
+    let bytes = call.json().await?;
+    let lenient = call.query(&[])?.flag("lenient")?;
+    let rules = call.shared.rules(lenient);
+    let body = wire::parse(&json::object(json::text(&bytes)?)?, &rules)?;
+    drop(bytes);
+    call.in_time()?;
+    let listed = body.done.is_some() || body.leases.is_some();
+    let (request, sent) = request(body, &call.shared);
+    let holder = (request.worker.clone(), request.endpoint.clone());
+    let answer = if call.shared.draining() {
+        reports_only(&call.shared, request).await?
+    } else if listed && request.wait_ms > 0 {
+        reports_first(&call.shared, request).await?
+    } else {
+        parked(&call.shared, request).await?
     };
-    let sent = done(context, fields, &worker)?;
-    let warm = submit::affinity(fields, limits::AFFINITY_WORKER_MAX)?.unwrap_or_default();
-    let max = field::int(fields, "max", 1, limits::CONSUME_MAX as u64)?.unwrap_or(1);
-    let wait_ms = field::int(fields, "waitMs", 0, limits::WAIT_MS_MAX)?;
-    let max_bytes = field::int(fields, "maxBytes", 1, limits::CONSUME_BYTES_MAX)?;
+    if answer.tasks.is_empty() && !listed {
+        return Ok(nothing(&call.shared, &answer));
+    }
+    let mut answer = answer;
+    let done = verdicts(sent, std::mem::take(&mut answer.done));
+    let renewed = answer.heartbeat.as_ref().map(renewed);
+    let body = wire::answer(
+        &wire::Answer {
+            tasks: &answer.tasks,
+            done: &done,
+            renewed,
+            heartbeat_ms: answer.heartbeat_ms,
+            drain: answer.drain,
+        },
+        Holder { worker: &holder.0, endpoint: holder.1.as_deref() },
+    );
+    let mut out = Answer::json(body);
+    if answer.tasks.is_empty() && answer.poll_after_ms > 0 {
+        out = out.with("kwq-poll-after-ms", answer.poll_after_ms);
+    }
+    out.hand_outs = HandOuts::of(&call.shared.api.handle, answer);
+    Ok(out)
+}
+
+fn request(body: Body, shared: &Shared) -> (ConsumeRequest, Vec<Sent>) {
+    let mut sent = body.done.unwrap_or_default();
     let request = ConsumeRequest {
-        endpoint: field::free(fields, "endpoint", limits::ENDPOINT_BYTES_MAX)?,
-        max: usize::try_from(max).unwrap_or(1),
-        wait_ms: wait_ms.unwrap_or(context.config.poll.default_wait_ms),
-        target_ms: field::int(fields, "targetMs", 1, limits::TARGET_MS_MAX)?,
-        max_bytes: max_bytes.unwrap_or(limits::CONSUME_BYTES),
-        lease_ms: field::int32(fields, "leaseMs", limits::LEASE_MS_MIN, limits::LEASE_MS_MAX)?,
+        worker: body.worker,
+        endpoint: body.endpoint,
+        max: body.max,
+        wait_ms: body.wait_ms.unwrap_or(shared.api.config.poll.default_wait_ms),
+        target_ms: body.target_ms,
+        max_bytes: body.max_bytes,
+        lease_ms: body.lease_ms,
         seed_lease: false,
-        levels: levels(fields)?,
-        jobs: field::names(fields, "jobs", limits::CONSUME_JOBS_MAX, limits::NAME_BYTES_MAX)?,
-        warm: warm.into_iter().map(|k| k.key).collect(),
-        mode,
-        done: sent.iter().map(|s| s.report.clone()).collect(),
-        leases: leases(fields)?,
-        worker,
+        levels: body.levels,
+        jobs: body.jobs,
+        warm: body.warm,
+        mode: body.mode,
+        done: valid(&mut sent),
+        leases: body.leases,
     };
-    Ok((request, sent))
+    (request, sent)
 }
 
-fn done(context: &ApiContext, fields: &Fields<'_>, worker: &Name) -> Result<Vec<Sent>, Reject> {
-    let items = field::list(fields, "done", limits::CONSUME_MAX)?.unwrap_or_default();
-    let one = |element: &Element<'_>| match element {
-        Element::Object(fields) => {
-            wire::report(fields, None, Some(worker), context.config.limits.result)
-        }
-        Element::Other(_) => Err(Reject::field("done", "done holds objects")),
-    };
-    items.iter().map(one).collect()
-}
-
-fn levels(fields: &Fields<'_>) -> Result<u16, Reject> {
-    let mut mask = 0;
-    for element in field::list(fields, "priorities", 9)?.unwrap_or_default() {
-        let Element::Other(raw) = element else {
-            return Err(Reject::field("priorities", "priorities holds numbers 1..9"));
-        };
-        let level = field::number(raw, "priorities", 1, 9)?;
-        mask |= Priority::new(level).map_or(0, |p| 1 << p.index());
-    }
-    Ok(if mask == 0 { ALL_LEVELS } else { mask })
-}
-
-type Tokens = Option<Vec<Result<LeaseToken, String>>>;
-
-fn leases(fields: &Fields<'_>) -> Result<Tokens, Reject> {
-    let Some(items) = field::list(fields, "leases", limits::HEARTBEAT_LEASES_MAX)? else {
-        return Ok(None);
-    };
-    let one = |element: &Element<'_>| {
-        let text = wire::token(element, "leases")?;
-        Ok(LeaseToken::decode(&text).ok_or(text))
-    };
-    items.iter().map(one).collect::<Result<_, _>>().map(Some)
-}
-
-fn body(
-    out: &mut Out,
-    answer: &ConsumeAnswer,
-    sent: &[Sent],
-    (worker, endpoint): (&str, Option<&str>),
-) {
-    out.open();
-    out.list("tasks");
-    answer.tasks.iter().for_each(|task| task_out::hand_out(out, task, worker, endpoint));
-    out.close_list();
-    out.list("done");
-    for (sent, verdict) in sent.iter().zip(&answer.done) {
-        wire::verdict(out, &sent.lease, verdict);
-    }
-    out.close_list();
-    if let Some(heartbeat) = &answer.heartbeat {
-        beat_members(out, heartbeat);
-    }
-    out.num("heartbeatMs", answer.heartbeat_ms);
-    out.flag("drain", answer.drain);
-    out.close();
-}
-
-/// Gives the hand-outs back when the connection dies before the body was taken.
-struct Delivery {
-    context: ApiContext,
-    answer: Option<ConsumeAnswer>,
-    bytes: Option<Vec<u8>>,
-}
-
-impl Stream for Delivery {
-    type Item = Result<Vec<u8>, std::convert::Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.bytes.take() {
-            Some(bytes) => {
-                self.answer = None;
-                Poll::Ready(Some(Ok(bytes)))
-            }
-            None => Poll::Ready(None),
+/// Takes the reports that break no rule out of the list.
+fn valid(sent: &mut [Sent]) -> Vec<Report> {
+    let taken = || Err(Reject::new(Code::Internal, "a report without a verdict"));
+    let mut out = Vec::with_capacity(sent.len());
+    for item in sent.iter_mut().filter(|item| item.report.is_ok()) {
+        if let Ok(report) = std::mem::replace(&mut item.report, taken()) {
+            item.report = Err(Reject::new(TAKEN, ""));
+            out.push(report);
         }
     }
+    out
 }
 
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        if let Some(answer) = self.answer.take() {
-            self.context.handle.undeliver(&answer);
+/// Marks a report whose verdict comes from the engine; never leaves this file.
+const TAKEN: Code = Code::Internal;
+
+/// A verdict that nobody knows refuses the whole call: `unavailable` would promise that nothing was
+/// done.
+fn known(decided: Vec<ReportOutcome>) -> Result<Vec<ReportOutcome>, Reject> {
+    match unknown(&decided) {
+        Some(reject) => Err(reject),
+        None => Ok(decided),
+    }
+}
+
+/// Verdicts in the order of what was sent.
+fn verdicts(sent: Vec<Sent>, decided: Vec<ReportOutcome>) -> Verdicts {
+    let mut decided = decided.into_iter();
+    let mut verdict = |item: &Sent| match &item.report {
+        Err(reject) if reject.code != TAKEN => {
+            ReportOutcome::bare(Verdict::Invalid(reject.clone()))
         }
-    }
-}
-
-/// A body that undoes its hand-outs when it is dropped unsent.
-pub(crate) fn delivered(context: &ApiContext, bytes: Vec<u8>, answer: ConsumeAnswer) -> Response {
-    let length = bytes.len().to_string();
-    let delivery = Delivery { context: context.clone(), answer: Some(answer), bytes: Some(bytes) };
-    let mut response = warp::reply::stream(delivery).into_response();
-    answer::header(&mut response, "content-type", "application/json");
-    answer::header(&mut response, "content-length", &length);
-    response
-}
-
-/// `POST /kwq/start|complete|fail|release`.
-pub(crate) async fn report(context: &ApiContext, mut call: Call, kind: Kind) -> Outcome {
-    call.allow_query(&["lenient"])?;
-    let text = call.json(context.config.limits.batch_body).await?;
-    let fields = json::object(&text)?;
-    let result_max = context.config.limits.result;
-    if fields.get("items").is_none() {
-        let sent = wire::report(&fields, Some(kind), None, result_max)?;
-        let verdicts = context.handle.report(vec![sent.report]).await;
-        let lost = || ReportOutcome::bare(Verdict::LeaseLost);
-        let verdict = verdicts.into_iter().next().unwrap_or_else(lost);
-        return single(&sent.lease, &verdict);
-    }
-    field::only(&fields, &["items"], &[], false)?;
-    let items = field::list(&fields, "items", limits::CONSUME_MAX)?.unwrap_or_default();
-    let one = |element: &Element<'_>| match element {
-        Element::Object(fields) => wire::report(fields, Some(kind), None, result_max),
-        Element::Other(_) => Err(Reject::field("items", "items holds objects")),
+        Ok(_) | Err(_) => decided.next().unwrap_or_else(|| {
+            let away = Reject::new(Code::PartitionUnavailable, "no verdict; repeat the report");
+            ReportOutcome::bare(Verdict::Unavailable(away))
+        }),
     };
-    let parsed: Vec<Result<Sent, Reject>> = items.iter().map(one).collect();
-    let reports = parsed.iter().flatten().map(|s| s.report.clone()).collect();
-    let verdicts = context.handle.report(reports).await;
-    if let Some(reject) = unknown(&verdicts) {
-        return Err(reject);
-    }
-    let mut verdicts = verdicts.into_iter();
-    Ok(answer::written(200, |out| {
-        out.open();
-        out.list("items");
-        for sent in &parsed {
-            match sent {
-                Ok(sent) => {
-                    let lost = || ReportOutcome::bare(Verdict::LeaseLost);
-                    let verdict = verdicts.next().unwrap_or_else(lost);
-                    wire::verdict(out, &sent.lease, &verdict);
-                }
-                Err(reject) => {
-                    let verdict = ReportOutcome::bare(Verdict::Invalid(reject.clone()));
-                    wire::verdict(out, "", &verdict);
-                }
-            }
-        }
-        out.close_list();
-        out.close();
-    }))
+    sent.into_iter()
+        .map(|item| {
+            let verdict = verdict(&item);
+            (item.lease, verdict)
+        })
+        .collect()
 }
 
-/// One report: refusals become their status.
-pub(crate) fn single(lease: &str, verdict: &ReportOutcome) -> Outcome {
-    let refused = match &verdict.outcome {
-        Verdict::LeaseLost => Reject::new(Code::LeaseLost, "the lease does not act any more"),
-        Verdict::Cancelled => Reject::new(Code::Cancelled, "the task was cancelled"),
-        Verdict::Unavailable(reject) | Verdict::Invalid(reject) => return Err(reject.clone()),
-        Verdict::Ok | Verdict::Retry | Verdict::Dead | Verdict::Duplicate => {
-            return Ok(answer::written(200, |out| wire::verdict(out, lease, verdict)));
-        }
+/// Asks and waits; a drain of the process ends the wait with nothing.
+pub(crate) async fn parked(
+    shared: &Shared,
+    request: ConsumeRequest,
+) -> Result<ConsumeAnswer, Reject> {
+    if request.wait_ms == 0 {
+        return shared.api.handle.consume(request).await;
+    }
+    let mut phase = shared.phase.clone();
+    tokio::select! {
+        biased;
+        answer = shared.api.handle.consume(request) => answer,
+        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => Ok(ConsumeAnswer::default()),
+    }
+}
+
+/// Reports and renewals are answered for even when the wait that follows is cut: so they come
+/// first, without a wait.
+async fn reports_first(shared: &Shared, request: ConsumeRequest) -> Result<ConsumeAnswer, Reject> {
+    let wait_ms = request.wait_ms;
+    let mut later = request.clone();
+    (later.done, later.leases) = (Vec::new(), None);
+    let first = ConsumeRequest { wait_ms: 0, ..request };
+    let mut answer = shared.api.handle.consume(first).await?;
+    if !answer.tasks.is_empty() || answer.drain || answer.poll_after_ms > 0 {
+        return Ok(answer);
+    }
+    later.wait_ms = wait_ms;
+    if let Ok(second) = parked(shared, later).await {
+        answer.tasks = second.tasks;
+        answer.drain = second.drain;
+        answer.poll_after_ms = second.poll_after_ms;
+    }
+    Ok(answer)
+}
+
+/// While the process drains: reports and renewals, no hand-outs.
+async fn reports_only(shared: &Shared, request: ConsumeRequest) -> Result<ConsumeAnswer, Reject> {
+    let handle = &shared.api.handle;
+    let mut answer = ConsumeAnswer {
+        heartbeat_ms: u64::from(shared.api.config.policy.lease_ms / 3),
+        ..ConsumeAnswer::default()
     };
-    let mut response = answer::written(409, |out| {
-        out.open();
-        out.shown("type", format_args!("/docs/errors/{}", refused.code.word()));
-        out.str("title", &refused.code.word().replace('_', " "));
-        out.num("status", 409u16);
-        out.str("code", refused.code.word());
-        out.str("detail", &refused.detail);
-        out.str("hint", "drop the result and report nothing");
-        wire::members(out, lease, verdict);
-        out.close();
-    });
-    answer::header(&mut response, "content-type", "application/problem+json");
-    Ok(response)
+    if !request.done.is_empty() {
+        answer.done = known(handle.report(request.done).await)?;
+    }
+    if let Some(leases) = request.leases {
+        let beat = HeartbeatRequest { worker: request.worker, leases: Some(leases), warm: None };
+        let beat = handle.heartbeat(beat).await?;
+        answer.heartbeat_ms = beat.heartbeat_ms;
+        answer.heartbeat = Some(beat);
+    }
+    Ok(answer)
+}
+
+/// 204 with what the worker shall do next.
+pub(crate) fn nothing(shared: &Shared, answer: &ConsumeAnswer) -> Answer {
+    let mut out =
+        Answer::empty(StatusCode::NO_CONTENT).with("kwq-poll-after-ms", answer.poll_after_ms);
+    if answer.drain {
+        out = out.with("kwq-drain", "true");
+    }
+    if shared.draining() {
+        out = out.with("connection", "close");
+    }
+    out
+}
+
+fn renewed(beat: &HeartbeatAnswer) -> Renewed<'_> {
+    Renewed { renewed: beat.renewed, lost: &beat.lost, cancel: &beat.cancel }
 }
 
 /// `POST /kwq/heartbeat`.
-pub(crate) async fn heartbeat(context: &ApiContext, mut call: Call) -> Outcome {
-    call.allow_query(&["lenient"])?;
-    let text = call.json(context.config.limits.batch_body).await?;
-    let fields = json::object(&text)?;
-    field::only(&fields, &["worker", "leases", "affinity"], &["progress"], call.lenient()?)?;
-    let warm = submit::affinity(&fields, limits::AFFINITY_WORKER_MAX)?;
-    let request = HeartbeatRequest {
-        worker: field::worker(&fields)?,
-        leases: leases(&fields)?,
-        warm: warm.map(|keys| keys.into_iter().map(|k| k.key).collect()),
-    };
-    let answer = context.handle.heartbeat(request).await?;
-    Ok(answer::written(200, |out| {
-        out.open();
-        beat_members(out, &answer);
-        out.num("heartbeatMs", answer.heartbeat_ms);
-        out.num("leaseMs", answer.lease_ms);
-        out.flag("drain", answer.drain);
-        out.close();
-    }))
+pub(crate) async fn heartbeat(mut call: Call) -> Outcome {
+    let bytes = call.json().await?;
+    let lenient = call.query(&[])?.flag("lenient")?;
+    let rules = call.shared.rules(lenient);
+    let body = wire::parse_heartbeat(&json::object(json::text(&bytes)?)?, &rules)?;
+    let request = HeartbeatRequest { worker: body.worker, leases: body.leases, warm: body.warm };
+    let beat = call.shared.api.handle.heartbeat(request).await?;
+    let body = wire::heartbeat(renewed(&beat), beat.heartbeat_ms, beat.lease_ms, beat.drain);
+    Ok(Answer::json(body))
 }
 
-fn beat_members(out: &mut Out, answer: &HeartbeatAnswer) {
-    out.count("renewed", answer.renewed);
-    out.list("lost");
-    answer.lost.iter().for_each(|token| out.text(token));
-    out.close_list();
-    out.list("cancel");
-    for notice in &answer.cancel {
-        out.open();
-        out.str("lease", &notice.token.encode());
-        out.shown("ref", notice.reference);
-        out.str("reason", &notice.reason);
-        out.close();
+/// `POST /kwq/start`, `complete`, `fail`, `release`.
+pub(crate) async fn report(mut call: Call, kind: Kind) -> Outcome {
+    let bytes = call.json().await?;
+    let lenient = call.query(&[])?.flag("lenient")?;
+    let rules = call.shared.rules(lenient);
+    let body = report_wire::parse(&json::object(json::text(&bytes)?)?, kind, &rules)?;
+    drop(bytes);
+    match body {
+        report_wire::Body::One(sent) => single(&call.shared, sent).await,
+        report_wire::Body::Many(mut sent) => {
+            let reports = valid(&mut sent);
+            let decided = match reports.is_empty() {
+                true => Vec::new(),
+                false => known(call.shared.api.handle.report(reports).await)?,
+            };
+            let verdicts = verdicts(sent, decided);
+            let mut out = Out::with_capacity(32 + verdicts.len() * 160);
+            out.open();
+            out.list("items");
+            for (lease, verdict) in &verdicts {
+                report_wire::verdict(&mut out, lease.as_deref(), verdict);
+            }
+            out.close_list();
+            out.close();
+            Ok(Answer::json(out.into_bytes()))
+        }
     }
-    out.close_list();
+}
+
+async fn single(shared: &Shared, sent: Sent) -> Outcome {
+    let report = sent.report.map_err(|reject| refused(shared, reject, "invalid"))?;
+    let decided = known(shared.api.handle.report(vec![report]).await)?.into_iter().next();
+    let Some(verdict) = decided else {
+        let away = Reject::new(Code::PartitionUnavailable, "no verdict; repeat the report");
+        return Err(refused(shared, away, "unavailable"));
+    };
+    if let Some(problem) = verdict_problem(shared, &verdict) {
+        return Err(problem);
+    }
+    let mut out = Out::with_capacity(192);
+    report_wire::verdict(&mut out, sent.lease.as_deref(), &verdict);
+    Ok(Answer::json(out.into_bytes()))
+}
+
+/// The refusal a single report answers with; `None` for an accepted one.
+pub(crate) fn verdict_problem(shared: &Shared, verdict: &ReportOutcome) -> Option<Problem> {
+    let word = report_wire::outcome_word(&verdict.outcome);
+    let reject = match &verdict.outcome {
+        Verdict::Ok | Verdict::Retry | Verdict::Dead | Verdict::Duplicate => return None,
+        Verdict::LeaseLost => {
+            Reject::new(Code::LeaseLost, "the lease does not act any more; drop the result")
+        }
+        Verdict::Cancelled => Reject::new(Code::Cancelled, "the task was cancelled; drop it"),
+        Verdict::Unavailable(reject) | Verdict::Invalid(reject) => reject.clone(),
+    };
+    Some(refused(shared, reject, word))
+}
+
+fn refused(shared: &Shared, reject: Reject, word: &'static str) -> Problem {
+    shared.refusal(reject).text("outcome", word)
 }

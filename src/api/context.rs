@@ -1,29 +1,102 @@
-//! What every handler is given.
+//! What the handlers are given: the engine, the settings that show in answers, the phase of the
+//! process.
 
 use crate::actor::handle::KwqHandle;
-use crate::api::cursor::Signer;
+use crate::api::cursor::Seal;
+use crate::api::problem::Problem;
+use crate::codec::wire::field::Rules;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::model::id::Name;
+use crate::model::reject::{Code, Reject};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use tokio::sync::watch;
 
-/// Cheap to clone; one for the whole server.
+/// Everything the interface needs from the composition root.
 #[derive(Clone)]
 pub struct ApiContext {
-    pub(crate) handle: KwqHandle,
-    pub(crate) config: Arc<Config>,
-    pub(crate) metrics: Metrics,
-    pub(crate) signer: Arc<Signer>,
-    /// Connections close after their answer.
-    pub(crate) closing: Arc<AtomicBool>,
+    /// The engine.
+    pub handle: KwqHandle,
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// Where it counts, and what `/metrics` shows.
+    pub metrics: Metrics,
+    /// Version of the product.
+    pub version: Name,
+    /// `node.id`.
+    pub node: Name,
+    /// `node.address`, may be empty.
+    pub address: Name,
 }
 
 impl ApiContext {
     /// A context over an engine.
     #[must_use]
     pub fn new(handle: KwqHandle, config: &Config, metrics: Metrics) -> Self {
-        let signer = Arc::new(Signer::new([handle.random(), handle.random()]));
-        let config = Arc::new(config.clone());
-        Self { handle, config, metrics, signer, closing: Arc::default() }
+        Self {
+            node: handle.node_name(),
+            handle,
+            config: Arc::new(config.clone()),
+            metrics,
+            version: Arc::from(env!("CARGO_PKG_VERSION")),
+            address: Arc::from(config.http.listen.to_string()),
+        }
+    }
+}
+
+/// How far the process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Everything is served.
+    Serving,
+    /// Reports only; consumes answer 204.
+    Draining,
+    /// Connections end after the request in hand.
+    Closing,
+    /// Connections end now.
+    Ended,
+}
+
+/// The context plus what the interface owns itself.
+pub(crate) struct Shared {
+    pub(crate) api: ApiContext,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) seal: Seal,
+}
+
+impl Shared {
+    pub(crate) fn new(api: ApiContext, phase: watch::Receiver<Phase>) -> Self {
+        let seal = Seal::new([api.handle.random(), api.handle.random()]);
+        Self { api, phase, seal }
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+
+    /// A refusal with the bound it names.
+    pub(crate) fn refusal(&self, reject: Reject) -> Problem {
+        let limits = self.api.config.limits;
+        let bounds = [
+            (Code::PayloadTooLarge, limits.payload),
+            (Code::ResultTooLarge, limits.result),
+            (Code::TooManyItems, limits.batch_items),
+        ];
+        let limit = bounds.into_iter().find(|(code, _)| *code == reject.code).map(|(_, n)| n);
+        let problem = Problem::from(reject);
+        match limit {
+            Some(limit) => problem.limit(limit),
+            None => problem,
+        }
+    }
+
+    /// Rules for a body of this moment.
+    pub(crate) fn rules(&self, lenient: bool) -> Rules {
+        Rules {
+            lenient,
+            payload_bytes_max: self.api.config.limits.payload,
+            result_bytes_max: self.api.config.limits.result,
+            now: self.api.handle.now().wall,
+        }
     }
 }

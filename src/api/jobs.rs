@@ -1,109 +1,152 @@
-//! Jobs over HTTP.
+//! Jobs: create, list, show, change, wait.
 
 use crate::actor::request::{JobPatch, JobQuery, JobSort};
-use crate::api::answer::{self, Outcome};
-use crate::api::call::{Call, bad_query};
-use crate::api::context::ApiContext;
+use crate::api::answer::Answer;
+use crate::api::call::Call;
+use crate::api::context::{Phase, Shared};
+use crate::api::problem::{Outcome, Problem};
+use crate::api::query::{Query, bad};
+use crate::api::route::{Route, on};
 use crate::codec::json;
 use crate::codec::wire::job as wire;
+use crate::codec::wire::out::Out;
 use crate::model::id::Name;
 use crate::model::job::{JobChange, JobState};
 use crate::model::limits;
 use crate::model::priority::Priority;
+use crate::model::reject::Code;
 use crate::model::view::JobView;
-use warp::reply::Response;
+use hyper::{Method, StatusCode};
+use std::fmt::Write as _;
+use std::sync::Arc;
 
-const LIST: &[&str] =
-    &["state", "paused", "tag", "priority", "q", "sort", "limit", "cursor", "fresh"];
-
-fn shown(context: &ApiContext, status: u16, job: &JobView) -> Response {
-    let now = context.handle.now().wall.0;
-    answer::written(status, |out| wire::job(out, job, now))
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        on(Method::POST, "/kwq/jobs", create),
+        on(Method::GET, "/kwq/jobs", list),
+        on(Method::GET, "/kwq/jobs/{job}", get),
+        on(Method::PATCH, "/kwq/jobs/{job}", patch),
+        on(Method::POST, "/kwq/jobs/{job}/close", |call| verb(call, JobChange::Close)),
+        on(Method::POST, "/kwq/jobs/{job}/pause", |call| verb(call, JobChange::Pause)),
+        on(Method::POST, "/kwq/jobs/{job}/resume", |call| verb(call, JobChange::Resume)),
+        on(Method::POST, "/kwq/jobs/{job}/cancel", cancel),
+        on(Method::GET, "/kwq/jobs/{job}/wait", wait),
+    ]
 }
 
-/// `POST /kwq/jobs`.
-pub(crate) async fn create(context: &ApiContext, mut call: Call) -> Outcome {
-    call.allow_query(&["lenient"])?;
-    let text = call.json(context.config.limits.body).await?;
-    let fields = json::object(&text)?;
-    let retention = context.config.policy.retention_ms;
-    let (id, spec) = wire::create(&fields, retention, call.lenient()?)?;
-    let id = id.unwrap_or_else(|| Name::from(format!("j-{:016x}", context.handle.random())));
-    let made = context.handle.define_job(id, spec).await?;
-    let mut response = shown(context, if made.created { 201 } else { 200 }, &made.job);
-    if made.created {
-        answer::header(&mut response, "location", &format!("/kwq/jobs/{}", escape(&made.job.id)));
+fn body(shared: &Shared, job: &JobView) -> Vec<u8> {
+    let mut out = Out::with_capacity(900);
+    wire::view(&mut out, job, &shared.api.config.policy, shared.api.handle.now().wall);
+    out.into_bytes()
+}
+
+/// 202 while a control verb is not in force everywhere.
+fn controlled(shared: &Shared, job: &JobView) -> Answer {
+    let partly = job.partitions.is_some_and(|(total, applied)| applied < total);
+    let status = if partly { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let answer = Answer::json(body(shared, job)).status(status);
+    if partly { answer.with("location", location(&job.id)) } else { answer }
+}
+
+fn location(job: &str) -> String {
+    let mut out = String::from("/kwq/jobs/");
+    for byte in job.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("a String accepts every write");
+        }
     }
-    Ok(response)
+    out
 }
 
-/// A path part, percent-encoded.
-fn escape(part: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    part.bytes()
-        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
-}
-
-/// `GET /kwq/jobs`.
-pub(crate) async fn list(context: &ApiContext, call: &Call) -> Outcome {
-    call.allow_query(LIST)?;
-    call.query_flag("fresh")?;
-    let mut states = Vec::new();
-    for word in call.query("state").unwrap_or_default().split(',').filter(|w| !w.is_empty()) {
-        states.push(JobState::parse(word).ok_or_else(|| bad_query("state", "a job state"))?);
-    }
-    let sort = match call.query("sort") {
-        None | Some("created") => JobSort::Created,
-        Some("eta") => JobSort::Eta,
-        Some("errors") => JobSort::Errors,
-        Some("age") => JobSort::Age,
-        Some(_) => return Err(bad_query("sort", "created, eta, errors or age")),
+async fn create(mut call: Call) -> Outcome {
+    call.refuse_key()?;
+    let bytes = call.json().await?;
+    let shared = &call.shared;
+    let rules = shared.rules(call.query(&[])?.flag("lenient")?);
+    let base = wire::Base {
+        priority: Priority::new(u64::from(shared.api.config.job.priority))
+            .unwrap_or(Priority::DEFAULT),
+        retention_ms: shared.api.config.policy.retention_ms,
     };
-    let now = context.handle.now().wall;
-    let after = match call.query("cursor") {
+    let (id, spec) = wire::parse(&json::object(json::text(&bytes)?)?, base, &rules)?;
+    call.in_time()?;
+    let handle = &shared.api.handle;
+    let id = id.unwrap_or_else(|| Arc::from(format!("j-{:016x}", handle.random())));
+    let defined = handle.define_job(id.clone(), spec).await;
+    let defined = defined.map_err(|reject| {
+        let conflict = reject.code == Code::JobConflict;
+        let problem = Problem::from(reject);
+        if conflict { problem.text("existing", id.as_ref()) } else { problem }
+    })?;
+    let answer = Answer::json(body(shared, &defined.job));
+    Ok(match defined.created {
+        true => answer.status(StatusCode::CREATED).with("location", location(&id)),
+        false => answer,
+    })
+}
+
+async fn list(call: Call) -> Outcome {
+    let query = call
+        .query(&["state", "paused", "tag", "priority", "q", "sort", "limit", "cursor", "fresh"])?;
+    query.flag("fresh")?;
+    let (sort, kind) = sort(&query)?;
+    let shared = &call.shared;
+    let now = shared.api.handle.now().wall;
+    let after = match query.cursor()? {
+        Some(text) => {
+            let data = shared.seal.unwrap(kind, text, now)?;
+            Some(Arc::from(String::from_utf8_lossy(&data).as_ref()))
+        }
         None => None,
-        Some(cursor) => Some(Name::from(context.signer.open("jobs", cursor, now)?)),
     };
-    let query = JobQuery {
-        states,
-        paused: call.query("paused").map(|_| call.query_flag("paused")).transpose()?,
-        tag: call.query_name("tag"),
-        priority: call.query_number("priority", 1, 9)?.and_then(Priority::new),
-        prefix: call.query_name("q"),
+    let request = JobQuery {
+        states: query.list("state", JobState::parse)?,
+        paused: query.boolean("paused")?,
+        tag: query.one("tag")?.map(Arc::from),
+        priority: query.integer("priority", 1, 9)?.and_then(Priority::new),
+        prefix: query.one("q")?.map(Arc::from),
         sort,
-        limit: call.limit()?,
+        limit: query.limit()?,
         after,
     };
-    let page = context.handle.jobs(query).await?;
-    let mut response = answer::written(200, |out| {
-        out.open_list();
-        page.rows.iter().for_each(|job| wire::job(out, job, now.0));
-        out.close_list();
-    });
-    if let Some(next) = page.next {
-        answer::header(&mut response, "kwq-next", &context.signer.sign("jobs", &next, now));
+    let page = shared.api.handle.jobs(request).await?;
+    let mut out = Out::with_capacity(2 + page.rows.len() * 900);
+    out.open_list();
+    for row in &page.rows {
+        wire::view(&mut out, row, &shared.api.config.policy, now);
     }
-    answer::header(&mut response, "kwq-lag-ms", "0");
-    answer::positions(&mut response, &context.handle.positions());
-    Ok(response)
+    out.close_list();
+    let answer = Answer::json(out.into_bytes());
+    Ok(match page.next {
+        Some(next) => answer.with("kwq-next", shared.seal.wrap(kind, next.as_bytes(), now)),
+        None => answer,
+    })
 }
 
-/// `GET /kwq/jobs/{job}`.
-pub(crate) async fn get(context: &ApiContext, call: &Call, job: &str) -> Outcome {
-    call.allow_query(&[])?;
-    let view = context.handle.job(Name::from(job)).await?;
-    let mut response = shown(context, 200, &view);
-    answer::positions(&mut response, &context.handle.positions());
-    Ok(response)
+fn sort(query: &Query) -> Result<(JobSort, &'static str), Problem> {
+    match query.one("sort")? {
+        None | Some("created") => Ok((JobSort::Created, "jobs-created")),
+        Some("eta") => Ok((JobSort::Eta, "jobs-eta")),
+        Some("errors") => Ok((JobSort::Errors, "jobs-errors")),
+        Some("age") => Ok((JobSort::Age, "jobs-age")),
+        Some(_) => Err(bad("sort", "sort must be created, eta, errors or age").into()),
+    }
 }
 
-/// `PATCH /kwq/jobs/{job}`.
-pub(crate) async fn patch(context: &ApiContext, mut call: Call, job: &str) -> Outcome {
-    call.allow_query(&["lenient"])?;
-    let text = call.json(context.config.limits.body).await?;
-    let fields = json::object(&text)?;
-    let patch = wire::patch(&fields, call.lenient()?)?;
+async fn get(call: Call) -> Outcome {
+    let job = call.name(0, "job")?;
+    call.query(&[])?;
+    let view = call.shared.api.handle.job(job).await?;
+    Ok(Answer::json(body(&call.shared, &view)))
+}
+
+async fn patch(mut call: Call) -> Outcome {
+    let job = call.name(0, "job")?;
+    let bytes = call.json().await?;
+    let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
+    let patch = wire::parse_patch(&json::object(json::text(&bytes)?)?, &rules)?;
     let patch = JobPatch {
         priority: patch.priority,
         weight: patch.weight,
@@ -111,45 +154,52 @@ pub(crate) async fn patch(context: &ApiContext, mut call: Call, job: &str) -> Ou
         tag: patch.tag,
         retention_ms: patch.retention_ms,
     };
-    let view = context.handle.patch_job(Name::from(job), patch).await?;
-    Ok(shown(context, 200, &view))
+    let view = call.shared.api.handle.patch_job(job, patch).await?;
+    Ok(controlled(&call.shared, &view))
 }
 
-/// `POST /kwq/jobs/{job}/close|pause|resume|cancel`.
-pub(crate) async fn verb(context: &ApiContext, mut call: Call, job: &str, verb: &str) -> Outcome {
-    call.allow_query(&[])?;
-    let text = call.optional_json(context.config.limits.body).await?;
-    let fields = json::object(&text)?;
-    let change = match verb {
-        "cancel" => {
-            let (mode, reason) = wire::cancel(&fields)?;
-            JobChange::Cancel(mode, reason)
-        }
-        verb => {
-            wire::reason(&fields)?;
-            match verb {
-                "pause" => JobChange::Pause,
-                "resume" => JobChange::Resume,
-                _ => JobChange::Close,
-            }
-        }
+async fn verb(mut call: Call, change: JobChange) -> Outcome {
+    let job = call.name(0, "job")?;
+    let bytes = call.optional_json().await?;
+    let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
+    // The reason of a pause is for the audit trail, which this build does not keep; it is checked
+    // all the same.
+    wire::parse_reason(&json::object(json::text(&bytes)?)?, &rules)?;
+    change_job(&call.shared, job, change).await
+}
+
+async fn cancel(mut call: Call) -> Outcome {
+    let job = call.name(0, "job")?;
+    let bytes = call.optional_json().await?;
+    let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
+    let (mode, reason) = wire::parse_cancel(&json::object(json::text(&bytes)?)?, &rules)?;
+    change_job(&call.shared, job, JobChange::Cancel(mode, reason)).await
+}
+
+async fn change_job(shared: &Shared, job: Name, change: JobChange) -> Outcome {
+    let view = shared.api.handle.change_job(job, change).await?;
+    Ok(controlled(shared, &view))
+}
+
+async fn wait(call: Call) -> Outcome {
+    let job = call.name(0, "job")?;
+    let query = call.query(&["for", "waitMs"])?;
+    let wait_ms = query.integer("waitMs", 0, limits::WAIT_MS_MAX)?.unwrap_or(limits::WAIT_MS);
+    let wanted = query.list("for", |word| match word {
+        "done" => Some(true),
+        "firstError" => Some(false),
+        _ => None,
+    })?;
+    let done = wanted.is_empty() || wanted.contains(&true);
+    let first_error = wanted.contains(&false);
+    let mut phase = call.shared.phase.clone();
+    let waited = tokio::select! {
+        biased;
+        view = call.shared.api.handle.wait_job(job, done, first_error, wait_ms) => view?,
+        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => None,
     };
-    let view = context.handle.change_job(Name::from(job), change).await?;
-    Ok(shown(context, 200, &view))
-}
-
-/// `GET /kwq/jobs/{job}/wait`.
-pub(crate) async fn wait(context: &ApiContext, call: &Call, job: &str) -> Outcome {
-    call.allow_query(&["for", "waitMs"])?;
-    let (mut done, mut first_error) = (false, false);
-    for word in call.query("for").unwrap_or("done").split(',') {
-        match word {
-            "done" => done = true,
-            "firstError" => first_error = true,
-            _ => return Err(bad_query("for", "done or firstError")),
-        }
-    }
-    let wait_ms = call.query_number("waitMs", 0, limits::WAIT_MS_MAX)?.unwrap_or(limits::WAIT_MS);
-    let held = context.handle.wait_job(Name::from(job), done, first_error, wait_ms).await?;
-    Ok(held.map_or_else(|| answer::empty(204), |view| shown(context, 200, &view)))
+    Ok(match waited {
+        Some(view) => Answer::json(body(&call.shared, &view)),
+        None => Answer::empty(StatusCode::NO_CONTENT),
+    })
 }

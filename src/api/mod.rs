@@ -1,21 +1,36 @@
-//! Floor 4: HTTP. Our own accept loop in front, warp as the service, handlers that only translate.
+//! Floor 4: HTTP in front of the engine. Handlers translate; they decide nothing.
 //!
-//! Must not: decide anything about tasks, or keep state beyond a connection.
-
-pub mod context;
-pub mod serve;
+//! ```text
+//!   acceptor ─ deals ─► shard runtimes ─ http1 ─► front ─ hot verbs ──► handlers ─► KwqHandle
+//!                                                   └─ warp filters ─┘
+//! ```
+//! Must not: name actix, hold state of tasks, or read a body past its limit.
 
 mod answer;
 pub(crate) mod assets;
+mod batch;
 mod call;
 mod cluster;
 mod consume;
+mod context;
 mod cursor;
+mod delivery;
+mod front;
+mod io;
 mod jobs;
-mod route_name;
+mod ndjson;
+mod problem;
+mod query;
+mod queues;
+mod route;
 mod routes;
 mod seed;
-mod stats;
+pub mod serve;
 mod submit;
 mod tasks;
 mod workers;
+
+pub use context::ApiContext;
+
+#[cfg(test)]
+mod tests;

@@ -1,237 +1,193 @@
-//! The route table: hot calls first, then one match over method and path. warp carries the request
-//! here; a path that is not
-//! in the table is `no_route`, a method that is not is `method_not_allowed` with `Allow`.
+//! The table of routes and the filters made of it.
+//!
+//! Each resource is one boxed group behind a check of its prefix, so a call tries only the routes
+//! of its resource. The same table names the methods of a path for 405. Hot verbs are in the table
+//! too; the front takes them first.
 
-use crate::api::answer::{self, Outcome};
-use crate::api::call::{Call, path_parts, pieces, query_pairs};
-use crate::api::context::ApiContext;
-use crate::api::route_name::{method_name, template};
-use crate::api::{assets, cluster, consume, jobs, seed, stats, submit, tasks, workers};
+use crate::api::answer::Answer;
+use crate::api::call::Call;
+use crate::api::problem::Problem;
+use crate::api::route::{Route, on, parts};
+use crate::api::{assets, cluster, consume, jobs, query, queues, seed, submit, tasks, workers};
 use crate::codec::wire::report::Kind;
 use crate::model::reject::{Code, Reject};
-use hyper::{HeaderMap, Method};
-use std::time::Duration;
-use warp::Filter;
+use hyper::service::Service as _;
+use hyper::{Method, Request};
+use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use warp::filters::BoxedFilter;
-use warp::reply::Response;
+use warp::{Filter as _, Rejection, Reply as _};
 
-/// Longest URI, bytes.
-const URI_BYTES_MAX: usize = 4_096;
+/// Carries a call through the filters.
+#[derive(Clone)]
+pub(crate) struct Slot(Arc<Mutex<Option<Call>>>);
 
-/// Path parts and query pairs, decoded.
-type Address = (Vec<String>, Vec<(String, String)>);
+impl Slot {
+    pub(crate) fn new(call: Call) -> Self {
+        Self(Arc::new(Mutex::new(Some(call))))
+    }
+    fn take(&self) -> Option<Call> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+    fn line(&self) -> Option<(Method, String)> {
+        let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().map(|call| (call.head.method.clone(), call.head.uri.path().to_owned()))
+    }
+}
 
-/// Headers of a request.
-const HEADERS_MAX: usize = 64;
+/// The filters of everything that is not hot.
+pub(crate) struct Routes {
+    filter: BoxedFilter<(warp::reply::Response,)>,
+}
 
-/// The whole service.
-pub(crate) fn service(context: ApiContext) -> BoxedFilter<(Response,)> {
-    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::any()
-        .and(warp::method())
-        .and(warp::path::full())
-        .and(query)
-        .and(warp::header::headers_cloned())
-        .and(warp::body::stream())
-        .then(move |method: Method, path: warp::path::FullPath, query: String, headers, body| {
-            let context = context.clone();
-            let body = pieces(body);
-            // Boxed: the futures of all handlers together would be a large frame on every
-            // connection.
-            Box::pin(async move {
-                let path = path.as_str().to_owned();
-                let named = (template(&path), method_name(&method));
-                let started = context.handle.now().tick;
-                let body_ms = context.config.http.body_ms;
-                let answered = match check(&path, &query, &method, &headers) {
-                    Err(reject) => Err(reject),
-                    Ok((parts, query)) => {
-                        let call = Call { method, parts, query, headers, body, body_ms };
-                        within(&context, call).await
-                    }
+impl Routes {
+    pub(crate) fn new() -> Self {
+        let mut filter = group("/kwq/jobs", jobs::routes());
+        for (prefix, routes) in groups() {
+            filter = filter.or(group(prefix, routes)).unify().boxed();
+        }
+        let rest = warp::ext::get::<Slot>().then(|slot: Slot| async move { unrouted(&slot) });
+        let answered = filter.or(rest).unify().map(|answer: Answer| answer.into_response());
+        Self { filter: answered.recover(broken).unify().boxed() }
+    }
+
+    /// Runs the filters for a call.
+    pub(crate) async fn answer(&self, slot: Slot) -> warp::reply::Response {
+        let (method, uri) = match &*slot.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(held) => (held.head.method.clone(), held.head.uri.clone()),
+            None => (Method::GET, hyper::Uri::default()),
+        };
+        let mut request = Request::new(http_body_util::Empty::<hyper::body::Bytes>::new());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        request.extensions_mut().insert(slot);
+        let service = TowerToHyperService::new(warp::service(self.filter.clone()));
+        match service.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+/// Resources but `jobs`, with the prefix their paths share.
+fn groups() -> Vec<(&'static str, Vec<Route>)> {
+    vec![
+        ("/kwq/tasks", tasks::routes()),
+        ("/kwq/dlq", tasks::dead_routes()),
+        ("/kwq/workers", workers::routes()),
+        ("/kwq/queues", queues::routes()),
+        ("/kwq/stats", queues::stats_routes()),
+        ("/kwq", seed::routes()),
+        ("/kwq", hot()),
+        ("/kwq", cluster::routes()),
+        ("/", cluster::outer_routes()),
+        ("/", assets::routes()),
+    ]
+}
+
+/// Normally answered by the front; here for a call whose path the front could not read, and for
+/// 405.
+fn hot() -> Vec<Route> {
+    let report = |path, kind| on(Method::POST, path, move |call| consume::report(call, kind));
+    vec![
+        on(Method::POST, "/kwq/consume", consume::consume),
+        on(Method::POST, "/kwq/heartbeat", consume::heartbeat),
+        report("/kwq/start", Kind::Start),
+        report("/kwq/complete", Kind::Complete),
+        report("/kwq/fail", Kind::Fail),
+        report("/kwq/release", Kind::Release),
+        on(Method::POST, "/kwq/submit", submit::submit),
+        on(Method::POST, "/kwq/jobs/{job}/tasks", submit::job_tasks),
+    ]
+}
+
+/// Every row.
+pub(crate) fn table() -> Vec<Route> {
+    let rest = groups().into_iter().flat_map(|(_, routes)| routes);
+    jobs::routes().into_iter().chain(rest).collect()
+}
+
+fn group(prefix: &'static str, routes: Vec<Route>) -> BoxedFilter<(Answer,)> {
+    let guard = warp::path::full().and_then(move |path: warp::path::FullPath| async move {
+        let here = path.as_str().starts_with(prefix);
+        here.then_some(()).ok_or_else(warp::reject::not_found)
+    });
+    let none =
+        warp::any().and_then(|| async { Err::<Answer, Rejection>(warp::reject::not_found()) });
+    let tower = routes.into_iter().fold(none.boxed(), |tower: BoxedFilter<(Answer,)>, route| {
+        filter(route).or(tower).unify().boxed()
+    });
+    guard.untuple_one().and(tower).boxed()
+}
+
+fn filter(route: Route) -> BoxedFilter<(Answer,)> {
+    warp::ext::get::<Slot>()
+        .and_then(move |slot: Slot| {
+            let route = route.clone();
+            async move {
+                let Some((method, path)) = slot.line() else {
+                    return Err(warp::reject::not_found());
                 };
-                let response = finish(&path, answered);
-                let took_ms = context.handle.now().tick.since(started);
-                let code = response.status().as_u16();
-                context.metrics.http_request(named.0, named.1, code, took_ms as f64 / 1_000.0);
-                response
-            })
+                let Some(parts) = matched(&route, &method, &path) else {
+                    return Err(warp::reject::not_found());
+                };
+                Ok(run(&route, &slot, &parts).await)
+            }
         })
         .boxed()
 }
 
-fn check(path: &str, query: &str, method: &Method, headers: &HeaderMap) -> Result<Address, Reject> {
-    if path.len() + query.len() > URI_BYTES_MAX {
-        return Err(Reject::new(Code::UriTooLong, "the address has more than 4,096 B"));
-    }
-    if headers.len() > HEADERS_MAX {
-        return Err(Reject::new(Code::HeadersTooLarge, "the request has more than 64 headers"));
-    }
-    if headers.get("sec-fetch-site").is_some_and(|v| v == "cross-site") {
-        return Err(Reject::new(Code::CrossSite, "calls from other sites are refused"));
-    }
-    if method != Method::GET && method != Method::HEAD && headers.contains_key("idempotency-key") {
-        let detail =
-            "Idempotency-Key is not in this build yet; without it a repeat may double work";
-        return Err(Reject::new(Code::NotSupported, detail).on("Idempotency-Key"));
-    }
-    Ok((path_parts(path)?, query_pairs(query)?))
+async fn run(route: &Route, slot: &Slot, parts: &[&str]) -> Answer {
+    let Some(mut call) = slot.take() else {
+        return Problem::new(Code::Internal, "a call was routed twice").into();
+    };
+    let params: Result<Vec<String>, Reject> = parts.iter().map(|p| query::decode(p)).collect();
+    let outcome = match params {
+        Ok(params) => {
+            call.params = params;
+            (route.handler)(call).await
+        }
+        Err(reject) => Err(reject.into()),
+    };
+    let mut answer = outcome.unwrap_or_else(Answer::from);
+    answer.route = route.pattern;
+    answer
 }
 
-/// Holds `Kwq-Timeout-Ms` where it was sent.
-async fn within(context: &ApiContext, call: Call) -> Outcome {
-    let Some(text) = call.header("kwq-timeout-ms") else { return dispatch(context, call).await };
-    let wanted =
-        || Reject::new(Code::BadRequest, "Kwq-Timeout-Ms must be 1..60000").on("Kwq-Timeout-Ms");
-    let ms = text.parse::<u64>().ok().filter(|n| (1..=60_000).contains(n)).ok_or_else(wanted)?;
-    tokio::time::timeout(Duration::from_millis(ms), dispatch(context, call)).await.unwrap_or_else(
-        |_| {
-            let detail = "the call did not finish within Kwq-Timeout-Ms; its outcome is unknown";
-            Err(Reject::new(Code::Overloaded, detail))
-        },
-    )
+/// The variable parts of a path, if the row is for it.
+fn matched<'p>(route: &Route, method: &Method, path: &'p str) -> Option<Vec<&'p str>> {
+    let same = route.method == *method || (route.headed() && *method == Method::HEAD);
+    if same { parts(route.pattern, path) } else { None }
 }
 
-fn finish(path: &str, answered: Outcome) -> Response {
-    let mut response = answered.unwrap_or_else(|reject| answer::problem(&reject));
-    if path.starts_with("/kwq") || path == "/metrics" {
-        answer::no_store(&mut response);
-    }
-    response
-}
-
-async fn dispatch(context: &ApiContext, mut call: Call) -> Outcome {
-    let owned = std::mem::take(&mut call.parts);
-    let parts: Vec<&str> = owned.iter().map(String::as_str).collect();
-    let post = call.method == Method::POST;
-    match parts.as_slice() {
-        ["kwq", "consume"] if post => consume::consume(context, call).await,
-        ["kwq", "complete"] if post => consume::report(context, call, Kind::Complete).await,
-        ["kwq", "submit"] if post => submit::submit(context, call).await,
-        ["kwq", "heartbeat"] if post => consume::heartbeat(context, call).await,
-        ["kwq", "start"] if post => consume::report(context, call, Kind::Start).await,
-        ["kwq", "fail"] if post => consume::report(context, call, Kind::Fail).await,
-        ["kwq", "release"] if post => consume::report(context, call, Kind::Release).await,
-        ["kwq", "jobs", job, "tasks"] if post => submit::into_job(context, call, job).await,
-        ["kwq", rest @ ..] => engine(context, call, rest).await,
-        rest => outside(context, call, rest).await,
-    }
-}
-
-async fn engine(context: &ApiContext, call: Call, parts: &[&str]) -> Outcome {
-    let method = call.method.clone();
-    let (get, post) = (method == Method::GET, method == Method::POST);
-    let patch = method == Method::PATCH;
-    let delete = method == Method::DELETE;
-    match parts {
-        [] | [""] if get => cluster::root(context, &call),
-        ["jobs"] if post => jobs::create(context, call).await,
-        ["jobs"] if get => jobs::list(context, &call).await,
-        ["jobs", job] if get => jobs::get(context, &call, job).await,
-        ["jobs", job] if patch => jobs::patch(context, call, job).await,
-        ["jobs", job, "wait"] if get => jobs::wait(context, &call, job).await,
-        ["jobs", job, verb @ ("close" | "pause" | "resume" | "cancel")] if post => {
-            jobs::verb(context, call, job, verb).await
-        }
-        ["workers"] if post => workers::register(context, call).await,
-        ["workers"] if get => workers::list(context, &call).await,
-        ["workers", worker] if get => workers::get(context, &call, worker).await,
-        ["workers", worker] if delete => workers::delete(context, &call, worker).await,
-        ["workers", worker, "drain"] if post => workers::drain(context, call, worker).await,
-        ["tasks"] if get => tasks::list(context, &call, false).await,
-        ["dlq"] if get => tasks::list(context, &call, true).await,
-        ["tasks", task] if get => tasks::get(context, &call, task).await,
-        ["tasks", task, what @ ("payload" | "result")] if get => {
-            tasks::bytes(context, &call, task, what).await
-        }
-        ["tasks", task, verb @ ("cancel" | "retry")] if post => {
-            tasks::verb(context, call, task, verb).await
-        }
-        ["queues"] if get => stats::queues(context, &call).await,
-        ["queues", level, verb @ ("pause" | "resume")] if post => {
-            stats::set_level(context, call, level, verb).await
-        }
-        ["stats"] if get => stats::seed(context, &call).await,
-        ["stats", "now"] if get => stats::now(context, &call).await,
-        ["consume", worker, endpoint, wait] if get => {
-            seed::consume(context, &call, worker, endpoint, wait).await
-        }
-        ["updateTask"] if post => seed::update_task(context, call).await,
-        ["simulate", _, _, _] if get => {
-            Err(Reject::new(Code::SimulatorDisabled, "the simulator is not in this build yet"))
-        }
-        rest => admin(context, call, rest).await,
-    }
-}
-
-async fn admin(context: &ApiContext, call: Call, parts: &[&str]) -> Outcome {
-    let (get, post) = (call.method == Method::GET, call.method == Method::POST);
-    let get_or_head = get || call.method == Method::HEAD;
-    match parts {
-        ["cluster"] if get => cluster::cluster(context, &call).await,
-        ["me"] if get => cluster::me(&call),
-        ["health", "live"] if get_or_head => Ok(cluster::live(context)),
-        ["health", "ready"] if get_or_head => Ok(cluster::ready(context)),
-        ["admin", "image"] if post => cluster::image(context, call).await,
-        ["admin", "state-hash"] if get => cluster::state_hash(context, &call).await,
-        rest => Err(missing(&call.method, allowed(rest))),
-    }
-}
-
-async fn outside(context: &ApiContext, call: Call, parts: &[&str]) -> Outcome {
-    let get = call.method == Method::GET;
-    let get_or_head = get || call.method == Method::HEAD;
-    match parts {
-        ["livez"] if get_or_head => Ok(cluster::live(context)),
-        ["readyz"] if get_or_head => Ok(cluster::ready(context)),
-        ["metrics"] if get => Ok(cluster::metrics(context)),
-        [""] | ["ui"] | ["ui", ""] if get_or_head => Ok(assets::redirect("/ui/index.html")),
-        ["ui", path @ ..] if get_or_head => assets::ui(&call, &path.join("/")),
-        ["docs", "errors", code] if get_or_head => assets::error_page(code),
-        rest => {
-            let known: &'static str = match rest {
-                ["livez" | "readyz"] | [""] | ["ui", ..] | ["docs", "errors", _] => "GET, HEAD",
-                ["metrics"] => "GET",
-                _ => "",
-            };
-            Err(missing(&call.method, known))
+/// 405 with the methods of the path, or 404.
+fn unrouted(slot: &Slot) -> Answer {
+    let Some((method, path)) = slot.line() else {
+        return Problem::new(Code::Internal, "a call without a path").into();
+    };
+    let mut methods: Vec<&str> = Vec::new();
+    let rows = table();
+    for row in rows.iter().filter(|row| parts(row.pattern, &path).is_some()) {
+        methods.push(row.method.as_str());
+        if row.headed() {
+            methods.push("HEAD");
         }
     }
+    methods.sort_unstable();
+    methods.dedup();
+    let problem = if methods.is_empty() {
+        Problem::new(Code::NoRoute, "there is no such path in this build")
+    } else {
+        Problem::new(Code::MethodNotAllowed, "the path does not have this method")
+            .allow(methods.join(", "))
+    };
+    // Other methods may carry a body, which was not read.
+    let bare = method == Method::GET || method == Method::HEAD;
+    if bare { problem.into() } else { problem.closing().into() }
 }
 
-/// Methods of a path under `/kwq`, empty when there is no such path.
-fn allowed(parts: &[&str]) -> &'static str {
-    match parts {
-        []
-        | [""]
-        | ["cluster" | "me" | "stats" | "dlq" | "tasks" | "queues"]
-        | ["stats", "now"]
-        | ["admin", "state-hash"]
-        | ["tasks", _]
-        | ["tasks", _, "payload" | "result"]
-        | ["jobs", _, "wait"]
-        | ["simulate", _, _, _]
-        | ["consume", _, _, _] => "GET",
-        ["health", "live" | "ready"] => "GET, HEAD",
-        ["jobs" | "workers"] => "GET, POST",
-        ["jobs", _] => "GET, PATCH",
-        ["workers", _] => "GET, DELETE",
-        ["submit" | "consume" | "start" | "complete" | "fail" | "release" | "heartbeat"]
-        | ["updateTask"]
-        | ["admin", "image"]
-        | ["workers", _, "drain"]
-        | ["jobs", _, "tasks" | "close" | "pause" | "resume" | "cancel"]
-        | ["tasks", _, "cancel" | "retry"]
-        | ["queues", _, "pause" | "resume"] => "POST",
-        _ => "",
-    }
-}
-
-fn missing(method: &Method, allow: &'static str) -> Reject {
-    if allow.is_empty() {
-        return Reject::new(Code::NoRoute, "there is no such route")
-            .hint("the routes are listed in docs/api.md");
-    }
-    let detail = format!("{method} is not allowed here; allowed: {allow}");
-    Reject::new(Code::MethodNotAllowed, detail).hint(allow)
+/// Nothing rejects past the last filter; if it does it is a bug of ours.
+async fn broken(_: Rejection) -> Result<warp::reply::Response, Infallible> {
+    Ok(Answer::from(Problem::new(Code::Internal, "a call fell through the routes")).into_response())
 }

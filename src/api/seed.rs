@@ -1,44 +1,90 @@
-//! The routes of the original, with their old shapes.
+//! Routes of the original: same paths, same bodies. Each is a thin translation to the modern verb.
 
-use crate::actor::request::{ConsumeRequest, TaskKey};
-use crate::api::answer::{self, Outcome};
-use crate::api::call::{Call, bad_query};
-use crate::api::consume::nothing;
-use crate::api::context::ApiContext;
-use crate::api::tasks::key;
+use crate::actor::request::{ConsumeRequest, HeartbeatRequest, TaskKey};
+use crate::api::answer::Answer;
+use crate::api::call::Call;
+use crate::api::consume::{nothing, parked, verdict_problem};
+use crate::api::context::Shared;
+use crate::api::delivery::HandOuts;
+use crate::api::problem::{Outcome, Problem};
+use crate::api::query::bad;
+use crate::api::route::{Route, on};
+use crate::api::tasks;
 use crate::codec::json;
-use crate::codec::wire::field::{self, Text};
-use crate::codec::wire::task_out::{self, SeedState};
+use crate::codec::wire::cluster;
+use crate::codec::wire::out::Out;
+use crate::codec::wire::seed::{self as wire, Update, UpdateBody};
 use crate::model::affinity::AffinityMode;
 use crate::model::command::ALL_LEVELS;
-use crate::model::id::Name;
 use crate::model::lease::LeaseToken;
 use crate::model::limits;
-use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
-use crate::model::report::{Outcome as Verdict, Report, Verb};
-use crate::model::time::WallMs;
+use crate::model::report::{Report, Verb};
+use crate::model::state::TaskState;
+use crate::model::view::{AttemptOutcome, TaskView};
+use hyper::Method;
+use hyper::header::ACCEPT;
+use std::sync::Arc;
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        on(Method::GET, "/kwq", about),
+        on(Method::GET, "/kwq/consume/{workerAddress}/{workerEndpoint}/{waitSec}", consume),
+        on(Method::POST, "/kwq/updateTask", update),
+        on(
+            Method::GET,
+            "/kwq/simulate/{numberOfTasks}/{durationSeconds}/{numberOfWorkers}",
+            simulate,
+        ),
+    ]
+}
+
+async fn about(call: Call) -> Outcome {
+    call.query(&[])?;
+    let api = &call.shared.api;
+    let accept = call.head.headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let backend = api.handle.backend();
+    if accept.trim_start().starts_with("text/plain") {
+        return Ok(Answer::text(format!("kwq {} ({backend})\n", api.version)));
+    }
+    let ready = api.handle.readiness();
+    let mut out = Out::default();
+    out.open();
+    out.str("name", "kwq");
+    out.str("version", &api.version);
+    out.str("backend", backend);
+    cluster::durability(&mut out, &ready.durability_reasons);
+    out.count("partitions", api.handle.partition_count());
+    out.flag("ready", ready.ready);
+    out.close();
+    Ok(Answer::json(out.into_bytes()))
+}
+
+async fn simulate(_: Call) -> Outcome {
+    Err(Problem::new(Code::SimulatorDisabled, "the simulator is not in this build yet"))
+}
 
 /// `GET /kwq/consume/{workerAddress}/{workerEndpoint}/{waitSec}`.
-pub(crate) async fn consume(
-    context: &ApiContext,
-    call: &Call,
-    worker: &str,
-    endpoint: &str,
-    wait: &str,
-) -> Outcome {
-    call.allow_query(&[])?;
-    if !context.config.compat.seed_get {
-        return Err(Reject::new(Code::NoRoute, "compat.seed-get is off").hint("POST /kwq/consume"));
+pub(crate) async fn consume(call: Call) -> Outcome {
+    let shared = &call.shared;
+    if !shared.api.config.compat.seed_get {
+        return Err(Problem::new(Code::NoRoute, "compat.seed-get is off"));
     }
-    let wait_s: u64 = wait.parse().map_err(|_| bad_query("waitSec", "a number 0..60"))?;
-    field::check_text(worker, "worker", limits::NAME_BYTES_MAX, Text::Name)
-        .map_err(|r| Reject::new(Code::BadRequest, r.detail))?;
+    call.query(&[])?;
+    let worker = call.name(0, "workerAddress")?;
+    let endpoint = endpoint(call.param(1))?;
+    let seconds = call.param(2);
+    let digits = !seconds.is_empty() && seconds.bytes().all(|b| b.is_ascii_digit());
+    if !digits {
+        return Err(bad("waitSec", "waitSec must be a whole number").into());
+    }
+    // Digits that do not fit are more than 60, and more counts as 60.
+    let wait_ms = seconds.parse::<u64>().unwrap_or(60).min(60) * 1_000;
     let request = ConsumeRequest {
-        worker: Name::from(worker),
-        endpoint: Some(Name::from(endpoint)),
+        worker: worker.clone(),
+        endpoint: Some(endpoint.clone()),
         max: 1,
-        wait_ms: wait_s.min(60) * 1_000,
+        wait_ms,
         target_ms: None,
         max_bytes: limits::CONSUME_BYTES,
         lease_ms: None,
@@ -46,134 +92,116 @@ pub(crate) async fn consume(
         levels: ALL_LEVELS,
         jobs: Vec::new(),
         warm: Vec::new(),
-        mode: AffinityMode::Any,
+        mode: AffinityMode::default(),
         done: Vec::new(),
         leases: None,
     };
-    let answer = context.handle.consume(request).await?;
-    let Some(task) = answer.tasks.first() else {
-        let mut response = nothing(&answer);
-        answer::header(&mut response, "deprecation", "true");
-        return Ok(response);
+    let answer = if shared.draining() {
+        crate::actor::request::ConsumeAnswer::default()
+    } else {
+        parked(shared, request).await?
     };
-    let (grant, spec) = (&task.grant, &task.spec);
-    let reference = TaskRef::of_seq(spec.priority, grant.token.partition, grant.seq);
-    let mut out = crate::codec::wire::out::Out::with_capacity(512);
-    let state = SeedState {
-        status: "ALLOCATED",
-        worker: Some(worker),
-        endpoint: Some(endpoint),
-        run_count: grant.attempt,
-        stamps: [task.submitted, grant.allocated, WallMs(0), WallMs(0)],
-    };
-    task_out::seed(&mut out, &reference, spec, grant.priority.get(), state);
-    let headers = (grant.token.encode(), grant.lease_ms, grant.attempt);
-    let mut response = crate::api::consume::delivered(context, out.into_bytes(), answer);
-    answer::header(&mut response, "kwq-lease", &headers.0);
-    answer::header(&mut response, "kwq-lease-ms", &headers.1.to_string());
-    answer::header(&mut response, "kwq-attempt", &headers.2.to_string());
-    answer::header(&mut response, "deprecation", "true");
-    Ok(response)
+    let Some(task) = answer.tasks.first() else { return Ok(nothing(shared, &answer)) };
+    let grant = &task.grant;
+    let mut out = Answer::json(wire::hand_out(task, &worker, Some(&endpoint)))
+        .with("kwq-lease", grant.token.encode())
+        .with("kwq-lease-ms", grant.lease_ms)
+        .with("kwq-attempt", grant.attempt)
+        .with("deprecation", "true");
+    out.hand_outs = HandOuts::of(&shared.api.handle, answer);
+    Ok(out)
 }
 
-/// What `updateTask` reads.
-struct Update {
-    key: TaskKey,
-    status: String,
-    worker: Option<Name>,
-}
-
-fn update(text: &str) -> Result<Update, Reject> {
-    let fields = json::object(text)?;
-    let id = field::name(&fields, "id", limits::NAME_BYTES_MAX)?;
-    let id = id.ok_or_else(|| Reject::field("id", "id is required"))?;
-    let job = field::free(&fields, "groupId", limits::NAME_BYTES_MAX)?;
-    let status = field::text(&fields, "status", 64, Text::Free)?.unwrap_or_default();
-    let worker = field::free(&fields, "worker", limits::NAME_BYTES_MAX)?;
-    Ok(Update { key: key(&id, job), status: status.into_owned(), worker })
+fn endpoint(text: &str) -> Result<Arc<str>, Reject> {
+    if text.len() > limits::ENDPOINT_BYTES_MAX || text.chars().any(char::is_control) {
+        let detail = "workerEndpoint must have at most 256 bytes and no control characters";
+        return Err(bad("workerEndpoint", detail));
+    }
+    Ok(Arc::from(text))
 }
 
 /// `POST /kwq/updateTask`.
-pub(crate) async fn update_task(context: &ApiContext, mut call: Call) -> Outcome {
-    call.allow_query(&["lenient"])?;
-    let text = call.json(context.config.limits.body).await?;
-    let update = update(&text)?;
-    let verb = match update.status.as_str() {
-        "RUNNING" => Verb::Start,
-        "COMPLETED" => Verb::Complete { result: None, run_ms: None },
-        "ERROR" => Verb::Fail {
-            class: Name::from("error"),
-            message: Name::from(""),
+async fn update(mut call: Call) -> Outcome {
+    let bytes = call.json().await?;
+    let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
+    let body = wire::parse_update(&json::object(json::text(&bytes)?)?, &rules)?;
+    let key = tasks::key(&body.id, body.job.clone())?;
+    let shared = &call.shared;
+    let token = match call.header("kwq-lease")? {
+        Some(text) => LeaseToken::decode(text),
+        None => match lease_by_worker(shared, &key, &body).await? {
+            Some(token) => Some(token),
+            None => return shown(shared, key).await,
+        },
+    };
+    act(shared, token, &body).await?;
+    shown(shared, key).await
+}
+
+/// The live lease of the task; `None` when the update was accepted before and is only repeated.
+async fn lease_by_worker(
+    shared: &Shared,
+    key: &TaskKey,
+    body: &UpdateBody,
+) -> Result<Option<LeaseToken>, Problem> {
+    let lost = || Reject::new(Code::LeaseLost, "this worker holds no lease of the task");
+    let Some(worker) = body.worker.clone().filter(|_| shared.api.config.compat.update_by_worker)
+    else {
+        return Err(lost().hint("send the token in the header Kwq-Lease").into());
+    };
+    let found = shared.api.handle.lease_of(key.clone(), Some(worker)).await;
+    match found {
+        Ok(token) => Ok(Some(token)),
+        Err(reject) if reject.code == Code::LeaseLost => {
+            let answer = shared.api.handle.task(key.clone(), false, false).await?;
+            if repeated(&answer.value, body) { Ok(None) } else { Err(reject.into()) }
+        }
+        Err(reject) => Err(reject.into()),
+    }
+}
+
+/// The latest attempt ended by this worker the way it asks for again.
+fn repeated(view: &TaskView, body: &UpdateBody) -> bool {
+    if view.row.worker != body.worker {
+        return false;
+    }
+    let last = view.attempts.last().map(|attempt| attempt.outcome);
+    match body.update {
+        Update::Running => false,
+        Update::Completed => view.row.state == TaskState::Completed,
+        Update::Error => last == Some(AttemptOutcome::Failed),
+    }
+}
+
+async fn act(shared: &Shared, token: Option<LeaseToken>, body: &UpdateBody) -> Result<(), Problem> {
+    let verb = match body.update {
+        Update::Running => Verb::Start,
+        Update::Completed => Verb::Complete { result: None, run_ms: None },
+        Update::Error => Verb::Fail {
+            class: Arc::from("error"),
+            message: Arc::from(""),
             retryable: true,
             retry_after_ms: None,
             run_ms: None,
         },
-        other => {
-            let detail = format!("status `{other}` cannot be set; RUNNING, COMPLETED or ERROR");
-            return Err(Reject::new(Code::IllegalTransition, detail).on("status"));
-        }
     };
-    let sent = call.header("kwq-lease").map(LeaseToken::decode);
-    let token = match sent {
-        Some(token) => token,
-        None => by_worker(context, &update).await?,
+    let report = Report { token, worker: body.worker.clone(), verb };
+    let verdict = shared.api.handle.report(vec![report]).await.into_iter().next();
+    let Some(verdict) = verdict else {
+        return Err(Problem::new(Code::PartitionUnavailable, "no verdict; repeat the update"));
     };
-    let Some(token) = token else { return repeated(context, &update).await };
-    let renew = (verb == Verb::Start).then(|| update.worker.clone()).flatten();
-    let report = Report { token: Some(token), worker: update.worker.clone(), verb };
-    let verdict = context.handle.report(vec![report]).await.into_iter().next();
-    if let Some(worker) = renew {
-        let leases = Some(vec![Ok(token)]);
-        let beat = crate::actor::request::HeartbeatRequest { worker, leases, warm: None };
-        context.handle.heartbeat(beat).await?;
+    if let Some(problem) = verdict_problem(shared, &verdict) {
+        return Err(problem);
     }
-    match verdict.map(|v| v.outcome) {
-        Some(Verdict::Ok | Verdict::Retry | Verdict::Dead | Verdict::Duplicate) => {
-            shown(context, update.key).await
-        }
-        Some(Verdict::Cancelled) => Err(Reject::new(Code::Cancelled, "the task was cancelled")),
-        Some(Verdict::Unavailable(reject) | Verdict::Invalid(reject)) => Err(reject),
-        Some(Verdict::LeaseLost) | None => Err(lost()),
+    if let (Update::Running, Some(token), Some(worker)) = (body.update, token, &body.worker) {
+        let renew =
+            HeartbeatRequest { worker: worker.clone(), leases: Some(vec![Ok(token)]), warm: None };
+        shared.api.handle.heartbeat(renew).await?;
     }
+    Ok(())
 }
 
-async fn by_worker(context: &ApiContext, update: &Update) -> Result<Option<LeaseToken>, Reject> {
-    if !context.config.compat.update_by_worker || update.worker.is_none() {
-        return Err(lost());
-    }
-    match context.handle.lease_of(update.key.clone(), update.worker.clone()).await {
-        Ok(token) => Ok(Some(token)),
-        Err(reject) if reject.code == Code::LeaseLost => Ok(None),
-        Err(reject) => Err(reject),
-    }
-}
-
-/// Without a live lease only the repeat of an accepted call is fine.
-async fn repeated(context: &ApiContext, update: &Update) -> Outcome {
-    let view = context.handle.task(update.key.clone(), true, false).await?.value;
-    let same = view.row.state.seed_status() == update.status
-        && view.row.worker.as_ref() == update.worker.as_ref();
-    if same { shown(context, update.key.clone()).await } else { Err(lost()) }
-}
-
-fn lost() -> Reject {
-    Reject::new(Code::LeaseLost, "the task is not leased to this worker any more")
-        .hint("send the header Kwq-Lease with the token of the hand-out")
-}
-
-async fn shown(context: &ApiContext, key: TaskKey) -> Outcome {
-    let view = context.handle.task(key, true, false).await?.value;
-    let row = &view.row;
-    let completed =
-        if row.state == crate::model::state::TaskState::Completed { row.ended } else { WallMs(0) };
-    Ok(answer::written(200, |out| {
-        let state = SeedState {
-            status: row.state.seed_status(),
-            worker: row.worker.as_deref(),
-            endpoint: row.endpoint.as_deref(),
-            run_count: row.attempt,
-            stamps: [row.submitted, row.allocated, row.running, completed],
-        };
-        task_out::seed(out, &view.reference(), &view.spec, row.priority.get(), state);
-    }))
+async fn shown(shared: &Shared, key: TaskKey) -> Outcome {
+    let answer = shared.api.handle.task(key, true, false).await?;
+    Ok(Answer::json(wire::task(&answer.value)).positions(&answer.positions))
 }

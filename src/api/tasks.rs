@@ -1,167 +1,211 @@
-//! Tasks over HTTP: lists, one by id, its bytes, its verbs.
+//! Tasks: lists, one task, its bytes, cancel, retry; the dead letter is a list of them.
 
-use crate::actor::request::TaskKey;
-use crate::api::answer::{self, Outcome};
-use crate::api::call::{Call, bad_query};
-use crate::api::context::ApiContext;
+use crate::actor::request::{TaskAnswer, TaskKey};
+use crate::api::answer::Answer;
+use crate::api::call::Call;
+use crate::api::context::Shared;
+use crate::api::cursor::{pack, unpack};
+use crate::api::problem::Outcome;
+use crate::api::query::{Query, bad, checked_name};
+use crate::api::route::{Route, on};
 use crate::codec::json;
-use crate::codec::wire::{field, task_out};
+use crate::codec::wire::out::Out;
+use crate::codec::wire::{job, task_out};
 use crate::model::id::Name;
+use crate::model::limits;
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
 use crate::model::state::TaskState;
+use crate::model::tags::{TagPart, split};
 use crate::model::time::WallMs;
-use crate::model::view::{Order, TaskCursor, TaskQuery};
+use crate::model::view::{Order, TaskCursor, TaskQuery, TaskView};
+use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode};
+use std::sync::Arc;
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        on(Method::GET, "/kwq/tasks", |call| list(call, false)),
+        on(Method::GET, "/kwq/tasks/{task}", get),
+        on(Method::GET, "/kwq/tasks/{task}/payload", payload),
+        on(Method::GET, "/kwq/tasks/{task}/result", result),
+        on(Method::POST, "/kwq/tasks/{task}/cancel", cancel),
+        on(Method::POST, "/kwq/tasks/{task}/retry", retry),
+    ]
+}
+
+pub(crate) fn dead_routes() -> Vec<Route> {
+    vec![on(Method::GET, "/kwq/dlq", |call| list(call, true))]
+}
 
 const FILTERS: &[&str] = &[
     "job", "id", "index", "priority", "worker", "state", "tag", "tagAny", "class", "since",
     "until", "order", "fresh", "limit", "cursor",
 ];
 
-/// How a path part names a task.
-pub(crate) fn key(task: &str, job: Option<Name>) -> TaskKey {
-    match TaskRef::parse(task) {
-        Some(reference) => TaskKey::Ref(reference),
-        None => TaskKey::Id { id: Name::from(task), job },
-    }
-}
-
-/// `GET /kwq/tasks` and `/kwq/dlq`.
-pub(crate) async fn list(context: &ApiContext, call: &Call, dead: bool) -> Outcome {
-    call.allow_query(FILTERS)?;
-    if call.query("index").is_some() {
-        let detail = "arrays are not in this build yet, so there is no index";
-        return Err(Reject::new(Code::NotSupported, detail).on("index"));
-    }
-    let now = context.handle.now().wall;
-    let scope = scope(call, dead);
-    let cursor = match call.query("cursor") {
-        None => None,
-        Some(text) => Some(cursor(&context.signer.open(&scope, text, now)?)?),
-    };
-    let query = query(call, dead, cursor)?;
-    let page = context.handle.tasks(query, call.query_flag("fresh")?).await?;
-    let mut response = answer::written(200, |out| {
-        out.open_list();
-        page.rows.iter().for_each(|view| task_out::task(out, view));
-        out.close_list();
-    });
-    if let Some(next) = page.next {
-        let parts: Vec<String> = next.next.iter().map(u64::to_string).collect();
-        let signed = context.signer.sign(&scope, &parts.join(","), now);
-        answer::header(&mut response, "kwq-next", &signed);
-    }
-    answer::header(&mut response, "kwq-scanned", &page.scanned.to_string());
-    answer::header(&mut response, "kwq-lag-ms", &page.lag_ms.to_string());
-    answer::positions(&mut response, &page.positions);
-    Ok(response)
-}
-
-/// A cursor belongs to its filter: all parameters but where and how much.
-fn scope(call: &Call, dead: bool) -> String {
-    let mut parts: Vec<String> = call
-        .query
-        .iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "cursor" | "limit" | "fresh"))
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    parts.sort_unstable();
-    format!("tasks|{dead}|{}", parts.join("&"))
-}
-
-fn cursor(text: &str) -> Result<TaskCursor, Reject> {
-    let next: Result<Vec<u64>, _> = text.split(',').map(str::parse).collect();
-    let bad = |_| Reject::new(Code::BadCursor, "the cursor is not of this list");
-    next.map(|next| TaskCursor { next }).map_err(bad)
-}
-
-fn query(call: &Call, dead: bool, cursor: Option<TaskCursor>) -> Result<TaskQuery, Reject> {
-    let mut states = 0u16;
-    for word in call.query("state").unwrap_or_default().split(',').filter(|w| !w.is_empty()) {
-        let state = TaskState::parse(word);
-        states |= 1 << state.ok_or_else(|| bad_query("state", "a task state"))?.index();
-    }
+async fn list(call: Call, dead: bool) -> Outcome {
+    let query = call.query(FILTERS)?;
+    let shared = &call.shared;
+    let now = shared.api.handle.now().wall;
+    let mut filter = filter(&query)?;
     if dead {
-        let error = 1 << TaskState::Error.index();
-        states = if states == 0 { error } else { states & error };
+        filter.states = 1 << TaskState::Error.index();
     }
-    let filtered = call.query.iter().any(|(name, value)| {
-        !value.is_empty() && !matches!(name.as_str(), "order" | "fresh" | "limit" | "cursor")
-    });
-    let order = match call.query("order") {
-        None if dead || filtered => Order::New,
-        None | Some("recent") => Order::Recent,
-        Some("new") => Order::New,
-        Some("old") => Order::Old,
-        Some(_) => return Err(bad_query("order", "recent, new or old")),
-    };
-    let names = |name: &str| -> Vec<Name> {
-        call.query_all(name).filter(|v| !v.is_empty()).map(Name::from).collect()
-    };
-    let any = names("tagAny").iter().flat_map(|v| v.split(',').map(Name::from)).collect();
+    filter.order = order(&query, filter != TaskQuery::default())?;
+    filter.limit = query.limit()?;
+    let kind = cursor_kind(filter.order);
+    if let Some(text) = query.cursor()? {
+        let data = shared.seal.unwrap(kind, text, now)?;
+        let next =
+            unpack(&data).ok_or_else(|| Reject::new(Code::BadCursor, "the cursor is broken"))?;
+        filter.cursor = Some(TaskCursor { next });
+    }
+    let page = shared.api.handle.tasks(filter, query.flag("fresh")?).await?;
+    let mut out = Out::with_capacity(2 + page.rows.len() * 700);
+    out.open_list();
+    page.rows.iter().for_each(|row| task_out::view(&mut out, row));
+    out.close_list();
+    let mut answer = Answer::json(out.into_bytes())
+        .positions(&page.positions)
+        .with("kwq-lag-ms", page.lag_ms)
+        .with("kwq-scanned", page.scanned);
+    if let Some(next) = &page.next {
+        answer = answer.with("kwq-next", shared.seal.wrap(kind, &pack(&next.next), now));
+    }
+    Ok(answer)
+}
+
+fn cursor_kind(order: Order) -> &'static str {
+    match order {
+        Order::Recent => "tasks-recent",
+        Order::New => "tasks-new",
+        Order::Old => "tasks-old",
+    }
+}
+
+fn order(query: &Query, filtered: bool) -> Result<Order, Reject> {
+    match query.one("order")? {
+        Some("recent") => Ok(Order::Recent),
+        Some("new") => Ok(Order::New),
+        Some("old") => Ok(Order::Old),
+        Some(_) => Err(bad("order", "order must be recent, new or old")),
+        None if filtered => Ok(Order::New),
+        None => Ok(Order::Recent),
+    }
+}
+
+fn filter(query: &Query) -> Result<TaskQuery, Reject> {
+    if query.one("index")?.is_some() {
+        return Err(Reject::new(Code::NotSupported, "arrays are not in this build yet").on("index"));
+    }
+    let states = query.list("state", TaskState::parse)?;
+    let stamp = |name| query.integer(name, 0, u64::MAX).map(|at| WallMs(at.unwrap_or(0)));
+    let tags: Vec<Name> = query.all("tag").filter_map(tag).collect();
+    let any: Vec<Name> = query.all("tagAny").flat_map(|v| v.split(',')).filter_map(tag).collect();
+    if tags.len() > limits::TAGS_MAX || any.len() > limits::TAGS_MAX {
+        return Err(bad("tag", "at most 32 tags may be asked for"));
+    }
     Ok(TaskQuery {
-        job: call.query_name("job"),
-        id: call.query_name("id"),
-        priority: call.query_number("priority", 1, 9)?.and_then(Priority::new),
-        worker: call.query_name("worker"),
-        states,
-        tags: names("tag"),
+        job: query.name("job")?,
+        id: query.name("id")?,
+        priority: query.integer("priority", 1, 9)?.and_then(Priority::new),
+        worker: query.name("worker")?,
+        states: states.iter().fold(0, |bits, s| bits | 1 << s.index()),
+        tags,
         tags_any: any,
-        class: call.query_name("class"),
-        since: WallMs(call.query_number("since", 0, u64::MAX)?.unwrap_or(0)),
-        until: WallMs(call.query_number("until", 0, u64::MAX)?.unwrap_or(0)),
-        order,
-        limit: call.limit()?,
-        cursor,
+        class: query.one("class")?.map(Arc::from),
+        since: stamp("since")?,
+        until: stamp("until")?,
+        ..TaskQuery::default()
     })
 }
 
-/// `GET /kwq/tasks/{task}`.
-pub(crate) async fn get(context: &ApiContext, call: &Call, task: &str) -> Outcome {
-    call.allow_query(&["job", "payload", "result", "fresh"])?;
-    let (payload, result) = (call.query_flag("payload")?, call.query_flag("result")?);
-    let key = key(task, call.query_name("job"));
-    let at = context.handle.task(key, payload, result).await?;
-    let mut response = answer::written(200, |out| task_out::task(out, &at.value));
-    answer::positions(&mut response, &at.positions);
-    Ok(response)
-}
-
-/// `GET /kwq/tasks/{task}/payload|result`.
-pub(crate) async fn bytes(context: &ApiContext, call: &Call, task: &str, what: &str) -> Outcome {
-    call.allow_query(&["job"])?;
-    let payload = what == "payload";
-    let key = key(task, call.query_name("job"));
-    let view = context.handle.task(key, payload, !payload).await?.value;
-    if payload {
-        return Ok(answer::download(view.spec.payload.bytes));
-    }
-    let ended = view.row.state == TaskState::Completed;
-    match view.result {
-        Some(result) => Ok(answer::download(result.bytes)),
-        None if ended => Ok(answer::download(Vec::new())),
-        None => Err(Reject::new(Code::TaskNotFound, "the task has no result yet")),
+/// A tag as it is stored: blanks trimmed, `:x` and `x:` are the bare `x`.
+fn tag(text: &str) -> Option<Name> {
+    match split(text) {
+        TagPart::Bare("") => None,
+        TagPart::Bare(bare) => Some(Arc::from(bare)),
+        TagPart::Pair(key, value) => Some(Arc::from(format!("{key}:{value}"))),
     }
 }
 
-/// `POST /kwq/tasks/{task}/cancel|retry`.
-pub(crate) async fn verb(context: &ApiContext, mut call: Call, task: &str, verb: &str) -> Outcome {
-    call.allow_query(&["job"])?;
-    let text = call.optional_json(context.config.limits.body).await?;
-    let fields = json::object(&text)?;
-    let key = key(task, call.query_name("job"));
-    let view = if verb == "cancel" {
-        crate::codec::wire::job::reason(&fields)?;
-        context.handle.cancel_task(key).await?
-    } else {
-        field::only(&fields, &["set"], &[], false)?;
-        let mut priority = None;
-        if let Some(set) = field::object(&fields, "set")? {
-            field::only(&set, &["priority"], &[], false)?;
-            priority = field::int(&set, "priority", 1, 9)?.and_then(Priority::new);
-        }
-        context.handle.retry_task(key, priority).await?
+/// `{task}` of a path: a reference, or a client id narrowed by `?job=`.
+pub(crate) fn key(text: &str, job: Option<Name>) -> Result<TaskKey, Reject> {
+    if let Some(reference) = TaskRef::parse(text) {
+        return Ok(TaskKey::Ref(reference));
+    }
+    if TaskRef::looks_like(text) {
+        return Err(Reject::new(Code::TaskNotFound, "no task has such a reference"));
+    }
+    Ok(TaskKey::Id { id: checked_name("task", text)?, job })
+}
+
+fn shown(answer: &TaskAnswer) -> Answer {
+    Answer::json(body(&answer.value)).positions(&answer.positions)
+}
+
+fn body(view: &TaskView) -> Vec<u8> {
+    let mut out = Out::with_capacity(1_024 + view.spec.payload.bytes.len() * 5 / 4);
+    task_out::view(&mut out, view);
+    out.into_bytes()
+}
+
+async fn get(call: Call) -> Outcome {
+    let query = call.query(&["job", "payload", "result"])?;
+    let key = key(call.param(0), query.name("job")?)?;
+    let (payload, result) = (query.flag("payload")?, query.flag("result")?);
+    let answer = call.shared.api.handle.task(key, payload, result).await?;
+    Ok(shown(&answer))
+}
+
+async fn payload(call: Call) -> Outcome {
+    let (key, shared) = bytes_of(&call)?;
+    let answer = shared.api.handle.task(key, true, false).await?;
+    Ok(attachment(answer.value.spec.payload.bytes.clone()).positions(&answer.positions))
+}
+
+async fn result(call: Call) -> Outcome {
+    let (key, shared) = bytes_of(&call)?;
+    let answer = shared.api.handle.task(key, false, true).await?;
+    let missing = || Reject::new(Code::TaskNotFound, "the task has no result yet");
+    let blob = match answer.value.result {
+        Some(blob) => blob.bytes,
+        // Completed without one: empty, not missing.
+        None if answer.value.row.state == TaskState::Completed => Vec::new(),
+        None => return Err(missing().into()),
     };
-    Ok(answer::written(200, |out| task_out::task(out, &view)))
+    Ok(attachment(blob).positions(&answer.positions))
+}
+
+fn bytes_of(call: &Call) -> Result<(TaskKey, &Shared), Reject> {
+    let query = call.query(&["job"])?;
+    Ok((key(call.param(0), query.name("job")?)?, &call.shared))
+}
+
+fn attachment(bytes: Vec<u8>) -> Answer {
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Answer::typed(StatusCode::OK, kind, bytes.into())
+        .with("content-disposition", "attachment")
+        .with("x-content-type-options", "nosniff")
+}
+
+async fn cancel(mut call: Call) -> Outcome {
+    let bytes = call.optional_json().await?;
+    let query = call.query(&["job"])?;
+    let rules = call.shared.rules(query.flag("lenient")?);
+    job::parse_reason(&json::object(json::text(&bytes)?)?, &rules)?;
+    let key = key(call.param(0), query.name("job")?)?;
+    let view = call.shared.api.handle.cancel_task(key).await?;
+    Ok(Answer::json(body(&view)))
+}
+
+async fn retry(mut call: Call) -> Outcome {
+    let bytes = call.optional_json().await?;
+    let query = call.query(&["job"])?;
+    let rules = call.shared.rules(query.flag("lenient")?);
+    let priority = job::parse_set(&json::object(json::text(&bytes)?)?, &rules)?;
+    let key = key(call.param(0), query.name("job")?)?;
+    let view = call.shared.api.handle.retry_task(key, priority).await?;
+    Ok(Answer::json(body(&view)))
 }

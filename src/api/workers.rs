@@ -1,92 +1,109 @@
-//! Workers over HTTP.
+//! Workers: register, list, show, drain, delete.
 
 use crate::actor::request::WorkerRegistration;
-use crate::api::answer::{self, Outcome};
-use crate::api::call::{Call, bad_query};
-use crate::api::context::ApiContext;
+use crate::api::answer::Answer;
+use crate::api::call::Call;
+use crate::api::problem::Outcome;
+use crate::api::route::{Route, on};
 use crate::codec::json;
-use crate::codec::wire::{field, numbers, submit};
-use crate::model::id::Name;
-use crate::model::limits;
-use crate::model::view::WorkerState;
+use crate::codec::wire::out::Out;
+use crate::codec::wire::worker as wire;
+use crate::model::view::{WorkerState, WorkerView};
+use hyper::Method;
+use std::sync::Arc;
 
-/// `POST /kwq/workers`.
-pub(crate) async fn register(context: &ApiContext, mut call: Call) -> Outcome {
-    call.allow_query(&["lenient"])?;
-    let text = call.json(context.config.limits.body).await?;
-    let fields = json::object(&text)?;
-    let known = ["worker", "endpoint", "slots", "version", "affinity"];
-    field::only(&fields, &known, &["labels"], call.lenient()?)?;
-    let warm = submit::affinity(&fields, limits::AFFINITY_WORKER_MAX)?;
-    let worker = field::worker(&fields)?;
-    let (heartbeat_ms, lease_ms) = context.handle.register_worker(WorkerRegistration {
-        worker: worker.clone(),
-        endpoint: field::free(&fields, "endpoint", limits::ENDPOINT_BYTES_MAX)?,
-        slots: field::int32(&fields, "slots", 1, limits::SLOTS_MAX)?,
-        version: field::free(&fields, "version", limits::VERSION_BYTES_MAX)?,
-        warm: warm.map(|keys| keys.into_iter().map(|k| k.key).collect()),
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        on(Method::POST, "/kwq/workers", register),
+        on(Method::GET, "/kwq/workers", list),
+        on(Method::GET, "/kwq/workers/{worker}", get),
+        on(Method::POST, "/kwq/workers/{worker}/drain", drain),
+        on(Method::DELETE, "/kwq/workers/{worker}", delete),
+    ]
+}
+
+async fn register(mut call: Call) -> Outcome {
+    let bytes = call.json().await?;
+    let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
+    let body = wire::parse(&json::object(json::text(&bytes)?)?, &rules)?;
+    let worker = body.worker.clone();
+    let (heartbeat_ms, lease_ms) = call.shared.api.handle.register_worker(WorkerRegistration {
+        worker: body.worker,
+        endpoint: body.endpoint,
+        slots: body.slots,
+        version: body.version,
+        warm: body.warm,
     });
-    Ok(answer::written(200, |out| {
-        out.open();
-        out.str("worker", &worker);
-        out.num("heartbeatMs", heartbeat_ms);
-        out.num("leaseMs", lease_ms);
-        out.close();
-    }))
+    let mut out = Out::default();
+    out.open();
+    out.str("worker", &worker);
+    out.num("heartbeatMs", heartbeat_ms);
+    out.num("leaseMs", lease_ms);
+    out.close();
+    Ok(Answer::json(out.into_bytes()))
 }
 
-/// `GET /kwq/workers`.
-pub(crate) async fn list(context: &ApiContext, call: &Call) -> Outcome {
-    call.allow_query(&["state", "limit", "cursor"])?;
-    let state = match call.query("state") {
-        None => None,
-        Some("ACTIVE") => Some(WorkerState::Active),
-        Some("DRAINING") => Some(WorkerState::Draining),
-        Some("LOST") => Some(WorkerState::Lost),
-        Some(_) => return Err(bad_query("state", "ACTIVE, DRAINING or LOST")),
+const CURSOR: &str = "workers";
+
+async fn list(call: Call) -> Outcome {
+    let query = call.query(&["state", "limit", "cursor"])?;
+    let states = [WorkerState::Active, WorkerState::Draining, WorkerState::Lost];
+    let wanted = query.list("state", |word| states.into_iter().find(|s| s.name() == word))?;
+    let state = match wanted.as_slice() {
+        [] => None,
+        [one] => Some(*one),
+        _ => {
+            return Err(crate::api::query::bad("state", "one state may be asked for").into());
+        }
     };
-    let now = context.handle.now().wall;
-    let after = match call.query("cursor") {
+    let shared = &call.shared;
+    let now = shared.api.handle.now().wall;
+    let after = match query.cursor()? {
+        Some(text) => {
+            let data = shared.seal.unwrap(CURSOR, text, now)?;
+            Some(Arc::from(String::from_utf8_lossy(&data).as_ref()))
+        }
         None => None,
-        Some(cursor) => Some(Name::from(context.signer.open("workers", cursor, now)?)),
     };
-    let (rows, next) = context.handle.workers(state, call.limit()?, after).await;
-    let mut response = answer::written(200, |out| {
-        out.open_list();
-        rows.iter().for_each(|worker| numbers::worker(out, worker, false));
-        out.close_list();
-    });
-    if let Some(next) = next {
-        answer::header(&mut response, "kwq-next", &context.signer.sign("workers", &next, now));
-    }
-    Ok(response)
+    let (rows, next) = shared.api.handle.workers(state, query.limit()?, after).await;
+    let mut out = Out::with_capacity(2 + rows.len() * 300);
+    out.open_list();
+    rows.iter().for_each(|row| wire::view(&mut out, row, false));
+    out.close_list();
+    let answer = Answer::json(out.into_bytes());
+    Ok(match next {
+        Some(next) => answer.with("kwq-next", shared.seal.wrap(CURSOR, next.as_bytes(), now)),
+        None => answer,
+    })
 }
 
-/// `GET /kwq/workers/{worker}`.
-pub(crate) async fn get(context: &ApiContext, call: &Call, worker: &str) -> Outcome {
-    call.allow_query(&[])?;
-    let view = context.handle.worker(Name::from(worker)).await?;
-    Ok(answer::written(200, |out| numbers::worker(out, &view, true)))
+fn named(view: &WorkerView) -> Answer {
+    let mut out = Out::default();
+    wire::view(&mut out, view, true);
+    Answer::json(out.into_bytes())
 }
 
-/// `POST /kwq/workers/{worker}/drain`.
-pub(crate) async fn drain(context: &ApiContext, mut call: Call, worker: &str) -> Outcome {
-    call.allow_query(&[])?;
-    let text = call.optional_json(context.config.limits.body).await?;
-    let fields = json::object(&text)?;
-    field::only(&fields, &["drain"], &[], false)?;
-    let drain = field::flag(&fields, "drain")?.unwrap_or(true);
-    let view = context.handle.drain_worker(Name::from(worker), drain).await?;
-    Ok(answer::written(200, |out| numbers::worker(out, &view, true)))
+async fn get(call: Call) -> Outcome {
+    call.query(&[])?;
+    let worker = call.name(0, "worker")?;
+    Ok(named(&call.shared.api.handle.worker(worker).await?))
 }
 
-/// `DELETE /kwq/workers/{worker}`.
-pub(crate) async fn delete(context: &ApiContext, call: &Call, worker: &str) -> Outcome {
-    call.allow_query(&[])?;
-    let released = context.handle.delete_worker(Name::from(worker)).await?;
-    Ok(answer::written(200, |out| {
-        out.open();
-        out.count("released", released);
-        out.close();
-    }))
+async fn drain(mut call: Call) -> Outcome {
+    let worker = call.name(0, "worker")?;
+    let bytes = call.optional_json().await?;
+    let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
+    let drain = wire::parse_drain(&json::object(json::text(&bytes)?)?, &rules)?;
+    Ok(named(&call.shared.api.handle.drain_worker(worker, drain).await?))
+}
+
+async fn delete(call: Call) -> Outcome {
+    call.query(&[])?;
+    let worker = call.name(0, "worker")?;
+    let released = call.shared.api.handle.delete_worker(worker).await?;
+    let mut out = Out::default();
+    out.open();
+    out.count("released", released);
+    out.close();
+    Ok(Answer::json(out.into_bytes()))
 }

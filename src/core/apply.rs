@@ -105,7 +105,9 @@ impl Partition {
             let delayed = task.not_before > at;
             keys.push((key, job, if delayed { TaskState::Delayed } else { TaskState::Pending }));
         }
-        self.rows.push_record(at, keys.iter().map(|(key, _, state)| (*key, *state)));
+        let sizes = tasks.iter().map(|t| u32::try_from(t.payload.bytes.len()).unwrap_or(u32::MAX));
+        let rows = keys.iter().zip(sizes).map(|((key, _, state), bytes)| (*key, *state, bytes));
+        self.rows.push_record(at, rows);
         let mut from = 0;
         while from < keys.len() {
             let (key, job, state) = keys[from];

@@ -16,7 +16,7 @@ impl Partition {
     pub(crate) fn consume(&mut self, consume: &Consume, events: &mut Vec<Stamped>) -> Vec<Grant> {
         let first_lease = self.leases.next();
         let (mut tasks, mut grants) = (Vec::new(), Vec::new());
-        let mut expected_us = 0u64;
+        let (mut expected_us, mut bytes) = (0u64, 0u64);
         while tasks.len() < consume.max.min(limits::CONSUME_MAX) {
             let Some((seq, class)) = self.pick(consume) else { break };
             let target = consume.target_ms.map(|ms| ms.saturating_mul(1_000));
@@ -26,6 +26,10 @@ impl Partition {
                 if !tasks.is_empty() && expected_us > target_us {
                     break;
                 }
+            }
+            bytes += u64::from(self.rows.payload_bytes(seq));
+            if !tasks.is_empty() && bytes > consume.max_bytes {
+                break;
             }
             let attempt = self.touched.get(&seq).map_or(0, |t| t.attempt) + 1;
             let lease_ms = self.lease_ms(consume, &class);

@@ -67,7 +67,11 @@ impl Partition {
             return lost;
         }
         match (known.fate, report.verb) {
-            (Fate::Live, verb) => self.act(number, known, verb, gathered),
+            (Fate::Live, verb) => {
+                let lease = self.leases.get(number).expect("fate Live means a live lease");
+                let worker = Some(self.workers.value(lease.worker.0).clone());
+                ReportOutcome { worker, ..self.act(number, known, verb, gathered) }
+            }
             (Fate::Lapsed, Verb::Complete { result, run_ms }) => {
                 self.complete_late(number, known, result, run_ms, gathered).unwrap_or(lost)
             }
@@ -190,7 +194,7 @@ impl Partition {
             attempt: known.attempt,
             budget,
         });
-        ReportOutcome { outcome, task }
+        ReportOutcome { outcome, task, worker: None }
     }
 
     /// Reference of a task that still has its class.

@@ -1,9 +1,8 @@
 //! Hot columns per task, in chunks of 1,024 sequence numbers.
 //!
-//! A pending task costs 1 B of state, its share of the class runs and of the record runs (16 B a
-//! *record*, so 0.16 B a task
-//! when tasks come in batches of 100). A chunk whose tasks have all ended well keeps the states
-//! only.
+//! A pending task costs 1 B of state, its share of the class and payload-size runs (8 B where it
+//! changes) and of the record runs (16 B a *record*, so 0.16 B a task when tasks come in batches of
+//! 100). A chunk whose tasks have all ended well keeps states and classes only.
 
 use crate::core::intern::ClassKey;
 use crate::model::id::{Position, TaskSeq};
@@ -27,6 +26,8 @@ struct Chunk {
     states: Vec<u8>,
     /// Where the class changes, ascending.
     classes: Vec<(u16, ClassKey)>,
+    /// Where the size of the payload changes, ascending.
+    sizes: Vec<(u16, u32)>,
     /// Where the record changes, ascending.
     records: Vec<RecordRun>,
     /// Entry of this chunk's first task in the first record run.
@@ -68,8 +69,12 @@ impl Rows {
     }
 
     /// Adds the tasks of one record, all in `state`'s answer.
-    pub fn push_record(&mut self, at: WallMs, tasks: impl Iterator<Item = (ClassKey, TaskState)>) {
-        for (entry, (class, state)) in (0u32..).zip(tasks) {
+    pub fn push_record(
+        &mut self,
+        at: WallMs,
+        tasks: impl Iterator<Item = (ClassKey, TaskState, u32)>,
+    ) {
+        for (entry, (class, state, bytes)) in (0u32..).zip(tasks) {
             let (number, offset) = split(self.next);
             if number == self.chunks.len() {
                 self.chunks.push_back(Chunk {
@@ -88,6 +93,9 @@ impl Rows {
             }
             if chunk.classes.last().is_none_or(|(_, last)| *last != class) {
                 chunk.classes.push((offset, class));
+            }
+            if chunk.sizes.last().is_none_or(|(_, last)| *last != bytes) {
+                chunk.sizes.push((offset, bytes));
             }
             chunk.states.push(state as u8);
             chunk.needed += u16::from(needs_text(state));
@@ -125,6 +133,15 @@ impl Rows {
         classes.get(at.checked_sub(1)?).map(|(_, class)| *class)
     }
 
+    /// Bytes of its payload; 0 when they are not needed any more.
+    #[must_use]
+    pub fn payload_bytes(&self, seq: TaskSeq) -> u32 {
+        let (number, offset) = split(seq);
+        let Some(chunk) = self.chunks.get(number) else { return 0 };
+        let at = chunk.sizes.partition_point(|(start, _)| *start <= offset);
+        at.checked_sub(1).and_then(|at| chunk.sizes.get(at)).map_or(0, |(_, bytes)| *bytes)
+    }
+
     /// Where the text of a live or dead task lies; `None` while its record is not durable.
     #[must_use]
     pub fn placed(&self, seq: TaskSeq) -> Option<Placed> {
@@ -157,6 +174,7 @@ impl Rows {
         chunk.needed -= u16::from(needs_text(old));
         if chunk.needed == 0 && chunk.states.len() as u64 == CHUNK {
             chunk.records = Vec::new();
+            chunk.sizes = Vec::new();
         }
     }
 

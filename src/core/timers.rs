@@ -2,7 +2,7 @@
 
 use crate::core::partition::{Due, Partition, Timer};
 use crate::model::event::{Event, FailCause, Stamped};
-use crate::model::id::{LeaseNo, TaskSeq};
+use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::reply::Reply;
 use crate::model::state::TaskState;
 use crate::model::time::Now;
@@ -23,13 +23,14 @@ impl Partition {
         leases.sort_unstable();
         due.sort_unstable();
         due.into_iter().for_each(|seq| self.became_due(seq));
-        self.expire(&leases, events);
+        let lost = self.expire(&leases, events);
         self.leases.forget(self.now.wall, self.policy.lease_memory_ms);
-        Reply::Done
+        Reply::Ticked(lost)
     }
 
-    fn expire(&mut self, numbers: &[LeaseNo], events: &mut Vec<Stamped>) {
-        let (mut crashed, mut timed_out) = (Vec::new(), Vec::new());
+    /// Ends the leases whose time is over; the workers that let theirs expire.
+    fn expire(&mut self, numbers: &[LeaseNo], events: &mut Vec<Stamped>) -> Vec<Name> {
+        let (mut crashed, mut timed_out, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         let tick = self.now.tick;
         for number in numbers {
             let Some(lease) = self.leases.get(*number) else { continue };
@@ -42,6 +43,9 @@ impl Partition {
                 self.wheel.insert(again, Timer::Lease(*number));
                 continue;
             };
+            if cause == FailCause::Crash {
+                lost.push(self.workers.value(lease.worker.0).clone());
+            }
             let failure = self.lost_worker(*number, cause);
             self.apply_failure(cause, &failure, self.now.wall);
             let list = if cause == FailCause::Crash { &mut crashed } else { &mut timed_out };
@@ -52,6 +56,7 @@ impl Partition {
                 self.commit_applied(Event::Failed { cause, tasks }, events);
             }
         }
+        lost
     }
 
     /// T6, which is not logged: the due time is in the record that delayed the task.

@@ -29,6 +29,7 @@ struct Entry {
     draining: bool,
     completed: u64,
     failed: u64,
+    crashed: u64,
     first_seen: WallMs,
     last_seen: Now,
 }
@@ -55,6 +56,7 @@ impl WorkerRegistry {
             draining: false,
             completed: 0,
             failed: 0,
+            crashed: 0,
             first_seen: now.wall,
             last_seen: now,
         };
@@ -76,6 +78,13 @@ impl WorkerRegistry {
         if let Some(entry) = self.workers.get_mut(worker) {
             entry.completed += completed;
             entry.failed += failed;
+        }
+    }
+
+    /// Counts a lease that a worker let expire.
+    pub fn crashed(&mut self, worker: &str) {
+        if let Some(entry) = self.workers.get_mut(worker) {
+            entry.crashed += 1;
         }
     }
 
@@ -147,7 +156,7 @@ fn shown(name: &Name, entry: &Entry, now: Now, heartbeat_ms: u64) -> WorkerView 
         leases: 0,
         completed: entry.completed,
         failed: entry.failed,
-        crashed: 0,
+        crashed: entry.crashed,
         first_seen: entry.first_seen,
         last_seen: entry.last_seen.wall,
         affinity: entry.sign.warm.clone().unwrap_or_default(),

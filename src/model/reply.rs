@@ -26,7 +26,9 @@ pub enum Reply {
     Job(JobOutcome),
     /// To `CancelTask`, `RetryTask`: state afterwards.
     Task(TaskState),
-    /// To `SetLevel`, `Tick`.
+    /// To `Tick`: the workers whose leases expired, once a lease.
+    Ticked(Vec<Name>),
+    /// To `SetLevel`.
     Done,
     /// Refused; nothing was decided.
     Refused(Reject),

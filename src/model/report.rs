@@ -79,6 +79,8 @@ pub struct ReportOutcome {
     pub outcome: Outcome,
     /// The task, when known.
     pub task: Option<ReportedTask>,
+    /// Holder of the lease, if it was live.
+    pub worker: Option<Name>,
 }
 
 /// The task of a verdict.
@@ -115,6 +117,6 @@ impl ReportOutcome {
     /// A verdict about which nothing is known.
     #[must_use]
     pub fn bare(outcome: Outcome) -> Self {
-        Self { outcome, task: None }
+        Self { outcome, task: None, worker: None }
     }
 }

@@ -133,3 +133,27 @@ pub struct TaskError {
     /// When.
     pub ts: WallMs,
 }
+
+#[cfg(test)]
+impl TaskSpec {
+    /// A task with nothing but its payload.
+    pub(crate) fn plain(payload: Blob) -> Self {
+        Self {
+            id: None,
+            job: crate::model::job::DEFAULT_JOB.into(),
+            priority: Priority::DEFAULT,
+            tag: None,
+            payload,
+            affinity: Vec::new(),
+            source: None,
+            meta: None,
+            timeout_s: 0,
+            lease_ms: 0,
+            max_attempts: 4,
+            max_crashes: 5,
+            backoff: crate::model::policy::Policy::default().backoff,
+            not_before: WallMs(0),
+            traceparent: None,
+        }
+    }
+}

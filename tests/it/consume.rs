@@ -127,7 +127,6 @@ fn a_batch_ends_at_max_or_when_nothing_is_left() {
 
 // S 5.5: a batch ends at maxBytes of payload; the first task is always given.
 #[test]
-#[ignore = "maxBytes needs payload sizes in the partition; with issue B's batches"]
 fn a_batch_ends_at_max_bytes() {
     let (server, job) = (single(), unique("bytes"));
     server.add(&job, &Value::Array(vec![json!({"payload": "x".repeat(1_000)}); 6]));

@@ -16,7 +16,6 @@ fn closes_or(answer: Option<Answer>, allowed: &[u16]) {
 
 // promises.md 8: request head 16 KiB; 64 headers; URI 4 KiB → 431, 414.
 #[test]
-#[ignore = "a head above the limit is refused by the HTTP library without a problem body"]
 fn heads_that_are_too_large_are_refused() {
     let server = shared();
     let long = format!("GET /kwq HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000));
@@ -74,7 +73,6 @@ fn a_silent_connection_is_closed() {
 
 // promises.md 8 `http.head`: a head that never ends is closed or told 408.
 #[test]
-#[ignore = "http.head and http.idle share one timer of the HTTP library"]
 fn a_half_head_is_closed() {
     let server = Server::start(&["http.head=1s"]);
     let mut conn = Conn::open(server.addr()).expect("connects");

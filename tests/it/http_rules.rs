@@ -156,7 +156,6 @@ fn every_refusal_has_the_same_form() {
 
 // api.md 1.2: the documented example of a refusal.
 #[test]
-#[ignore = "titles are the code in words so far"]
 fn the_documented_refusal_is_answered() {
     let answer = shared().post("/kwq/submit", &json!({"priority": 12}));
     let body = answer.refused_field("invalid_field", "priority");

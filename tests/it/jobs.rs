@@ -47,7 +47,6 @@ fn the_server_names_a_nameless_job() {
 
 // api.md 6: 200 same spec again (equal after defaults), 409 job_conflict otherwise.
 #[test]
-#[ignore = "job_conflict does not carry `existing` yet"]
 fn creating_a_job_twice_is_idempotent_or_a_conflict() {
     let (server, job) = (shared(), unique("twice"));
     let spec = json!({"id": job, "weight": 2});

@@ -60,7 +60,6 @@ fn full_jitter_stays_inside_and_varies() {
 
 // S 7.2, P24: not handed out before its time; then it comes by itself.
 #[test]
-#[ignore = "a hand-out does not carry `error` of the attempt before yet"]
 fn a_retry_is_not_early_and_comes_by_itself() {
     let (server, job) = (shared(), unique("early"));
     let held = server.leased("e", &job, &json!({}));

@@ -299,7 +299,6 @@ fn answers_say_which_position_they_are_valid_for() {
 
 // api.md 13: body of one task 1 MiB → 413 body_too_large; payload 256 KiB → payload_too_large.
 #[test]
-#[ignore = "413 does not carry `limit` yet"]
 fn too_much_is_refused_with_413_and_its_limit() {
     let (server, job) = (shared(), unique("big"));
     let edge = "x".repeat(256 * 1024);

@@ -26,7 +26,6 @@ fn a_registered_worker_is_shown() {
 
 // api.md 5.4: any worker call registers; what it holds and did is counted.
 #[test]
-#[ignore = "reports without `worker` are not counted for their worker yet"]
 fn any_call_registers_and_counts() {
     let (server, worker, job) = (shared(), unique("any"), unique("j"));
     server.add(&job, &Value::Array(vec![json!({"maxAttempts": 1}); 3]));

@@ -46,7 +46,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("reqwest", &["client"]),
     ("rust_embed", &["api::assets"]),
     ("serde", ANY),
-    ("serde_json", &["codec", "client", "cli"]),
+    ("serde_json", &["codec", "client", "cli", "api::tests"]),
     ("rustix", &["log", "cli"]),
     ("sha2", &["codec", "api::auth"]),
     ("sled", &["store::sled"]),

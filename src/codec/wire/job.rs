@@ -1,20 +1,48 @@
-//! Jobs: as they are created, changed, and shown.
+//! Jobs: specification, changes and cancel in; the summed job out.
 
-use crate::codec::json::Fields;
-use crate::codec::wire::field::{self, Text};
+use crate::codec::json::{Fields, Raw};
+use crate::codec::wire::field::{self, Rules, set};
 use crate::codec::wire::out::Out;
-use crate::codec::wire::submit;
+use crate::codec::wire::{task, task_out};
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, Dedup, JobDefaults, JobSpec};
 use crate::model::limits;
-use crate::model::policy::Jitter;
+use crate::model::policy::{Backoff, Policy};
 use crate::model::priority::Priority;
-use crate::model::reject::{Code, Reject};
+use crate::model::reject::Reject;
 use crate::model::state::{StateCounts, TaskState};
-use crate::model::tags::TagSet;
+use crate::model::time::WallMs;
 use crate::model::view::JobView;
 
-const OUTPUT: &[&str] = &[
+const FIELDS: &[&str] = &[
+    "id",
+    "name",
+    "priority",
+    "weight",
+    "tag",
+    "tags",
+    "dedup",
+    "retentionMs",
+    "paused",
+    "defaults",
+];
+const DEFAULTS: &[&str] = &[
+    "tag",
+    "tags",
+    "affinity",
+    "source",
+    "meta",
+    "timeoutSeconds",
+    "leaseMs",
+    "maxAttempts",
+    "maxCrashes",
+    "backoff",
+];
+const PATCH: &[&str] = &["priority", "weight", "name", "tag", "tags", "retentionMs"];
+const LATER: &[&str] =
+    &["shareGroup", "after", "notify", "maxRunning", "maxFails", "affinityWaitMs", "hedge"];
+/// Fields of an answer that a client may send back unchanged.
+const OUTPUT_ONLY: &[&str] = &[
     "state",
     "implicit",
     "cancelReason",
@@ -30,107 +58,133 @@ const OUTPUT: &[&str] = &[
     "ratePerSec",
     "meanRunMs",
     "oldestPendingMs",
-    "eta_ts",
-    "created_ts",
-    "firstAllocated_ts",
-    "ended_ts",
+    "affinity",
     "firstError",
+    "partitions",
 ];
-const LATER: &[&str] =
-    &["shareGroup", "after", "notify", "maxRunning", "maxFails", "affinityWaitMs", "hedge"];
 
-/// A job as sent: its id, if one was given, and its specification.
+/// What the node fills in for a job that says nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Base {
+    /// `job.priority`.
+    pub priority: Priority,
+    /// `job.retention`, ms.
+    pub retention_ms: u64,
+}
+
+/// Fields that a create and a patch share.
+#[derive(Default)]
+struct Parts<'a> {
+    id: Option<Name>,
+    name: Option<Name>,
+    priority: Option<Priority>,
+    weight: Option<u16>,
+    tag: Option<Raw<'a>>,
+    tags: Option<Raw<'a>>,
+    retention_ms: Option<u64>,
+    paused: Option<bool>,
+    defaults: Option<JobDefaults>,
+}
+
+impl<'a> Parts<'a> {
+    fn field(&mut self, key: &str, raw: Raw<'a>, rules: &Rules) -> Result<(), Reject> {
+        match key {
+            "id" => set(&mut self.id, raw, |r| field::name("id", r)),
+            "name" => set(&mut self.name, raw, |r| field::name("name", r)),
+            "priority" => {
+                if !raw.is_null() {
+                    self.priority = field::priority_or_unset(raw)?;
+                }
+                Ok(())
+            }
+            "weight" => {
+                set(&mut self.weight, raw, |r| field::narrow("weight", r, 1, limits::WEIGHT_MAX))
+            }
+            "tag" => set(&mut self.tag, raw, Ok),
+            "tags" => set(&mut self.tags, raw, Ok),
+            "retentionMs" => set(&mut self.retention_ms, raw, |r| {
+                field::integer("retentionMs", r, 0, limits::RETENTION_MS_MAX)
+            }),
+            "paused" => set(&mut self.paused, raw, |r| field::boolean("paused", r)),
+            "dedup" if raw.is_null() => Ok(()),
+            "dedup" => match field::string("dedup", raw)?.as_ref() {
+                "batch" => Ok(()),
+                "task" => Err(field::later("dedup: task").on("dedup")),
+                _ => Err(Reject::field("dedup", "dedup must be batch or task")),
+            },
+            "defaults" => set(&mut self.defaults, raw, |r| defaults(r, rules)),
+            later if LATER.contains(&later) => Err(field::later(later)),
+            known if OUTPUT_ONLY.contains(&known) || known.ends_with("_ts") => Ok(()),
+            _ if rules.lenient => Ok(()),
+            other => Err(field::unknown(other, FIELDS)),
+        }
+    }
+}
+
+/// Reads `POST /kwq/jobs`: the id, if given, and the specification with its defaults filled in.
 ///
 /// # Errors
-/// The rule that is broken.
-pub fn create(
+/// The code and field of the first rule it breaks.
+pub fn parse(
     fields: &Fields<'_>,
-    retention_ms: u64,
-    lenient: bool,
+    base: Base,
+    rules: &Rules,
 ) -> Result<(Option<Name>, JobSpec), Reject> {
-    let own = [
-        "id",
-        "name",
-        "priority",
-        "weight",
-        "tag",
-        "tags",
-        "dedup",
-        "retentionMs",
-        "paused",
-        "defaults",
-    ];
-    let known: Vec<&str> = own.iter().chain(OUTPUT).copied().collect();
-    field::only(fields, &known, LATER, lenient)?;
-    let id = field::name(fields, "id", limits::NAME_BYTES_MAX)?;
-    match field::text(fields, "dedup", 16, Text::Free)?.as_deref() {
-        None | Some("batch") => {}
-        Some("task") => {
-            let detail = "dedup `task` is not in this build yet";
-            return Err(Reject::new(Code::NotSupported, detail).on("dedup"));
-        }
-        Some(_) => return Err(Reject::field("dedup", "dedup must be batch or task")),
+    let mut parts = Parts::default();
+    for (key, raw) in fields.iter() {
+        parts.field(key, raw, rules)?;
     }
     let spec = JobSpec {
-        name: field::name(fields, "name", limits::NAME_BYTES_MAX)?
-            .filter(|n| id.as_ref() != Some(n)),
-        priority: priority(fields)?.unwrap_or(Priority::DEFAULT),
-        weight: weight(fields)?.unwrap_or(1),
-        tag: submit::tags(fields)?,
+        name: parts.name.filter(|name| parts.id.as_ref() != Some(name)),
+        priority: parts.priority.unwrap_or(base.priority),
+        weight: parts.weight.unwrap_or(1),
+        tag: field::tag_text(parts.tag, parts.tags)?,
         dedup: Dedup::Batch,
-        retention_ms: retention(fields)?.unwrap_or(retention_ms),
-        paused: field::flag(fields, "paused")?.unwrap_or(false),
-        defaults: defaults(fields)?,
+        retention_ms: parts.retention_ms.unwrap_or(base.retention_ms),
+        paused: parts.paused.unwrap_or(false),
+        defaults: parts.defaults.unwrap_or_default(),
     };
-    Ok((id, spec))
+    Ok((parts.id, spec))
 }
 
-fn priority(fields: &Fields<'_>) -> Result<Option<Priority>, Reject> {
-    let value = field::int(fields, "priority", 0, 9).map_err(|_| {
-        Reject::field("priority", "priority must be 1..9").hint("9 is the most urgent")
-    })?;
-    Ok(value.and_then(Priority::new))
+fn defaults(raw: Raw<'_>, rules: &Rules) -> Result<JobDefaults, Reject> {
+    let mut out = JobDefaults::default();
+    let (mut tag, mut tags, mut backoff) = (None, None, None);
+    for (key, raw) in field::nested("defaults", raw)?.iter() {
+        match key {
+            "tag" => set(&mut tag, raw, Ok)?,
+            "tags" => set(&mut tags, raw, Ok)?,
+            "affinity" => {
+                set(&mut out.affinity, raw, |r| field::affinity(r, limits::AFFINITY_TASK_MAX))?;
+            }
+            "source" => set(&mut out.source, raw, |r| {
+                field::bounded("source", r, limits::ENDPOINT_BYTES_MAX)
+            })?,
+            "meta" => {
+                set(&mut out.meta, raw, |r| field::bounded("meta", r, limits::META_BYTES_MAX))?
+            }
+            "timeoutSeconds" => set(&mut out.timeout_s, raw, |r| {
+                field::narrow("timeoutSeconds", r, 0, limits::TIMEOUT_S_MAX)
+            })?,
+            "leaseMs" => set(&mut out.lease_ms, raw, task::lease_ms)?,
+            "maxAttempts" => set(&mut out.max_attempts, raw, |r| {
+                field::narrow("maxAttempts", r, 1, limits::BUDGET_MAX)
+            })?,
+            "maxCrashes" => set(&mut out.max_crashes, raw, |r| {
+                field::narrow("maxCrashes", r, 1, limits::BUDGET_MAX)
+            })?,
+            "backoff" => set(&mut backoff, raw, task::backoff)?,
+            _ if rules.lenient => {}
+            other => return Err(field::unknown(other, DEFAULTS)),
+        }
+    }
+    out.tag = field::tag_text(tag, tags)?;
+    out.backoff = backoff.unwrap_or_default();
+    Ok(out)
 }
 
-fn weight(fields: &Fields<'_>) -> Result<Option<u16>, Reject> {
-    let value = field::int(fields, "weight", 1, u64::from(limits::WEIGHT_MAX))?;
-    Ok(value.map(|w| u16::try_from(w).unwrap_or(limits::WEIGHT_MAX)))
-}
-
-fn retention(fields: &Fields<'_>) -> Result<Option<u64>, Reject> {
-    field::int(fields, "retentionMs", 0, limits::RETENTION_MS_MAX)
-}
-
-fn defaults(fields: &Fields<'_>) -> Result<JobDefaults, Reject> {
-    let Some(inner) = field::object(fields, "defaults")? else { return Ok(JobDefaults::default()) };
-    let known = [
-        "tag",
-        "tags",
-        "affinity",
-        "source",
-        "meta",
-        "timeoutSeconds",
-        "leaseMs",
-        "maxAttempts",
-        "maxCrashes",
-        "backoff",
-    ];
-    field::only(&inner, &known, LATER, false)?;
-    Ok(JobDefaults {
-        tag: submit::tags(&inner)?,
-        affinity: submit::affinity(&inner, limits::AFFINITY_TASK_MAX)?,
-        source: field::free(&inner, "source", limits::ENDPOINT_BYTES_MAX)?,
-        meta: field::free(&inner, "meta", limits::META_BYTES_MAX)?,
-        timeout_s: field::int32(&inner, "timeoutSeconds", 0, limits::TIMEOUT_S_MAX)?,
-        lease_ms: field::int32(&inner, "leaseMs", limits::LEASE_MS_MIN, limits::LEASE_MS_MAX)?,
-        max_attempts: field::int8(&inner, "maxAttempts", 1, limits::BUDGET_MAX)?,
-        max_crashes: field::int8(&inner, "maxCrashes", 1, limits::BUDGET_MAX)?,
-        backoff: submit::backoff(&inner)?,
-    })
-}
-
-/// Fields of a PATCH that were sent.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What a patch changes; only what is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
     /// New priority.
     pub priority: Option<Priority>,
@@ -138,167 +192,220 @@ pub struct Patch {
     pub weight: Option<u16>,
     /// New name.
     pub name: Option<Name>,
-    /// New label text.
+    /// New label text; empty = no label.
     pub tag: Option<Name>,
     /// New retention, ms.
     pub retention_ms: Option<u64>,
 }
 
-/// `PATCH /kwq/jobs/{job}`.
+/// Reads `PATCH /kwq/jobs/{job}`.
 ///
 /// # Errors
-/// The rule that is broken.
-pub fn patch(fields: &Fields<'_>, lenient: bool) -> Result<Patch, Reject> {
-    let known = ["priority", "weight", "name", "tag", "tags", "retentionMs"];
-    field::only(fields, &known, LATER, lenient)?;
+/// The code and field of the first rule it breaks.
+pub fn parse_patch(fields: &Fields<'_>, rules: &Rules) -> Result<Patch, Reject> {
+    let mut parts = Parts::default();
+    for (key, raw) in fields.iter() {
+        if !PATCH.contains(&key) && !rules.lenient {
+            return Err(field::unknown(key, PATCH));
+        }
+        if PATCH.contains(&key) {
+            parts.field(key, raw, rules)?;
+        }
+    }
+    let labelled = parts.tag.is_some() || parts.tags.is_some();
+    let text = field::tag_text(parts.tag, parts.tags)?;
     Ok(Patch {
-        priority: priority(fields)?,
-        weight: weight(fields)?,
-        name: field::name(fields, "name", limits::NAME_BYTES_MAX)?,
-        tag: submit::tags(fields)?,
-        retention_ms: retention(fields)?,
+        priority: parts.priority,
+        weight: parts.weight,
+        name: parts.name,
+        tag: labelled.then(|| text.unwrap_or_else(|| Name::from(""))),
+        retention_ms: parts.retention_ms,
     })
 }
 
-/// `{mode?, reason?}` of a cancel.
+/// Reads the body of `cancel`.
 ///
 /// # Errors
-/// The rule that is broken.
-pub fn cancel(fields: &Fields<'_>) -> Result<(CancelMode, Option<Name>), Reject> {
-    field::only(fields, &["mode", "reason"], &[], false)?;
-    let mode = match field::text(fields, "mode", 16, Text::Free)?.as_deref() {
-        None | Some("stop") => CancelMode::Stop,
-        Some("drop-queued") => CancelMode::DropQueued,
-        Some(_) => return Err(Reject::field("mode", "mode must be stop or drop-queued")),
-    };
-    Ok((mode, field::free(fields, "reason", limits::REASON_BYTES_MAX)?))
-}
-
-/// `{reason?}` of pause and resume.
-///
-/// # Errors
-/// The rule that is broken.
-pub fn reason(fields: &Fields<'_>) -> Result<(), Reject> {
-    field::only(fields, &["reason"], &[], false)?;
-    field::free(fields, "reason", limits::REASON_BYTES_MAX).map(drop)
-}
-
-/// Nine counts under their names.
-pub fn counts(to: &mut Out, name: &str, counts: &StateCounts) {
-    to.object(name);
-    for state in TaskState::ALL {
-        to.num(state.name(), counts.of(state));
+/// The code and field of the first rule it breaks.
+pub fn parse_cancel(
+    fields: &Fields<'_>,
+    rules: &Rules,
+) -> Result<(CancelMode, Option<Name>), Reject> {
+    let (mut mode, mut reason) = (None, None);
+    for (key, raw) in fields.iter() {
+        match key {
+            "mode" => set(&mut mode, raw, |r| match field::string("mode", r)?.as_ref() {
+                "stop" => Ok(CancelMode::Stop),
+                "drop-queued" => Ok(CancelMode::DropQueued),
+                _ => Err(Reject::field("mode", "mode must be stop or drop-queued")),
+            })?,
+            "reason" => set(&mut reason, raw, read_reason)?,
+            _ if rules.lenient => {}
+            other => return Err(field::unknown(other, &["mode", "reason"])),
+        }
     }
-    to.close();
+    Ok((mode.unwrap_or_default(), reason))
 }
 
-/// A job as shown.
-pub fn job(to: &mut Out, job: &JobView, now_ms: u64) {
-    let numbers = &job.numbers;
-    to.open();
-    to.str("id", &job.id);
-    to.str("name", job.spec.name.as_deref().unwrap_or(&job.id));
-    to.str("state", job.state.name());
-    to.flag("paused", job.paused);
-    to.flag("implicit", job.implicit);
-    to.num("priority", job.spec.priority.get());
-    to.num("weight", job.spec.weight);
-    to.str("dedup", if job.spec.dedup == Dedup::Task { "task" } else { "batch" });
-    label(to, job);
-    to.num("retentionMs", job.spec.retention_ms);
-    shown_defaults(to, &job.spec.defaults);
-    to.opt_str("cancelReason", job.cancel_reason.as_deref());
-    counts(to, "counts", &numbers.counts);
-    to.num("submitted", numbers.submitted);
-    to.num("live", numbers.counts.live());
-    to.num("purged", numbers.purged);
-    to.num("handedOut", numbers.handed_out);
-    to.num("failedAttempts", numbers.failed_attempts);
-    to.num("crashes", numbers.crashes);
-    to.num("redriven", numbers.redriven);
-    to.num("duplicates", numbers.duplicates);
-    to.float("ratePerSec", job.rate_per_sec, 1);
+fn read_reason(raw: Raw<'_>) -> Result<Name, Reject> {
+    field::bounded("reason", raw, limits::REASON_BYTES_MAX)
+}
+
+/// Reads a body that holds `reason` at most.
+///
+/// # Errors
+/// The code and field of the first rule it breaks.
+pub fn parse_reason(fields: &Fields<'_>, rules: &Rules) -> Result<Option<Name>, Reject> {
+    let mut reason = None;
+    for (key, raw) in fields.iter() {
+        match key {
+            "reason" => set(&mut reason, raw, read_reason)?,
+            _ if rules.lenient => {}
+            other => return Err(field::unknown(other, &["reason"])),
+        }
+    }
+    Ok(reason)
+}
+
+/// Reads `{set?: {priority}}`.
+///
+/// # Errors
+/// The code and field of the first rule it breaks.
+pub fn parse_set(fields: &Fields<'_>, rules: &Rules) -> Result<Option<Priority>, Reject> {
+    let mut priority = None;
+    for (key, raw) in fields.iter() {
+        match key {
+            "set" if raw.is_null() => {}
+            "set" => {
+                for (key, raw) in field::nested("set", raw)?.iter() {
+                    match key {
+                        "priority" => set(&mut priority, raw, |r| {
+                            field::priority(r).map_err(|reject| reject.on("set.priority"))
+                        })?,
+                        _ if rules.lenient => {}
+                        other => return Err(field::unknown(other, &["priority"])),
+                    }
+                }
+            }
+            _ if rules.lenient => {}
+            other => return Err(field::unknown(other, &["set"])),
+        }
+    }
+    Ok(priority)
+}
+
+/// A job.
+pub fn view(out: &mut Out, job: &JobView, policy: &Policy, now: WallMs) {
+    let (spec, numbers) = (&job.spec, &job.numbers);
+    out.open();
+    out.str("id", &job.id);
+    out.str("name", spec.name.as_deref().unwrap_or(&job.id));
+    out.str("state", job.state.name());
+    out.flag("paused", job.paused);
+    out.flag("implicit", job.implicit);
+    out.num("priority", spec.priority.get());
+    out.num("weight", spec.weight);
+    out.str("dedup", dedup_name(spec.dedup));
+    task_out::tags(out, spec.tag.as_ref());
+    out.num("retentionMs", spec.retention_ms);
+    view_defaults(out, &spec.defaults, policy);
+    out.opt_str("cancelReason", job.cancel_reason.as_deref());
+    if let Some((total, applied)) = job.partitions {
+        out.object("partitions");
+        out.count("total", total);
+        out.count("applied", applied);
+        out.close();
+    }
+    out.key("counts");
+    counts(out, &numbers.counts);
+    out.num("submitted", numbers.submitted);
+    out.num("live", numbers.counts.live());
+    out.num("purged", numbers.purged);
+    out.num("handedOut", numbers.handed_out);
+    out.num("failedAttempts", numbers.failed_attempts);
+    out.num("crashes", numbers.crashes);
+    out.num("redriven", numbers.redriven);
+    out.num("duplicates", numbers.duplicates);
+    out.float("ratePerSec", job.rate_per_sec, 3);
     if let Some(mean) = numbers.mean_run_ms() {
-        to.float("meanRunMs", mean, 1);
+        out.float("meanRunMs", mean, 1);
     }
     if let Some(oldest) = numbers.oldest_pending.known() {
-        to.num("oldestPendingMs", now_ms.saturating_sub(oldest.0));
+        out.num("oldestPendingMs", now.since(oldest));
     }
     if let Some(eta) = job.eta {
-        to.stamp("eta_ts", eta);
+        out.num("eta_ts", eta.0);
     }
-    to.object("affinity");
-    hits(to, numbers.hits, numbers.misses);
-    to.close();
+    hits(out, numbers.hits, numbers.misses);
     if let Some((reference, error)) = &numbers.first_error {
-        to.object("firstError");
-        to.shown("ref", reference);
-        to.str("class", &error.class);
-        to.str("message", &error.message);
-        to.stamp("ts", error.ts);
-        to.close();
+        out.object("firstError");
+        out.shown("ref", reference);
+        out.str("class", &error.class);
+        out.str("message", &error.message);
+        out.num("ts", error.ts.0);
+        out.close();
     }
-    to.stamp("created_ts", numbers.created);
-    to.stamp("firstAllocated_ts", numbers.first_allocated);
-    to.stamp("ended_ts", job.ended);
-    if let Some((total, applied)) = job.partitions {
-        to.object("partitions");
-        to.count("total", total);
-        to.count("applied", applied);
-        to.close();
-    }
-    to.close();
+    out.stamp("created_ts", numbers.created);
+    out.stamp("firstAllocated_ts", numbers.first_allocated);
+    out.stamp("ended_ts", job.ended);
+    out.close();
 }
 
-/// Hits, misses and their ratio.
-pub fn hits(to: &mut Out, hits: u64, misses: u64) {
-    to.num("hits", hits);
-    to.num("misses", misses);
-    let all = hits + misses;
-    let ratio = if all == 0 { 0.0 } else { hits as f64 / all as f64 };
-    to.float("hitRatio", ratio, 3);
-}
-
-fn label(to: &mut Out, job: &JobView) {
-    let Some(text) = &job.spec.tag else { return };
-    to.str("tag", text);
-    to.list("tags");
-    TagSet::parse(text).unwrap_or_default().iter().for_each(|t| to.text(t));
-    to.close_list();
-}
-
-fn shown_defaults(to: &mut Out, defaults: &JobDefaults) {
-    to.object("defaults");
-    to.opt_str("tag", defaults.tag.as_deref());
-    if let Some(keys) = &defaults.affinity {
-        to.list("affinity");
-        for key in keys {
-            to.open();
-            to.str("key", &key.key);
-            to.num("weight", key.weight);
-            to.close();
-        }
-        to.close_list();
+fn dedup_name(dedup: Dedup) -> &'static str {
+    match dedup {
+        Dedup::Batch => "batch",
+        Dedup::Task => "task",
     }
-    to.opt_str("source", defaults.source.as_deref());
-    to.opt_str("meta", defaults.meta.as_deref());
-    let mut number = |name: &str, value: Option<u64>| {
+}
+
+fn view_defaults(out: &mut Out, defaults: &JobDefaults, policy: &Policy) {
+    out.object("defaults");
+    task_out::tags(out, defaults.tag.as_ref());
+    task_out::affinity(out, defaults.affinity.as_deref().unwrap_or_default());
+    out.opt_str("source", defaults.source.as_deref());
+    out.opt_str("meta", defaults.meta.as_deref());
+    let numbers = [
+        ("timeoutSeconds", defaults.timeout_s),
+        ("leaseMs", defaults.lease_ms),
+        ("maxAttempts", defaults.max_attempts.map(u32::from)),
+        ("maxCrashes", defaults.max_crashes.map(u32::from)),
+    ];
+    for (name, value) in numbers {
         if let Some(value) = value {
-            to.num(name, value);
+            out.num(name, value);
         }
-    };
-    number("timeoutSeconds", defaults.timeout_s.map(u64::from));
-    number("leaseMs", defaults.lease_ms.map(u64::from));
-    number("maxAttempts", defaults.max_attempts.map(u64::from));
-    number("maxCrashes", defaults.max_crashes.map(u64::from));
-    let backoff = defaults.backoff;
-    if backoff != crate::model::task::BackoffInput::default() {
-        to.object("backoff");
-        to.num("baseMs", backoff.base_ms.unwrap_or(1_000));
-        to.num("capMs", backoff.cap_ms.unwrap_or(300_000));
-        let full = backoff.jitter.unwrap_or_default() == Jitter::Full;
-        to.str("jitter", if full { "full" } else { "none" });
-        to.close();
     }
-    to.close();
+    let sent = defaults.backoff;
+    if sent.base_ms.is_some() || sent.cap_ms.is_some() || sent.jitter.is_some() {
+        task_out::backoff(
+            out,
+            Backoff {
+                base_ms: sent.base_ms.unwrap_or(policy.backoff.base_ms),
+                cap_ms: sent.cap_ms.unwrap_or(policy.backoff.cap_ms),
+                jitter: sent.jitter.unwrap_or(policy.backoff.jitter),
+            },
+        );
+    }
+    out.close();
 }
+
+/// Nine counts by state name.
+pub fn counts(out: &mut Out, counts: &StateCounts) {
+    out.open();
+    for state in TaskState::ALL {
+        out.num(state.name(), counts.of(state));
+    }
+    out.close();
+}
+
+fn hits(out: &mut Out, hits: u64, misses: u64) {
+    out.object("affinity");
+    out.num("hits", hits);
+    out.num("misses", misses);
+    let ratio = if hits + misses == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 };
+    out.float("hitRatio", ratio, 3);
+    out.close();
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,15 @@
 //! argument.
 
 pub mod base64;
+pub mod cluster;
+pub mod consume;
 pub mod field;
 pub mod job;
-pub mod numbers;
 pub mod out;
 pub mod report;
+pub mod seed;
+pub mod stats;
 pub mod submit;
+pub mod task;
 pub mod task_out;
+pub mod worker;

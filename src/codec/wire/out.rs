@@ -89,6 +89,17 @@ impl Out {
         self.before();
         escape_into(&mut self.bytes, text);
     }
+    /// A string element `first:second`; the second alone when the first is empty.
+    pub fn pair(&mut self, first: &str, second: &str) {
+        self.before();
+        self.bytes.push(b'"');
+        if !first.is_empty() {
+            escaped_into(&mut self.bytes, first);
+            self.bytes.push(b':');
+        }
+        escaped_into(&mut self.bytes, second);
+        self.bytes.push(b'"');
+    }
     /// A value that displays as JSON: a whole number or a boolean.
     pub fn plain(&mut self, value: impl Display) {
         use std::io::Write as _;
@@ -191,6 +202,11 @@ pub fn encoding_name(encoding: Encoding) -> &'static str {
 /// Appends a quoted string.
 pub fn escape_into(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    escaped_into(out, text);
+    out.push(b'"');
+}
+
+fn escaped_into(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut clean = 0;
     for (i, byte) in bytes.iter().enumerate() {
@@ -214,7 +230,6 @@ pub fn escape_into(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.extend_from_slice(bytes.get(clean..).unwrap_or_default());
-    out.push(b'"');
 }
 
 fn decimal_into(out: &mut Vec<u8>, mut value: u64) {

@@ -1,139 +1,209 @@
-//! Reports of workers and the verdicts they get.
+//! Reports of workers and the verdicts on them.
 
-use crate::codec::json::{Element, Fields};
-use crate::codec::wire::field::{self, Text};
+use crate::codec::json::{Element, Fields, Raw};
+use crate::codec::wire::field::{self, Rules, set};
 use crate::codec::wire::out::Out;
-use crate::codec::wire::submit;
 use crate::model::id::Name;
 use crate::model::lease::LeaseToken;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
-use crate::model::report::{Outcome, Report, ReportOutcome, Verb};
-use crate::model::time::WallMs;
+use crate::model::report::{Outcome, Report, ReportOutcome, ReportedTask, Verb};
+use std::sync::Arc;
 
-/// Verb of a route, or of a `done` item.
+/// What a report is about; the path of the call, or `type` in a `done` list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `start`.
+    /// The task runs.
     Start,
-    /// `complete`.
+    /// It is done.
     Complete,
-    /// `fail`.
+    /// It failed.
     Fail,
-    /// `release`.
+    /// It is given back.
     Release,
 }
 
-/// A report with its token as sent, to echo it.
+/// A report with the text of its token, for the echo.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sent {
-    /// Token text.
-    pub lease: String,
-    /// The report.
-    pub report: Report,
+    /// The token as sent, if it was a good string.
+    pub lease: Option<String>,
+    /// The report, or the rule it breaks.
+    pub report: Result<Report, Reject>,
 }
 
-/// A token as sent.
+/// The body of a report call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// One report.
+    One(Sent),
+    /// `{"items": […]}`.
+    Many(Vec<Sent>),
+}
+
+const FIELDS: &[&str] = &[
+    "lease",
+    "worker",
+    "runMs",
+    "result",
+    "encoding",
+    "class",
+    "message",
+    "retryable",
+    "retryAfterMs",
+    "delayMs",
+    "type",
+];
+
+/// Reads the body of `start`, `complete`, `fail` or `release`.
 ///
 /// # Errors
-/// No string, empty, longer than 64 characters.
-pub fn token(element: &Element<'_>, name: &'static str) -> Result<String, Reject> {
-    let wrong = || Reject::field(name, format!("{name} must be a string of 1..64 characters"));
-    let Element::Other(raw) = element else { return Err(wrong()) };
-    let text = raw.string()?.ok_or_else(wrong)?;
-    let fits = (1..=limits::TOKEN_CHARS_MAX).contains(&text.chars().count());
-    if fits { Ok(text.into_owned()) } else { Err(wrong()) }
+/// `bad_json`; `unknown_field` beside `items`; more than 1,000 items.
+pub fn parse(fields: &Fields<'_>, kind: Kind, rules: &Rules) -> Result<Body, Reject> {
+    let Some(items) = fields.get("items") else {
+        return Ok(Body::One(one(fields, kind, false, rules)));
+    };
+    if let Some((other, _)) = fields.iter().find(|(key, _)| *key != "items" && !rules.lenient) {
+        return Err(field::unknown(other, &["items"]));
+    }
+    let read = |element| Ok(item(element, kind, false, rules));
+    field::list("items", items, limits::CONSUME_MAX, read).map(Body::Many)
 }
 
-/// A report; `kind` `None` = a `done` item that carries `type`.
+/// Reads the `done` list of a consume.
 ///
 /// # Errors
-/// The rule that is broken.
-pub fn report(
-    fields: &Fields<'_>,
-    kind: Option<Kind>,
-    worker: Option<&Name>,
-    result_max: usize,
-) -> Result<Sent, Reject> {
-    let kind = match kind {
-        Some(kind) => kind,
-        None => match field::text(fields, "type", 16, Text::Free)?.as_deref() {
-            None | Some("complete") => Kind::Complete,
-            Some("fail") => Kind::Fail,
-            Some("release") => Kind::Release,
-            Some(_) => return Err(Reject::field("type", "type must be complete, fail or release")),
-        },
-    };
-    let known: &[&str] = match kind {
-        Kind::Start => &["lease", "worker"],
-        Kind::Complete => &["lease", "worker", "runMs", "result", "encoding", "type"],
-        Kind::Fail => {
-            &["lease", "worker", "runMs", "class", "message", "retryable", "retryAfterMs", "type"]
+/// No list, or more than 1,000 items.
+pub fn parse_done(raw: Raw<'_>, rules: &Rules) -> Result<Vec<Sent>, Reject> {
+    let read = |element| Ok(item(element, Kind::Complete, true, rules));
+    field::list("done", raw, limits::CONSUME_MAX, read)
+}
+
+fn item(element: Element<'_>, kind: Kind, typed: bool, rules: &Rules) -> Sent {
+    match element {
+        Element::Object(fields) => one(&fields, kind, typed, rules),
+        Element::Other(raw) => {
+            let detail = format!("a report must be an object, not {}", raw.kind());
+            Sent { lease: None, report: Err(Reject::field("items", detail)) }
         }
-        Kind::Release => &["lease", "worker", "delayMs", "type"],
+    }
+}
+
+fn one(fields: &Fields<'_>, kind: Kind, typed: bool, rules: &Rules) -> Sent {
+    let lease = fields.get("lease").and_then(|raw| field::token("lease", raw).ok());
+    let report = read(fields, kind, typed, rules);
+    Sent { lease: lease.map(|text| text.into_owned()), report }
+}
+
+/// Fields of a report before its verb is known.
+#[derive(Default)]
+struct Parts<'a> {
+    token: Option<Option<LeaseToken>>,
+    worker: Option<Name>,
+    run_ms: Option<u64>,
+    result: Option<Raw<'a>>,
+    encoding: Option<Raw<'a>>,
+    class: Option<Name>,
+    message: Option<Name>,
+    retryable: Option<bool>,
+    retry_after_ms: Option<u32>,
+    delay_ms: Option<u32>,
+}
+
+fn read(fields: &Fields<'_>, kind: Kind, typed: bool, rules: &Rules) -> Result<Report, Reject> {
+    let kind = match fields.get("type").filter(|_| typed) {
+        Some(raw) => read_kind(raw)?,
+        None => kind,
     };
-    field::only(fields, known, &[], false)?;
-    let raw = fields.get("lease").ok_or_else(|| Reject::field("lease", "lease is required"))?;
-    let lease = token(&Element::Other(raw), "lease")?;
-    let own = field::name(fields, "worker", limits::NAME_BYTES_MAX)?;
-    let run_ms = field::int(fields, "runMs", 0, limits::RUN_MS_MAX)?;
-    let verb = match kind {
-        Kind::Start => Verb::Start,
-        Kind::Complete => Verb::Complete { result: result(fields, result_max)?, run_ms },
-        Kind::Fail => fail(fields, run_ms)?,
-        Kind::Release => {
-            let delay = field::int32(fields, "delayMs", 0, limits::BACKOFF_MS_MAX)?;
-            Verb::Release { delay_ms: delay.unwrap_or(0) }
+    let mut parts = Parts::default();
+    for (key, raw) in fields.iter() {
+        let known = parts.field(kind, key, raw)? || (typed && key == "type");
+        if !known && !rules.lenient {
+            return Err(field::unknown(key, FIELDS));
         }
-    };
-    let report =
-        Report { token: LeaseToken::decode(&lease), worker: own.or_else(|| worker.cloned()), verb };
-    Ok(Sent { lease, report })
-}
-
-fn result(
-    fields: &Fields<'_>,
-    bytes_max: usize,
-) -> Result<Option<crate::model::task::Blob>, Reject> {
-    let blob = submit::blob(fields, "result")?;
-    if blob.bytes.len() > bytes_max {
-        let detail = format!("the result has {} B; at most {bytes_max}", blob.bytes.len());
-        return Err(Reject::new(Code::ResultTooLarge, detail)
-            .on("result")
-            .hint("store large results elsewhere and send their URL"));
     }
-    Ok(fields.iter().any(|(name, _)| name == "result").then_some(blob))
+    let token = parts.token.ok_or_else(|| Reject::field("lease", "lease is required"))?;
+    let worker = parts.worker.clone();
+    Ok(Report { token, worker, verb: parts.verb(kind, rules)? })
 }
 
-fn fail(fields: &Fields<'_>, run_ms: Option<u64>) -> Result<Verb, Reject> {
-    let class = field::text(fields, "class", limits::CLASS_BYTES_MAX, Text::Free)?;
-    let class = class.filter(|c| !c.is_empty()).unwrap_or_else(|| "error".into());
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'-');
-    if !class.bytes().all(fits) {
-        return Err(Reject::field("class", "class holds only A-Z a-z 0-9 _ . : -"));
+fn read_kind(raw: Raw<'_>) -> Result<Kind, Reject> {
+    match field::string("type", raw)?.as_ref() {
+        "complete" => Ok(Kind::Complete),
+        "fail" => Ok(Kind::Fail),
+        "release" => Ok(Kind::Release),
+        _ => Err(Reject::field("type", "type must be complete, fail or release")),
     }
-    let message = field::text(fields, "message", usize::MAX, Text::Free)?.unwrap_or_default();
-    Ok(Verb::Fail {
-        class: Name::from(class.as_ref()),
-        message: Name::from(cut(&message, limits::MESSAGE_BYTES_MAX)),
-        retryable: field::flag(fields, "retryable")?.unwrap_or(true),
-        retry_after_ms: field::int32(fields, "retryAfterMs", 0, limits::BACKOFF_MS_MAX)?,
-        run_ms,
-    })
 }
 
-/// The longest prefix of whole characters.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
+impl<'a> Parts<'a> {
+    /// False for a field this kind of report does not have.
+    fn field(&mut self, kind: Kind, key: &str, raw: Raw<'a>) -> Result<bool, Reject> {
+        match (kind, key) {
+            (_, "lease") => set(&mut self.token, raw, |r| {
+                field::token("lease", r).map(|text| LeaseToken::decode(&text))
+            })?,
+            (_, "worker") => set(&mut self.worker, raw, |r| field::name("worker", r))?,
+            (Kind::Complete | Kind::Fail, "runMs") => {
+                set(&mut self.run_ms, raw, |r| field::integer("runMs", r, 0, limits::RUN_MS_MAX))?
+            }
+            (Kind::Complete, "result") => self.result = Some(raw),
+            (Kind::Complete, "encoding") => self.encoding = Some(raw),
+            (Kind::Fail, "class") => set(&mut self.class, raw, class)?,
+            (Kind::Fail, "message") => set(&mut self.message, raw, message)?,
+            (Kind::Fail, "retryable") => {
+                set(&mut self.retryable, raw, |r| field::boolean("retryable", r))?;
+            }
+            (Kind::Fail, "retryAfterMs") => set(&mut self.retry_after_ms, raw, |r| {
+                field::narrow("retryAfterMs", r, 0, limits::BACKOFF_MS_MAX)
+            })?,
+            (Kind::Release, "delayMs") => set(&mut self.delay_ms, raw, |r| {
+                field::narrow("delayMs", r, 0, limits::BACKOFF_MS_MAX)
+            })?,
+            (_, _) => return Ok(false),
+        }
+        Ok(true)
     }
-    text.get(..end).unwrap_or_default()
+
+    fn verb(self, kind: Kind, rules: &Rules) -> Result<Verb, Reject> {
+        Ok(match kind {
+            Kind::Start => Verb::Start,
+            Kind::Release => Verb::Release { delay_ms: self.delay_ms.unwrap_or(0) },
+            Kind::Complete => {
+                let (max, code) = (rules.result_bytes_max, Code::ResultTooLarge);
+                let result = field::blob("result", self.result, self.encoding, max, code)?;
+                Verb::Complete { result, run_ms: self.run_ms }
+            }
+            Kind::Fail => Verb::Fail {
+                class: self.class.unwrap_or_else(|| Arc::from("error")),
+                message: self.message.unwrap_or_else(|| Arc::from("")),
+                retryable: self.retryable.unwrap_or(true),
+                retry_after_ms: self.retry_after_ms,
+                run_ms: self.run_ms,
+            },
+        })
+    }
 }
 
-/// Word of an outcome.
+fn class(raw: Raw<'_>) -> Result<Name, Reject> {
+    let text = field::string("class", raw)?;
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
+    if (1..=limits::CLASS_BYTES_MAX).contains(&text.len()) && text.bytes().all(good) {
+        return Ok(Arc::from(text.as_ref()));
+    }
+    Err(Reject::field("class", "class must be 1..64 characters of A-Z a-z 0-9 _ . : -"))
+}
+
+/// Cut at the limit, at a character boundary, never refused for its length.
+fn message(raw: Raw<'_>) -> Result<Name, Reject> {
+    let text = field::string("message", raw)?;
+    let cut = text.floor_char_boundary(limits::MESSAGE_BYTES_MAX);
+    Ok(Arc::from(text.get(..cut).unwrap_or_default()))
+}
+
+/// Word of a verdict.
 #[must_use]
-pub fn word(outcome: &Outcome) -> &'static str {
+pub fn outcome_word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Ok => "ok",
         Outcome::Retry => "retry",
@@ -146,36 +216,47 @@ pub fn word(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Members of a verdict, without its braces.
-pub fn members(to: &mut Out, lease: &str, verdict: &ReportOutcome) {
-    to.str("outcome", word(&verdict.outcome));
-    to.str("lease", lease);
-    if let Outcome::Unavailable(reject) | Outcome::Invalid(reject) = &verdict.outcome {
-        to.str("code", reject.code.word());
-        to.opt_str("field", reject.field.as_deref());
-        to.str("detail", &reject.detail);
-    }
-    let Some(task) = &verdict.task else { return };
-    match &task.id {
-        Some(id) => to.str("id", id),
-        None => to.shown("id", task.reference),
-    }
-    to.shown("ref", task.reference);
-    to.str("state", task.state.name());
-    to.num("attempt", task.attempt);
-    if let Some(budget) = &task.budget {
-        if budget.at_ts != WallMs(0) {
-            to.num("at_ts", budget.at_ts.0);
+/// One verdict as an object.
+pub fn verdict(out: &mut Out, lease: Option<&str>, verdict: &ReportOutcome) {
+    out.open();
+    out.str("outcome", outcome_word(&verdict.outcome));
+    match &verdict.outcome {
+        Outcome::Invalid(reject) | Outcome::Unavailable(reject) => {
+            out.str("code", reject.code.word());
+            out.opt_str("field", reject.field.as_deref());
+            out.str("detail", &reject.detail);
         }
-        to.num("errors", budget.errors);
-        to.num("crashes", budget.crashes);
-        to.num("maxAttempts", budget.max_attempts);
+        Outcome::Ok
+        | Outcome::Retry
+        | Outcome::Dead
+        | Outcome::Duplicate
+        | Outcome::LeaseLost
+        | Outcome::Cancelled => {}
+    }
+    out.opt_str("lease", lease);
+    if let Some(task) = &verdict.task {
+        reported(out, task);
+    }
+    out.close();
+}
+
+fn reported(out: &mut Out, task: &ReportedTask) {
+    match &task.id {
+        Some(id) => out.str("id", id),
+        None => out.shown("id", task.reference),
+    }
+    out.shown("ref", task.reference);
+    out.str("state", task.state.name());
+    out.num("attempt", task.attempt);
+    if let Some(budget) = task.budget {
+        out.stamp("at_ts", budget.at_ts);
+        out.num("errors", budget.errors);
+        if budget.at_ts.known().is_none() {
+            out.num("crashes", budget.crashes);
+        }
+        out.num("maxAttempts", budget.max_attempts);
     }
 }
 
-/// A verdict.
-pub fn verdict(to: &mut Out, lease: &str, verdict: &ReportOutcome) {
-    to.open();
-    members(to, lease, verdict);
-    to.close();
-}
+#[cfg(test)]
+mod tests;

@@ -1,218 +1,260 @@
-//! Tasks as they are answered: modern, hand-out, seed.
+//! A task as answered: views and hand-outs → the modern body.
 
 use crate::codec::wire::out::{Out, encoding_name};
-use crate::model::policy::Jitter;
+use crate::model::affinity::AffinityKey;
+use crate::model::id::Name;
+use crate::model::limits;
+use crate::model::policy::{Backoff, Jitter};
 use crate::model::reference::TaskRef;
 use crate::model::state::TaskState;
-use crate::model::tags::TagSet;
-use crate::model::task::{Encoding, TaskSpec};
-use crate::model::time::WallMs;
+use crate::model::tags::{TagPart, TagSet, split};
+use crate::model::task::TaskSpec;
 use crate::model::view::{Attempt, HandOut, TaskView};
 
-/// Identity and text shared by all modern shapes.
-fn text(to: &mut Out, reference: &TaskRef, spec: &TaskSpec, payload_bytes: u32) {
-    match &spec.id {
-        Some(id) => to.str("id", id),
-        None => to.shown("id", reference),
-    }
-    to.shown("ref", reference);
-    to.num("partition", reference.partition.0);
-    to.str("groupId", &spec.job);
-    tags(to, spec);
-    if !spec.affinity.is_empty() {
-        to.list("affinity");
-        for key in &spec.affinity {
-            to.open();
-            to.str("key", &key.key);
-            to.num("weight", key.weight);
-            to.close();
-        }
-        to.close_list();
-    }
-    to.opt_str("source", spec.source.as_deref());
-    to.opt_str("meta", spec.meta.as_deref());
-    to.opt_str("traceparent", spec.traceparent.as_deref());
-    to.str("encoding", encoding_name(spec.payload.encoding));
-    to.num("payloadBytes", payload_bytes);
-    to.num("timeoutSeconds", spec.timeout_s);
-    to.num("maxAttempts", spec.max_attempts);
-    to.num("maxCrashes", spec.max_crashes);
-    to.object("backoff");
-    to.num("baseMs", spec.backoff.base_ms);
-    to.num("capMs", spec.backoff.cap_ms);
-    to.str("jitter", if spec.backoff.jitter == Jitter::Full { "full" } else { "none" });
-    to.close();
-    to.stamp("notBefore_ts", spec.not_before);
+/// Who a hand-out is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder<'a> {
+    /// Worker name.
+    pub worker: &'a str,
+    /// Its endpoint.
+    pub endpoint: Option<&'a str>,
 }
 
-fn tags(to: &mut Out, spec: &TaskSpec) {
-    let Some(text) = &spec.tag else { return };
-    to.str("tag", text);
-    let set = TagSet::parse(text).unwrap_or_default();
-    to.list("tags");
-    set.iter().for_each(|tag| to.text(tag));
-    to.close_list();
+/// A hand-out: the task with payload, lease and stamps.
+pub fn hand_out(out: &mut Out, task: &HandOut, holder: Holder<'_>) {
+    let (grant, spec) = (&task.grant, &task.spec);
+    let reference = TaskRef::of_seq(spec.priority, grant.token.partition, grant.seq);
+    out.open();
+    identity(out, spec, &reference);
+    out.num("priority", grant.priority.get());
+    state(out, TaskState::Allocated);
+    labels(out, spec);
+    out.blob("payload", &spec.payload);
+    out.str("encoding", encoding_name(spec.payload.encoding));
+    out.count("payloadBytes", spec.payload.bytes.len());
+    out.str("worker", holder.worker);
+    out.opt_str("workerEndpoint", holder.endpoint);
+    out.num("attempt", grant.attempt);
+    out.num("runCount", grant.attempt);
+    out.num("errors", grant.errors);
+    out.num("crashes", grant.crashes);
+    out.num("redriven", grant.redriven);
+    budgets(out, spec);
+    out.stamp("submitted_ts", task.submitted);
+    out.stamp("available_ts", grant.available);
+    out.stamp("allocated_ts", grant.allocated);
+    out.str("lease", &grant.token.encode());
+    out.num("leaseMs", grant.lease_ms);
+    out.stamp("leaseUntil_ts", grant.lease_until);
+    out.close();
 }
 
-/// A task that is handed out.
-pub fn hand_out(to: &mut Out, task: &HandOut, worker: &str, endpoint: Option<&str>) {
-    let grant = &task.grant;
-    let reference = TaskRef::of_seq(task.spec.priority, grant.token.partition, grant.seq);
-    to.open();
-    let bytes = u32::try_from(task.spec.payload.bytes.len()).unwrap_or(u32::MAX);
-    text(to, &reference, &task.spec, bytes);
-    to.num("priority", grant.priority.get());
-    to.str("state", TaskState::Allocated.name());
-    to.str("status", TaskState::Allocated.seed_status());
-    to.blob("payload", &task.spec.payload);
-    to.str("worker", worker);
-    to.opt_str("workerEndpoint", endpoint);
-    to.num("attempt", grant.attempt);
-    to.num("runCount", grant.attempt);
-    to.num("errors", grant.errors);
-    to.num("crashes", grant.crashes);
-    to.num("redriven", grant.redriven);
-    to.stamp("submitted_ts", task.submitted);
-    to.stamp("available_ts", grant.available);
-    to.stamp("allocated_ts", grant.allocated);
-    to.str("lease", &grant.token.encode());
-    to.num("leaseMs", grant.lease_ms);
-    to.stamp("leaseUntil_ts", grant.lease_until);
-    to.close();
-}
-
-/// A task in a list or by id.
-pub fn task(to: &mut Out, view: &TaskView) {
-    let row = &view.row;
-    to.open();
-    text(to, &view.reference(), &view.spec, row.payload_bytes);
-    to.num("priority", row.priority.get());
-    to.str("state", row.state.name());
-    to.str("status", row.state.seed_status());
-    if view.with_payload {
-        to.blob("payload", &view.spec.payload);
+/// A task as the tracker knows it.
+pub fn view(out: &mut Out, task: &TaskView) {
+    let (row, spec) = (&task.row, &task.spec);
+    out.open();
+    identity(out, spec, &task.reference());
+    out.num("priority", row.priority.get());
+    state(out, row.state);
+    labels(out, spec);
+    if task.with_payload {
+        out.blob("payload", &spec.payload);
     }
-    to.opt_str("payloadSha256", view.payload_sha256.as_deref());
-    to.opt_str("worker", row.worker.as_deref());
-    to.opt_str("workerEndpoint", row.endpoint.as_deref());
-    to.num("attempt", row.attempt);
-    to.num("runCount", row.attempt);
-    to.num("errors", row.errors);
-    to.num("crashes", row.crashes);
-    to.num("redriven", row.redriven);
-    if view.spec.lease_ms > 0 {
-        to.num("leaseMs", view.spec.lease_ms);
+    out.str("encoding", encoding_name(spec.payload.encoding));
+    out.num("payloadBytes", row.payload_bytes);
+    out.opt_str("payloadSha256", task.payload_sha256.as_deref());
+    out.opt_str("worker", row.worker.as_deref());
+    out.opt_str("workerEndpoint", row.endpoint.as_deref());
+    out.num("attempt", row.attempt);
+    out.num("runCount", row.attempt);
+    out.num("errors", row.errors);
+    out.num("crashes", row.crashes);
+    out.num("redriven", row.redriven);
+    budgets(out, spec);
+    if spec.lease_ms != 0 {
+        out.num("leaseMs", spec.lease_ms);
     }
-    stamps(to, view);
+    stamps(out, task);
     if let Some(error) = &row.error {
-        to.object("error");
-        to.str("class", &error.class);
-        to.str("message", &error.message);
-        to.num("attempt", error.attempt);
-        to.stamp("ts", error.ts);
-        to.close();
+        out.object("error");
+        out.str("class", &error.class);
+        out.str("message", &error.message);
+        out.num("attempt", error.attempt);
+        out.stamp("ts", error.ts);
+        out.close();
     }
-    if let Some(result) = &view.result {
-        to.blob("result", result);
-        to.str("resultEncoding", encoding_name(result.encoding));
+    result(out, task);
+    if !task.attempts.is_empty() {
+        out.list("attempts");
+        task.attempts.iter().for_each(|a| attempt(out, a));
+        out.close_list();
     }
-    to.num("resultBytes", row.result.map_or(0, |at| at.bytes));
-    if !view.attempts.is_empty() {
-        to.list("attempts");
-        view.attempts.iter().for_each(|a| attempt(to, a));
-        to.close_list();
-    }
-    to.close();
+    out.close();
 }
 
-fn stamps(to: &mut Out, view: &TaskView) {
-    let row = &view.row;
-    to.stamp("submitted_ts", row.submitted);
-    if row.state != TaskState::Delayed {
-        to.stamp("available_ts", row.available);
+fn identity(out: &mut Out, spec: &TaskSpec, reference: &TaskRef) {
+    match &spec.id {
+        Some(id) => out.str("id", id),
+        None => out.shown("id", reference),
     }
-    to.stamp("allocated_ts", row.allocated);
-    to.stamp("running_ts", row.running);
+    out.shown("ref", reference);
+    out.num("partition", reference.partition.0);
+    if let Some(index) = reference.index {
+        out.num("index", index);
+    }
+    out.str("groupId", &spec.job);
+}
+
+fn state(out: &mut Out, state: TaskState) {
+    out.str("state", state.name());
+    out.str("status", state.seed_status());
+}
+
+/// `tag`, `tags` and `affinity`.
+fn labels(out: &mut Out, spec: &TaskSpec) {
+    tags(out, spec.tag.as_ref());
+    affinity(out, &spec.affinity);
+}
+
+/// A tag text and the set derived from it; nothing when there are no tags.
+pub fn tags(out: &mut Out, tag: Option<&Name>) {
+    let Some(text) = tag else { return };
+    out.str("tag", text);
+    if let Some(parts) = plain_parts(text) {
+        out.list("tags");
+        parts.iter().for_each(|(key, value)| out.pair(key, value));
+        out.close_list();
+        return;
+    }
+    // A text that does not parse can only come from an inbox; it is shown as it is, without a set.
+    let set = TagSet::parse(text).unwrap_or_default();
+    if !set.is_empty() {
+        out.list("tags");
+        set.iter().for_each(|tag| out.text(tag));
+        out.close_list();
+    }
+}
+
+/// The tags of a text as borrowed `(key, value)`, the key empty for a bare tag; hand-outs are
+/// written without a set. `None` for an odd text (an item that begins with `:`, many items, no tag
+/// at all): the grammar itself decides then.
+fn plain_parts(text: &str) -> Option<Vec<(&str, &str)>> {
+    if text.len() > 512 {
+        return None;
+    }
+    let mut parts: Vec<(&str, &str)> = Vec::with_capacity(8);
+    let mut key_before = None;
+    for item in text.split(',') {
+        match split(item) {
+            TagPart::Pair(key, value) => {
+                key_before = Some(key);
+                add(&mut parts, (key, value));
+            }
+            TagPart::Bare("") => {}
+            TagPart::Bare(bare) if bare.contains(':') => return None,
+            TagPart::Bare(bare) => {
+                if let Some(key) = key_before {
+                    add(&mut parts, (key, bare));
+                }
+                add(&mut parts, ("", bare));
+            }
+        }
+    }
+    (1..=limits::TAGS_MAX).contains(&parts.len()).then_some(parts)
+}
+
+fn add<'a>(parts: &mut Vec<(&'a str, &'a str)>, part: (&'a str, &'a str)) {
+    if !parts.contains(&part) {
+        parts.push(part);
+    }
+}
+
+/// Affinity keys; nothing when there are none.
+pub fn affinity(out: &mut Out, keys: &[AffinityKey]) {
+    if keys.is_empty() {
+        return;
+    }
+    out.list("affinity");
+    for key in keys {
+        out.open();
+        out.str("key", &key.key);
+        out.num("weight", key.weight);
+        out.close();
+    }
+    out.close_list();
+}
+
+fn budgets(out: &mut Out, spec: &TaskSpec) {
+    out.opt_str("source", spec.source.as_deref());
+    out.opt_str("meta", spec.meta.as_deref());
+    out.num("timeoutSeconds", spec.timeout_s);
+    out.num("maxAttempts", spec.max_attempts);
+    out.num("maxCrashes", spec.max_crashes);
+    backoff(out, spec.backoff);
+    out.stamp("notBefore_ts", spec.not_before);
+    out.opt_str("traceparent", spec.traceparent.as_deref());
+}
+
+/// `backoff` with all three parts.
+pub fn backoff(out: &mut Out, backoff: Backoff) {
+    out.object("backoff");
+    out.num("baseMs", backoff.base_ms);
+    out.num("capMs", backoff.cap_ms);
+    out.str("jitter", jitter_name(backoff.jitter));
+    out.close();
+}
+
+/// Wire name of a jitter.
+#[must_use]
+pub fn jitter_name(jitter: Jitter) -> &'static str {
+    match jitter {
+        Jitter::Full => "full",
+        Jitter::None => "none",
+    }
+}
+
+fn stamps(out: &mut Out, task: &TaskView) {
+    let row = &task.row;
+    out.stamp("submitted_ts", row.submitted);
+    if row.state != TaskState::Delayed {
+        out.stamp("available_ts", row.available);
+    }
+    out.stamp("allocated_ts", row.allocated);
+    out.stamp("running_ts", row.running);
     match row.state {
-        TaskState::Completed => to.stamp("completed_ts", row.ended),
-        TaskState::Error => to.stamp("error_ts", row.ended),
-        TaskState::Cancelled => to.stamp("cancelled_ts", row.ended),
+        TaskState::Completed => out.stamp("completed_ts", row.ended),
+        TaskState::Error => out.stamp("error_ts", row.ended),
+        TaskState::Cancelled => out.stamp("cancelled_ts", row.ended),
+        TaskState::Expired => out.stamp("expired_ts", row.ended),
         TaskState::Blocked
         | TaskState::Delayed
         | TaskState::Pending
         | TaskState::Allocated
-        | TaskState::Running
-        | TaskState::Expired => {}
+        | TaskState::Running => {}
     }
 }
 
-fn attempt(to: &mut Out, attempt: &Attempt) {
-    to.open();
-    to.num("attempt", attempt.attempt);
-    to.str("worker", &attempt.worker);
-    to.opt_str("endpoint", attempt.endpoint.as_deref());
-    to.stamp("allocated_ts", attempt.allocated);
-    to.stamp("running_ts", attempt.running);
-    to.stamp("ended_ts", attempt.ended);
-    to.str("outcome", attempt.outcome.name());
-    to.opt_str("class", attempt.class.as_deref());
-    to.opt_str("message", attempt.message.as_deref());
-    to.close();
-}
-
-/// State and stamps of a seed body.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SeedState<'a> {
-    /// One of the seed's five words.
-    pub status: &'a str,
-    /// Worker.
-    pub worker: Option<&'a str>,
-    /// Its endpoint.
-    pub endpoint: Option<&'a str>,
-    /// Hand-outs.
-    pub run_count: u32,
-    /// Submitted, allocated, running, completed.
-    pub stamps: [WallMs; 4],
-}
-
-/// Exactly the 16 fields of the original, in their order.
-pub fn seed(
-    to: &mut Out,
-    reference: &TaskRef,
-    spec: &TaskSpec,
-    priority: u8,
-    state: SeedState<'_>,
-) {
-    to.open();
-    match &spec.id {
-        Some(id) => to.str("id", id),
-        None => to.shown("id", reference),
-    }
-    to.str("groupId", &spec.job);
-    to.num("priority", priority);
-    to.null_str("tag", spec.tag.as_deref());
-    to.null_str("source", spec.source.as_deref());
-    seed_payload(to, spec);
-    to.str("status", state.status);
-    to.null_str("worker", state.worker);
-    to.null_str("workerEndpoint", state.endpoint);
-    to.num("runCount", state.run_count);
-    to.null_str("meta", spec.meta.as_deref());
-    to.num("timeoutSeconds", spec.timeout_s);
-    for (name, at) in
-        ["submitted_ts", "allocated_ts", "running_ts", "completed_ts"].into_iter().zip(state.stamps)
-    {
-        to.num(name, at.0);
-    }
-    to.close();
-}
-
-/// Always a string: text, JSON text, base64 text.
-fn seed_payload(to: &mut Out, spec: &TaskSpec) {
-    match spec.payload.encoding {
-        Encoding::Base64 => to.blob("payload", &spec.payload),
-        Encoding::Text | Encoding::Json => {
-            to.str("payload", &String::from_utf8_lossy(&spec.payload.bytes));
-        }
+fn result(out: &mut Out, task: &TaskView) {
+    out.num("resultBytes", task.row.result.map_or(0, |at| at.bytes));
+    if let Some(blob) = &task.result {
+        out.blob("result", blob);
+        out.str("resultEncoding", encoding_name(blob.encoding));
     }
 }
+
+fn attempt(out: &mut Out, attempt: &Attempt) {
+    out.open();
+    out.num("attempt", attempt.attempt);
+    out.str("worker", &attempt.worker);
+    out.opt_str("endpoint", attempt.endpoint.as_deref());
+    out.stamp("allocated_ts", attempt.allocated);
+    out.stamp("running_ts", attempt.running);
+    out.stamp("ended_ts", attempt.ended);
+    out.str("outcome", attempt.outcome.name());
+    out.opt_str("class", attempt.class.as_deref());
+    out.opt_str("message", attempt.message.as_deref());
+    out.close();
+}
+
+#[cfg(test)]
+mod tests;

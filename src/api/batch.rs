@@ -1,0 +1,148 @@
+//! Submits of many tasks: what breaks a rule stays here, the rest goes to the engine, all are
+//! counted in order.
+
+use crate::actor::request::SubmitOutcome;
+use crate::api::context::Shared;
+use crate::api::problem::Problem;
+use crate::codec::json::{self, Element, Fields};
+use crate::codec::wire::field::Rules;
+use crate::codec::wire::submit::{Listing, Place, Tally};
+use crate::codec::wire::task;
+use crate::model::id::Name;
+use crate::model::job::JobChange;
+use crate::model::reject::{Code, Reject};
+use crate::model::task::TaskInput;
+use std::sync::Arc;
+
+/// `results=all|errors`.
+pub(crate) fn listing(query: &crate::api::query::Query, usual: Listing) -> Result<Listing, Reject> {
+    match query.one("results")? {
+        None => Ok(usual),
+        Some("all") => Ok(Listing::All),
+        Some("errors") => Ok(Listing::Errors),
+        Some(_) => Err(crate::api::query::bad("results", "results must be all or errors")),
+    }
+}
+
+/// Closes a job after its tasks are durable; what was accepted is told also when that fails.
+pub(crate) async fn close_job(shared: &Shared, job: &Name, accepted: u64) -> Result<(), Problem> {
+    let closed = shared.api.handle.change_job(job.clone(), JobChange::Close).await;
+    closed.map(|_| ()).map_err(|reject| {
+        // The tasks are in, whatever became of the close.
+        Problem::from(reject.possibly_applied()).number("accepted", accepted)
+    })
+}
+
+/// Items of one call, those that break a rule apart from those that go to the engine.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) inputs: Vec<TaskInput>,
+    /// In the order of the call: place, id, and why it is not in `inputs`.
+    pub(crate) items: Vec<(Place, Option<Name>, Option<Reject>)>,
+}
+
+impl Batch {
+    /// Reads an array, or one object as an array of one.
+    pub(crate) fn parse(
+        text: &str,
+        job: Option<&Name>,
+        rules: &Rules,
+        items_max: usize,
+    ) -> Result<Self, Reject> {
+        let mut batch = Self::default();
+        if json::first_byte(text.as_bytes()) != Some(b'[') {
+            let fields = json::object(text)?;
+            batch.add(Place::Item(0), task::parse(&fields, job, rules), &fields);
+            return Ok(batch);
+        }
+        for (i, element) in json::elements(text)?.enumerate() {
+            if i == items_max {
+                let detail = format!("more than {items_max} items; send NDJSON or several calls");
+                return Err(Reject::new(Code::TooManyItems, detail));
+            }
+            match element? {
+                Element::Object(fields) => {
+                    batch.add(Place::Item(i), task::parse(&fields, job, rules), &fields);
+                }
+                Element::Other(raw) => {
+                    let detail = format!("a task must be an object, not {}", raw.kind());
+                    let reject = Reject::new(Code::InvalidField, detail);
+                    batch.items.push((Place::Item(i), None, Some(reject)));
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Adds one item; the id of a refused one is shown if it can be read.
+    pub(crate) fn add(
+        &mut self,
+        place: Place,
+        parsed: Result<TaskInput, Reject>,
+        fields: &Fields<'_>,
+    ) {
+        match parsed {
+            Ok(input) => {
+                self.items.push((place, input.id.clone(), None));
+                self.inputs.push(input);
+            }
+            Err(reject) => {
+                let id = fields.get("id").and_then(|raw| raw.string().ok().flatten());
+                let id = id.filter(|id| crate::codec::wire::field::name_fault(id).is_none());
+                self.items.push((place, id.map(|id| Arc::from(id.as_ref())), Some(reject)));
+            }
+        }
+    }
+
+    /// Submits what can be and counts everything. A closed job refuses the whole call on its own
+    /// route.
+    pub(crate) async fn run(
+        self,
+        shared: &Shared,
+        bytes: usize,
+        mut tally: Tally,
+        job_route: bool,
+    ) -> Result<Tally, Problem> {
+        let outcomes = match self.inputs.is_empty() {
+            true => Vec::new(),
+            false => shared.api.handle.submit(self.inputs, bytes).await?,
+        };
+        if let Some(closed) = closed(&outcomes).filter(|_| job_route) {
+            return Err(closed.clone().into());
+        }
+        count(&mut tally, self.items, outcomes);
+        Ok(tally)
+    }
+}
+
+/// The refusal of a closed job, when nothing of the call was admitted.
+pub(crate) fn closed(outcomes: &[SubmitOutcome]) -> Option<&Reject> {
+    let mut refused = None;
+    for outcome in outcomes {
+        match outcome {
+            Ok(_) => return None,
+            Err(reject) if reject.code == Code::JobClosed => refused = Some(reject),
+            Err(_) => {}
+        }
+    }
+    refused
+}
+
+/// Counts items with the outcomes of those that were submitted, in order.
+pub(crate) fn count(
+    tally: &mut Tally,
+    items: Vec<(Place, Option<Name>, Option<Reject>)>,
+    outcomes: Vec<SubmitOutcome>,
+) {
+    let mut outcomes = outcomes.into_iter();
+    for (place, id, refused) in items {
+        let outcome: SubmitOutcome = match refused {
+            Some(reject) => Err(reject),
+            None => outcomes
+                .next()
+                .unwrap_or_else(|| Err(Reject::new(Code::Internal, "an item without outcome"))),
+        };
+        let outcome = outcome.map(|admitted| admitted.reference);
+        tally.add(place, id.as_deref(), &outcome);
+    }
+}

@@ -1,0 +1,183 @@
+//! What happens to an answer after the handler: the body on its way to the socket, and hand-outs
+//! that did not get there.
+//!
+//! ```text
+//!   handler ─► Outgoing (armed) ─ frame taken ─► Delivery.waiting ─ socket took all ─► disarmed
+//!                  └── dropped before that ──────────┴─► undeliver: the leases go back at once
+//! ```
+
+use crate::actor::handle::KwqHandle;
+use crate::actor::request::ConsumeAnswer;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+/// Hand-outs that are given back when dropped, unless they were delivered.
+pub(crate) struct HandOuts {
+    handle: KwqHandle,
+    answer: Option<ConsumeAnswer>,
+}
+
+impl std::fmt::Debug for HandOuts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandOuts").field("armed", &self.answer.is_some()).finish()
+    }
+}
+
+impl HandOuts {
+    /// `None` when nothing was handed out.
+    pub(crate) fn of(handle: &KwqHandle, mut answer: ConsumeAnswer) -> Option<Self> {
+        if answer.tasks.is_empty() {
+            return None;
+        }
+        // The payload is in the body already; only the leases are needed to give them back.
+        answer.tasks.iter_mut().for_each(|task| task.spec.payload.bytes = Vec::new());
+        Some(Self { handle: handle.clone(), answer: Some(answer) })
+    }
+}
+
+impl HandOuts {
+    /// The socket has them: dropping gives nothing back.
+    fn delivered(mut self) {
+        self.answer = None;
+    }
+}
+
+impl Drop for HandOuts {
+    fn drop(&mut self) {
+        if let Some(answer) = &self.answer {
+            self.handle.undeliver(answer);
+        }
+    }
+}
+
+/// What a connection is waiting for; decides which time limit holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nothing was received yet.
+    First,
+    /// A request head has begun.
+    Head,
+    /// A request is in hand.
+    Busy,
+    /// Between requests.
+    Idle,
+}
+
+/// Shared by the socket, the service and the bodies of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    waiting: Mutex<Vec<HandOuts>>,
+    stage: AtomicU8,
+}
+
+impl Delivery {
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Relaxed) {
+            0 => Stage::First,
+            1 => Stage::Head,
+            2 => Stage::Busy,
+            _ => Stage::Idle,
+        }
+    }
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+    /// The socket took every byte given to it so far.
+    pub(crate) fn flushed(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.drain(..).for_each(HandOuts::delivered);
+    }
+    fn taken(&self, hand_outs: HandOuts) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(hand_outs);
+    }
+}
+
+/// The body of a response.
+pub(crate) struct Outgoing {
+    content: Content,
+    delivery: Arc<Delivery>,
+}
+
+enum Content {
+    Bytes(Option<Bytes>),
+    Granted(Option<(Bytes, HandOuts)>),
+    Warp(<warp::reply::Response as Inner>::Body),
+}
+
+/// Names the body type of a response, which its crate does not export.
+trait Inner {
+    type Body;
+}
+impl<B> Inner for hyper::Response<B> {
+    type Body = B;
+}
+
+impl Outgoing {
+    pub(crate) fn bytes(delivery: Arc<Delivery>, bytes: Bytes) -> Self {
+        let content = Content::Bytes(Some(bytes).filter(|b| !b.is_empty()));
+        Self { content, delivery }
+    }
+    pub(crate) fn granted(delivery: Arc<Delivery>, bytes: Bytes, tasks: HandOuts) -> Self {
+        Self { content: Content::Granted(Some((bytes, tasks))), delivery }
+    }
+    /// Takes over a response of the filters.
+    pub(crate) fn from_warp(
+        delivery: Arc<Delivery>,
+        response: warp::reply::Response,
+    ) -> hyper::Response<Self> {
+        response.map(|body| Self { content: Content::Warp(body), delivery })
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.delivery.enter(Stage::Idle);
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = warp::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, warp::Error>>> {
+        let this = self.get_mut();
+        match &mut this.content {
+            Content::Bytes(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Content::Granted(content) => {
+                let Some((bytes, tasks)) = content.take() else { return Poll::Ready(None) };
+                this.delivery.taken(tasks);
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Warp(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Bytes(bytes) => bytes.is_none(),
+            Content::Granted(content) => content.is_none(),
+            Content::Warp(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let exact = |bytes: Option<&Bytes>| {
+            let len = bytes.map_or(0, Bytes::len);
+            SizeHint::with_exact(u64::try_from(len).unwrap_or(u64::MAX))
+        };
+        match &self.content {
+            Content::Bytes(bytes) => exact(bytes.as_ref()),
+            Content::Granted(content) => exact(content.as_ref().map(|(bytes, _)| bytes)),
+            Content::Warp(body) => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,235 @@
+//! First look at every request: checks of the head, the hot verbs by direct dispatch, everything
+//! else by the filters.
+//!
+//! Hot verbs do not go through the filters: a tower of filters costs more than the whole of their
+//! work.
+
+use crate::api::answer::{Answer, Routed, UNROUTED};
+use crate::api::call::Call;
+use crate::api::context::Shared;
+use crate::api::delivery::{Delivery, Outgoing, Stage};
+use crate::api::problem::{Outcome, Problem};
+use crate::api::query::bad;
+use crate::api::routes::{Routes, Slot};
+use crate::api::{consume, seed, submit};
+use crate::codec::wire::report::Kind;
+use crate::model::reject::{Code, Reject};
+use futures_util::FutureExt as _;
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::service::Service;
+use hyper::{Method, Request, Response};
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const HEAD_BYTES_MAX: usize = 16 << 10;
+const HEADERS_MAX: usize = 64;
+const URI_BYTES_MAX: usize = 4 << 10;
+const TIMEOUT_MS_MAX: u64 = 60_000;
+
+/// The service of one connection.
+pub(crate) struct Front {
+    shared: Arc<Shared>,
+    routes: Arc<Routes>,
+    delivery: Arc<Delivery>,
+}
+
+impl Front {
+    pub(crate) fn new(shared: Arc<Shared>, routes: Arc<Routes>, delivery: Arc<Delivery>) -> Self {
+        Self { shared, routes, delivery }
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Outgoing>, Infallible>> + Send>>;
+
+impl Service<Request<Incoming>> for Front {
+    type Response = Response<Outgoing>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.delivery.enter(Stage::Busy);
+        let (head, body) = request.into_parts();
+        let private = head.uri.path().starts_with("/kwq");
+        let (delivery, routes) = (self.delivery.clone(), self.routes.clone());
+        let metrics = self.shared.api.metrics.clone();
+        let (method, started) = (method_name(&head.method), Instant::now());
+        let call = Call {
+            shared: self.shared.clone(),
+            head,
+            params: Vec::new(),
+            delivery: delivery.clone(),
+            body: Some(body),
+            deadline: None,
+        };
+        Box::pin(async move {
+            // A bug in one call must not end the process or the other calls of the connection.
+            let caught = AssertUnwindSafe(answer(call, routes)).catch_unwind().await;
+            let mut response = caught.unwrap_or_else(|_| {
+                tracing::error!("a handler panicked");
+                finished(Problem::new(Code::Internal, "a bug; see the log").into(), delivery)
+            });
+            if private {
+                response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            let route = response.extensions().get::<Routed>().map_or(UNROUTED, |r| r.0);
+            let code = response.status().as_u16();
+            metrics.http_request(route, method, code, started.elapsed().as_secs_f64());
+            Ok(response)
+        })
+    }
+}
+
+async fn answer(mut call: Call, routes: Arc<Routes>) -> Response<Outgoing> {
+    let delivery = call.delivery.clone();
+    if let Err(problem) = admit(&mut call) {
+        return finished(problem.into(), delivery);
+    }
+    match Hot::of(&mut call) {
+        Some(hot) => {
+            let outcome = hot.run(call).await;
+            let mut answer = outcome.unwrap_or_else(Answer::from);
+            answer.route = hot.pattern();
+            finished(answer, delivery)
+        }
+        None => {
+            let slot = Slot::new(call);
+            Outgoing::from_warp(delivery, routes.answer(slot).await)
+        }
+    }
+}
+
+fn finished(mut answer: Answer, delivery: Arc<Delivery>) -> Response<Outgoing> {
+    let hand_outs = answer.hand_outs.take();
+    answer.response(|bytes| match hand_outs {
+        Some(tasks) => Outgoing::granted(delivery, bytes, tasks),
+        None => Outgoing::bytes(delivery, bytes),
+    })
+}
+
+/// Rules that hold for every call.
+fn admit(call: &mut Call) -> Result<(), Problem> {
+    let head = &call.head;
+    if uri_bytes(head) > URI_BYTES_MAX {
+        return Err(Problem::new(Code::UriTooLong, "the URI has more than 4 KiB").closing());
+    }
+    if head.headers.len() > HEADERS_MAX || head_bytes(&head.headers) > HEAD_BYTES_MAX {
+        let detail = "the head has more than 64 headers or 16 KiB";
+        return Err(Problem::new(Code::HeadersTooLarge, detail).closing());
+    }
+    if head.headers.contains_key(CONTENT_ENCODING) {
+        let detail = "send the body without Content-Encoding";
+        return Err(Problem::new(Code::ContentEncoding, detail).closing());
+    }
+    let path = head.uri.path();
+    let guarded = path.starts_with("/kwq") || path == "/metrics";
+    let site = head.headers.get("sec-fetch-site");
+    if guarded && site.is_some_and(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site")) {
+        return Err(Problem::new(Code::CrossSite, "sent by another site's page").closing());
+    }
+    if let Some(text) = call.header("kwq-timeout-ms")? {
+        let ms = text.parse::<u64>().ok().filter(|ms| (1..=TIMEOUT_MS_MAX).contains(ms));
+        let ms = ms.ok_or_else(|| bad("Kwq-Timeout-Ms", "Kwq-Timeout-Ms must be 1..60000"))?;
+        call.deadline = Some(Instant::now() + Duration::from_millis(ms));
+    }
+    Ok(())
+}
+
+/// A method of the table; the rest share a name, so that callers cannot make up metrics.
+fn method_name(method: &Method) -> &'static str {
+    ["GET", "POST", "PATCH", "DELETE", "HEAD"]
+        .into_iter()
+        .find(|name| *name == method.as_str())
+        .unwrap_or(UNROUTED)
+}
+
+fn uri_bytes(head: &Parts) -> usize {
+    head.uri.path_and_query().map_or(0, |p| p.as_str().len())
+}
+
+fn head_bytes(headers: &HeaderMap) -> usize {
+    // Four bytes a line: colon, space, line end.
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+/// Verbs that are called per task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hot {
+    Consume,
+    Heartbeat,
+    Report(Kind),
+    Submit,
+    JobTasks,
+    SeedConsume,
+}
+
+impl Hot {
+    /// The hot verb of a call, with its path parts read.
+    fn of(call: &mut Call) -> Option<Self> {
+        let path = call.head.uri.path();
+        let verb = path.strip_prefix("/kwq/")?;
+        if call.head.method == Method::GET {
+            let rest = verb.strip_prefix("consume/")?;
+            let parts: Vec<&str> = rest.split('/').collect();
+            let three = parts.len() == 3 && parts.iter().all(|p| !p.is_empty());
+            return three.then(|| Self::with_params(call, Self::SeedConsume, 3)).flatten();
+        }
+        if call.head.method != Method::POST {
+            return None;
+        }
+        match verb {
+            "consume" => Some(Self::Consume),
+            "complete" => Some(Self::Report(Kind::Complete)),
+            "submit" => Some(Self::Submit),
+            "start" => Some(Self::Report(Kind::Start)),
+            "fail" => Some(Self::Report(Kind::Fail)),
+            "release" => Some(Self::Report(Kind::Release)),
+            "heartbeat" => Some(Self::Heartbeat),
+            other => {
+                let job = other.strip_prefix("jobs/")?.strip_suffix("/tasks")?;
+                let one = !job.is_empty() && !job.contains('/');
+                one.then(|| Self::with_params(call, Self::JobTasks, 1)).flatten()
+            }
+        }
+    }
+
+    /// A broken escape leaves the call to the filters, which refuse it.
+    fn with_params(call: &mut Call, hot: Self, count: usize) -> Option<Self> {
+        let parts = call.head.uri.path().split('/').skip(3).take(count);
+        let params: Result<Vec<String>, Reject> = parts.map(crate::api::query::decode).collect();
+        call.params = params.ok()?;
+        Some(hot)
+    }
+
+    /// Row of the table it stands for.
+    fn pattern(self) -> &'static str {
+        match self {
+            Self::Consume => "/kwq/consume",
+            Self::Heartbeat => "/kwq/heartbeat",
+            Self::Report(Kind::Start) => "/kwq/start",
+            Self::Report(Kind::Complete) => "/kwq/complete",
+            Self::Report(Kind::Fail) => "/kwq/fail",
+            Self::Report(Kind::Release) => "/kwq/release",
+            Self::Submit => "/kwq/submit",
+            Self::JobTasks => "/kwq/jobs/{job}/tasks",
+            Self::SeedConsume => "/kwq/consume/{workerAddress}/{workerEndpoint}/{waitSec}",
+        }
+    }
+
+    async fn run(self, call: Call) -> Outcome {
+        match self {
+            Self::Consume => consume::consume(call).await,
+            Self::Heartbeat => consume::heartbeat(call).await,
+            Self::Report(kind) => consume::report(call, kind).await,
+            Self::Submit => submit::submit(call).await,
+            Self::JobTasks => submit::job_tasks(call).await,
+            Self::SeedConsume => seed::consume(call).await,
+        }
+    }
+}

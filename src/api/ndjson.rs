@@ -1,0 +1,214 @@
+//! NDJSON submits of any length: cut into chunks, each durable before the next is read on. Memory
+//! stays within one chunk.
+//!
+//! ```text
+//!   frames ─► lines ─► tasks of a chunk ─ 10,000 lines or 16 MiB ─► submit, durable ─► next chunk
+//! ```
+
+use crate::api::answer::Answer;
+use crate::api::batch::{Batch, close_job, closed, count, listing};
+use crate::api::call::{Call, Source};
+use crate::api::context::Shared;
+use crate::api::problem::{Outcome, Problem};
+use crate::api::query::bad;
+use crate::codec::json;
+use crate::codec::wire::field::Rules;
+use crate::codec::wire::submit::{Listing, Place, Summary, Tally};
+use crate::codec::wire::task;
+use crate::model::id::Name;
+use crate::model::limits;
+use crate::model::reject::{Code, Reject};
+use std::sync::Arc;
+
+/// Submits a stream of lines, all into `job` if one is given.
+pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
+    let known: &[&'static str] = match job {
+        Some(_) => &["results", "close", "onError"],
+        None => &["results", "onError"],
+    };
+    let query = call.query(known)?;
+    let stop = match query.one("onError")? {
+        None | Some("skip") => false,
+        Some("stop") => true,
+        Some(_) => return Err(bad("onError", "onError must be skip or stop").into()),
+    };
+    let listing = listing(&query, Listing::Errors)?;
+    let close = query.flag("close")?;
+    let mut stream = Stream {
+        shared: call.shared.clone(),
+        rules: call.shared.rules(query.flag("lenient")?),
+        job,
+        stop,
+        tally: Tally::new(listing, listed_max(listing)),
+        chunk: Batch::default(),
+        chunk_lines: 0,
+        chunk_bytes: 0,
+        lines: 0,
+        chunks: 0,
+        durable_lines: 0,
+    };
+    call.in_time()?;
+    if let Some(source) = call.stream() {
+        stream.run(source).await?;
+    }
+    if let Some(job) = stream.job.as_ref().filter(|_| close) {
+        close_job(&stream.shared, job, stream.tally.accepted).await?;
+    }
+    let job = stream.job.clone();
+    let lines = Some((stream.lines, stream.chunks));
+    let summary = Summary { job: job.as_deref(), lines, closed: close };
+    Ok(Answer::json(stream.tally.finish(summary)))
+}
+
+/// A list of everything must not outgrow memory either; all are counted.
+fn listed_max(listing: Listing) -> usize {
+    match listing {
+        Listing::All => 10 * limits::BATCH_ITEMS,
+        Listing::Errors => limits::LISTED_ERRORS_MAX,
+    }
+}
+
+struct Stream {
+    shared: Arc<Shared>,
+    rules: Rules,
+    job: Option<Name>,
+    stop: bool,
+    tally: Tally,
+    chunk: Batch,
+    chunk_lines: usize,
+    chunk_bytes: usize,
+    /// Lines read.
+    lines: u64,
+    chunks: u64,
+    /// Lines known to be durable or refused for good.
+    durable_lines: u64,
+}
+
+impl Stream {
+    async fn run(&mut self, mut source: Source) -> Result<(), Problem> {
+        let line_max = self.shared.api.config.limits.payload + limits::LINE_EXTRA_BYTES;
+        // The beginning of a line whose end was not read yet.
+        let mut open: Vec<u8> = Vec::new();
+        loop {
+            let frame = match source.next().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(problem) => return Err(self.told(problem)),
+            };
+            let mut rest: &[u8] = &frame;
+            while let Some(end) = rest.iter().position(|b| *b == b'\n') {
+                let (head, tail) = rest.split_at(end);
+                rest = tail.get(1..).unwrap_or_default();
+                if open.len() + head.len() > line_max + 1 {
+                    return Err(self.too_long(line_max).await);
+                }
+                if open.is_empty() {
+                    self.line(head, &mut source).await?;
+                } else {
+                    open.extend_from_slice(head);
+                    self.line(&std::mem::take(&mut open), &mut source).await?;
+                }
+            }
+            if open.len() + rest.len() > line_max + 1 {
+                return Err(self.too_long(line_max).await);
+            }
+            open.extend_from_slice(rest);
+        }
+        if !open.is_empty() {
+            self.line(&open, &mut source).await?;
+        }
+        self.flush().await
+    }
+
+    async fn line(&mut self, line: &[u8], source: &mut Source) -> Result<(), Problem> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let limits = self.shared.api.config.limits;
+        let line_max = limits.payload + limits::LINE_EXTRA_BYTES;
+        if line.len() > line_max {
+            return Err(self.too_long(line_max).await);
+        }
+        let full = self.chunk_lines == limits.batch_items
+            || self.chunk_bytes + line.len() > limits.batch_body;
+        if full {
+            self.flush().await?;
+            source.restart();
+        }
+        self.lines += 1;
+        self.chunk_lines += 1;
+        self.chunk_bytes += line.len();
+        if line.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        let place = Place::Line(self.lines);
+        match json::text(line).and_then(json::object) {
+            Ok(fields) => {
+                let parsed = task::parse(&fields, self.job.as_ref(), &self.rules);
+                self.chunk.add(place, parsed, &fields);
+            }
+            Err(reject) => self.chunk.items.push((place, None, Some(reject))),
+        }
+        let refused = self.chunk.items.last().and_then(|(_, _, refused)| refused.clone());
+        match refused.filter(|_| self.stop) {
+            Some(reject) => Err(self.stopped(reject).await),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the chunk durable and counts it.
+    async fn flush(&mut self) -> Result<(), Problem> {
+        let bytes = std::mem::take(&mut self.chunk_bytes);
+        let chunk = std::mem::take(&mut self.chunk);
+        if std::mem::take(&mut self.chunk_lines) == 0 {
+            return Ok(());
+        }
+        if self.shared.draining() {
+            let reject = Reject::new(Code::Draining, "the server is shutting down");
+            return Err(self.told(Problem::from(reject.retry_unapplied(1_000)).closing()));
+        }
+        let mut outcomes = Vec::new();
+        if !chunk.inputs.is_empty() {
+            let done = self.shared.api.handle.submit(chunk.inputs, bytes).await;
+            outcomes = done.map_err(|reject| self.told(Problem::from(reject).closing()))?;
+        }
+        if let Some(closed) = closed(&outcomes).filter(|_| self.job.is_some()) {
+            return Err(self.told(Problem::from(closed.clone()).closing()));
+        }
+        let refused = outcomes.iter().find_map(|o| o.as_ref().err()).cloned();
+        count(&mut self.tally, chunk.items, outcomes);
+        self.chunks += 1;
+        self.durable_lines = self.lines;
+        match refused.filter(|_| self.stop) {
+            // Lines behind the refused one are durable too, so the caller goes on after this chunk.
+            Some(reject) => Err(self.told(Problem::from(reject).status(422).closing())),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends at a bad line: what stands before it is made durable first.
+    async fn stopped(&mut self, reject: Reject) -> Problem {
+        self.chunk.items.pop();
+        self.lines -= 1;
+        self.chunk_lines -= 1;
+        if let Err(problem) = self.flush().await {
+            return problem;
+        }
+        self.durable_lines = self.lines;
+        self.told(self.shared.refusal(reject).status(422).closing())
+    }
+
+    async fn too_long(&mut self, line_max: usize) -> Problem {
+        if let Err(problem) = self.flush().await {
+            return problem;
+        }
+        let detail = format!("line {} has more than {line_max} B", self.lines + 1);
+        let problem = Problem::new(Code::LineTooLarge, detail).limit(line_max).closing();
+        self.durable_lines = self.lines;
+        self.told(problem)
+    }
+
+    /// Says how far the call came.
+    fn told(&self, mut problem: Problem) -> Problem {
+        problem.reject.not_applied &= self.tally.accepted == 0;
+        problem.number("accepted", self.tally.accepted).number("nextLine", self.durable_lines + 1)
+    }
+}

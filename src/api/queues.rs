@@ -1,0 +1,113 @@
+//! Levels and the numbers for people.
+
+use crate::actor::request::StatsNow;
+use crate::api::answer::Answer;
+use crate::api::call::Call;
+use crate::api::context::Shared;
+use crate::api::problem::Outcome;
+use crate::api::query::bad;
+use crate::api::route::{Route, on};
+use crate::codec::json;
+use crate::codec::wire::out::Out;
+use crate::codec::wire::{job, stats};
+use crate::model::priority::Priority;
+use crate::model::view::QueueView;
+use hyper::Method;
+
+/// Windows the seed's statistics keep.
+const WINDOWS_MAX: u64 = 2_000;
+
+pub(crate) fn routes() -> Vec<Route> {
+    vec![
+        on(Method::GET, "/kwq/queues", list),
+        on(Method::POST, "/kwq/queues/{p}/pause", |call| set_level(call, true)),
+        on(Method::POST, "/kwq/queues/{p}/resume", |call| set_level(call, false)),
+    ]
+}
+
+pub(crate) fn stats_routes() -> Vec<Route> {
+    vec![on(Method::GET, "/kwq/stats", seed_stats), on(Method::GET, "/kwq/stats/now", stats_now)]
+}
+
+fn rows(shared: &Shared, rows: &[QueueView]) -> Answer {
+    let now = shared.api.handle.now().wall;
+    let mut out = Out::with_capacity(9 * 220);
+    out.open_list();
+    rows.iter().for_each(|row| stats::queue(&mut out, row, now));
+    out.close_list();
+    Answer::json(out.into_bytes())
+}
+
+async fn list(call: Call) -> Outcome {
+    call.query(&[])?;
+    Ok(rows(&call.shared, &call.shared.api.handle.queues().await?))
+}
+
+async fn set_level(mut call: Call, paused: bool) -> Outcome {
+    let level = match call.param(0) {
+        "all" => None,
+        text => {
+            let one = text.parse().ok().filter(|_| text.len() == 1).and_then(Priority::new);
+            Some(one.ok_or_else(|| bad("p", "the level must be 1..9 or all"))?)
+        }
+    };
+    let bytes = call.optional_json().await?;
+    let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
+    job::parse_reason(&json::object(json::text(&bytes)?)?, &rules)?;
+    let changed = call.shared.api.handle.set_level(level, paused).await?;
+    Ok(rows(&call.shared, &changed))
+}
+
+async fn seed_stats(call: Call) -> Outcome {
+    let limit = call.query(&["limit"])?.integer("limit", 1, WINDOWS_MAX)?;
+    let limit = usize::try_from(limit.unwrap_or(WINDOWS_MAX)).unwrap_or(usize::MAX);
+    let windows = call.shared.api.handle.seed_stats(limit).await?;
+    let mut out = Out::with_capacity(2 + windows.len() * 110);
+    out.open_list();
+    windows.iter().for_each(|w| stats::seed_window(&mut out, w.changes, w.time));
+    out.close_list();
+    Ok(Answer::json(out.into_bytes()))
+}
+
+async fn stats_now(call: Call) -> Outcome {
+    let fresh = call.query(&["fresh"])?.flag("fresh")?;
+    let now = call.shared.api.handle.stats_now(fresh).await?;
+    Ok(Answer::json(snapshot(&now)))
+}
+
+fn snapshot(now: &StatsNow) -> Vec<u8> {
+    let mut out = Out::with_capacity(6 << 10);
+    out.open();
+    stats::snapshot(
+        &mut out,
+        &stats::Numbers {
+            ts: now.ts,
+            verdict: now.verdict,
+            verdict_text: &now.verdict_text,
+            counts: &now.counts,
+            totals: (now.submitted, now.purged),
+            queues: &now.queues,
+            rates: now.rates,
+            wait_ms: now.wait_ms,
+            workers: now.workers,
+            consumers_waiting: now.consumers_waiting,
+            leases: now.leases,
+            affinity: now.affinity,
+            jobs: &now.jobs,
+        },
+    );
+    out.list("partitions");
+    for partition in &now.partitions {
+        out.open();
+        out.num("i", partition.partition.0);
+        out.str("owner", &partition.owner);
+        out.str("state", partition.state);
+        out.float("replay", partition.replay, 3);
+        out.close();
+    }
+    out.close_list();
+    out.list("alerts");
+    out.close_list();
+    out.close();
+    out.into_bytes()
+}
