@@ -144,7 +144,9 @@ impl KwqHandle {
                 if texts.first().and_then(|t| t.spec.id.as_ref()) != Some(id) {
                     continue;
                 }
-                if newest.as_ref().is_none_or(|n| n.submitted < row.submitted) {
+                // Within one millisecond the log's order decides; partitions of it share positions.
+                let age = |row: &TrackedTask| (row.submitted, row.record);
+                if newest.as_ref().is_none_or(|n| age(n) < age(&row)) {
                     newest = Some(row);
                 }
                 break;

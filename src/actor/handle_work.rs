@@ -2,7 +2,7 @@
 
 use crate::actor::engine::{Engine, Slot, lock, unavailable};
 use crate::actor::envelope::Class;
-use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::hub::{Wake, Wish};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{
@@ -11,11 +11,13 @@ use crate::actor::request::{
 use crate::core::workers::Sign;
 use crate::metrics::ConsumeOutcome;
 use crate::model::command::{Command, Consume, Heartbeat};
+use crate::model::event::Event;
 use crate::model::id::{LeaseNo, PartitionId};
 use crate::model::lease::LeaseToken;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::{Grant, Renewal, Reply};
 use crate::model::report::{Outcome, Report, ReportOutcome, Verb};
+use crate::model::task::TaskError;
 use crate::model::view::HandOut;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -222,13 +224,26 @@ impl KwqHandle {
         let guard = GrantGuard { engine: &self.engine, grants };
         let wanted: Vec<_> = guard.grants.iter().map(|g| (g.record, g.index)).collect();
         let texts = self.read_texts(wanted).await?;
+        let errors = self.latest_failures(&guard.grants)?;
         let grants = guard.keep();
         let mut ids = lock(&self.engine.ids);
-        let tasks = grants.into_iter().zip(texts).map(|(grant, stored)| {
+        let tasks = grants.into_iter().zip(texts).zip(errors).map(|((grant, stored), error)| {
             ids.note(grant.token.partition, grant.token.number, stored.spec.id.clone());
-            HandOut { grant, spec: stored.spec, submitted: stored.submitted }
+            HandOut { grant, spec: stored.spec, submitted: stored.submitted, error }
         });
         Ok(tasks.collect())
+    }
+
+    /// What a task that has failed before is told of it. First attempts, nearly all, read nothing.
+    fn latest_failures(&self, grants: &[Grant]) -> Answer<Vec<Option<TaskError>>> {
+        let read = |grant: &Grant| {
+            let Some(position) = grant.failed else { return Ok(None) };
+            let stamped = self.engine.log()?.read_event(position).map_err(|e| log_refusal(&e))?;
+            let Event::Failed { tasks, .. } = stamped.event else { return Ok(None) };
+            let failure = tasks.into_iter().find(|failure| failure.seq == grant.seq);
+            Ok(failure.map(|failure| failure.error(stamped.at)))
+        };
+        grants.iter().map(read).collect()
     }
 
     /// Gives hand-outs back whose answer could not be written to the client.

@@ -252,6 +252,7 @@ impl PartitionActor {
     fn locate(&self, reply: &mut Reply) {
         if let Reply::Granted(grants) = reply {
             for grant in grants {
+                grant.failed = self.partition.failed_at(grant.seq);
                 if let Some(placed) = self.partition.text_at(grant.seq) {
                     (grant.record, grant.index) = (placed.record, placed.entry);
                 }

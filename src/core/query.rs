@@ -4,7 +4,7 @@ use crate::core::job::JobRow;
 use crate::core::partition::Partition;
 use crate::core::rows::Placed;
 use crate::core::stats::Stats;
-use crate::model::id::{LeaseNo, Name, TaskSeq};
+use crate::model::id::{LeaseNo, Name, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::limits;
 use crate::model::priority::Priority;
@@ -69,6 +69,12 @@ impl Partition {
     #[must_use]
     pub fn text_at(&self, seq: TaskSeq) -> Option<Placed> {
         self.rows.placed(seq)
+    }
+
+    /// Record of the latest failure of a task that is not over; `None` while it is not durable.
+    #[must_use]
+    pub fn failed_at(&self, seq: TaskSeq) -> Option<Position> {
+        self.touched.get(&seq)?.failed
     }
 
     /// Tasks whose client id may be this one, newest first; the caller compares the text.

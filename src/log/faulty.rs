@@ -11,6 +11,7 @@ use crate::log::{
     Appended, Batch, Error, EventLog, LogRecord, Room, Skimmed, StoredTask, Ticket,
     ticket::Resolver,
 };
+use crate::model::event::Stamped;
 use crate::model::id::{PartitionId, Position};
 use crate::model::task::Blob;
 use crate::model::view::ResultAt;
@@ -191,6 +192,10 @@ impl<L: EventLog> EventLog for FaultyLog<L> {
 
     fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
         self.inner.read_tasks(wanted)
+    }
+
+    fn read_event(&self, at: Position) -> Result<Stamped, Error> {
+        self.inner.read_event(at)
     }
 
     fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {

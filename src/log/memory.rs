@@ -135,6 +135,10 @@ impl EventLog for MemoryLog {
         wanted.iter().map(read).collect()
     }
 
+    fn read_event(&self, at: Position) -> Result<Stamped, Error> {
+        self.with_event(at, |stamped| Some(stamped.clone()))
+    }
+
     fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {
         self.with_event(at.record, |stamped| {
             let Event::Completed(tasks) = &stamped.event else { return None };

@@ -168,6 +168,12 @@ pub trait EventLog: Send + Sync {
     /// `NoRecord`, `Damaged`, `Io`.
     fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error>;
 
+    /// Reads one event back.
+    ///
+    /// # Errors
+    /// As [`Self::read_tasks`].
+    fn read_event(&self, at: Position) -> Result<Stamped, Error>;
+
     /// Reads a result back.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::priority::Priority;
-use crate::model::task::{Blob, TaskSpec};
+use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
 use serde::{Deserialize, Serialize};
 
@@ -182,6 +182,15 @@ pub struct Failure {
     pub next: Next,
     /// Run time, ms.
     pub run_ms: u64,
+}
+
+impl Failure {
+    /// As shown with its task.
+    #[must_use]
+    pub fn error(&self, at: WallMs) -> TaskError {
+        let (class, message) = (self.class.clone(), self.message.clone());
+        TaskError { class, message, attempt: self.attempt, ts: at }
+    }
 }
 
 /// Who gave a lease back.

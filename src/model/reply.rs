@@ -89,6 +89,8 @@ pub struct Grant {
     pub record: Position,
     /// Entry in that record.
     pub index: u32,
+    /// Record of its latest failure; filled in by the shell.
+    pub failed: Option<Position>,
 }
 
 /// Answer to a heartbeat from one partition.

@@ -169,6 +169,8 @@ pub struct HandOut {
     pub spec: TaskSpec,
     /// Admitted.
     pub submitted: WallMs,
+    /// Its latest failure.
+    pub error: Option<TaskError>,
 }
 
 /// A job summed over its partitions.

@@ -264,7 +264,13 @@ fn row_16_a_malformed_item_blocks_nothing() {
 fn row_17_a_get_changes_nothing() {
     let server = Server::start(&[]);
     server.submit(&json!({"id": "t", "groupId": "g"}));
-    let before = server.job("g");
+    // Ages and rates move by themselves.
+    let facts = || {
+        let job = server.job("g");
+        ["state", "paused", "counts", "submitted", "live", "handedOut", "priority", "weight"]
+            .map(|name| job[name].clone())
+    };
+    let before = facts();
     for path in [
         "/kwq/submit",
         "/kwq/consume",
@@ -278,7 +284,7 @@ fn row_17_a_get_changes_nothing() {
         let answer = server.get(path);
         assert!([404, 405].contains(&answer.status), "GET {path}: {}", answer.status);
     }
-    assert_eq!(server.job("g"), merge(&server.job("g"), &json!({"counts": before["counts"]})));
+    assert_eq!(facts(), before);
     let answer = server.get("/kwq/consume/w/e/5");
     assert_eq!(answer.expect(200).header("Cache-Control"), Some("no-store"));
     assert_eq!(answer.header("Deprecation"), Some("true"));

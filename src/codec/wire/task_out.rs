@@ -8,7 +8,7 @@ use crate::model::policy::{Backoff, Jitter};
 use crate::model::reference::TaskRef;
 use crate::model::state::TaskState;
 use crate::model::tags::{TagPart, TagSet, split};
-use crate::model::task::TaskSpec;
+use crate::model::task::{TaskError, TaskSpec};
 use crate::model::view::{Attempt, HandOut, TaskView};
 
 /// Who a hand-out is for.
@@ -43,6 +43,7 @@ pub fn hand_out(out: &mut Out, task: &HandOut, holder: Holder<'_>) {
     out.stamp("submitted_ts", task.submitted);
     out.stamp("available_ts", grant.available);
     out.stamp("allocated_ts", grant.allocated);
+    latest_error(out, task.error.as_ref());
     out.str("lease", &grant.token.encode());
     out.num("leaseMs", grant.lease_ms);
     out.stamp("leaseUntil_ts", grant.lease_until);
@@ -75,20 +76,23 @@ pub fn view(out: &mut Out, task: &TaskView) {
         out.num("leaseMs", spec.lease_ms);
     }
     stamps(out, task);
-    if let Some(error) = &row.error {
-        out.object("error");
-        out.str("class", &error.class);
-        out.str("message", &error.message);
-        out.num("attempt", error.attempt);
-        out.stamp("ts", error.ts);
-        out.close();
-    }
+    latest_error(out, row.error.as_ref());
     result(out, task);
     if !task.attempts.is_empty() {
         out.list("attempts");
         task.attempts.iter().for_each(|a| attempt(out, a));
         out.close_list();
     }
+    out.close();
+}
+
+fn latest_error(out: &mut Out, error: Option<&TaskError>) {
+    let Some(error) = error else { return };
+    out.object("error");
+    out.str("class", &error.class);
+    out.str("message", &error.message);
+    out.num("attempt", error.attempt);
+    out.stamp("ts", error.ts);
     out.close();
 }
 

@@ -30,7 +30,7 @@ mod writer;
 use crate::codec::event::{self, Detail};
 use crate::log::memory::MemoryLog;
 use crate::log::{Batch, Error, EventLog, LogRecord, Room, Skimmed, StoredTask, Ticket};
-use crate::model::event::Event;
+use crate::model::event::{Event, Stamped};
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::task::Blob;
@@ -182,6 +182,10 @@ impl EventLog for EmbeddedLog {
         self.inner().read_tasks(wanted)
     }
 
+    fn read_event(&self, at: Position) -> Result<Stamped, Error> {
+        self.inner().read_event(at)
+    }
+
     fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {
         self.inner().read_result(at)
     }
@@ -274,6 +278,13 @@ impl EventLog for Disk {
             last = Some((position, record));
         }
         Ok(found.into_iter().flatten().collect())
+    }
+
+    fn read_event(&self, at: Position) -> Result<Stamped, Error> {
+        let record = self.reader.record(&self.shared, at)?;
+        let (kind, stamp) = (record.head.kind, record.head.at);
+        let decoded = event::decode(kind, stamp, &record.body, Detail::Full);
+        decoded.map(|decoded| decoded.stamped).map_err(|_| Error::NoRecord(at))
     }
 
     fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {

@@ -79,6 +79,7 @@ pub(crate) fn some_hand_out() -> HandOut {
         redriven: 0,
         record: Position(5),
         index: 0,
+        failed: None,
     };
     let spec = TaskSpec {
         id: Some(Arc::from("trade-10")),
@@ -97,7 +98,7 @@ pub(crate) fn some_hand_out() -> HandOut {
         not_before: WallMs(0),
         traceparent: None,
     };
-    HandOut { grant, spec, submitted: WallMs(1_000) }
+    HandOut { grant, spec, submitted: WallMs(1_000), error: None }
 }
 
 #[test]
