@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Conn, Req, Server, eventually, ids, int, merge, outcome, shared, since, single, start_watch,
-    text, unique,
+    Conn, Req, Server, eventually, ids, int, outcome, shared, since, single, start_watch, text,
+    unique,
 };
 
 // Row 1; api.md 9 "Fixed on purpose": p → KWQ-p, outside 1…9 → 422, never 500.
