@@ -73,6 +73,9 @@ pub(super) struct LoadArgs {
     /// Take only so many tasks in the consume phase: the hand-out rate at a depth
     #[arg(long, value_name = "N")]
     take: Option<u64>,
+    /// Tasks that are pending, beside those of --tasks, before a lifecycle begins and when it ends
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    depth: u64,
     /// Parked consumes of the idle phase
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     polls: usize,
@@ -225,7 +228,7 @@ impl<'a> Bench<'a> {
             PhaseName::Submit => {
                 self.close_run();
                 let before = self.usage();
-                let run = self.new_run("fill");
+                let run = self.new_run("fill", 0);
                 let phase = run.submit().await?;
                 self.run = Some(run);
                 self.memory(before);
@@ -243,10 +246,14 @@ impl<'a> Bench<'a> {
             }
             PhaseName::Lifecycle => {
                 self.close_run();
-                let run = self.new_run("life");
+                let depth = self.args.depth;
+                let run = self.new_run("life", depth);
+                if depth > 0 {
+                    run.fill().await?;
+                }
                 let phase = run.lifecycle().await;
                 self.run = Some(run);
-                self.drained = phase.is_ok();
+                self.drained = phase.is_ok() && depth == 0;
                 self.report.phases.push(phase?);
             }
             PhaseName::Idle => {
@@ -265,18 +272,19 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn new_run(&self, kind: &str) -> Run {
+    fn new_run(&self, kind: &str, depth: u64) -> Run {
         let id = crate::client::fresh_name();
         Run::new(Plan {
             addr: self.addr,
             token: self.context.global.token.clone(),
             job: format!("bench-{kind}-{id}"),
-            tasks: self.args.tasks,
+            tasks: self.args.tasks + depth,
             batch: self.args.batch,
             connections: self.args.connections,
             payload_bytes: self.args.payload,
             single: self.args.single,
             merged: self.args.merged,
+            depth,
         })
     }
 

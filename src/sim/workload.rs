@@ -36,6 +36,8 @@ pub struct Plan {
     pub single: bool,
     /// Completions ride on the next consume.
     pub merged: bool,
+    /// Of `tasks`, those that are pending before a life cycle begins, and still when it ends.
+    pub depth: u64,
 }
 
 /// What a phase measured.
@@ -62,6 +64,8 @@ pub struct Run {
     tally: RefCell<Tally>,
     /// Next number to submit.
     next: RefCell<u64>,
+    /// Numbers to submit at present.
+    goal: RefCell<u64>,
     latency: RefCell<Latency>,
     repeated: RefCell<u64>,
     moved: RefCell<u64>,
@@ -75,6 +79,8 @@ const EMPTY_MAX: u32 = 200;
 const LEASE_MS: u64 = 3_600_000;
 /// Longest wait for the first hand-out after a restart.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for a quiet tracker.
+const QUIET_WAIT: Duration = Duration::from_secs(300);
 /// Repeats of one refused call.
 const REPEATS_MAX: u32 = 2_000;
 
@@ -85,6 +91,7 @@ impl Run {
         Self {
             tally: RefCell::new(Tally::new(plan.tasks)),
             next: RefCell::new(0),
+            goal: RefCell::new(plan.tasks),
             latency: RefCell::default(),
             repeated: RefCell::new(0),
             moved: RefCell::new(0),
@@ -110,6 +117,27 @@ impl Run {
     /// The server cannot be reached, or refuses for good.
     pub async fn submit(&self) -> io::Result<Phase> {
         self.phase("submit", |connection| self.submit_loop(connection)).await
+    }
+
+    /// Submits the first `depth` tasks and waits until the tracker has them all, so that what
+    /// follows is measured at that depth and undisturbed.
+    ///
+    /// # Errors
+    /// As [`Self::submit`]; `TimedOut` when the tracker does not follow.
+    pub async fn fill(&self) -> io::Result<()> {
+        *self.goal.borrow_mut() = self.plan.depth;
+        let filled = try_join_all((0..self.plan.connections).map(|c| self.submit_loop(c))).await;
+        *self.goal.borrow_mut() = self.plan.tasks;
+        filled?;
+        let (watch, mut wire) = (Stopwatch::start(), self.wire());
+        while watch.elapsed() < QUIET_WAIT {
+            // Answered once everything acknowledged before is in the tracker.
+            if wire.get("/kwq/stats/now?fresh=true").await?.status == 200 {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the tracker is still behind the fill"))
     }
 
     /// Takes `most` tasks, or all of them, and keeps their leases.
@@ -229,7 +257,7 @@ impl Run {
             if let Some(range) = range {
                 self.submit_range(&mut wire, range).await?;
             }
-            let done = self.tally.borrow().handed_count() >= self.plan.tasks;
+            let done = self.tally.borrow().handed_count() >= self.plan.tasks - self.plan.depth;
             if (done || empty >= EMPTY_MAX) && !submitting && held.is_empty() {
                 return Ok(());
             }
@@ -253,7 +281,7 @@ impl Run {
         let mut next = self.next.borrow_mut();
         let from = *next;
         let batch = if self.plan.single { 1 } else { self.plan.batch };
-        let to = (from + batch).min(self.plan.tasks);
+        let to = (from + batch).min(*self.goal.borrow());
         *next = to;
         (from < to).then_some(from..to)
     }
