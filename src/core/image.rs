@@ -36,6 +36,8 @@ impl Partition {
         let mut jobs = self.jobs.clone();
         for job in &mut jobs {
             job.vtimes = std::array::from_fn(|level| job.lanes[level].vtime);
+            // Derived from the rows again, like the order of the levels that names them.
+            job.lanes = Default::default();
         }
         let touched = |seq: TaskSeq| self.touched.get(&seq).map(|t| (seq, *t));
         let delayed = |seq: TaskSeq| self.delayed.get(&seq).map(|d| (seq, *d));

@@ -21,7 +21,7 @@ pub struct Lane {
     /// Virtual time, µs of worker time ÷ weight.
     pub vtime: i64,
     /// Key under which the level holds this lane; `None` while it is not eligible.
-    listed: Option<(i64, TaskSeq)>,
+    listed: Option<Listing>,
 }
 
 impl Lane {
@@ -82,12 +82,22 @@ impl Lane {
     }
 }
 
+/// How a lane stands in the order of its level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Listing {
+    vtime: i64,
+    head: TaskSeq,
+    tasks: u64,
+}
+
 /// The eligible lanes of one priority.
 #[derive(Clone, Debug, Default)]
 pub struct Level {
     /// Hand-outs of this level are off.
     pub paused: bool,
     order: BTreeSet<(i64, TaskSeq, JobKey)>,
+    /// Tasks of the listed lanes.
+    tasks: u64,
 }
 
 impl Level {
@@ -102,6 +112,12 @@ impl Level {
         !self.paused && !self.order.is_empty()
     }
 
+    /// Tasks that may be handed out.
+    #[must_use]
+    pub fn ready_tasks(&self) -> u64 {
+        if self.paused { 0 } else { self.tasks }
+    }
+
     /// Lowest virtual time of a lane with work.
     #[must_use]
     pub fn lowest(&self) -> Option<i64> {
@@ -113,16 +129,14 @@ impl Level {
     pub fn relist(&mut self, job: JobKey, lane: &mut Lane, runs: bool, fair: bool) {
         let head = lane.head().filter(|_| runs);
         let vtime = if fair { lane.vtime } else { 0 };
-        let wanted = head.map(|head| (vtime, head));
-        if wanted == lane.listed {
-            return;
+        let wanted = head.map(|head| Listing { vtime, head, tasks: lane.len() });
+        let before = std::mem::replace(&mut lane.listed, wanted);
+        let place = |l: Listing| (l.vtime, l.head, job);
+        if wanted.map(place) != before.map(place) {
+            before.into_iter().for_each(|l| drop(self.order.remove(&place(l))));
+            self.order.extend(wanted.map(place));
         }
-        if let Some((vtime, head)) = lane.listed.take() {
-            self.order.remove(&(vtime, head, job));
-        }
-        if let Some((vtime, head)) = wanted {
-            self.order.insert((vtime, head, job));
-        }
-        lane.listed = wanted;
+        self.tasks += wanted.map_or(0, |l| l.tasks);
+        self.tasks -= before.map_or(0, |l| l.tasks);
     }
 }

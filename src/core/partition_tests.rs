@@ -70,6 +70,13 @@ impl Rig {
     }
 
     fn check(&self) {
+        let counted = |p: &Priority| {
+            let level = &self.partition.levels[p.index()];
+            let lanes = level.lanes().filter(|_| level.ready());
+            lanes.map(|job| self.partition.job(job).lanes[p.index()].len()).sum::<u64>()
+        };
+        let ready: u64 = Priority::DESCENDING.iter().map(counted).sum();
+        assert_eq!(self.partition.ready_tasks(), ready);
         for job in self.partition.job_rows() {
             let n = &job.numbers;
             assert_eq!(n.submitted, n.counts.total() + n.purged, "P14");

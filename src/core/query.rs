@@ -1,6 +1,7 @@
 //! Reading a partition: jobs, levels, leases, where a task's text lies. Changes nothing.
 
 use crate::core::job::JobRow;
+use crate::core::lanes::Level;
 use crate::core::partition::Partition;
 use crate::core::rows::Placed;
 use crate::core::stats::Stats;
@@ -139,11 +140,7 @@ impl Partition {
     /// Tasks that may be handed out right now.
     #[must_use]
     pub fn ready_tasks(&self) -> u64 {
-        let ready = Priority::DESCENDING.iter().filter(|p| self.levels[p.index()].ready());
-        ready
-            .flat_map(|p| self.levels[p.index()].lanes().map(move |key| (p, key)))
-            .map(|(p, key)| self.job(key).lanes[p.index()].len())
-            .sum()
+        self.levels.iter().map(Level::ready_tasks).sum()
     }
 
     /// Counters since the partition was loaded.
