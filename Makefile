@@ -24,10 +24,11 @@ test: ## engine-only tests first, then all tests, then the fault suite at CI siz
 faults: ## kill, power cut, damage, full disk on the real binary; KWQ_TEST_SCALE=10 for more
 	$(CARGO) test $(LOCKED) --test faults
 
-check: tidy ## format, lints with and without features, tidy
+check: tidy ## format, lints with and without features, documentation, tidy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --no-default-features --lib -- -D warnings
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps
 
 tidy: ## fences of the source tree, drift of documents
 	$(CARGO) test $(LOCKED) --test tidy

@@ -133,7 +133,9 @@ impl Level {
         let before = std::mem::replace(&mut lane.listed, wanted);
         let place = |l: Listing| (l.vtime, l.head, job);
         if wanted.map(place) != before.map(place) {
-            before.into_iter().for_each(|l| drop(self.order.remove(&place(l))));
+            if let Some(before) = before {
+                self.order.remove(&place(before));
+            }
             self.order.extend(wanted.map(place));
         }
         self.tasks += wanted.map_or(0, |l| l.tasks);

@@ -8,8 +8,8 @@
 //! file:      0000000000000000.seg                0000000008000000.seg             reserve-0.tmp …
 //! group:     record record … seal seal           one fdatasync
 //! ```
-//! A position is an offset in the series. Layouts: record `codec::frame`, header [`segment`]. What
-//! is torn and what is damage: [`recovery`]. Must not: map files, recycle them, or retry a failed
+//! A position is an offset in the series. Layouts: record `codec::frame`, header `segment`. What
+//! is torn and what is damage: `recovery`. Must not: map files, recycle them, or retry a failed
 //! sync.
 
 mod files;
