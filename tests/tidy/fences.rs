@@ -25,7 +25,6 @@ const FLOORS: &[(&str, u8)] = &[
 /// Foreign crate → module paths that may name it (`a::b` covers everything below).
 const CRATES: &[(&str, &[&str])] = &[
     ("actix", &["actor"]),
-    ("anyhow", &["cli"]),
     ("bincode", &["codec"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
