@@ -77,6 +77,8 @@ impl Node {
         let started_ms = clock.now().tick.0;
         let listen = config.http.listen;
         let listener = TcpListener::bind(listen).map_err(|e| Error::Listen(listen, e))?;
+        // Port 0 asks for any; from here on the one that was given counts.
+        let addr = listener.local_addr()?;
         let opener = log_opener(config);
         let log = opener()?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -91,11 +93,11 @@ impl Node {
             metrics: metrics.clone(),
             open_log: opener,
             open_tracker: tracking::opener(config),
-            addr: listen.to_string(),
+            addr: addr.to_string(),
         };
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
-        let context = ApiContext::new(handle.clone(), config, metrics);
+        let context = ApiContext::new(handle.clone(), config, metrics, addr);
         let server = crate::api::serve::start(listener, shards.spawners(), context)?;
         Ok(Self { handle, running, server, shards, config: config.clone(), started_ms })
     }

@@ -173,8 +173,14 @@ fn documents_name_what_exists() {
     for name in ["README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY", "CHANGELOG"] {
         documents.push((format!("{name}.md"), read(&format!("{name}.md"))));
     }
+    let names = "src/metrics/names.rs";
+    let metrics = documents::metrics_table(&Source::rust(names, &read(names)));
     let mut found = Vec::new();
     for (path, text) in documents {
+        for (line, name) in documents::foreign_metrics(&text, &metrics) {
+            let reason = format!("names the metric `{name}`, which nobody declares");
+            found.push(Finding { path: path.clone(), line, reason });
+        }
         let folder =
             path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
         for (line, target) in documents::paths(&folder, &text) {

@@ -49,7 +49,10 @@ pub(crate) struct Engine {
     pub(crate) workers: Mutex<WorkerRegistry>,
     pub(crate) ids: Mutex<HandedIds>,
     pub(crate) tracker: TrackerDoor,
+    /// On its way out: not ready any more, but everything is still served.
     pub(crate) draining: AtomicBool,
+    /// No new work, in or out; reports go on.
+    pub(crate) refusing: AtomicBool,
     /// Memory beyond the mark: submits are refused until it falls again.
     pub(crate) memory_tight: AtomicBool,
     pub(crate) replay_permille: AtomicU16,
@@ -142,6 +145,7 @@ impl Engine {
             ids: Mutex::default(),
             tracker: parts.tracker,
             draining: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
             memory_tight: AtomicBool::new(false),
             replay_permille: AtomicU16::new(0),
             heartbeat_tick: AtomicU64::new(0),
@@ -262,7 +266,7 @@ impl Engine {
 
     /// May new tasks come in?
     pub(crate) fn admits_submits(&self) -> Result<(), Reject> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.refusing.load(Ordering::Acquire) {
             return Err(
                 Reject::new(Code::Draining, "this node is shutting down").retry_unapplied(2_000)
             );

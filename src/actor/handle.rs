@@ -49,6 +49,15 @@ impl KwqHandle {
         self.engine.entropy.next_u64()
     }
 
+    /// A secret that is as old as the log: the token key of the first owner.
+    ///
+    /// # Errors
+    /// The first partition is away.
+    pub async fn log_key(&self) -> Answer<[u64; 2]> {
+        let slot = self.engine.slots.first().ok_or_else(crate::actor::engine::unavailable)?;
+        Ok(self.engine.inspect(slot, crate::core::partition::Partition::first_key).await?.0)
+    }
+
     /// Admits tasks; all of one call go to one partition. `bytes` = size of the body they came in,
     /// for admission.
     ///
@@ -56,13 +65,26 @@ impl KwqHandle {
     /// The whole call is refused: overload, drain, disk full. Refusals of single items are in the
     /// outcomes.
     pub async fn submit(&self, tasks: Vec<TaskInput>, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
-        if tasks.is_empty() {
-            return Ok(Vec::new());
-        }
+        self.admit(Command::Submit(tasks), bytes).await
+    }
+
+    /// As [`Self::submit`], but the first task that is refused is the last one looked at; its
+    /// refusal is the last outcome.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub async fn submit_until(
+        &self,
+        tasks: Vec<TaskInput>,
+        bytes: usize,
+    ) -> Answer<Vec<SubmitOutcome>> {
+        self.admit(Command::SubmitUntil(tasks), bytes).await
+    }
+
+    async fn admit(&self, command: Command, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
         self.engine.admits_submits()?;
         let slot = self.engine.any_slot()?;
-        let decided =
-            self.engine.decide(slot, Command::Submit(tasks), Class::Submit, bytes).await?;
+        let decided = self.engine.decide(slot, command, Class::Submit, bytes).await?;
         match decided.accepted()? {
             (Reply::Submitted(outcomes), _) => Ok(outcomes),
             _ => Err(mismatch()),
@@ -190,7 +212,8 @@ impl KwqHandle {
     }
 
     /// Positions an answer is valid for.
-    pub(crate) fn positions(&self) -> Vec<(PartitionId, Position)> {
+    #[must_use]
+    pub fn positions(&self) -> Vec<(PartitionId, Position)> {
         let at =
             |s: &crate::actor::engine::Slot| (s.id, Position(s.position.load(Ordering::Acquire)));
         self.engine.slots.iter().map(at).collect()

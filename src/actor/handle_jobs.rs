@@ -79,12 +79,14 @@ impl KwqHandle {
     ///
     /// # Errors
     /// `job_conflict` when it exists with another specification.
-    pub async fn define_job(&self, job: Name, spec: JobSpec) -> Answer<JobCreated> {
+    pub async fn define_job(&self, job: Name, mut spec: JobSpec) -> Answer<JobCreated> {
+        // The id is what an unnamed job is called anyway.
+        spec.name = spec.name.filter(|name| *name != job);
         self.engine.admits_submits()?;
         let known = self.sum_job(&job).await?;
         if let Some(sum) = &known
             && !sum.first.implicit
-            && sum.first.spec != spec
+            && !sum.first.spec.same(&spec, &self.engine.config.policy)
         {
             let detail = format!("job {job} exists with another specification");
             return Err(Reject::new(Code::JobConflict, detail).hint("use PATCH to change it"));
@@ -149,7 +151,10 @@ impl KwqHandle {
             let detail = format!("job {job} has ended ({})", state.name());
             return Err(Reject::new(Code::JobEnded, detail));
         }
-        self.apply_change(&job, change, &sum).await?;
+        // A cancel of a cancelled job changes nothing, not even its reason.
+        if !(matches!(change, JobChange::Cancel(..)) && state == JobState::Cancelled) {
+            self.apply_change(&job, change, &sum).await?;
+        }
         let mut view = self.after(job).await?;
         let total = self.engine.slots.len();
         view.partitions = Some((total, total));

@@ -92,7 +92,7 @@ impl KwqHandle {
     ///
     /// # Errors
     /// A partition that is away.
-    pub async fn stats_now(&self, _fresh: bool) -> Answer<StatsNow> {
+    pub async fn stats_now(&self) -> Answer<StatsNow> {
         let parts = self.part_numbers().await?;
         let queues = self.queues().await?;
         let mut jobs = self.all_jobs().await?;
@@ -213,6 +213,9 @@ impl KwqHandle {
     pub async fn drain_worker(&self, worker: Name, drain: bool) -> Answer<WorkerView> {
         if !lock(&self.engine.workers).drain(&worker, drain) {
             return Err(unknown_worker(&worker));
+        }
+        if drain {
+            self.engine.hub.dismiss(&worker);
         }
         self.worker(worker).await
     }

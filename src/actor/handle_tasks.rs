@@ -27,18 +27,19 @@ impl KwqHandle {
         Ok(At { value, positions: self.positions() })
     }
 
-    /// A page of tasks. `fresh` waits until everything acknowledged before is in.
+    /// A page of tasks. The question stands behind everything acknowledged before it, so the page
+    /// is always fresh.
     ///
     /// # Errors
     /// `tracker_behind`.
-    pub async fn tasks(&self, mut query: TaskQuery, fresh: bool) -> Answer<TaskListAnswer> {
+    pub async fn tasks(&self, mut query: TaskQuery) -> Answer<TaskListAnswer> {
         // A client id (or reference) names few tasks: they are looked up, not searched.
         if let Some(id) = query.id.take() {
             return self.tasks_by_id(query, &id).await;
         }
         let log = self.engine.log()?;
         let started = self.now().tick;
-        let mut page = self.engine.tracker.list(query, log, fresh).await?;
+        let mut page = self.engine.tracker.list(query, log).await?;
         let took_ms = self.now().tick.since(started);
         self.engine.metrics.queried(QueryKind::List, took_ms as f64 / 1_000.0);
         page.positions = self.positions();
@@ -108,6 +109,20 @@ impl KwqHandle {
         let (token, _) = self.engine.inspect(slot, read).await?;
         let detail = "the task is not leased to this worker";
         token.ok_or_else(|| Reject::new(Code::LeaseLost, detail))
+    }
+
+    /// Whether a token was ever granted for this task and is still remembered.
+    ///
+    /// # Errors
+    /// `task_not_found`.
+    pub async fn was_leased(&self, key: TaskKey, token: Option<LeaseToken>) -> Answer<bool> {
+        let (partition, seq) = self.find(&key).await?;
+        let Some(token) = token.filter(|token| token.partition == partition) else {
+            return Ok(false);
+        };
+        let slot = self.slot_of(partition)?;
+        let read = move |p: &crate::core::partition::Partition| p.leased_task(&token) == Some(seq);
+        Ok(self.engine.inspect(slot, read).await?.0)
     }
 
     fn slot_of(&self, partition: PartitionId) -> Answer<&Slot> {

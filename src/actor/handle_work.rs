@@ -95,7 +95,7 @@ impl KwqHandle {
             answer.heartbeat_ms = heartbeat.heartbeat_ms;
             answer.heartbeat = Some(heartbeat);
         }
-        if draining || engine.draining.load(Ordering::Acquire) {
+        if draining || engine.refusing.load(Ordering::Acquire) {
             return Ok(answer);
         }
         match self.wait_for_tasks(&request).await {
@@ -408,6 +408,7 @@ impl KwqHandle {
                 released += count;
             }
         }
+        engine.hub.dismiss(&worker);
         let known = lock(&engine.workers).remove(&worker);
         if !known && released == 0 {
             let detail = format!("no worker {worker} was heard of lately");

@@ -283,6 +283,20 @@ impl Hub {
         places.parked.remove(&number).map(|parked| (number, parked))
     }
 
+    /// Sends the parked consumes of a worker away: it was drained or deleted.
+    pub(crate) fn dismiss(&self, worker: &str) {
+        let dismissed: Vec<Parked> = {
+            let mut places = self.lock();
+            let of_worker = |parked: &Parked| &*parked.wish.key.0 == worker;
+            let numbers: Vec<u64> =
+                places.parked.iter().filter(|(_, p)| of_worker(p)).map(|(n, _)| *n).collect();
+            numbers.into_iter().filter_map(|n| places.parked.remove(&n)).collect()
+        };
+        for parked in dismissed {
+            parked.wake.send(Wake::Leave).ok();
+        }
+    }
+
     /// Parked consumes.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().parked.len()

@@ -5,6 +5,7 @@ use crate::actor::envelope::{Class, Decided, Envelope, Waiting, Work};
 use crate::actor::gate::{Commands, Gate};
 use crate::actor::node::{NodeActor, PartitionDown};
 use crate::core::partition::Partition;
+use crate::core::workers::Sign;
 use crate::log::{Appended, Batch, Error, EventLog, Room};
 use crate::model::command::Command;
 use crate::model::event::Stamped;
@@ -340,7 +341,9 @@ fn refusal(command: &Command, class: Class, sent: Tick, now: Now, room: Room) ->
     }
     match (room, command) {
         (Room::Plenty, _) => None,
-        (Room::WorkOnly, Command::Submit(_)) | (Room::None, _) => Some(disk_full()),
+        (Room::WorkOnly, Command::Submit(_) | Command::SubmitUntil(_)) | (Room::None, _) => {
+            Some(disk_full())
+        }
         (Room::WorkOnly, _) => None,
     }
 }
@@ -352,7 +355,15 @@ impl Actor for PartitionActor {
         if let Some(receiver) = self.receiver.take() {
             ctx.add_stream(Commands { receiver, gate: Rc::clone(&self.gate) });
         }
-        self.partition.arm(self.engine.clock.now());
+        let now = self.engine.clock.now();
+        self.partition.arm(now);
+        {
+            // After a restart their leases are the only trace of them.
+            let mut workers = lock(&self.engine.workers);
+            for (worker, _) in self.partition.lease_holders() {
+                workers.seen(&worker, now, Sign::default());
+            }
+        }
         self.act(Command::Tick, ctx);
     }
 }

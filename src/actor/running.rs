@@ -133,6 +133,7 @@ impl Running {
 
     /// Parked consumes leave, new ones get nothing.
     pub fn refuse_work(&self) {
+        self.engine.refusing.store(true, Ordering::Release);
         self.engine.hub.shut();
     }
 

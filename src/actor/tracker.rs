@@ -194,12 +194,7 @@ impl TrackerDoor {
         self.ask(read).await
     }
 
-    pub(crate) async fn list(
-        &self,
-        query: TaskQuery,
-        log: Arc<dyn EventLog>,
-        _fresh: bool,
-    ) -> Answer<TaskPage> {
+    pub(crate) async fn list(&self, query: TaskQuery, log: Arc<dyn EventLog>) -> Answer<TaskPage> {
         let texts = LogTexts(Arc::clone(&log));
         let found =
             self.ask(move |state, _| state.tracker.list(&query, &texts, PAGE_BUDGET)).await?;

@@ -70,12 +70,7 @@ impl Answer {
         if positions.is_empty() {
             return self;
         }
-        let mut text = String::with_capacity(positions.len() * 16);
-        for (partition, position) in positions {
-            let comma = if text.is_empty() { "" } else { "," };
-            write!(text, "{comma}{partition}:{position}").expect("a String accepts every write");
-        }
-        self.with("kwq-position", text)
+        self.with("kwq-position", position_text(positions))
     }
     /// As an HTTP response with a body made from the bytes.
     pub(crate) fn response<B>(self, body: impl FnOnce(Bytes) -> B) -> Response<B> {
@@ -85,6 +80,16 @@ impl Answer {
         response.extensions_mut().insert(Routed(self.route));
         response
     }
+}
+
+/// `partition:position` pairs.
+pub(crate) fn position_text(positions: &[(PartitionId, Position)]) -> String {
+    let mut text = String::with_capacity(positions.len() * 16);
+    for (partition, position) in positions {
+        let comma = if text.is_empty() { "" } else { "," };
+        write!(text, "{comma}{partition}:{position}").expect("a String accepts every write");
+    }
+    text
 }
 
 impl warp::Reply for Answer {

@@ -9,7 +9,7 @@ use crate::codec::wire::field::Rules;
 use crate::codec::wire::submit::{Listing, Place, Tally};
 use crate::codec::wire::task;
 use crate::model::id::Name;
-use crate::model::job::JobChange;
+use crate::model::job::{JobChange, JobState};
 use crate::model::reject::{Code, Reject};
 use crate::model::task::TaskInput;
 use std::sync::Arc;
@@ -31,6 +31,18 @@ pub(crate) async fn close_job(shared: &Shared, job: &Name, accepted: u64) -> Res
         // The tasks are in, whatever became of the close.
         Problem::from(reject.possibly_applied()).number("accepted", accepted)
     })
+}
+
+/// A closed job refuses also a call that would bring it nothing. A job that cannot be asked does
+/// not: nothing is admitted either way.
+pub(crate) async fn refuse_closed(shared: &Shared, job: &Name) -> Result<(), Problem> {
+    match shared.api.handle.job(job.clone()).await {
+        Ok(view) if view.state != JobState::Open => {
+            let detail = format!("job {job} is closed and takes no more tasks");
+            Err(Reject::new(Code::JobClosed, detail).hint("submit into a new job").into())
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Items of one call, those that break a rule apart from those that go to the engine.
@@ -101,13 +113,18 @@ impl Batch {
         shared: &Shared,
         bytes: usize,
         mut tally: Tally,
-        job_route: bool,
+        job_route: Option<&Name>,
     ) -> Result<Tally, Problem> {
         let outcomes = match self.inputs.is_empty() {
-            true => Vec::new(),
+            true => {
+                if let Some(job) = job_route {
+                    refuse_closed(shared, job).await?;
+                }
+                Vec::new()
+            }
             false => shared.api.handle.submit(self.inputs, bytes).await?,
         };
-        if let Some(closed) = closed(&outcomes).filter(|_| job_route) {
+        if let Some(closed) = closed(&outcomes).filter(|_| job_route.is_some()) {
             return Err(closed.clone().into());
         }
         count(&mut tally, self.items, outcomes);

@@ -109,7 +109,7 @@ impl Call {
     /// The whole body, refused as soon as it passes its bound.
     async fn read(&mut self, bound: Bound) -> Result<Bytes, Problem> {
         let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
-        let mut source = Source::new(body, self.shared.api.config.http.body_ms);
+        let mut source = self.source(body);
         let declared = source.declared();
         if declared.is_some_and(|n| n > bound.one.max(bound.list)) {
             return Err(too_large(bound.one.max(bound.list)));
@@ -138,7 +138,13 @@ impl Call {
 
     /// The body as a stream, for NDJSON.
     pub(crate) fn stream(&mut self) -> Option<Source> {
-        self.body.take().map(|body| Source::new(body, self.shared.api.config.http.body_ms))
+        let body = self.body.take()?;
+        Some(self.source(body))
+    }
+
+    fn source(&self, body: Incoming) -> Source {
+        let limit = Duration::from_millis(self.shared.api.config.http.body_ms);
+        Source { body, delivery: self.delivery.clone(), limit, begun: Instant::now(), bytes: 0 }
     }
 
     /// A key asks for a promise this build does not give; to ignore it could double the work.
@@ -200,17 +206,13 @@ const BYTES_PER_SEC_MIN: u64 = 1_024;
 /// A request body with its two time limits.
 pub(crate) struct Source {
     body: Incoming,
+    delivery: Arc<Delivery>,
     limit: Duration,
     begun: Instant,
     bytes: u64,
 }
 
 impl Source {
-    fn new(body: Incoming, limit_ms: u64) -> Self {
-        let limit = Duration::from_millis(limit_ms);
-        Self { body, limit, begun: Instant::now(), bytes: 0 }
-    }
-
     fn declared(&self) -> Option<usize> {
         self.body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX))
     }
@@ -234,7 +236,10 @@ impl Source {
                 return Err(Problem::new(Code::RequestTimeout, detail).closing());
             };
             match frame {
-                None => return Ok(None),
+                None => {
+                    self.delivery.set_unread(false);
+                    return Ok(None);
+                }
                 Some(Err(_)) => {
                     let detail = "the body ended early or its framing is broken";
                     return Err(Problem::new(Code::BadRequest, detail).closing());

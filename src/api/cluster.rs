@@ -42,6 +42,7 @@ fn status(good: bool) -> StatusCode {
 }
 
 async fn live(call: Call) -> Outcome {
+    call.query(&[])?;
     let live = call.shared.api.handle.live();
     let mut out = Out::default();
     out.open();
@@ -51,6 +52,7 @@ async fn live(call: Call) -> Outcome {
 }
 
 async fn ready(call: Call) -> Outcome {
+    call.query(&[])?;
     let mut ready = call.shared.api.handle.readiness();
     if call.shared.draining() {
         (ready.ready, ready.draining) = (false, true);
@@ -86,6 +88,7 @@ fn readiness(ready: &Readiness) -> Vec<u8> {
 }
 
 async fn metrics(call: Call) -> Outcome {
+    call.query(&[])?;
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(Answer::typed(StatusCode::OK, kind, call.shared.api.metrics.render().into()))
 }

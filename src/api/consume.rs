@@ -99,7 +99,7 @@ const TAKEN: Code = Code::Internal;
 
 /// A verdict that nobody knows refuses the whole call: `unavailable` would promise that nothing was
 /// done.
-fn known(decided: Vec<ReportOutcome>) -> Result<Vec<ReportOutcome>, Reject> {
+pub(crate) fn known(decided: Vec<ReportOutcome>) -> Result<Vec<ReportOutcome>, Reject> {
     match unknown(&decided) {
         Some(reject) => Err(reject),
         None => Ok(decided),

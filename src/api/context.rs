@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::model::id::Name;
 use crate::model::reject::{Code, Reject};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 /// Everything the interface needs from the composition root.
@@ -32,14 +33,14 @@ pub struct ApiContext {
 impl ApiContext {
     /// A context over an engine.
     #[must_use]
-    pub fn new(handle: KwqHandle, config: &Config, metrics: Metrics) -> Self {
+    pub fn new(handle: KwqHandle, config: &Config, metrics: Metrics, addr: SocketAddr) -> Self {
         Self {
             node: handle.node_name(),
             handle,
             config: Arc::new(config.clone()),
             metrics,
             version: Arc::from(env!("CARGO_PKG_VERSION")),
-            address: Arc::from(config.http.listen.to_string()),
+            address: Arc::from(addr.to_string()),
         }
     }
 }
@@ -61,13 +62,21 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) api: ApiContext,
     pub(crate) phase: watch::Receiver<Phase>,
-    pub(crate) seal: Seal,
+    seal: OnceLock<Seal>,
 }
 
 impl Shared {
     pub(crate) fn new(api: ApiContext, phase: watch::Receiver<Phase>) -> Self {
-        let seal = Seal::new([api.handle.random(), api.handle.random()]);
-        Self { api, phase, seal }
+        Self { api, phase, seal: OnceLock::new() }
+    }
+
+    /// Signs cursors with a key of the log, so that they outlive a restart.
+    pub(crate) async fn seal(&self) -> Result<&Seal, Reject> {
+        if let Some(seal) = self.seal.get() {
+            return Ok(seal);
+        }
+        let key = self.api.handle.log_key().await?;
+        Ok(self.seal.get_or_init(|| Seal::new(key)))
     }
 
     pub(crate) fn draining(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Cursors of lists: opaque, signed with a key of this process, good for one hour.
+//! Cursors of lists: opaque, signed with a key of the log, good for one hour.
 //!
 //! ```text
 //! base64url of: expiry u64 BE | data | tag
@@ -45,7 +45,7 @@ impl Seal {
     /// The data of a cursor of this kind.
     ///
     /// # Errors
-    /// `bad_cursor` for anything this process did not sign for this list within the last hour.
+    /// `bad_cursor` for anything that was not signed for this list within the last hour.
     pub(crate) fn unwrap(&self, kind: &str, text: &str, now: WallMs) -> Result<Vec<u8>, Reject> {
         self.open(kind, text, now).ok_or_else(|| {
             Reject::new(Code::BadCursor, "the cursor is not of this list or older than an hour")
@@ -63,7 +63,7 @@ impl Seal {
         }
         let bytes = crate::codec::wire::base64::decode(&padded)?;
         let (signed, tag) = bytes.split_at_checked(bytes.len().checked_sub(TAG_BYTES)?)?;
-        // The key is unguessable and per process, so a difference in timing helps nobody for long;
+        // The key is unguessable, so a difference in timing helps nobody for long;
         // still, no early end.
         let wrong = self.tag(kind, signed).iter().zip(tag).fold(0, |acc, (a, b)| acc | (a ^ b));
         let (expiry, data) = signed.split_first_chunk::<8>()?;

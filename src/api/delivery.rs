@@ -10,7 +10,7 @@ use crate::actor::handle::KwqHandle;
 use crate::actor::request::ConsumeAnswer;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -71,6 +71,10 @@ pub(crate) enum Stage {
 pub(crate) struct Delivery {
     waiting: Mutex<Vec<HandOuts>>,
     stage: AtomicU8,
+    /// The body of the request in hand has not been read to its end.
+    unread: AtomicBool,
+    /// An answer of ours is on its way to the socket.
+    answering: AtomicBool,
 }
 
 impl Delivery {
@@ -85,8 +89,27 @@ impl Delivery {
     pub(crate) fn enter(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
+    pub(crate) fn set_unread(&self, unread: bool) {
+        self.unread.store(unread, Ordering::Relaxed);
+    }
+    /// Then the connection cannot be used again, and its peer must be told.
+    pub(crate) fn unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+    /// A handler has answered.
+    pub(crate) fn answer(&self) {
+        self.answering.store(true, Ordering::Relaxed);
+    }
+    /// Whether what is written now is an answer of ours. If not, it is a refusal by the protocol
+    /// below, of a head that never became a request.
+    pub(crate) fn answering(&self) -> bool {
+        self.stage() == Stage::Busy || self.answering.load(Ordering::Relaxed)
+    }
     /// The socket took every byte given to it so far.
     pub(crate) fn flushed(&self) {
+        if self.stage() != Stage::Busy {
+            self.answering.store(false, Ordering::Relaxed);
+        }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.drain(..).for_each(HandOuts::delivered);
     }

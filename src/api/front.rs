@@ -4,7 +4,8 @@
 //! Hot verbs do not go through the filters: a tower of filters costs more than the whole of their
 //! work.
 
-use crate::api::answer::{Answer, Routed, UNROUTED};
+use crate::actor::handle::KwqHandle;
+use crate::api::answer::{Answer, Routed, UNROUTED, position_text};
 use crate::api::call::Call;
 use crate::api::context::Shared;
 use crate::api::delivery::{Delivery, Outgoing, Stage};
@@ -15,8 +16,8 @@ use crate::api::{consume, seed, submit};
 use crate::codec::wire::report::Kind;
 use crate::model::reject::{Code, Reject};
 use futures_util::FutureExt as _;
-use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Method, Request, Response};
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 const URI_BYTES_MAX: usize = 4 << 10;
+const POSITION: &str = "kwq-position";
 const TIMEOUT_MS_MAX: u64 = 60_000;
 
 /// The service of one connection.
@@ -56,9 +58,12 @@ impl Service<Request<Incoming>> for Front {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.delivery.enter(Stage::Busy);
         let (head, body) = request.into_parts();
+        self.delivery.set_unread(!body.is_end_stream());
         let private = head.uri.path().starts_with("/kwq");
         let (delivery, routes) = (self.delivery.clone(), self.routes.clone());
-        let metrics = self.shared.api.metrics.clone();
+        let (metrics, handle) = (self.shared.api.metrics.clone(), self.shared.api.handle.clone());
+        // Health answers before there is a position.
+        let positioned = private && !head.uri.path().starts_with("/kwq/health");
         let (method, started) = (method_name(&head.method), Instant::now());
         let call = Call {
             shared: self.shared.clone(),
@@ -68,6 +73,7 @@ impl Service<Request<Incoming>> for Front {
             body: Some(body),
             deadline: None,
         };
+        let seen = delivery.clone();
         Box::pin(async move {
             // A bug in one call must not end the process or the other calls of the connection.
             let caught = AssertUnwindSafe(answer(call, routes)).catch_unwind().await;
@@ -75,14 +81,31 @@ impl Service<Request<Incoming>> for Front {
                 tracing::error!("a handler panicked");
                 finished(Problem::new(Code::Internal, "a bug; see the log").into(), delivery)
             });
+            if positioned {
+                position(&mut response, &handle);
+            }
             if private {
                 response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            }
+            seen.answer();
+            if seen.unread() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let route = response.extensions().get::<Routed>().map_or(UNROUTED, |r| r.0);
             let code = response.status().as_u16();
             metrics.http_request(route, method, code, started.elapsed().as_secs_f64());
             Ok(response)
         })
+    }
+}
+
+/// What an answer is valid for, where its handler did not say it more exactly.
+fn position(response: &mut Response<Outgoing>, handle: &KwqHandle) {
+    if !response.status().is_success() || response.headers().contains_key(POSITION) {
+        return;
+    }
+    if let Ok(value) = HeaderValue::try_from(position_text(&handle.positions())) {
+        response.headers_mut().insert(POSITION, value);
     }
 }
 

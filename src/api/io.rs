@@ -1,10 +1,14 @@
 //! The socket of a connection with its time limits: first byte, head, idle, write stall.
 //!
 //! The limits of the body are those of `call::Source`. A limit that is over looks like a broken
-//! socket to the protocol above, which then drops the connection.
+//! socket to the protocol above, which then drops the connection. A head that is refused, here or
+//! there, is answered with a problem like every other refusal.
 
 use crate::api::delivery::{Delivery, Stage};
+use crate::api::head::{Fault, HeadCheck};
+use crate::api::problem::Problem;
 use crate::config::Http;
+use crate::model::reject::Code;
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
@@ -33,6 +37,9 @@ pub(crate) struct Socket {
     writing: Timer,
     stalled: Option<Instant>,
     timed_out: bool,
+    /// The head that is being read; `None` once it is complete.
+    head: Option<HeadCheck>,
+    refused: Option<Fault>,
 }
 
 impl Socket {
@@ -46,6 +53,8 @@ impl Socket {
             writing: Timer::default(),
             stalled: None,
             timed_out: false,
+            head: None,
+            refused: None,
         }
     }
 
@@ -62,6 +71,12 @@ impl Socket {
         const TIME: Duration = Duration::from_secs(1);
         if self.timed_out {
             return Ended::TimedOut;
+        }
+        if let Some((code, detail)) = self.refused {
+            let refusal = Problem::new(code, detail).closing().to_http();
+            if self.stream.write_all(&refusal).await.is_err() {
+                return Ended::Normally;
+            }
         }
         if self.stream.shutdown().await.is_err() {
             return Ended::Normally;
@@ -93,6 +108,50 @@ impl Socket {
         Some(self.stage.1 + Duration::from_millis(limit_ms))
     }
 
+    /// Looks at what was read, as far as it is of a head.
+    fn look(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        match self.delivery.stage() {
+            Stage::First => self.head = Some(HeadCheck::default()),
+            // An end of line in front is what is left of a head that was begun with the request
+            // before it; its beginning was not seen here.
+            Stage::Idle if matches!(bytes[0], b'\r' | b'\n') => self.head = None,
+            Stage::Idle => self.head = Some(HeadCheck::default()),
+            Stage::Head => {}
+            Stage::Busy => {
+                self.head = None;
+                return Ok(());
+            }
+        }
+        self.delivery.enter(Stage::Head);
+        match self.head.as_mut().map(|head| head.feed(bytes)) {
+            None | Some(Ok(false)) => {}
+            Some(Ok(true)) => self.head = None,
+            Some(Err(fault)) => {
+                self.refused = Some(fault);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, fault.1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a refusal of the protocol above for ours, which says more. True: nothing is to be
+    /// written.
+    fn translate(&mut self, buf: &[u8]) -> bool {
+        if self.delivery.answering() {
+            return false;
+        }
+        let fault = match buf.get(9..12) {
+            Some(b"431") => (Code::HeadersTooLarge, "the head has more than 64 headers or 16 KiB"),
+            Some(b"414") => (Code::UriTooLong, "the URI has more than 4 KiB"),
+            _ => (Code::BadRequest, "the head is not HTTP/1.1"),
+        };
+        self.refused.get_or_insert(fault);
+        true
+    }
+
     fn over(&mut self, what: &'static str) -> io::Error {
         self.timed_out = true;
         io::Error::new(io::ErrorKind::TimedOut, what)
@@ -108,11 +167,8 @@ impl AsyncRead for Socket {
         let this = self.get_mut();
         let before = buf.filled().len();
         if let Poll::Ready(done) = Pin::new(&mut this.stream).poll_read(cx, buf) {
-            let stage = this.delivery.stage();
-            if buf.filled().len() > before && matches!(stage, Stage::First | Stage::Idle) {
-                this.delivery.enter(Stage::Head);
-            }
-            return Poll::Ready(done);
+            let checked = this.look(&buf.filled()[before..]);
+            return Poll::Ready(done.and(checked));
         }
         match this.read_deadline() {
             Some(deadline) if this.reading.over(cx, deadline) => {
@@ -148,6 +204,9 @@ impl AsyncWrite for Socket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.translate(buf) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let result = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.wrote(cx, result)
     }
@@ -158,6 +217,9 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.translate(bufs.first().map_or(&[], |buf| buf)) {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.wrote(cx, result)
     }

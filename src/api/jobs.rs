@@ -96,7 +96,7 @@ async fn list(call: Call) -> Outcome {
     let now = shared.api.handle.now().wall;
     let after = match query.cursor()? {
         Some(text) => {
-            let data = shared.seal.unwrap(kind, text, now)?;
+            let data = shared.seal().await?.unwrap(kind, text, now)?;
             Some(Arc::from(String::from_utf8_lossy(&data).as_ref()))
         }
         None => None,
@@ -118,9 +118,11 @@ async fn list(call: Call) -> Outcome {
         wire::view(&mut out, row, &shared.api.config.policy, now);
     }
     out.close_list();
-    let answer = Answer::json(out.into_bytes());
+    let answer = Answer::json(out.into_bytes()).with("kwq-lag-ms", 0);
     Ok(match page.next {
-        Some(next) => answer.with("kwq-next", shared.seal.wrap(kind, next.as_bytes(), now)),
+        Some(next) => {
+            answer.with("kwq-next", shared.seal().await?.wrap(kind, next.as_bytes(), now))
+        }
         None => answer,
     })
 }

@@ -16,6 +16,7 @@ mod context;
 mod cursor;
 mod delivery;
 mod front;
+mod head;
 mod io;
 mod jobs;
 mod ndjson;

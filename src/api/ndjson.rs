@@ -6,7 +6,7 @@
 //! ```
 
 use crate::api::answer::Answer;
-use crate::api::batch::{Batch, close_job, closed, count, listing};
+use crate::api::batch::{Batch, close_job, closed, count, listing, refuse_closed};
 use crate::api::call::{Call, Source};
 use crate::api::context::Shared;
 use crate::api::problem::{Outcome, Problem};
@@ -50,6 +50,9 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
     call.in_time()?;
     if let Some(source) = call.stream() {
         stream.run(source).await?;
+    }
+    if let Some(job) = stream.job.as_ref().filter(|_| stream.chunks == 0) {
+        refuse_closed(&stream.shared, job).await?;
     }
     if let Some(job) = stream.job.as_ref().filter(|_| close) {
         close_job(&stream.shared, job, stream.tally.accepted).await?;
@@ -167,21 +170,31 @@ impl Stream {
         }
         let mut outcomes = Vec::new();
         if !chunk.inputs.is_empty() {
-            let done = self.shared.api.handle.submit(chunk.inputs, bytes).await;
+            let handle = &self.shared.api.handle;
+            let done = match self.stop {
+                true => handle.submit_until(chunk.inputs, bytes).await,
+                false => handle.submit(chunk.inputs, bytes).await,
+            };
             outcomes = done.map_err(|reject| self.told(Problem::from(reject).closing()))?;
         }
         if let Some(closed) = closed(&outcomes).filter(|_| self.job.is_some()) {
             return Err(self.told(Problem::from(closed.clone()).closing()));
         }
-        let refused = outcomes.iter().find_map(|o| o.as_ref().err()).cloned();
-        count(&mut self.tally, chunk.items, outcomes);
         self.chunks += 1;
-        self.durable_lines = self.lines;
-        match refused.filter(|_| self.stop) {
-            // Lines behind the refused one are durable too, so the caller goes on after this chunk.
-            Some(reject) => Err(self.told(Problem::from(reject).status(422).closing())),
-            None => Ok(()),
+        if let (true, Some(Err(reject))) = (self.stop, outcomes.last()) {
+            // The engine stopped there: everything before it is durable, nothing behind it is in.
+            let reject = reject.clone();
+            let submitted = chunk.items.iter().filter(|(_, _, refused)| refused.is_none());
+            let places: Vec<Place> = submitted.map(|(place, _, _)| *place).collect();
+            self.tally.accepted += outcomes.len().saturating_sub(1) as u64;
+            if let Some(Place::Line(line)) = places.get(outcomes.len().saturating_sub(1)) {
+                self.durable_lines = line - 1;
+            }
+            return Err(self.told(self.shared.refusal(reject).status(422).closing()));
         }
+        count(&mut self.tally, chunk.items, outcomes);
+        self.durable_lines = self.lines;
+        Ok(())
     }
 
     /// Ends at a bad line: what stands before it is made durable first.

@@ -66,6 +66,22 @@ impl Problem {
         self.extra.close = true;
         self
     }
+    /// The whole answer in bytes, for a head that never became a request.
+    pub(crate) fn to_http(&self) -> Vec<u8> {
+        let status = self.reject.code.status();
+        let body = self.body(status);
+        let reason = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
+        let mut out = format!(
+            "HTTP/1.1 {status} {}\r\ncontent-type: application/problem+json\r\n\
+             cache-control: no-store\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            reason.unwrap_or("Refused"),
+            body.len(),
+        )
+        .into_bytes();
+        out.extend_from_slice(&body);
+        out
+    }
+
     /// A bound of the node.
     pub(crate) fn limit(self, limit: usize) -> Self {
         self.number("limit", u64::try_from(limit).unwrap_or(u64::MAX))

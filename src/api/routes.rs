@@ -176,7 +176,7 @@ fn unrouted(slot: &Slot) -> Answer {
     }
     methods.sort_unstable();
     methods.dedup();
-    let problem = if methods.is_empty() {
+    let problem = if methods.is_empty() && method != Method::OPTIONS {
         Problem::new(Code::NoRoute, "there is no such path in this build")
     } else {
         Problem::new(Code::MethodNotAllowed, "the path does not have this method")

@@ -3,7 +3,7 @@
 use crate::actor::request::{ConsumeRequest, HeartbeatRequest, TaskKey};
 use crate::api::answer::Answer;
 use crate::api::call::Call;
-use crate::api::consume::{nothing, parked, verdict_problem};
+use crate::api::consume::{known, nothing, parked, verdict_problem};
 use crate::api::context::Shared;
 use crate::api::delivery::HandOuts;
 use crate::api::problem::{Outcome, Problem};
@@ -128,7 +128,7 @@ async fn update(mut call: Call) -> Outcome {
     let key = tasks::key(&body.id, body.job.clone())?;
     let shared = &call.shared;
     let token = match call.header("kwq-lease")? {
-        Some(text) => LeaseToken::decode(text),
+        Some(text) => Some(lease_of_task(shared, &key, text).await?),
         None => match lease_by_worker(shared, &key, &body).await? {
             Some(token) => Some(token),
             None => return shown(shared, key).await,
@@ -136,6 +136,15 @@ async fn update(mut call: Call) -> Outcome {
     };
     act(shared, token, &body).await?;
     shown(shared, key).await
+}
+
+/// The token of the header, which must be one of the task that the body names.
+async fn lease_of_task(shared: &Shared, key: &TaskKey, text: &str) -> Result<LeaseToken, Reject> {
+    let token = LeaseToken::decode(text);
+    let granted = shared.api.handle.was_leased(key.clone(), token).await?;
+    token.filter(|_| granted).ok_or_else(|| {
+        Reject::new(Code::LeaseLost, "the token in Kwq-Lease is not one of this task")
+    })
 }
 
 /// The live lease of the task; `None` when the update was accepted before and is only repeated.
@@ -186,16 +195,15 @@ async fn act(shared: &Shared, token: Option<LeaseToken>, body: &UpdateBody) -> R
         },
     };
     let report = Report { token, worker: body.worker.clone(), verb };
-    let verdict = shared.api.handle.report(vec![report]).await.into_iter().next();
+    let verdict = known(shared.api.handle.report(vec![report]).await)?.into_iter().next();
     let Some(verdict) = verdict else {
         return Err(Problem::new(Code::PartitionUnavailable, "no verdict; repeat the update"));
     };
     if let Some(problem) = verdict_problem(shared, &verdict) {
         return Err(problem);
     }
-    if let (Update::Running, Some(token), Some(worker)) = (body.update, token, &body.worker) {
-        let renew =
-            HeartbeatRequest { worker: worker.clone(), leases: Some(vec![Ok(token)]), warm: None };
+    if let (Update::Running, Some(token), Some(worker)) = (body.update, token, verdict.worker) {
+        let renew = HeartbeatRequest { worker, leases: Some(vec![Ok(token)]), warm: None };
         shared.api.handle.heartbeat(renew).await?;
     }
     Ok(())

@@ -27,7 +27,7 @@ pub(crate) async fn submit(mut call: Call) -> Outcome {
             .map_err(|reject| call.shared.refusal(reject))?;
         call.in_time()?;
         let tally = Tally::new(listing(&query, Listing::All)?, usize::MAX);
-        let tally = batch.run(&call.shared, bytes.len(), tally, false).await?;
+        let tally = batch.run(&call.shared, bytes.len(), tally, None).await?;
         return Ok(Answer::json(tally.finish(Summary::default())));
     }
     let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
@@ -58,7 +58,7 @@ pub(crate) async fn job_tasks(mut call: Call) -> Outcome {
     call.in_time()?;
     let tally = Tally::new(listing(&query, Listing::All)?, usize::MAX);
     let close = query.flag("close")?;
-    let tally = batch.run(&call.shared, bytes.len(), tally, true).await?;
+    let tally = batch.run(&call.shared, bytes.len(), tally, Some(&job)).await?;
     if close {
         close_job(&call.shared, &job, tally.accepted).await?;
     }

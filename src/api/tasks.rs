@@ -50,18 +50,25 @@ async fn list(call: Call, dead: bool) -> Outcome {
     let now = shared.api.handle.now().wall;
     let mut filter = filter(&query)?;
     if dead {
-        filter.states = 1 << TaskState::Error.index();
+        let (asked, dead) = (filter.states, 1 << TaskState::Error.index());
+        filter.states = dead;
+        if asked != 0 && asked & dead == 0 {
+            // Both filters hold, and no task is dead and something else.
+            return Ok(Answer::json(b"[]".to_vec()).with("kwq-lag-ms", 0));
+        }
     }
     filter.order = order(&query, filter != TaskQuery::default())?;
     filter.limit = query.limit()?;
     let kind = cursor_kind(filter.order);
     if let Some(text) = query.cursor()? {
-        let data = shared.seal.unwrap(kind, text, now)?;
+        let data = shared.seal().await?.unwrap(kind, text, now)?;
         let next =
             unpack(&data).ok_or_else(|| Reject::new(Code::BadCursor, "the cursor is broken"))?;
         filter.cursor = Some(TaskCursor { next });
     }
-    let page = shared.api.handle.tasks(filter, query.flag("fresh")?).await?;
+    // Every page is fresh; the word is checked all the same.
+    query.flag("fresh")?;
+    let page = shared.api.handle.tasks(filter).await?;
     let mut out = Out::with_capacity(2 + page.rows.len() * 700);
     out.open_list();
     page.rows.iter().for_each(|row| task_out::view(&mut out, row));
@@ -71,7 +78,7 @@ async fn list(call: Call, dead: bool) -> Outcome {
         .with("kwq-lag-ms", page.lag_ms)
         .with("kwq-scanned", page.scanned);
     if let Some(next) = &page.next {
-        answer = answer.with("kwq-next", shared.seal.wrap(kind, &pack(&next.next), now));
+        answer = answer.with("kwq-next", shared.seal().await?.wrap(kind, &pack(&next.next), now));
     }
     Ok(answer)
 }
@@ -116,7 +123,8 @@ fn filter(query: &Query) -> Result<TaskQuery, Reject> {
         tags_any: any,
         class: query.one("class")?.map(Arc::from),
         since: stamp("since")?,
-        until: stamp("until")?,
+        // Nothing was submitted before 1, and 0 would mean without bound.
+        until: query.integer("until", 0, u64::MAX)?.map_or(WallMs(0), |at| WallMs(at.max(1))),
         ..TaskQuery::default()
     })
 }

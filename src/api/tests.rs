@@ -35,7 +35,8 @@ fn server(http: Http) -> Server {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let config = Config { http, ..Config::default() };
     let metrics = crate::metrics::install("0", "test");
-    let context = ApiContext::new(idle_engine(), &config, metrics);
+    let addr = listener.local_addr().expect("bound");
+    let context = ApiContext::new(idle_engine(), &config, metrics, addr);
     let handle = start(listener, vec![spawner], context).expect("starts");
     Server { handle, _runtime: runtime }
 }
@@ -227,7 +228,6 @@ fn fields_and_parameters_are_known_or_refused_with_the_nearest_name() {
         assert_eq!(seen.status, 400, "{path}");
         seen.refused(Code::BadRequest);
     }
-    server.call("GET", "/kwq/tasks?cursor=AAAA", "", "").refused(Code::BadCursor);
 }
 
 #[test]

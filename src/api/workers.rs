@@ -60,7 +60,7 @@ async fn list(call: Call) -> Outcome {
     let now = shared.api.handle.now().wall;
     let after = match query.cursor()? {
         Some(text) => {
-            let data = shared.seal.unwrap(CURSOR, text, now)?;
+            let data = shared.seal().await?.unwrap(CURSOR, text, now)?;
             Some(Arc::from(String::from_utf8_lossy(&data).as_ref()))
         }
         None => None,
@@ -72,7 +72,9 @@ async fn list(call: Call) -> Outcome {
     out.close_list();
     let answer = Answer::json(out.into_bytes());
     Ok(match next {
-        Some(next) => answer.with("kwq-next", shared.seal.wrap(CURSOR, next.as_bytes(), now)),
+        Some(next) => {
+            answer.with("kwq-next", shared.seal().await?.wrap(CURSOR, next.as_bytes(), now))
+        }
         None => answer,
     })
 }

@@ -79,7 +79,7 @@ pub fn first_byte(bytes: &[u8]) -> Option<u8> {
 /// # Errors
 /// `bad_json` for anything but exactly one JSON value.
 pub fn document(text: &str) -> Result<Element<'_>, Reject> {
-    let mut cursor = Cursor { text, at: 0 };
+    let mut cursor = Cursor::new(text);
     cursor.blanks();
     let element = cursor.element(0)?;
     cursor.end()?;
@@ -105,7 +105,7 @@ pub fn object(text: &str) -> Result<Fields<'_>, Reject> {
 /// # Errors
 /// `bad_json` when it is no array; later errors come from the walk.
 pub fn elements(text: &str) -> Result<Elements<'_>, Reject> {
-    let mut cursor = Cursor { text, at: 0 };
+    let mut cursor = Cursor::new(text);
     cursor.blanks();
     cursor.eat(b'[', "a JSON array is expected")?;
     Ok(Elements { cursor, state: Walk::First, whole: true })
@@ -180,7 +180,7 @@ impl<'a> Raw<'a> {
     /// # Errors
     /// `bad_json` when it is no object or a key comes twice.
     pub fn fields(self) -> Result<Fields<'a>, Reject> {
-        let mut cursor = Cursor { text: self.0, at: 0 };
+        let mut cursor = Cursor::new(self.0);
         cursor.fields(0)
     }
     /// Walks over the elements of an array.

@@ -18,6 +18,7 @@ impl Partition {
     pub(crate) fn submit(
         &mut self,
         inputs: Vec<TaskInput>,
+        until_refused: bool,
         events: &mut Vec<Stamped>,
     ) -> Vec<Result<Admitted, Reject>> {
         let first = self.rows.next();
@@ -32,7 +33,12 @@ impl Partition {
                     outcomes.push(Ok(Admitted { reference, seq, record, index: 0 }));
                     tasks.push(spec);
                 }
-                Err(reject) => outcomes.push(Err(reject)),
+                Err(reject) => {
+                    outcomes.push(Err(reject));
+                    if until_refused {
+                        break;
+                    }
+                }
             }
         }
         if !tasks.is_empty() {
@@ -116,10 +122,12 @@ fn unite(own: Option<Name>, job: Option<&Name>) -> Result<Option<Name>, Reject> 
 
 fn back_off(own: BackoffInput, job: BackoffInput, policy: Backoff) -> Result<Backoff, Reject> {
     let base_ms = own.base_ms.or(job.base_ms).unwrap_or(policy.base_ms);
-    let cap = own.cap_ms.or(job.cap_ms);
-    let cap_ms = cap.unwrap_or_else(|| policy.cap_ms.max(base_ms));
+    let cap_ms = own.cap_ms.or(job.cap_ms).unwrap_or(policy.cap_ms);
     if base_ms > cap_ms {
-        return Err(Reject::field("backoff", "baseMs must not be greater than capMs"));
+        return Err(Reject::field(
+            "backoff",
+            format!("baseMs {base_ms} is greater than capMs {cap_ms}; raise capMs with it"),
+        ));
     }
     let jitter = own.jitter.or(job.jitter).unwrap_or(policy.jitter);
     Ok(Backoff { base_ms, cap_ms, jitter })

@@ -89,8 +89,11 @@ impl Partition {
     fn apply_define(&mut self, name: &Name, implicit: bool, spec: &JobSpec, at: WallMs) {
         if let Some(key) = self.job_keys.get(name).copied() {
             let job = self.job_mut(key);
+            // Made explicit as paused: from now on it is; a pause that was asked for stays.
+            job.paused |= job.implicit && spec.paused;
             job.implicit = implicit;
             job.spec = spec.clone();
+            Priority::DESCENDING.iter().for_each(|priority| self.relist(key, *priority));
             return;
         }
         let key = JobKey(u32::try_from(self.jobs.len()).expect("fewer than 2^32 jobs"));
@@ -269,7 +272,12 @@ impl Partition {
 
     pub(crate) fn apply_failure(&mut self, cause: FailCause, failure: &Failure, at: WallMs) {
         let class = self.class(failure.seq).expect("a failed task was live");
-        let fate = if cause == FailCause::Error { Fate::Failed } else { Fate::Lapsed };
+        let fate = match (cause, failure.next) {
+            // T20: the job was cancelled meanwhile; the token says so from now on.
+            (FailCause::Error, Next::Cancelled) => Fate::Cancelled,
+            (FailCause::Error, _) => Fate::Failed,
+            (FailCause::Crash | FailCause::Timeout, _) => Fate::Lapsed,
+        };
         let lease = self.leases.end(failure.lease, fate, at).expect("a failure names a live lease");
         self.settle(&class, &lease, failure.run_ms);
         let reference = TaskRef::of_seq(class.priority, self.id, failure.seq);

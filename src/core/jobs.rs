@@ -14,9 +14,13 @@ impl Partition {
         replace: bool,
         events: &mut Vec<Stamped>,
     ) -> JobOutcome {
+        let same = |known: &JobSpec| match replace {
+            true => *known == spec,
+            false => known.same(&spec, &self.policy),
+        };
         let outcome = match self.job_keys.get(&job).map(|key| self.job(*key)) {
             None => JobOutcome::Created,
-            Some(known) if !known.implicit && known.spec == spec => JobOutcome::Unchanged,
+            Some(known) if !known.implicit && same(&known.spec) => JobOutcome::Unchanged,
             Some(known) if !known.implicit && !replace => JobOutcome::Conflict,
             Some(_) => JobOutcome::Changed,
         };

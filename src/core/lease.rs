@@ -277,6 +277,12 @@ impl LeaseTable {
         self.keys.push((epoch, key));
     }
 
+    /// Key of the first epoch.
+    #[must_use]
+    pub fn first_key(&self) -> [u64; 2] {
+        self.keys.first().map(|(_, key)| *key).unwrap_or_default()
+    }
+
     /// The token of a lease granted in the present epoch.
     #[must_use]
     pub fn token(&self, partition: PartitionId, number: LeaseNo) -> LeaseToken {

@@ -124,7 +124,8 @@ impl Partition {
     pub fn decide(&mut self, command: Command, now: Now, events: &mut Vec<Stamped>) -> Reply {
         self.set_now(now);
         match command {
-            Command::Submit(tasks) => Reply::Submitted(self.submit(tasks, events)),
+            Command::Submit(tasks) => Reply::Submitted(self.submit(tasks, false, events)),
+            Command::SubmitUntil(tasks) => Reply::Submitted(self.submit(tasks, true, events)),
             Command::Consume(consume) => Reply::Granted(self.consume(&consume, events)),
             Command::Report(reports) => Reply::Reported(self.report(reports, events)),
             Command::Heartbeat(beat) => Reply::Renewed(self.heartbeat(&beat, events)),

@@ -92,6 +92,19 @@ impl Partition {
         worker.is_none_or(|w| w == holder).then(|| self.leases.token(self.id, number))
     }
 
+    /// Token key of its first epoch.
+    #[must_use]
+    pub fn first_key(&self) -> [u64; 2] {
+        self.leases.first_key()
+    }
+
+    /// The task a token was granted for, as long as it is remembered.
+    #[must_use]
+    pub fn leased_task(&self, token: &LeaseToken) -> Option<TaskSeq> {
+        let genuine = self.leases.genuine(token);
+        genuine.then(|| self.leases.remembered(token.number, self.rows.next()))?.map(|r| r.seq)
+    }
+
     /// Live leases.
     #[must_use]
     pub fn lease_count(&self) -> usize {

@@ -230,6 +230,8 @@ impl Partition {
                 }
             }
         }
+        numbers.sort_unstable();
+        numbers.dedup();
         let mut starts = Vec::new();
         for number in numbers {
             self.start_lease(number, &mut starts);

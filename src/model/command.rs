@@ -13,6 +13,8 @@ use crate::model::task::TaskInput;
 pub enum Command {
     /// Admit tasks.
     Submit(Vec<TaskInput>),
+    /// Admit tasks up to the first one that is refused; what follows it is not looked at.
+    SubmitUntil(Vec<TaskInput>),
     /// Hand out tasks.
     Consume(Consume),
     /// Reports of workers, all on leases of this partition.

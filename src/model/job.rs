@@ -2,6 +2,7 @@
 
 use crate::model::affinity::AffinityKey;
 use crate::model::id::Name;
+use crate::model::policy::Policy;
 use crate::model::priority::Priority;
 use crate::model::state::{StateCounts, TaskState};
 use crate::model::task::BackoffInput;
@@ -40,7 +41,7 @@ pub struct JobDefaults {
     pub backoff: BackoffInput,
 }
 
-/// What a job is made of. Equality decides between 200 and 409 `job_conflict`.
+/// What a job is made of. [`JobSpec::same`] decides between 200 and 409 `job_conflict`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// Shown name; `None` = the id.
@@ -59,6 +60,34 @@ pub struct JobSpec {
     pub paused: bool,
     /// Values for fields a task omits.
     pub defaults: JobDefaults,
+}
+
+impl JobDefaults {
+    /// With the policy's values where none are given.
+    fn filled(&self, policy: &Policy) -> Self {
+        let (own, usual) = (self.backoff, policy.backoff);
+        Self {
+            timeout_s: Some(self.timeout_s.unwrap_or(0)),
+            lease_ms: Some(self.lease_ms.unwrap_or(policy.lease_ms)),
+            max_attempts: Some(self.max_attempts.unwrap_or(policy.max_attempts)),
+            max_crashes: Some(self.max_crashes.unwrap_or(policy.max_crashes)),
+            backoff: BackoffInput {
+                base_ms: Some(own.base_ms.unwrap_or(usual.base_ms)),
+                cap_ms: Some(own.cap_ms.unwrap_or(usual.cap_ms)),
+                jitter: Some(own.jitter.unwrap_or(usual.jitter)),
+            },
+            ..self.clone()
+        }
+    }
+}
+
+impl JobSpec {
+    /// Equal once the defaults are filled in.
+    #[must_use]
+    pub fn same(&self, other: &Self, policy: &Policy) -> bool {
+        let filled = |spec: &Self| Self { defaults: spec.defaults.filled(policy), ..spec.clone() };
+        filled(self) == filled(other)
+    }
 }
 
 /// State of a job over all partitions.

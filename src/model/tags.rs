@@ -55,7 +55,7 @@ impl TagSet {
                 }
                 TagPart::Bare("") => {}
                 TagPart::Bare(bare) => {
-                    check(bare, limits::TAG_VALUE_BYTES_MAX)?;
+                    check_bare(bare)?;
                     if let Some(key) = last_key {
                         self.insert(format!("{key}:{bare}"))?;
                     }
@@ -84,7 +84,7 @@ impl TagSet {
             }
             TagPart::Bare("") => Ok(()),
             TagPart::Bare(bare) => {
-                check(bare, limits::TAG_VALUE_BYTES_MAX)?;
+                check_bare(bare)?;
                 self.insert(bare.to_owned())
             }
         }
@@ -149,6 +149,14 @@ pub fn split(item: &str) -> TagPart<'_> {
             }
         }
     }
+}
+
+/// A bare tag has no colon: `:a:b` is none of the forms.
+fn check_bare(bare: &str) -> Result<(), BadTag> {
+    if bare.contains(':') {
+        return Err(BadTag(format!("`{bare}`: a tag begins with its key, not with a colon")));
+    }
+    check(bare, limits::TAG_VALUE_BYTES_MAX)
 }
 
 fn check(part: &str, bytes_max: usize) -> Result<(), BadTag> {

@@ -17,6 +17,7 @@ mod later;
 mod leases;
 mod long_poll;
 mod ndjson;
+mod regressions;
 mod restart;
 mod retries;
 mod seed_defects;

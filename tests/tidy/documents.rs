@@ -108,6 +108,19 @@ pub(crate) fn metrics_table(names: &Source) -> String {
     out
 }
 
+/// Metrics that a text names and nobody declares, with their lines. `declared` is the table.
+pub(crate) fn foreign_metrics(text: &str, declared: &str) -> Vec<(usize, String)> {
+    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    for (line, row) in (1..).zip(text.lines()) {
+        let words =
+            row.split(|c| !part(c)).filter(|word| word.len() > 4 && word.starts_with("kwq_"));
+        let unknown = words.filter(|word| !declared.contains(&format!("`{word}`")));
+        found.extend(unknown.map(|word| (line, word.to_owned())));
+    }
+    found
+}
+
 /// Public fields and methods of `declared` that no file of `users` names.
 ///
 /// A configuration value that is resolved and a metric that is declared are promises: somebody must

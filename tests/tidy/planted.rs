@@ -177,6 +177,13 @@ fn drifted_documents_are_found() {
 }
 
 #[test]
+fn metrics_that_nobody_declares_are_found() {
+    let text = "`rate(kwq_a_total[5m])`\nand `kwq_b > 0`, kwq alone";
+    let found = documents::foreign_metrics(text, "| `kwq_a_total` | counter |");
+    assert_eq!(found, [(2, "kwq_b".to_owned())]);
+}
+
+#[test]
 fn paths_in_documents_are_found() {
     let text = "See `src/a.rs` and `docs/errors/<code>.md`, [b](b.md#x), [c](https://x), [d](#e).\n\
                 `code`, `tests/t`";

@@ -10,9 +10,17 @@ use std::borrow::Cow;
 pub(super) struct Cursor<'a> {
     pub(super) text: &'a str,
     pub(super) at: usize,
+    /// Keys of the open objects inside the value that is checked, outermost first.
+    keys: Vec<Cow<'a, str>>,
+    /// Where the keys of each of these objects begin.
+    marks: Vec<usize>,
 }
 
 impl<'a> Cursor<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, keys: Vec::new(), marks: Vec::new() }
+    }
+
     pub(super) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -97,6 +105,28 @@ impl<'a> Cursor<'a> {
         Ok(key)
     }
 
+    /// A key inside a value; it is only remembered.
+    fn inner_key(&mut self) -> Result<(), Reject> {
+        let key = self.key()?;
+        self.keys.push(key);
+        Ok(())
+    }
+
+    /// The innermost object ends here: no key of it may come twice. Sorted, because a hostile
+    /// payload has tens of thousands of keys.
+    fn distinct_keys(&mut self) -> Result<(), Reject> {
+        let from = self.marks.pop().unwrap_or(0);
+        let keys = self.keys.get_mut(from..).unwrap_or_default();
+        keys.sort_unstable();
+        let twice = keys.windows(2).find(|pair| pair[0] == pair[1]);
+        if let Some(pair) = twice {
+            let what = format!("the key `{}` comes twice", shown(&pair[0]));
+            return Err(self.fault(&what));
+        }
+        self.keys.truncate(from);
+        Ok(())
+    }
+
     fn colon(&mut self) -> Result<(), Reject> {
         self.blanks();
         self.eat(b':', "`:` is expected")?;
@@ -109,6 +139,8 @@ impl<'a> Cursor<'a> {
     fn value(&mut self, depth: usize) -> Result<Raw<'a>, Reject> {
         let from = self.at;
         let mut open = Containers { bits: 0, count: depth };
+        self.keys.clear();
+        self.marks.clear();
         loop {
             let entered = match self.peek() {
                 Some(b'{') => self.enter(&mut open, true)?,
@@ -137,8 +169,8 @@ impl<'a> Cursor<'a> {
         }
         open.push(object);
         if object {
-            self.quoted()?;
-            self.colon()?;
+            self.marks.push(self.keys.len());
+            self.inner_key()?;
         }
         Ok(true)
     }
@@ -152,12 +184,16 @@ impl<'a> Cursor<'a> {
                     self.at += 1;
                     self.blanks();
                     if object {
-                        self.quoted()?;
-                        self.colon()?;
+                        self.inner_key()?;
                     }
                     return Ok(true);
                 }
-                (Some(b'}'), true) | (Some(b']'), false) => {
+                (Some(b'}'), true) => {
+                    self.distinct_keys()?;
+                    self.at += 1;
+                    open.pop();
+                }
+                (Some(b']'), false) => {
                     self.at += 1;
                     open.pop();
                 }

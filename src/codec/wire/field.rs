@@ -304,7 +304,10 @@ fn plain_tags(text: &str) -> bool {
     // value too.
     printable
         && text.split(',').count() <= ITEMS_MAX
-        && text.split(',').all(|item| item.len() <= limits::TAG_KEY_BYTES_MAX)
+        && text.split(',').all(|item| {
+            // A colon in front is nearly always meant otherwise; the grammar decides.
+            item.len() <= limits::TAG_KEY_BYTES_MAX && !item.trim_start().starts_with(':')
+        })
 }
 
 fn tag_items(raw: Raw<'_>) -> Result<Vec<Cow<'_, str>>, Reject> {

@@ -93,7 +93,7 @@ impl<'a> Parts<'a> {
             "name" => set(&mut self.name, raw, |r| field::name("name", r)),
             "priority" => {
                 if !raw.is_null() {
-                    self.priority = field::priority_or_unset(raw)?;
+                    self.priority = Some(field::priority(raw)?);
                 }
                 Ok(())
             }

@@ -74,7 +74,15 @@ pub fn parse(fields: &Fields<'_>, job: Option<&Name>, rules: &Rules) -> Result<T
             "tags" => texts.tags = Some(raw),
             "delayMs" => texts.delay = Some(raw).filter(|r| !r.is_null()),
             "notBefore_ts" => texts.not_before = Some(raw).filter(|r| !r.is_null()),
-            "groupId" | "job" => set(&mut texts.job, raw, |r| field::name("groupId", r))?,
+            "groupId" | "job" if !raw.is_null() => {
+                let named = field::name("groupId", raw)?;
+                if texts.job.as_ref().is_some_and(|other| *other != named) {
+                    let detail = "groupId and job are one field; give it once";
+                    return Err(Reject::field("groupId", detail));
+                }
+                texts.job = Some(named);
+            }
+            "groupId" | "job" => {}
             other => simple(&mut task, other, raw, rules)?,
         }
     }

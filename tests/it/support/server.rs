@@ -111,14 +111,20 @@ impl Server {
         }
     }
 
-    /// SIGTERM; the end it leads to must be 0 (P23).
-    #[track_caller]
-    pub(crate) fn terminate(&mut self) {
-        let mut running = self.running.take().expect("the server runs");
-        running.disarm();
+    /// Sends SIGTERM and does not wait for what it leads to.
+    pub(crate) fn signal_term(&self) {
+        let running = self.running.as_ref().expect("the server runs");
         let pid = running.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill exists");
         assert!(sent.success(), "the signal was delivered");
+    }
+
+    /// SIGTERM; the end it leads to must be 0 (P23).
+    #[track_caller]
+    pub(crate) fn terminate(&mut self) {
+        self.signal_term();
+        let mut running = self.running.take().expect("the server runs");
+        running.disarm();
         let lines = running.lines.clone();
         for _ in 0..1_200 {
             if let Some(status) = running.child.try_wait().expect("our own child") {
