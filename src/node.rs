@@ -165,8 +165,20 @@ fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
         disk_reserve: config.log.disk_reserve,
         ..Options::new(&config.log.data_dir)
     };
+    let partitions = usize::from(config.log.partitions);
     Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> {
         let (log, report) = EmbeddedLog::open(options.clone())?;
+        // Owner records alone: a first start that did not come to its end.
+        let begun = report.records < partitions as u64;
+        if report.partitions != partitions && report.partitions > 0 && !begun {
+            log.close();
+            let what = format!(
+                "{} was created with {} partitions, log.partitions says {partitions}",
+                options.dir.display(),
+                report.partitions
+            );
+            return Err(LogError::Settings(what));
+        }
         tracing::info!(?report, "log opened");
         Ok(Arc::new(log))
     })

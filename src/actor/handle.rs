@@ -229,6 +229,7 @@ pub(crate) fn log_refusal(error: &Error) -> Reject {
         | Error::Damaged { .. }
         | Error::Locked(..)
         | Error::UnknownFormat(_)
+        | Error::Settings(_)
         | Error::NoRecord(_)
         | Error::Io { .. } => {
             let mut reject = Reject::new(Code::LogUnavailable, error.to_string());

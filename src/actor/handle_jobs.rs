@@ -201,14 +201,13 @@ impl KwqHandle {
         self.after(job).await
     }
 
-    /// Answers when the job ended (`done`) or has an error (`first_error`); `None` after the wait.
+    /// Answers when the job has ended or, with `first_error`, has an error; `None` after the wait.
     ///
     /// # Errors
     /// `job_not_found`.
     pub async fn wait_job(
         &self,
         job: Name,
-        done: bool,
         first_error: bool,
         wait_ms: u64,
     ) -> Answer<Option<JobView>> {
@@ -216,7 +215,8 @@ impl KwqHandle {
         loop {
             let view = self.job(job.clone()).await?;
             let failed = view.numbers.counts.of(TaskState::Error) > 0;
-            if (done && view.state.ended()) || (first_error && failed) {
+            // Nothing more can come of a job that has ended, whatever is waited for.
+            if view.state.ended() || (first_error && failed) {
                 return Ok(Some(view));
             }
             if tokio::time::Instant::now() >= deadline {

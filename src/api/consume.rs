@@ -181,10 +181,17 @@ async fn reports_only(shared: &Shared, request: ConsumeRequest) -> Result<Consum
     Ok(answer)
 }
 
+/// Between two consumes of a worker at a server that drains.
+const DRAINING_POLL_MS: u64 = 1_000;
+
 /// 204 with what the worker shall do next.
 pub(crate) fn nothing(shared: &Shared, answer: &ConsumeAnswer) -> Answer {
-    let mut out =
-        Answer::empty(StatusCode::NO_CONTENT).with("kwq-poll-after-ms", answer.poll_after_ms);
+    // Elsewhere or later: a server that goes will not have work again.
+    let poll_after_ms = match shared.draining() {
+        true => DRAINING_POLL_MS.max(answer.poll_after_ms),
+        false => answer.poll_after_ms,
+    };
+    let mut out = Answer::empty(StatusCode::NO_CONTENT).with("kwq-poll-after-ms", poll_after_ms);
     if answer.drain {
         out = out.with("kwq-drain", "true");
     }

@@ -187,17 +187,17 @@ async fn wait(call: Call) -> Outcome {
     let job = call.name(0, "job")?;
     let query = call.query(&["for", "waitMs"])?;
     let wait_ms = query.integer("waitMs", 0, limits::WAIT_MS_MAX)?.unwrap_or(limits::WAIT_MS);
+    // The end of the job ends every wait.
     let wanted = query.list("for", |word| match word {
-        "done" => Some(true),
-        "firstError" => Some(false),
+        "done" => Some(false),
+        "firstError" => Some(true),
         _ => None,
     })?;
-    let done = wanted.is_empty() || wanted.contains(&true);
-    let first_error = wanted.contains(&false);
+    let first_error = wanted.contains(&true);
     let mut phase = call.shared.phase.clone();
     let waited = tokio::select! {
         biased;
-        view = call.shared.api.handle.wait_job(job, done, first_error, wait_ms) => view?,
+        view = call.shared.api.handle.wait_job(job, first_error, wait_ms) => view?,
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => None,
     };
     Ok(match waited {

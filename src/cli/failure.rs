@@ -90,6 +90,7 @@ impl From<client::Error> for Failure {
         let what = error.to_string();
         match error {
             client::Error::BadUrl(..) => Self::usage(what).help("set --url or KWQ_URL"),
+            client::Error::DryRun(_) => Self::new("dry_run", what).exit(exit::DONE),
             client::Error::Unreachable { .. } => Self::new("unreachable", what)
                 .exit(exit::AWAY)
                 .help("start one with `kwq dev`, or point --url (KWQ_URL) at a running server"),

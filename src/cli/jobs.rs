@@ -106,7 +106,7 @@ pub(super) struct LsArgs {
 pub(super) struct WaitArgs {
     /// Id or selector of one job
     job: String,
-    /// done, firstError, or both
+    /// done, firstError, or done,firstError; the end of the job ends every wait
     #[arg(long = "for", default_value = "done", value_name = "WHAT")]
     what: String,
 }
@@ -242,7 +242,7 @@ async fn each(
     verb: &str,
     body: &Value,
 ) -> Verdict {
-    for id in select(client, selector).await? {
+    for id in select_live(client, selector).await? {
         let answer = client.job_verb(&id, verb, body).await?;
         context.out.one(&answer.text(), &VIEW);
         note_partial(context, &id, &answer);
@@ -251,7 +251,7 @@ async fn each(
 }
 
 async fn cancel(args: CancelArgs, context: &Context, client: &Client) -> Verdict {
-    let ids = select(client, &args.job).await?;
+    let ids = select_live(client, &args.job).await?;
     let mut live = 0;
     for id in &ids {
         live += client.job(id).await?.live;
@@ -289,7 +289,7 @@ async fn set(args: SetArgs, context: &Context, client: &Client) -> Verdict {
             .help("give --priority, --weight, --name or --retention"));
     }
     let body = Value::Object(body);
-    for id in select(client, &args.job).await? {
+    for id in select_live(client, &args.job).await? {
         let answer = client.send(Call::patch(job_path(&id)).json(&body)).await?;
         context.out.one(&answer.text(), &VIEW);
         note_partial(context, &id, &answer);
@@ -339,6 +339,19 @@ pub(super) async fn wait(
 
 /// Ids a selector stands for; at least one.
 pub(super) async fn select(client: &Client, selector: &str) -> Result<Vec<String>, Failure> {
+    chosen(client, selector, &[]).await
+}
+
+/// As [`select`]; where a selector means several, only those that a verb can still change.
+async fn select_live(client: &Client, selector: &str) -> Result<Vec<String>, Failure> {
+    chosen(client, selector, &[("state", "OPEN,CLOSED")]).await
+}
+
+async fn chosen(
+    client: &Client,
+    selector: &str,
+    filters: &[(&'static str, &'static str)],
+) -> Result<Vec<String>, Failure> {
     let (call, most) = match selector {
         "last" => (Call::get("/kwq/jobs"), 1),
         "all" => (Call::get("/kwq/jobs"), usize::MAX),
@@ -348,6 +361,7 @@ pub(super) async fn select(client: &Client, selector: &str) -> Result<Vec<String
             Some(_) | None => return Ok(vec![selector.to_owned()]),
         },
     };
+    let call = filters.iter().fold(call, |call, (name, value)| call.query(name, *value));
     let mut ids = Vec::new();
     let mut cursor = None;
     loop {

@@ -158,6 +158,7 @@ impl Context {
             timeout: self.global.timeout.unwrap_or(REQUEST),
             retries,
             connect_retries,
+            dry_run: self.global.dry_run,
         })?)
     }
 
@@ -193,7 +194,10 @@ pub fn main() -> ExitCode {
     let out = Out::new(cli.global.output, cli.global.quiet, cli.global.verbose);
     let context = Context { global: cli.global, out };
     let code = run(cli.verb, &context).unwrap_or_else(|failure| {
-        out.failure(&failure);
+        match failure.exit {
+            failure::exit::DONE => out.note(&format!("dry run: {}", failure.what)),
+            _ => out.failure(&failure),
+        }
         failure.exit
     });
     ExitCode::from(code)

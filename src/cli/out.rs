@@ -279,9 +279,15 @@ fn to_stderr(text: &str) {
     let _unheard = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// `kwq … | head` is no failure: the reader has what it wanted.
+/// `kwq … | head` is no failure: the reader has what it wanted. A full disk is one: nobody must
+/// take what was written for the whole.
 fn give_up_on_a_closed_pipe(written: io::Result<()>) {
-    if written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-        std::process::exit(i32::from(super::failure::exit::DONE));
-    }
+    let Err(error) = written else { return };
+    let code = if error.kind() == io::ErrorKind::BrokenPipe {
+        super::failure::exit::DONE
+    } else {
+        to_stderr(&format!("error[output]: the output is incomplete: {error}"));
+        super::failure::exit::FAILED
+    };
+    std::process::exit(i32::from(code));
 }

@@ -152,6 +152,9 @@ pub(super) fn log_failure(error: &crate::log::Error) -> Failure {
             .help("`kwq log verify` names every damage; `kwq log repair --to-offset` cuts it off"),
         Error::UnknownFormat(_) => Failure::new("unknown_format", what)
             .help("use the release that wrote it, or another --data-dir; nothing was touched"),
+        Error::Settings(_) => Failure::new("settings", what)
+            .exit(exit::CONFLICT)
+            .help("start with the settings it was created with, or another --data-dir"),
         Error::Full(_) => Failure::new("disk_full", what).help("free space on that disk"),
         Error::Failed(_) | Error::Io { .. } | Error::NoRecord(_) => Failure::new("log", what),
     }

@@ -40,7 +40,7 @@ pub(super) struct SubmitArgs {
     /// Each line of FILE is a payload, not a task
     #[arg(long, requires = "file")]
     each_line: bool,
-    /// Elements A to B, both included, in one O(1) record
+    /// One task for each number from A to B, both included; `{i}` in the payload is the number
     #[arg(long, value_name = "A-B[:STEP]", conflicts_with_all = ["file", "count"])]
     array: Option<String>,
     /// That many single tasks, numbered from 0
@@ -55,7 +55,7 @@ pub(super) struct SubmitArgs {
     /// Longest run
     #[arg(long)]
     timeout_seconds: Option<u32>,
-    /// Idempotency key: repeating the command with it does only what is missing
+    /// Idempotency key; a server without keys (this release) refuses it
     #[arg(long)]
     key: Option<String>,
     /// Close the job afterwards

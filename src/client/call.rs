@@ -191,6 +191,9 @@ impl Client {
     /// # Errors
     /// Everything but an answer of class 2xx.
     pub async fn send_once(&self, call: &Call) -> Result<Answer, Error> {
+        if self.options.dry_run && call.method != reqwest::Method::GET {
+            return Err(Error::DryRun(format!("{} {}", call.method, call.path)));
+        }
         let url = self.address(&call.path, &call.query)?;
         let limit = self.options.timeout + call.extra_wait;
         let mut request = self.http.request(call.method.clone(), url).timeout(limit);
@@ -235,7 +238,7 @@ impl Client {
                 _ => Repeat::Never,
             },
             Error::BadUrl(..) | Error::Broken { .. } | Error::Timeout { .. } => Repeat::Never,
-            Error::BadAnswer(_) => Repeat::Never,
+            Error::BadAnswer(_) | Error::DryRun(_) => Repeat::Never,
         }
     }
 

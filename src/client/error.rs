@@ -8,6 +8,9 @@ pub enum Error {
     /// The address cannot be used.
     #[error("`{0}` cannot be used as a server address: {1}")]
     BadUrl(String, String),
+    /// A dry run: the call was not sent.
+    #[error("would {0}")]
+    DryRun(String),
     /// Nobody listens there; nothing was sent.
     #[error("cannot reach {url}: {cause}")]
     Unreachable {
@@ -71,7 +74,8 @@ impl Error {
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Broken { .. }
-            | Self::BadAnswer(_) => None,
+            | Self::BadAnswer(_)
+            | Self::DryRun(_) => None,
         }
     }
 
@@ -87,7 +91,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Broken { .. } => true,
             Self::Refused(problem) => matches!(problem.status, 429 | 500 | 502 | 503 | 504 | 507),
-            Self::BadUrl(..) | Self::BadAnswer(_) => false,
+            Self::BadUrl(..) | Self::BadAnswer(_) | Self::DryRun(_) => false,
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Options {
     pub retries: u32,
     /// Repeats while nobody listens; 0 tells the caller at once.
     pub connect_retries: u32,
+    /// Reads only: a call that would change something is not sent.
+    pub dry_run: bool,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             timeout: Duration::from_secs(30),
             retries: 5,
             connect_retries: 0,
+            dry_run: false,
         }
     }
 }

@@ -55,6 +55,9 @@ pub enum Error {
     /// Written by another product or a newer version.
     #[error("{0}")]
     UnknownFormat(String),
+    /// The settings do not fit what the directory holds; nothing was changed.
+    #[error("{0}")]
+    Settings(String),
     /// The position holds no such record.
     #[error("no record at position {0}")]
     NoRecord(Position),

@@ -1,7 +1,9 @@
 //! The parts of the command line the server tests lean on: refusals at start, exit codes
 //! (`api.md` 12, 14).
 
-use crate::support::{Server, kwq, kwq_lines};
+use serde_json::json;
+
+use crate::support::{Server, int, kwq, kwq_lines};
 
 // api.md 14: an unknown key is refused at start with the nearest name.
 #[test]
@@ -125,4 +127,80 @@ fn the_dumped_log_tells_what_happened_without_payloads() {
     let submitted = records.iter().find(|r| r["kind"] == "Submitted").expect("one");
     let task = &submitted["tasks"][0];
     assert_eq!((&task["ref"], &task["payloadBytes"]), (&reference.into(), &9.into()));
+}
+
+fn url(server: &Server) -> String {
+    format!("http://{}", server.addr())
+}
+
+// api.md 14: log.partitions is fixed at creation; P1: a durable log is never passed over.
+#[test]
+fn settings_that_would_hide_tasks_are_refused() {
+    let mut server = Server::start(&[]);
+    server.submit(&json!({"groupId": "kept"}));
+    server.terminate();
+    let dir = server.dir().to_str().expect("UTF-8").to_owned();
+    for setting in ["log.partitions=1", "log.partitions=5", "log.durability=memory"] {
+        let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", &dir, "--set", setting];
+        let out = kwq(server.dir(), &args);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert!(!out.status.success(), "{setting} was taken");
+        assert!(stderr.contains("error[settings]") && stderr.contains("help:"), "{stderr}");
+    }
+    server.launch();
+    assert_eq!(int(&server.job("kept"), "submitted"), 1);
+}
+
+// api.md 12: --dry-run shows what would be done and does nothing, whatever the verb.
+#[test]
+fn a_dry_run_changes_nothing() {
+    let server = Server::start(&[]);
+    server.submit(&json!({"groupId": "a"}));
+    let url = url(&server);
+    for verb in [
+        vec!["queue", "pause", "all"],
+        vec!["job", "pause", "a"],
+        vec!["job", "close", "a"],
+        vec!["job", "cancel", "a"],
+        vec!["submit", "--job", "a", "--payload", "x"],
+    ] {
+        let args: Vec<&str> = [&verb[..], &["--dry-run", "--url", &url]].concat();
+        let out = kwq(server.dir(), &args);
+        assert!(out.status.success(), "{verb:?}: {}", String::from_utf8_lossy(&out.stderr));
+        assert!(String::from_utf8_lossy(&out.stderr).contains("would"), "{verb:?}");
+    }
+    let job = server.job("a");
+    assert_eq!((&job["state"], &job["paused"]), (&json!("OPEN"), &json!(false)));
+    assert_eq!(int(&job, "live"), 1);
+    let queues = server.get("/kwq/queues").ok();
+    assert!(queues.as_array().is_some_and(|q| q.iter().all(|level| level["paused"] == false)));
+}
+
+// api.md 12: a selector of several jobs means those the verb can still change.
+#[test]
+fn a_selector_passes_over_jobs_that_have_ended() {
+    let server = Server::start(&[]);
+    for job in ["a", "b", "c"] {
+        server.submit(&json!({"groupId": job}));
+    }
+    server.complete(&server.take("w", "b"));
+    server.job_verb("b", "close");
+    let out = kwq(server.dir(), &["job", "pause", "all", "--url", &url(&server)]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(["a", "c"].iter().all(|job| server.job(job)["paused"] == true));
+    let wait = ["job", "wait", "b", "--for", "firstError", "--timeout", "20s", "--url"];
+    let out = kwq(server.dir(), &[&wait[..], &[&url(&server)]].concat());
+    assert!(out.status.success(), "an ended job ends every wait");
+}
+
+// api.md 12: exit 0 means that everything was written.
+#[test]
+fn a_full_output_is_a_failure() {
+    let server = Server::start(&[]);
+    server.submit(&json!({"groupId": "a"}));
+    let script =
+        format!("'{}' task ls --url {} > /dev/full", env!("CARGO_BIN_EXE_kwq"), url(&server));
+    let out = std::process::Command::new("sh").args(["-c", &script]).output().expect("sh");
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("incomplete"));
 }

@@ -74,6 +74,7 @@ pub fn verify(dir: &Path) -> Result<Verdict, Error> {
             | Error::Full(_)
             | Error::Locked(..)
             | Error::NoRecord(_)
+            | Error::Settings(_)
             | Error::Io { .. }),
         ) => Err(error),
     }

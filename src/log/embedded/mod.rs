@@ -91,6 +91,8 @@ pub struct OpenReport {
     pub created: bool,
     /// Segments in use.
     pub segments: usize,
+    /// Partitions that ever had an owner.
+    pub partitions: usize,
     /// Records that were checked.
     pub records: u64,
     /// First position that holds nothing.
@@ -141,6 +143,13 @@ impl EmbeddedLog {
     /// `Locked`, `UnknownFormat`, `Damaged` (nothing is changed then), `Full`, `Io`.
     pub fn open(options: Options) -> Result<(Self, OpenReport), Error> {
         if options.durability == Durability::Memory {
+            if options.dir.join("format").exists() {
+                let what = format!(
+                    "{} holds a durable log, which durability `memory` would pass over",
+                    options.dir.display()
+                );
+                return Err(Error::Settings(what));
+            }
             let log = Self { back: Back::Memory(MemoryLog::new()) };
             let report = OpenReport { created: true, end: log.end(), ..OpenReport::default() };
             return Ok((log, report));

@@ -180,7 +180,11 @@ fn settle(
         shared,
         options,
         log_id,
-        owners: survey.tail.owners,
+        owners: {
+            let last = survey.tail.owners.keys().last();
+            report.partitions = last.map_or(0, |id| id.index() + 1);
+            survey.tail.owners
+        },
         active,
         reserve: Reserve::new(log_dir),
         synced_to: end,
