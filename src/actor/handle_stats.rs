@@ -214,10 +214,19 @@ impl KwqHandle {
         if !lock(&self.engine.workers).drain(&worker, drain) {
             return Err(unknown_worker(&worker));
         }
+        self.log_drain(worker.clone(), drain).await?;
         if drain {
             self.engine.hub.dismiss(&worker);
         }
         self.worker(worker).await
+    }
+
+    /// Makes a drain, or its end, outlive a restart.
+    pub(crate) async fn log_drain(&self, worker: Name, drains: bool) -> Answer<()> {
+        let slot = self.engine.slots.first().ok_or_else(crate::actor::engine::unavailable)?;
+        let command = Command::DrainWorker { worker, drains };
+        let decided = self.engine.decide(slot, command, Class::Report, 0).await?;
+        decided.accepted().map(|_| ())
     }
 
     /// State hash of each partition owned here.

@@ -408,6 +408,7 @@ impl KwqHandle {
                 released += count;
             }
         }
+        self.log_drain(worker.clone(), false).await.map_err(Reject::possibly_applied)?;
         engine.hub.dismiss(&worker);
         let known = lock(&engine.workers).remove(&worker);
         if !known && released == 0 {

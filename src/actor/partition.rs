@@ -363,6 +363,10 @@ impl Actor for PartitionActor {
             for (worker, _) in self.partition.lease_holders() {
                 workers.seen(&worker, now, Sign::default());
             }
+            for worker in self.partition.drained() {
+                workers.seen(worker, now, Sign::default());
+                workers.drain(worker, true);
+            }
         }
         self.act(Command::Tick, ctx);
     }

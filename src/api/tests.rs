@@ -476,7 +476,7 @@ fn a_drain_refuses_submits_and_sends_consumes_away() {
     assert_eq!((seen.status, seen.header("kwq-applied")), (503, Some("no")));
     seen.refused(Code::Draining);
     let seen = server.json("POST", "/kwq/consume", "{\"worker\":\"w\",\"waitMs\":20000}");
-    assert_eq!((seen.status, seen.header("kwq-poll-after-ms")), (204, Some("0")));
+    assert_eq!((seen.status, seen.header("kwq-poll-after-ms")), (204, Some("1000")));
     assert_eq!(seen.header("connection"), Some("close"));
     let seen = server.json("POST", "/kwq/consume", "{\"worker\":\"w\",\"done\":[{\"lease\":5}]}");
     assert!(seen.status == 200 && seen.body.contains("\"invalid\""), "{seen:?}");

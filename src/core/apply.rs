@@ -57,6 +57,13 @@ impl Partition {
                 self.apply_define(job, *implicit, spec, at);
             }
             Event::JobChanged { job, change } => self.apply_job_change(job, change, at),
+            Event::WorkerDrained { worker, drains } => {
+                if *drains {
+                    self.drained.insert(worker.clone());
+                } else {
+                    self.drained.remove(worker);
+                }
+            }
             Event::LevelChanged { level, paused } => {
                 for priority in Priority::DESCENDING {
                     if level.is_none_or(|l| l == priority) {

@@ -54,6 +54,7 @@ impl Partition {
                 hasher.word(u64::from(touched.redriven));
             }
         }
+        self.drained.iter().for_each(|worker| hasher.text(worker));
         for (number, lease) in self.leases.iter() {
             hasher.word(number.0);
             hasher.word(lease.seq.0);

@@ -27,6 +27,7 @@ pub struct PartitionImage {
     delayed: Vec<(TaskSeq, Due)>,
     leases: LeaseColumns,
     ids: Vec<IdEntry>,
+    drained: Vec<Name>,
 }
 
 impl Partition {
@@ -53,6 +54,7 @@ impl Partition {
             delayed: self.delayed_order.iter().filter_map(delayed).collect(),
             leases: self.leases.columns(),
             ids: self.ids.entries().to_vec(),
+            drained: self.drained.iter().cloned().collect(),
         }
     }
 
@@ -79,6 +81,7 @@ impl Partition {
         }
         partition.leases = LeaseTable::restore(image.leases);
         partition.ids = IdIndex::restore(image.ids);
+        partition.drained = image.drained.into_iter().collect();
         partition.fill_lanes();
         partition
     }

@@ -25,6 +25,7 @@ use crate::model::reply::Reply;
 use crate::model::state::TaskState;
 use crate::model::time::{Now, Tick, WallMs};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// One partition. Equal logs give equal partitions.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub struct Partition {
     pub(crate) leases: LeaseTable,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) ids: IdIndex,
+    /// Workers that get no work; kept by the first partition for all of them.
+    pub(crate) drained: BTreeSet<Name>,
     pub(crate) stats: Stats,
     /// Clocks of the turn; in replay the wall part follows the records.
     pub(crate) now: Now,
@@ -113,6 +116,7 @@ impl Partition {
             leases: LeaseTable::default(),
             wheel: Wheel::default(),
             ids: IdIndex::default(),
+            drained: BTreeSet::new(),
             stats: Stats::default(),
             now: Now::default(),
             armed: false,
@@ -136,6 +140,12 @@ impl Partition {
             }
             Command::ChangeJob { job, change, spec, implicit } => {
                 Reply::Job(self.change_job(&job, change, *spec, implicit, events))
+            }
+            Command::DrainWorker { worker, drains } => {
+                if self.drained.contains(&worker) != drains {
+                    self.commit(Event::WorkerDrained { worker, drains }, events);
+                }
+                Reply::Done
             }
             Command::SetLevel { level, paused } => self.set_level(level, paused, events),
             Command::CancelTask(seq) => self.cancel_task(seq, events),

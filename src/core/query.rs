@@ -105,6 +105,11 @@ impl Partition {
         genuine.then(|| self.leases.remembered(token.number, self.rows.next()))?.map(|r| r.seq)
     }
 
+    /// Workers that get no work.
+    pub fn drained(&self) -> impl Iterator<Item = &Name> {
+        self.drained.iter()
+    }
+
     /// Live leases.
     #[must_use]
     pub fn lease_count(&self) -> usize {

@@ -64,7 +64,10 @@ const OUTCOMES: [AttemptOutcome; 9] = [
 pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, stamped: &Stamped) {
     let at = stamped.at;
     match &stamped.event {
-        Event::Owner { .. } | Event::JobDefined { .. } | Event::LevelChanged { .. } => {}
+        Event::Owner { .. }
+        | Event::JobDefined { .. }
+        | Event::LevelChanged { .. }
+        | Event::WorkerDrained { .. } => {}
         Event::JobChanged { job, change } => job_changed(rows, partition, job, change, at),
         Event::Submitted { tasks, .. } => submitted(rows, partition, position, tasks, at),
         Event::Allocated { worker, endpoint, tasks, .. } => {

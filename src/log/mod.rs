@@ -228,6 +228,7 @@ fn skimmed(mut record: LogRecord) -> Skimmed {
         | Event::JobDefined { .. }
         | Event::JobChanged { .. }
         | Event::LevelChanged { .. }
+        | Event::WorkerDrained { .. }
         | Event::Allocated { .. }
         | Event::Started(_)
         | Event::Failed { .. }

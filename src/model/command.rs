@@ -45,6 +45,13 @@ pub enum Command {
         /// Whether that definition is implicit.
         implicit: bool,
     },
+    /// Drain a worker, or take that back.
+    DrainWorker {
+        /// Its name.
+        worker: Name,
+        /// Gets no work.
+        drains: bool,
+    },
     /// Pause or resume a level, `None` = all.
     SetLevel {
         /// The level.

@@ -53,6 +53,13 @@ pub enum Event {
         /// Paused from now on.
         paused: bool,
     },
+    /// A worker drains from now on, or no longer does.
+    WorkerDrained {
+        /// Its name.
+        worker: Name,
+        /// Gets no work.
+        drains: bool,
+    },
     /// Tasks were admitted; task *i* has sequence number `first + i`.
     Submitted {
         /// Sequence number of the first.
@@ -238,6 +245,7 @@ impl Event {
             Self::JobDefined { .. } => "JobDefined",
             Self::JobChanged { .. } => "JobChanged",
             Self::LevelChanged { .. } => "LevelChanged",
+            Self::WorkerDrained { .. } => "WorkerDrained",
             Self::Submitted { .. } => "Submitted",
             Self::Allocated { .. } => "Allocated",
             Self::Started(_) => "Started",

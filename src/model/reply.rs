@@ -28,7 +28,7 @@ pub enum Reply {
     Task(TaskState),
     /// To `Tick`: the workers whose leases expired, once a lease.
     Ticked(Vec<Name>),
-    /// To `SetLevel`.
+    /// To `SetLevel`, `DrainWorker`.
     Done,
     /// Refused; nothing was decided.
     Refused(Reject),

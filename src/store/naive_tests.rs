@@ -45,7 +45,10 @@ impl Model {
     fn apply(&mut self, position: Position, record: &Stamped) {
         let at = record.at;
         match &record.event {
-            Event::Owner { .. } | Event::JobDefined { .. } | Event::LevelChanged { .. } => {}
+            Event::Owner { .. }
+            | Event::JobDefined { .. }
+            | Event::LevelChanged { .. }
+            | Event::WorkerDrained { .. } => {}
             Event::Submitted { tasks, .. } => self.submit(position, tasks, at),
             Event::JobChanged { job, change } => self.job(job, change, at),
             Event::Allocated { worker, endpoint, tasks, .. } => {

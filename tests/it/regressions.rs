@@ -86,12 +86,16 @@ fn workers_with_leases_and_cursors_outlive_a_restart() {
     let (mut server, job) = (Server::start(&[]), unique("outlive"));
     server.add(&job, &Value::Array(vec![json!({}); 4]));
     server.take("holder", &job);
+    server.poke("/kwq/workers/holder/drain").expect(200);
     let path = format!("/kwq/tasks?job={job}&limit=2");
     let cursor = server.get(&path).header("Kwq-Next").expect("more").to_owned();
     server.kill();
     server.launch();
     let shown = server.get("/kwq/workers/holder").ok();
-    assert_eq!((int(&shown, "leases"), text(&shown, "state")), (1, "ACTIVE"));
+    assert_eq!((int(&shown, "leases"), text(&shown, "state")), (1, "DRAINING"));
+    assert!(server.consume("holder", &job, &json!({})).is_empty(), "a drain is durable");
+    server.post("/kwq/workers/holder/drain", &json!({"drain": false})).expect(200);
+    assert_eq!(server.consume("holder", &job, &json!({})).len(), 1);
     server.get(&format!("{path}&cursor={cursor}")).expect(200);
 }
 

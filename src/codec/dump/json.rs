@@ -52,6 +52,10 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
             out.insert("job".into(), json!(job));
             put_change(out, change);
         }
+        Event::WorkerDrained { worker, drains } => {
+            out.insert("worker".into(), json!(worker));
+            out.insert("drains".into(), json!(drains));
+        }
         Event::LevelChanged { level, paused } => {
             out.insert("level".into(), level.map_or(json!("all"), |l| json!(l.get())));
             out.insert("paused".into(), json!(paused));
@@ -83,7 +87,8 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         Event::Owner { .. }
         | Event::JobDefined { .. }
         | Event::JobChanged { .. }
-        | Event::LevelChanged { .. } => return None,
+        | Event::LevelChanged { .. }
+        | Event::WorkerDrained { .. } => return None,
         Event::Submitted { tasks, .. } => {
             let rows = texts.iter().zip(tasks);
             rows.map(|(r, task)| submitted(r, task, stamped.at)).collect()

@@ -92,7 +92,8 @@ fn seqs(event: &Event) -> Vec<TaskSeq> {
         Event::Owner { .. }
         | Event::JobDefined { .. }
         | Event::JobChanged { .. }
-        | Event::LevelChanged { .. } => Vec::new(),
+        | Event::LevelChanged { .. }
+        | Event::WorkerDrained { .. } => Vec::new(),
         Event::Submitted { first, tasks } => {
             (first.0..).zip(tasks).map(|(seq, _)| TaskSeq(seq)).collect()
         }

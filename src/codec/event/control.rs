@@ -180,6 +180,24 @@ pub fn job_changed(body: &[u8]) -> Result<Event, Malformed> {
     Ok(Event::JobChanged { job, change })
 }
 
+/// Appends the body: `worker | drains`.
+pub fn put_worker_drained(out: &mut Vec<u8>, worker: &str, drains: bool) {
+    put_bytes(out, worker.as_bytes());
+    out.push(u8::from(drains));
+}
+
+/// Reads `WorkerDrained`.
+///
+/// # Errors
+/// Anything that [`put_worker_drained`] does not write.
+pub fn worker_drained(body: &[u8]) -> Result<Event, Malformed> {
+    let mut cursor = Cursor::new(body);
+    let worker = cursor.text()?.into();
+    let drains = cursor.flag()?;
+    cursor.end()?;
+    Ok(Event::WorkerDrained { worker, drains })
+}
+
 /// Appends the body: `level, 0 = all | paused`.
 pub fn put_level_changed(out: &mut Vec<u8>, level: Option<Priority>, paused: bool) {
     out.extend_from_slice(&[level.map_or(0, Priority::get), u8::from(paused)]);

@@ -30,7 +30,8 @@ const FAILED: u8 = 24;
 const RELEASED: u8 = 25;
 const CANCELLED: u8 = 26;
 const REDRIVEN: u8 = 27;
-const _: () = assert!(OWNER == KIND_EVENT_MIN && REDRIVEN == KIND_EVENT_MAX);
+const WORKER_DRAINED: u8 = 28;
+const _: () = assert!(OWNER == KIND_EVENT_MIN && WORKER_DRAINED == KIND_EVENT_MAX);
 
 /// How much of a record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,10 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
         Event::JobChanged { job, change } => {
             control::put_job_changed(out, job, change);
             JOB_CHANGED
+        }
+        Event::WorkerDrained { worker, drains } => {
+            control::put_worker_drained(out, worker, *drains);
+            WORKER_DRAINED
         }
         Event::LevelChanged { level, paused } => {
             control::put_level_changed(out, *level, *paused);
@@ -115,6 +120,7 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         OWNER => control::owner(body).and_then(plain),
         JOB_DEFINED => control::job_defined(body).and_then(plain),
         JOB_CHANGED => control::job_changed(body).and_then(plain),
+        WORKER_DRAINED => control::worker_drained(body).and_then(plain),
         LEVEL_CHANGED => control::level_changed(body).and_then(plain),
         SUBMITTED => submitted::read(body, detail),
         ALLOCATED => batches::allocated(body).and_then(plain),

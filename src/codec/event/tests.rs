@@ -191,6 +191,8 @@ fn event() -> impl Strategy<Value = Event> {
         (name(), change()).prop_map(|(job, change)| Event::JobChanged { job, change }),
         (of(priority()), any::<bool>())
             .prop_map(|(level, paused)| Event::LevelChanged { level, paused }),
+        (name(), any::<bool>())
+            .prop_map(|(worker, drains)| Event::WorkerDrained { worker, drains }),
         (seq(), vec(task(), 0..6)).prop_map(|(first, tasks)| Event::Submitted { first, tasks }),
         allocated.prop_map(|(worker, endpoint, first, tasks)| Event::Allocated {
             worker,
