@@ -8,22 +8,9 @@ use crate::support::{
     Conn, Req, Server, eventually, ids, in_background, int, shared, since, start_watch, unique,
 };
 
-fn waiting(server: &Server) -> i64 {
-    int(&server.get("/kwq/stats/now").ok(), "consumersWaiting")
-}
-
 fn ask(worker: &str, job: &str, wait_ms: u64) -> Req {
     let body = json!({"worker": worker, "jobs": [job], "waitMs": wait_ms});
     Req::new("POST", "/kwq/consume").json(&body)
-}
-
-/// Parks a consume without a thread: sends it and does not read.
-fn park(server: &Server, worker: &str, job: &str) -> Conn {
-    let before = waiting(server);
-    let mut conn = Conn::open(server.addr()).expect("connects");
-    conn.send(&ask(worker, job, 60_000).to_bytes()).expect("sends");
-    eventually("the consume is parked", || (waiting(server) > before).then_some(()));
-    conn
 }
 
 // S 5.6, api.md 1: nothing ready and waitMs 0 → 204 with Kwq-Poll-After-Ms and no body.
@@ -50,13 +37,13 @@ fn an_idle_wait_ends_with_204_and_not_early() {
 fn a_submit_wakes_a_parked_consume() {
     let server = Server::start(&[]);
     let job = unique("wake");
-    let mut parked = park(&server, "sleeper", &job);
+    let mut parked = server.park("sleeper", &job);
     let begun = start_watch();
     server.submit(&json!({"id": "morning", "groupId": job}));
     let body = parked.answer(false).expect("an answer").ok();
     assert!(since(begun) < Duration::from_secs(30), "the wait was 60 s");
     assert_eq!(body["tasks"][0]["id"], "morning");
-    assert_eq!(waiting(&server), 0);
+    assert_eq!(server.waiting(), 0);
 }
 
 // S 5.6: exactly as many are woken as can be served.
@@ -64,9 +51,9 @@ fn a_submit_wakes_a_parked_consume() {
 fn one_task_wakes_one_of_two_parked_consumes() {
     let server = Server::start(&[]);
     let job = unique("one");
-    let mut parked = [park(&server, "first", &job), park(&server, "second", &job)];
+    let mut parked = [server.park("first", &job), server.park("second", &job)];
     server.submit(&json!({"id": "a", "groupId": job}));
-    eventually("one was served", || (waiting(&server) == 1).then_some(()));
+    eventually("one was served", || (server.waiting() == 1).then_some(()));
     server.submit(&json!({"id": "b", "groupId": job}));
     let mut seen: Vec<Value> = Vec::new();
     for conn in &mut parked {
@@ -82,7 +69,7 @@ fn one_task_wakes_one_of_two_parked_consumes() {
 fn a_newer_consume_of_a_worker_ends_the_older_one() {
     let server = Server::start(&[]);
     let job = unique("newer");
-    let mut older = park(&server, "same", &job);
+    let mut older = server.park("same", &job);
     let mut newer = Conn::open(server.addr()).expect("connects");
     let begun = start_watch();
     newer.send(&ask("same", &job, 60_000).to_bytes()).expect("sends");
@@ -97,8 +84,8 @@ fn a_newer_consume_of_a_worker_ends_the_older_one() {
 fn a_client_that_goes_frees_its_place() {
     let server = Server::start(&[]);
     let job = unique("gone");
-    drop(park(&server, "ghost", &job));
-    eventually("the entry is dropped", || (waiting(&server) == 0).then_some(()));
+    drop(server.park("ghost", &job));
+    eventually("the entry is dropped", || (server.waiting() == 0).then_some(()));
     let reference = server.submit(&json!({"groupId": job}));
     let task = server.take("alive", &job);
     assert_eq!((task["ref"].as_str(), int(&task, "attempt")), (Some(reference.as_str()), 1));
@@ -134,7 +121,7 @@ fn work_that_comes_back_wakes_a_parked_consume() {
 fn beyond_the_cap_a_consume_is_not_parked() {
     let server = Server::start(&["poll.max-parked=2"]);
     let job = unique("cap");
-    let _parked = [park(&server, "a", &job), park(&server, "b", &job)];
+    let _parked = [server.park("a", &job), server.park("b", &job)];
     let begun = start_watch();
     let answer = server.call(&ask("c", &job, 60_000));
     assert!(answer.expect(204).header("Kwq-Poll-After-Ms").is_some());

@@ -12,17 +12,6 @@ fn update(server: &Server, task: &Value, lease: &Value) -> crate::support::Answe
     server.call(&Req::new("POST", "/kwq/updateTask").json(task).header("Kwq-Lease", lease))
 }
 
-fn park(server: &Server, worker: &str, job: &str) -> Conn {
-    let before = int(&server.get("/kwq/stats/now").ok(), "consumersWaiting");
-    let mut conn = Conn::open(server.addr()).expect("connects");
-    let ask = json!({"worker": worker, "jobs": [job], "waitMs": 60_000});
-    conn.send(&Req::new("POST", "/kwq/consume").json(&ask).to_bytes()).expect("sends");
-    eventually("the consume is parked", || {
-        (int(&server.get("/kwq/stats/now").ok(), "consumersWaiting") > before).then_some(())
-    });
-    conn
-}
-
 // api.md 9: updateTask acts on the lease of *that* id; a 404 or 409 has applied nothing.
 #[test]
 fn an_update_acts_on_the_task_it_names_only() {
@@ -69,11 +58,11 @@ fn a_job_made_explicit_as_paused_is_paused() {
 fn a_drained_or_deleted_worker_waits_no_longer() {
     let (server, job) = (Server::start(&[]), unique("sent-away"));
     let begun = start_watch();
-    let mut drained = park(&server, "dr", &job);
+    let mut drained = server.park("dr", &job);
     server.poke("/kwq/workers/dr/drain").expect(200);
     let answer = drained.answer(false).expect("an answer");
     assert_eq!((answer.status, answer.header("Kwq-Drain")), (204, Some("true")));
-    let mut deleted = park(&server, "dl", &job);
+    let mut deleted = server.park("dl", &job);
     server.delete("/kwq/workers/dl").expect(200);
     deleted.answer(false).expect("an answer").expect(204);
     assert!(since(begun).as_secs() < 30, "the waits were 60 s");

@@ -3,10 +3,27 @@
 
 use serde_json::{Map, Value, json};
 
-use super::http::Answer;
+use super::http::{Answer, Conn, Req};
 use super::server::Server;
+use super::wait::eventually;
 
 impl Server {
+    /// Consumes that are parked.
+    pub(crate) fn waiting(&self) -> i64 {
+        int(&self.get("/kwq/stats/now").ok(), "consumersWaiting")
+    }
+
+    /// Parks a consume for a minute, without a thread: sends it and does not read.
+    pub(crate) fn park(&self, worker: &str, job: &str) -> Conn {
+        let before = self.waiting();
+        let mut conn = Conn::open(self.addr()).expect("connects");
+        let ask = json!({"worker": worker, "jobs": [job], "waitMs": 60_000});
+        let req = Req::new("POST", "/kwq/consume").json(&ask);
+        conn.send(&req.to_bytes()).expect("sends");
+        eventually("the consume is parked", || (self.waiting() > before).then_some(()));
+        conn
+    }
+
     /// Submits one task, gives its reference.
     #[track_caller]
     pub(crate) fn submit(&self, task: &Value) -> String {
