@@ -16,10 +16,10 @@ use crate::model::limits::PAGE_TASKS;
 use crate::model::row::Row;
 
 /// Layout of this file.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 const HEADER: usize = 7;
 const SUMMARY: usize = 26;
-const COLUMNS: usize = 21;
+const COLUMNS: usize = 23;
 
 /// Why bytes are no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -221,6 +221,8 @@ fn columns(row: &Row) -> [u64; COLUMNS] {
         row.result_record,
         u64::from(row.result_entry),
         u64::from(row.result_bytes),
+        since(row.due, row.submitted),
+        u64::from(row.set_after),
     ]
 }
 
@@ -253,6 +255,8 @@ fn row(c: &[u64; COLUMNS]) -> Result<Row, Error> {
         result_record: c[18],
         result_entry: small(c[19])?,
         result_bytes: small(c[20])?,
+        due: at(c[21], c[10]),
+        set_after: small(c[22])?,
     })
 }
 

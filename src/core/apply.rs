@@ -356,9 +356,10 @@ impl Partition {
 
     fn apply_redrive(&mut self, seq: TaskSeq, priority: Option<Priority>, at: WallMs) {
         let class = self.class(seq).expect("a dead task keeps its class");
+        let moves = self.job(class.job).moves();
         let touched = self.touched.entry(seq).or_default();
         let redriven = touched.redriven.saturating_add(1);
-        let priority = priority.or(touched.priority);
+        let priority = priority.map(|p| (p, moves)).or(touched.priority);
         *touched = Touched { redriven, available: at, priority, errors: 0, crashes: 0, ..*touched };
         let priority = self.current_priority(seq, &class);
         let job = self.job_mut(class.job);

@@ -7,6 +7,7 @@ use crate::core::partition::Partition;
 use crate::model::id::{Name, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
 use crate::model::priority::Priority;
+use crate::model::row::MoveCut;
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
 
@@ -67,7 +68,7 @@ impl Partition {
 
     fn prioritise(&mut self, key: JobKey, priority: Priority, cut: TaskSeq) {
         let job = self.job_mut(key);
-        job.moved = Some((cut, priority));
+        job.moved = Some(MoveCut::after(job.moved, cut, priority));
         job.spec.priority = priority;
         let to = priority.index();
         for from in (0..Priority::LEVELS).filter(|from| *from != to) {

@@ -4,6 +4,7 @@ use crate::core::lanes::Lane;
 use crate::model::id::{Name, TaskSeq};
 use crate::model::job::{CancelMode, JobSpec};
 use crate::model::priority::Priority;
+use crate::model::row::MoveCut;
 use crate::model::state::{StateCounts, TaskState};
 use crate::model::time::WallMs;
 use crate::model::view::JobNumbers;
@@ -28,7 +29,7 @@ pub struct JobRow {
     /// Cancelled: everything admitted before `cut` is affected.
     pub cancel: Option<CancelMark>,
     /// Queued tasks admitted before the cut have this priority.
-    pub moved: Option<(TaskSeq, Priority)>,
+    pub moved: Option<MoveCut>,
     /// Counters and stamps.
     pub numbers: JobNumbers,
     /// Queued and leased tasks by level and state; terminal states are not kept here.
@@ -91,13 +92,17 @@ impl JobRow {
         }
     }
 
-    /// Priority of a queued task, with the job's re-prioritise laid over the admitted one.
+    /// Priority of a queued task, with the job's re-prioritise laid over its own: the admitted one,
+    /// or the one a redrive set after so many re-prioritises.
     #[must_use]
-    pub fn current(&self, seq: TaskSeq, admitted: Priority) -> Priority {
-        match self.moved {
-            Some((cut, priority)) if seq < cut => priority,
-            _ => admitted,
-        }
+    pub fn current(&self, seq: TaskSeq, own: Priority, set_after: u32) -> Priority {
+        self.moved.filter(|m| m.reaches(seq, set_after)).map_or(own, |m| m.priority)
+    }
+
+    /// Re-prioritises so far.
+    #[must_use]
+    pub fn moves(&self) -> u32 {
+        self.moved.map_or(0, |m| m.number)
     }
 
     /// Moves one task of a level between states.

@@ -71,8 +71,8 @@ pub struct Touched {
     pub lease: LeaseNo,
     /// Latest entry into PENDING after the first.
     pub available: WallMs,
-    /// Priority set by a redrive.
-    pub priority: Option<Priority>,
+    /// Priority set by a redrive, and how often the job had been re-prioritised by then.
+    pub priority: Option<(Priority, u32)>,
     /// Record of its latest failure, once that is durable.
     pub failed: Option<Position>,
 }
@@ -230,7 +230,8 @@ impl Partition {
     /// Priority a queued task is served at.
     pub(crate) fn current_priority(&self, seq: TaskSeq, class: &Class) -> Priority {
         let set = self.touched.get(&seq).and_then(|t| t.priority);
-        self.job(class.job).current(seq, set.unwrap_or(class.priority))
+        let (own, set_after) = set.unwrap_or((class.priority, 0));
+        self.job(class.job).current(seq, own, set_after)
     }
 
     /// Brings the level's order up to date after a lane of the job changed.

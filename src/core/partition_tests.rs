@@ -184,7 +184,8 @@ fn step(rig: &mut Rig, op: Op) {
             rig.run(Command::CancelTask(TaskSeq(seq)));
         }
         Op::Retry(seq) => {
-            rig.run(Command::RetryTask { seq: TaskSeq(seq), priority: None });
+            let priority = Priority::new(seq % 12);
+            rig.run(Command::RetryTask { seq: TaskSeq(seq), priority });
         }
         Op::Level(level, paused) => {
             rig.run(Command::SetLevel { level: Priority::new(u64::from(level)), paused });
@@ -266,5 +267,40 @@ fn cancelling_a_task_that_was_never_handed_out_takes_nobody_elses_lease() {
     rig.run(Command::CancelTask(TaskSeq(1)));
     assert_eq!(rig.partition.lease_count(), 1, "the first task is still leased");
     assert_eq!(rig.partition.state(TaskSeq(0)), Some(TaskState::Allocated));
+    rig.check();
+}
+
+#[test]
+fn a_redrive_with_a_priority_outlives_earlier_re_prioritises_and_yields_to_later_ones() {
+    let mut rig = Rig::new();
+    let level = |p| Priority::new(p).expect("in range");
+    rig.run(Command::Submit(vec![TaskInput::default()]));
+    let moved = |rig: &mut Rig, p| {
+        let spec = Box::new(crate::core::admit::implicit_spec(&Policy::default()));
+        let change = JobChange::Prioritise(level(p));
+        let job = Name::from(crate::model::job::DEFAULT_JOB);
+        rig.run(Command::ChangeJob { job, change, spec, implicit: true });
+    };
+    let handed_out = |rig: &mut Rig| {
+        let Reply::Granted(grants) = rig.run(Command::Consume(consume("w", 1))) else { panic!() };
+        (grants[0].token, grants[0].priority.get())
+    };
+    let dies = |rig: &mut Rig, token| {
+        let (class, message) = ("e".into(), "m".into());
+        let verb =
+            Verb::Fail { class, message, retryable: false, retry_after_ms: None, run_ms: None };
+        rig.run(Command::Report(vec![Report { token: Some(token), worker: None, verb }]));
+    };
+    moved(&mut rig, 3);
+    let (token, priority) = handed_out(&mut rig);
+    assert_eq!(priority, 3);
+    dies(&mut rig, token);
+    rig.run(Command::RetryTask { seq: TaskSeq(0), priority: Some(level(9)) });
+    let (token, priority) = handed_out(&mut rig);
+    assert_eq!(priority, 9, "what the redrive said");
+    dies(&mut rig, token);
+    rig.run(Command::RetryTask { seq: TaskSeq(0), priority: None });
+    moved(&mut rig, 4);
+    assert_eq!(handed_out(&mut rig).1, 4, "a later word counts");
     rig.check();
 }

@@ -127,7 +127,7 @@ fn job_changed(
     match change {
         JobChange::Cancel(mode, _) => marks.cancel(cut, *mode, at),
         JobChange::Prioritise(priority) => {
-            marks.moved = Some(MoveCut { cut, priority: *priority });
+            marks.moved = Some(MoveCut::after(marks.moved, cut, *priority));
         }
         JobChange::Close
         | JobChange::Pause
@@ -153,7 +153,8 @@ fn submitted(
             submit_priority: task.priority.get(),
             job: rows.number(&task.job),
             submitted: at.0,
-            available: if delayed { task.not_before.0 } else { at.0 },
+            available: if delayed { 0 } else { at.0 },
+            due: if delayed { task.not_before.0 } else { 0 },
             record: position.0,
             entry,
             payload_bytes: u32::try_from(task.payload.bytes.len()).unwrap_or(u32::MAX),
@@ -176,6 +177,7 @@ fn allocated(
     freeze(rows, partition, seq);
     rows.update(partition, seq, &mut |row| {
         row.state = TaskState::Allocated as u8;
+        row.end_delay(at);
         row.attempt = attempt;
         row.worker = worker;
         row.endpoint = endpoint;
@@ -216,6 +218,7 @@ fn completed(
     }
     rows.update(partition, done.seq, &mut |row| {
         row.state = TaskState::Completed as u8;
+        row.end_delay(at);
         row.ended = at.0;
         if row.running == 0 {
             row.running = row.allocated;
@@ -284,36 +287,36 @@ fn redriven(
     priority: Option<Priority>,
     at: WallMs,
 ) {
+    let Some(row) = rows.row(partition, seq) else { return };
+    let moves = rows.marks(partition, row.job).moved.map_or(0, |m| m.number);
     rows.update(partition, seq, &mut |row| {
         row.errors = 0;
         row.crashes = 0;
         row.redriven = row.redriven.saturating_add(1);
-        row.set_priority = priority.map_or(row.set_priority, Priority::get);
+        if let Some(priority) = priority {
+            (row.set_priority, row.set_after) = (priority.get(), moves);
+        }
     });
     land(rows, partition, seq, Next::Pending, at);
 }
 
 /// Moves a row where an event says.
 fn land(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq, next: Next, at: WallMs) {
-    rows.update(partition, seq, &mut |row| match next {
-        Next::Pending => {
-            row.state = TaskState::Pending as u8;
-            row.available = at.0;
-            row.ended = 0;
-        }
-        Next::Delayed(due) => {
-            row.state = TaskState::Delayed as u8;
-            row.available = due.0;
-            row.ended = 0;
-        }
-        Next::Error => {
-            row.state = TaskState::Error as u8;
-            row.ended = at.0;
-        }
-        Next::Cancelled => {
-            row.state = TaskState::Cancelled as u8;
-            row.ended = at.0;
-        }
+    rows.update(partition, seq, &mut |row| {
+        row.end_delay(at);
+        let (state, ended) = match next {
+            Next::Pending => {
+                row.available = at.0;
+                (TaskState::Pending, 0)
+            }
+            Next::Delayed(due) => {
+                row.due = due.0;
+                (TaskState::Delayed, 0)
+            }
+            Next::Error => (TaskState::Error, at.0),
+            Next::Cancelled => (TaskState::Cancelled, at.0),
+        };
+        (row.state, row.ended) = (state as u8, ended);
     });
     note(rows, partition, seq, at);
 }

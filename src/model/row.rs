@@ -17,6 +17,8 @@ pub struct Row {
     pub submit_priority: u8,
     /// Priority set by a redrive or frozen at hand-out; 0 = as admitted.
     pub set_priority: u8,
+    /// Re-prioritises of the job that a redrive with a priority of its own overrides.
+    pub set_after: u32,
     /// Errors since the last redrive.
     pub errors: u8,
     /// Crashes since the last redrive.
@@ -35,8 +37,10 @@ pub struct Row {
     pub class: u32,
     /// Admitted, ms.
     pub submitted: u64,
-    /// Latest entry into PENDING, or when it will be, ms.
+    /// Latest entry into PENDING, ms; 0 = never.
     pub available: u64,
+    /// When a delayed task becomes PENDING, ms; that moment is in no record. 0 = not delayed.
+    pub due: u64,
     /// Latest hand-out, ms.
     pub allocated: u64,
     /// Start of that attempt, ms.
@@ -114,6 +118,22 @@ pub struct MoveCut {
     pub cut: TaskSeq,
     /// The new priority.
     pub priority: Priority,
+    /// Counts the re-prioritises of the job from 1.
+    pub number: u32,
+}
+
+impl MoveCut {
+    /// The re-prioritise that follows `earlier`.
+    #[must_use]
+    pub fn after(earlier: Option<Self>, cut: TaskSeq, priority: Priority) -> Self {
+        Self { cut, priority, number: earlier.map_or(0, |m| m.number) + 1 }
+    }
+
+    /// Does it reach a queued task whose own priority was set after so many re-prioritises?
+    #[must_use]
+    pub fn reaches(&self, seq: TaskSeq, set_after: u32) -> bool {
+        seq < self.cut && set_after < self.number
+    }
 }
 
 impl JobMarks {
@@ -146,7 +166,7 @@ impl Row {
         let stored = self.stored_state();
         match marks.ended(seq, stored) {
             Some(_) => TaskState::Cancelled,
-            None if stored == TaskState::Delayed && self.available <= now.0 => TaskState::Pending,
+            None if stored == TaskState::Delayed && self.due <= now.0 => TaskState::Pending,
             None => stored,
         }
     }
@@ -158,6 +178,23 @@ impl Row {
         let own = Priority::new(u64::from(own)).unwrap_or(Priority::DEFAULT);
         let stored = self.stored_state();
         let moved = marks.ended(seq, stored).map_or(marks.moved, |cancel| cancel.moved);
-        moved.filter(|m| seq < m.cut && stored.queued()).map_or(own, |m| m.priority)
+        let reaches = |m: &MoveCut| stored.queued() && m.reaches(seq, self.set_after);
+        moved.filter(reaches).map_or(own, |m| m.priority)
+    }
+
+    /// Latest entry into PENDING as shown; 0 = never.
+    #[must_use]
+    pub fn shown_available(&self, seq: TaskSeq, marks: &JobMarks, now: WallMs) -> WallMs {
+        let until = marks.ended(seq, self.stored_state()).map_or(now, |cancel| cancel.at);
+        let came = self.due != 0 && self.due <= until.0;
+        WallMs(if came { self.due } else { self.available })
+    }
+
+    /// A record at `at` moves the task on: the delay it had is over or void.
+    pub fn end_delay(&mut self, at: WallMs) {
+        if self.due != 0 && self.due <= at.0 {
+            self.available = self.due;
+        }
+        self.due = 0;
     }
 }

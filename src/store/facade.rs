@@ -226,7 +226,7 @@ impl Tracker {
             crashes: row.crashes,
             redriven: row.redriven,
             submitted: WallMs(row.submitted),
-            available: WallMs(row.available),
+            available: row.shown_available(seq, &marks, self.now),
             allocated: WallMs(row.allocated),
             running,
             ended,

@@ -5,6 +5,7 @@ use super::test_rig::{Folder, Step, Writer, placed, spec, steps};
 use crate::model::event::{Completion, Event, FailCause, Failure, Next, ReleaseCause, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
+use crate::model::priority::Priority;
 use crate::model::state::TaskState;
 use crate::model::task::{TaskError, TaskSpec};
 use crate::model::time::WallMs;
@@ -15,7 +16,6 @@ use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
 use crate::store::{StoredText, TaskTexts, Tracker, TrackerStore};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 
 pub(super) const P0: PartitionId = PartitionId(0);
 
@@ -24,15 +24,16 @@ pub(super) const P0: PartitionId = PartitionId(0);
 struct Plain {
     row: TrackedTask,
     attempts: Vec<Attempt>,
-    moved: bool,
+    /// What a re-prioritise of its job makes of it whenever it is queued.
+    pulled: Option<Priority>,
+    /// When its delay ends.
+    due: Option<WallMs>,
     spec: TaskSpec,
 }
 
 #[derive(Default)]
 pub(super) struct Model {
     tasks: Vec<Plain>,
-    /// Job → first sequence number it does not reach, priority.
-    moves: BTreeMap<Name, (u64, crate::model::priority::Priority)>,
 }
 
 impl Model {
@@ -73,10 +74,9 @@ impl Model {
                 let undelivered = *cause == ReleaseCause::Undelivered;
                 let outcome = if undelivered { Outcome::Undelivered } else { Outcome::Released };
                 for one in tasks {
-                    let moves = self.moves.clone();
                     let task = self.task(one.seq);
                     task.end(outcome, at);
-                    task.go(one.next, at, &moves);
+                    task.go(one.next, at);
                 }
             }
             Event::Cancelled(tasks) => {
@@ -84,14 +84,13 @@ impl Model {
             }
             Event::Redriven { tasks, priority } => {
                 for seq in tasks {
-                    let moves = self.moves.clone();
                     let task = self.task(*seq);
                     (task.row.errors, task.row.crashes) = (0, 0);
                     task.row.redriven += 1;
                     if let Some(priority) = priority {
-                        task.row.priority = *priority;
+                        (task.row.priority, task.pulled) = (*priority, None);
                     }
-                    task.go(Next::Pending, at, &moves);
+                    task.go(Next::Pending, at);
                 }
             }
         }
@@ -108,6 +107,7 @@ impl Model {
         at: WallMs,
     ) {
         let task = self.task(seq);
+        task.wait_no_more(at);
         (task.row.state, task.row.attempt) = (TaskState::Allocated, attempt);
         (task.row.worker, task.row.endpoint) = (Some(worker.clone()), endpoint.clone());
         (task.row.allocated, task.row.running) = (at, WallMs(0));
@@ -127,6 +127,7 @@ impl Model {
     fn complete(&mut self, record: Position, index: u32, one: &Completion, at: WallMs) {
         let task = self.task(one.seq);
         task.end(if one.late { Outcome::Late } else { Outcome::Completed }, at);
+        task.wait_no_more(at);
         (task.row.state, task.row.ended) = (TaskState::Completed, at);
         task.row.result = one.result.as_ref().map(|blob| {
             let bytes = u32::try_from(blob.bytes.len()).expect("small");
@@ -140,7 +141,6 @@ impl Model {
             FailCause::Timeout => Outcome::Timeout,
             FailCause::Crash => Outcome::Crashed,
         };
-        let moves = self.moves.clone();
         let task = self.task(one.seq);
         task.end(outcome, at);
         let last = task.attempts.last_mut().expect("it was handed out");
@@ -152,7 +152,7 @@ impl Model {
             ts: at,
         });
         (task.row.errors, task.row.crashes) = (one.errors, one.crashes);
-        task.go(one.next, at, &moves);
+        task.go(one.next, at);
     }
 
     fn submit(&mut self, position: Position, tasks: &[TaskSpec], at: WallMs) {
@@ -172,7 +172,7 @@ impl Model {
                 crashes: 0,
                 redriven: 0,
                 submitted: at,
-                available: if delayed { spec.not_before } else { at },
+                available: if delayed { WallMs(0) } else { at },
                 allocated: WallMs(0),
                 running: WallMs(0),
                 ended: WallMs(0),
@@ -182,8 +182,8 @@ impl Model {
                 payload_bytes: u32::try_from(spec.payload.bytes.len()).expect("small"),
                 result: None,
             };
-            let spec = spec.clone();
-            self.tasks.push(Plain { row, attempts: Vec::new(), moved: false, spec });
+            let (spec, due) = (spec.clone(), delayed.then_some(spec.not_before));
+            self.tasks.push(Plain { row, attempts: Vec::new(), pulled: None, due, spec });
         }
     }
 
@@ -198,8 +198,8 @@ impl Model {
                 }
             }
             JobChange::Prioritise(priority) => {
-                self.moves.insert(job.clone(), (self.tasks.len() as u64, *priority));
                 for task in self.tasks.iter_mut().filter(|t| t.row.job == *job) {
+                    task.pulled = Some(*priority);
                     if task.row.state.queued() {
                         task.row.priority = *priority;
                     }
@@ -215,11 +215,12 @@ impl Model {
 
     /// The row at a time: a delay that has passed is over.
     pub(super) fn row(&self, n: usize, now: WallMs) -> TrackedTask {
-        let mut row = self.tasks[n].row.clone();
-        if row.state == TaskState::Delayed && row.available <= now {
-            row.state = TaskState::Pending;
+        let mut task = self.tasks[n].clone();
+        if task.due.is_some_and(|due| due <= now) {
+            task.wait_no_more(now);
+            task.row.state = TaskState::Pending;
         }
-        row
+        task.row
     }
 }
 
@@ -243,29 +244,28 @@ impl Plain {
         if self.row.state.leased() {
             self.end(Outcome::Cancelled, at);
         }
+        self.wait_no_more(at);
         (self.row.state, self.row.ended) = (TaskState::Cancelled, at);
     }
 
-    fn go(
-        &mut self,
-        next: Next,
-        at: WallMs,
-        moves: &BTreeMap<Name, (u64, crate::model::priority::Priority)>,
-    ) {
+    fn wait_no_more(&mut self, at: WallMs) {
+        if let Some(due) = self.due.take().filter(|due| *due <= at) {
+            self.row.available = due;
+        }
+    }
+
+    fn go(&mut self, next: Next, at: WallMs) {
         match next {
             Next::Error => (self.row.state, self.row.ended) = (TaskState::Error, at),
             Next::Cancelled => (self.row.state, self.row.ended) = (TaskState::Cancelled, at),
             Next::Pending | Next::Delayed(_) => {
-                let due = if let Next::Delayed(due) = next { due } else { at };
-                let waits = matches!(next, Next::Delayed(_));
-                self.row.state = if waits { TaskState::Delayed } else { TaskState::Pending };
-                (self.row.available, self.row.ended) = (due, WallMs(0));
-                // Whatever comes back to the queue stands where the job was moved to.
-                if let Some((cut, priority)) = moves.get(&self.row.job)
-                    && self.row.seq.0 < *cut
-                {
-                    (self.row.priority, self.moved) = (*priority, true);
+                (self.row.state, self.row.ended) = (TaskState::Pending, WallMs(0));
+                if let Next::Delayed(due) = next {
+                    (self.row.state, self.due) = (TaskState::Delayed, Some(due));
+                } else {
+                    self.row.available = at;
                 }
+                self.row.priority = self.pulled.unwrap_or(self.row.priority);
             }
         }
     }

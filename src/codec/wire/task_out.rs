@@ -220,9 +220,7 @@ pub fn jitter_name(jitter: Jitter) -> &'static str {
 fn stamps(out: &mut Out, task: &TaskView) {
     let row = &task.row;
     out.stamp("submitted_ts", row.submitted);
-    if row.state != TaskState::Delayed {
-        out.stamp("available_ts", row.available);
-    }
+    out.stamp("available_ts", row.available);
     out.stamp("allocated_ts", row.allocated);
     out.stamp("running_ts", row.running);
     match row.state {
