@@ -113,19 +113,6 @@ fn the_origin_of_a_value_is_shown() {
 }
 
 #[test]
-fn destructive_verbs_want_a_yes_where_nobody_can_be_asked() {
-    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-no-data");
-    let dir = dir.display().to_string();
-    let args = ["log", "repair", "--data-dir", &dir, "--to-offset", "5"];
-    let ran = kwq(&args);
-    assert_eq!(ran.status.code(), Some(2));
-    assert!(text(&ran.stderr).contains("--yes"), "{}", text(&ran.stderr));
-    let ran = kwq(&[&args[..], &["--dry-run"]].concat());
-    assert_eq!(ran.status.code(), Some(0));
-    assert!(text(&ran.stderr).contains("dry run"), "{}", text(&ran.stderr));
-}
-
-#[test]
 fn a_directory_that_is_no_data_directory_is_refused_and_not_made() {
     let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-nothing-here");
     let path = dir.display().to_string();

@@ -1,6 +1,6 @@
 //! `kwq dlq …`
 
-use super::failure::Verdict;
+use super::failure::{Failure, Verdict};
 use super::{Context, lists, tasks};
 use clap::Subcommand;
 
@@ -14,6 +14,10 @@ pub(super) enum DlqVerb {
 /// Runs a verb.
 pub(super) async fn run(verb: DlqVerb, context: &Context) -> Verdict {
     let DlqVerb::Ls(args) = verb;
+    if args.names_state() {
+        return Err(Failure::usage("dead letters are the tasks in state ERROR")
+            .help("leave --state out, or use `kwq task ls --state …`"));
+    }
     let (client, limit) = (context.client()?, args.limit());
     lists::show(context, &client, &args.call("/kwq/dlq"), limit, &tasks::VIEW).await
 }

@@ -60,7 +60,15 @@ impl Failure {
     /// A file or directory that cannot be used.
     #[must_use]
     pub(super) fn io(what: &str, error: &std::io::Error) -> Self {
-        Self::new("io", format!("{what}: {error}"))
+        use std::io::ErrorKind;
+        let helps = [
+            (ErrorKind::NotFound, "look at the spelling of the path"),
+            (ErrorKind::PermissionDenied, "look at who may read and write there"),
+            (ErrorKind::StorageFull, "free space on that disk"),
+        ];
+        let known = helps.iter().find(|(kind, _)| *kind == error.kind());
+        let help = known.map_or("`kwq doctor` looks for what is wrong with this machine", |h| h.1);
+        Self::new("io", format!("{what}: {error}")).help(help)
     }
 
     /// Ends with another code.

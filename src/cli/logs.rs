@@ -28,7 +28,8 @@ pub(super) enum LogVerb {
         /// Directory of a stopped server
         #[arg(long, value_name = "DIR", default_value = "./kwq-data")]
         data_dir: PathBuf,
-        /// Position to cut at; `kwq log verify` names the damage
+        /// Position to cut at, down to the last whole group before it; `kwq log verify` names the
+        /// damage
         #[arg(long, value_name = "POSITION")]
         to_offset: u64,
         /// File for what is removed [default: DIR.cut-POSITION]
@@ -136,9 +137,15 @@ fn verify(directory: &Path, context: &Context) -> Verdict {
 
 fn repair(directory: &Path, to: Position, aside: &Path, context: &Context) -> Verdict {
     let kept = aside.display();
+    let cut = inspect::repair_preview(directory, to).map_err(|e| serve::log_failure(&e))?;
     let what = format!(
-        "cut the log in {} from position {to} on (what is removed is kept in {kept})",
-        directory.display()
+        "cut the log in {} behind the last whole group before {to}: new end {}, {} B, {} segments \
+         and {} images removed (the bytes are kept in {kept})",
+        directory.display(),
+        cut.end,
+        human::grouped(cut.removed_bytes),
+        cut.segments_removed,
+        cut.images_removed,
     );
     if !context.confirm(&what)? {
         return Ok(exit::DONE);

@@ -125,7 +125,8 @@ pub(super) fn start_failure(error: &node::Error) -> Failure {
         node::Error::Log(log) => log_failure(log),
         node::Error::Tracker(_) => Failure::new("tracker", what)
             .help("the tracker is a cache: move DATA_DIR/tracker away and start again"),
-        node::Error::Start(_) => Failure::new("cannot_start", what),
+        node::Error::Start(_) => Failure::new("cannot_start", what)
+            .help("`kwq doctor` looks for what is wrong with this machine"),
         node::Error::Strict(_) => Failure::new("reduced_durability", what)
             .help("use --durability fsync, or drop --strict"),
     }
@@ -156,7 +157,10 @@ pub(super) fn log_failure(error: &crate::log::Error) -> Failure {
             .exit(exit::CONFLICT)
             .help("start with the settings it was created with, or another --data-dir"),
         Error::Full(_) => Failure::new("disk_full", what).help("free space on that disk"),
-        Error::Failed(_) | Error::Io { .. } | Error::NoRecord(_) => Failure::new("log", what),
+        Error::NoRecord(_) => Failure::new("log", what)
+            .help("`kwq log dump` shows the positions; a cut needs a segment before it"),
+        Error::Failed(_) | Error::Io { .. } => Failure::new("log", what)
+            .help("look at the directory's owner and free space; `kwq doctor` checks both"),
     }
 }
 

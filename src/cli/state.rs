@@ -1,6 +1,6 @@
 //! `kwq state …`
 
-use super::failure::{Verdict, exit};
+use super::failure::{Failure, Verdict, exit};
 use super::out::{View, left, right, text};
 use super::{Context, on_runtime, serve};
 use crate::client::Call;
@@ -37,8 +37,11 @@ const VIEW: View = View {
 /// Runs a verb.
 pub(super) fn run(verb: StateVerb, context: &Context) -> Verdict {
     let StateVerb::Hash { data_dir, from_zero } = verb;
-    let online = data_dir.is_none() && context.global.url.is_some() && !from_zero;
-    if online {
+    if data_dir.is_none() && context.global.url.is_some() {
+        if from_zero {
+            return Err(Failure::usage("--from-zero replays the log of a stopped server")
+                .help("leave --url (KWQ_URL) out and name its directory by --data-dir"));
+        }
         return on_runtime(live(context));
     }
     let directory = data_dir.unwrap_or_else(|| PathBuf::from("./kwq-data"));

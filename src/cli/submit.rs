@@ -3,7 +3,7 @@
 mod input;
 
 use super::failure::{Failure, Verdict, exit};
-use super::out::{View, left, text};
+use super::out::{Format, View, left, text};
 use super::{Context, human, jobs};
 use crate::client::upload::{Key, Upload, Uploaded};
 use crate::client::verbs::job_path;
@@ -161,6 +161,10 @@ async fn many(
     };
     let job = args.job.as_deref().or_else(|| args.file.is_none().then_some("default"));
     let mut upload = Upload::new(client.clone(), job, key);
+    let ids_only = context.out.format() == Format::Quiet;
+    if ids_only {
+        upload = upload.with_refs();
+    }
     let bar = context.out.progress(source.total());
     while let Some(line) = source.next(args.each_line)? {
         let line = input::merged(line, &template).map_err(|what| {
@@ -176,12 +180,14 @@ async fn many(
             };
             return Err(failure.help(help));
         }
+        upload.refs().iter().for_each(|reference| context.out.data(reference));
         bar.set_position(upload.sum().lines);
     }
-    let sum = upload.finish().await?;
+    upload.finish().await?;
     bar.finish_and_clear();
-    tell(context, args, &sum);
-    Ok(sum.rejected)
+    upload.refs().iter().for_each(|reference| context.out.data(reference));
+    tell(context, args, upload.sum());
+    Ok(upload.sum().rejected)
 }
 
 fn tell(context: &Context, args: &SubmitArgs, sum: &Uploaded) {
@@ -189,11 +195,14 @@ fn tell(context: &Context, args: &SubmitArgs, sum: &Uploaded) {
         let (line, code) = (text(error, "line"), text(error, "code"));
         context.out.note(&format!("line {line}: {code}: {}", text(error, "detail")));
     }
+    if context.out.format() == Format::Quiet {
+        return;
+    }
     let body = json!({
         "job": args.job, "accepted": sum.accepted, "duplicates": sum.duplicates,
         "rejected": sum.rejected, "lines": sum.lines, "chunks": sum.chunks,
     });
-    context.out.one(&body.to_string(), &View { id: "accepted", ..VIEW });
+    context.out.one(&body.to_string(), &VIEW);
 }
 
 /// Members every task of the call gets unless it has them itself.

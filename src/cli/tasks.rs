@@ -175,6 +175,11 @@ impl OneArgs {
 }
 
 impl LsArgs {
+    /// Is there a filter on the state?
+    pub(super) fn names_state(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// Most rows asked for.
     pub(super) fn limit(&self) -> usize {
         self.limit

@@ -62,6 +62,8 @@ pub struct Upload {
     buffer: Vec<u8>,
     buffered: u64,
     sum: Uploaded,
+    /// References of durable tasks that nobody took yet; `None` = not asked for.
+    refs: Option<Vec<String>>,
 }
 
 impl Upload {
@@ -72,7 +74,19 @@ impl Upload {
         let path =
             job.map_or_else(|| "/kwq/submit".to_owned(), |job| format!("{}/tasks", job_path(job)));
         let (buffer, sum) = (Vec::new(), Uploaded::default());
-        Self { client, path, key, buffer, buffered: 0, sum }
+        Self { client, path, key, buffer, buffered: 0, sum, refs: None }
+    }
+
+    /// Asks for the reference of every task; take them by [`Upload::refs`].
+    #[must_use]
+    pub fn with_refs(mut self) -> Self {
+        self.refs = Some(Vec::new());
+        self
+    }
+
+    /// References of the tasks that became durable since the last look, in order.
+    pub fn refs(&mut self) -> Vec<String> {
+        self.refs.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Adds a line (without its end); sends a chunk when one is full.
@@ -96,9 +110,9 @@ impl Upload {
     ///
     /// # Errors
     /// As [`Upload::line`].
-    pub async fn finish(mut self) -> Result<Uploaded, Error> {
+    pub async fn finish(&mut self) -> Result<&Uploaded, Error> {
         self.flush().await?;
-        Ok(self.sum)
+        Ok(&self.sum)
     }
 
     /// The sum so far.
@@ -111,8 +125,11 @@ impl Upload {
         if self.buffered == 0 {
             return Ok(());
         }
-        let call = Call::post(self.path.clone())
+        let mut call = Call::post(self.path.clone())
             .body("application/x-ndjson", std::mem::take(&mut self.buffer));
+        if self.refs.is_some() {
+            call = call.query("results", "all");
+        }
         let (key, own) = match &self.key {
             Key::Given(key) => (key, false),
             Key::Own(key) => (key, true),
@@ -122,17 +139,24 @@ impl Upload {
         self.sum.accepted += answer.accepted;
         self.sum.duplicates += answer.duplicates;
         self.sum.rejected += answer.rejected;
-        self.keep_errors(answer.results);
+        self.keep_results(answer.results);
         self.sum.lines += self.buffered;
         self.sum.chunks += 1;
         self.buffered = 0;
         Ok(())
     }
 
-    fn keep_errors(&mut self, results: Vec<Value>) {
+    fn keep_results(&mut self, results: Vec<Value>) {
         for mut result in results {
+            if result.get("code").is_none() {
+                let reference = result.get("ref").and_then(Value::as_str);
+                if let Some((refs, reference)) = self.refs.as_mut().zip(reference) {
+                    refs.push(reference.to_owned());
+                }
+                continue;
+            }
             if self.sum.errors.len() == ERRORS_KEPT {
-                return;
+                continue;
             }
             if let Some(line) = result.get("line").and_then(Value::as_u64) {
                 result["line"] = Value::from(line + self.sum.lines);

@@ -204,3 +204,55 @@ fn a_full_output_is_a_failure() {
     assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
     assert!(String::from_utf8_lossy(&out.stderr).contains("incomplete"));
 }
+
+// api.md 12: `quiet` = ids, one a line, also for a file of many tasks.
+#[test]
+fn quiet_prints_the_reference_of_every_task() {
+    let server = Server::start(&[]);
+    let args = ["submit", "--job", "q", "--count", "3", "--payload", "{i}", "-o", "quiet", "--url"];
+    let out = kwq(server.dir(), &[&args[..], &[&url(&server)]].concat());
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let refs = String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(refs.len(), 3, "{refs:?}");
+    assert!(refs.iter().all(|reference| server.state(reference) == "PENDING"));
+}
+
+// api.md 12: what cannot be meant is refused with what to do instead.
+#[test]
+fn flags_that_contradict_the_verb_are_wrong_usage() {
+    let server = Server::start(&[]);
+    let url = url(&server);
+    for args in [
+        &["state", "hash", "--from-zero", "--url", &url][..],
+        &["dlq", "ls", "--state", "PENDING", "--url", &url],
+    ] {
+        let out = kwq(server.dir(), args);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains("error[usage]") && stderr.contains("help:"), "{stderr}");
+    }
+}
+
+// api.md 12: `--dry-run` of a repair says how much it would cut, and cuts nothing.
+#[test]
+fn a_repair_can_be_looked_at_first() {
+    let mut server = Server::start(&["log.partitions=1"]);
+    server.submit(&json!({"groupId": "kept"}));
+    server.terminate();
+    let dir = server.dir().to_str().expect("UTF-8").to_owned();
+    let records = kwq_lines(server.dir(), &["log", "dump", "--json", "--data-dir", &dir]);
+    let submitted = records.iter().find(|r| r["kind"] == "Submitted").expect("one");
+    let to = submitted["position"].as_str().expect("a position").to_owned();
+    let repair = ["log", "repair", "--to-offset", &to, "--data-dir", &dir];
+    let out = kwq(server.dir(), &[&repair[..], &["--dry-run"]].concat());
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && stderr.contains("new end"), "{stderr}");
+    let out = kwq(server.dir(), &repair);
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(2) && stderr.contains("--yes"), "nobody to ask: {stderr}");
+    let same = kwq_lines(server.dir(), &["log", "dump", "--json", "--data-dir", &dir]);
+    assert_eq!(same, records);
+    kwq_lines(server.dir(), &[&repair[..], &["--yes"]].concat());
+    let cut = kwq_lines(server.dir(), &["log", "dump", "--json", "--data-dir", &dir]);
+    assert!(cut.len() < records.len() && cut.iter().all(|r| r["kind"] != "Submitted"), "{cut:?}");
+}

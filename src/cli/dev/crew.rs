@@ -12,6 +12,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// Time for a worker to finish what it holds: a few prices.
 const FINISH: Duration = Duration::from_secs(4);
+/// Workers replaced in one run; more deaths than these are no accident.
+const SPARE: u32 = 100;
 /// Work fetched at a time.
 const TARGET: &str = "250ms";
 
@@ -27,7 +29,13 @@ pub(super) struct Usage {
 /// The workers.
 #[derive(Default)]
 pub(super) struct Crew {
+    url: String,
+    job: String,
     children: Vec<Child>,
+    /// Processes started so far; part of a worker's name, which is never used twice.
+    started: u32,
+    /// Replacements that may still be started.
+    spare: u32,
     readers: JoinSet<()>,
     usage: Vec<Arc<Mutex<Usage>>>,
 }
@@ -35,27 +43,49 @@ pub(super) struct Crew {
 impl Crew {
     /// Starts `count` workers for a job.
     pub(super) fn start(url: &str, job: &str, count: u16) -> std::io::Result<Self> {
-        let mut crew = Self::default();
-        let (program, parent) = (std::env::current_exe()?, std::process::id().to_string());
-        for i in 1..=count {
-            let name = format!("dev-{parent}-{i}");
-            let mut command = Command::new(&program);
-            command
-                .args(["work", "--pricing", "--quiet", "--url", url, "--job", job])
-                .args(["--target", TARGET, "--worker", &name, "--parent", &parent])
-                .args(["--endpoint", "local"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                // Ctrl-C in the terminal must reach them once, from here.
-                .process_group(0)
-                .kill_on_drop(true);
-            let mut child = command.spawn()?;
-            if let Some(stdout) = child.stdout.take() {
-                crew.listen(stdout);
-            }
+        let (url, job) = (url.to_owned(), job.to_owned());
+        let mut crew = Self { url, job, spare: SPARE, ..Self::default() };
+        for _ in 0..count {
+            let child = crew.spawn()?;
             crew.children.push(child);
         }
         Ok(crew)
+    }
+
+    fn spawn(&mut self) -> std::io::Result<Child> {
+        self.started += 1;
+        let parent = std::process::id().to_string();
+        let name = format!("dev-{parent}-{}", self.started);
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["work", "--pricing", "--quiet", "--url", &self.url, "--job", &self.job])
+            .args(["--target", TARGET, "--worker", &name, "--parent", &parent])
+            .args(["--endpoint", "local"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            // Ctrl-C in the terminal must reach them once, from here.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(stdout) = child.stdout.take() {
+            self.listen(stdout);
+        }
+        Ok(child)
+    }
+
+    /// Puts a new worker in the place of each that has ended; the leases of a dead one come back by
+    /// themselves. Returns how many were replaced.
+    ///
+    /// # Errors
+    /// A process cannot be started.
+    pub(super) fn replace_ended(&mut self) -> std::io::Result<u32> {
+        let spare_before = self.spare;
+        for at in 0..self.children.len() {
+            if self.spare > 0 && matches!(self.children[at].try_wait(), Ok(Some(_))) {
+                self.spare -= 1;
+                self.children[at] = self.spawn()?;
+            }
+        }
+        Ok(spare_before - self.spare)
     }
 
     fn listen(&mut self, stdout: ChildStdout) {

@@ -73,6 +73,9 @@ impl Demo {
                 .map_err(|error| Failure::io("cannot start a worker", &error))?;
             if job.state == "OPEN" {
                 self.submit().await?;
+            } else if job.submitted != self.tasks {
+                let tasks = human::grouped(job.submitted);
+                self.out.note(&format!("{JOB} goes on with the {tasks} tasks of an earlier run"));
             }
             self.wait(crew).await?;
         }
@@ -123,8 +126,7 @@ impl Demo {
             });
             upload.line(task.to_string().as_bytes()).await?;
         }
-        let sum = upload.finish().await?;
-        match sum.errors.first() {
+        match upload.finish().await?.errors.first() {
             None => Ok(()),
             Some(error) => Err(crate::client::Error::BadAnswer(format!("refused: {error}"))),
         }
@@ -174,6 +176,11 @@ impl Demo {
                 Ok(None) => {}
                 Err(error) if error.passing() => tokio::time::sleep(LOOK).await,
                 Err(error) => return Err(error.into()),
+            }
+            let replaced = crew.replace_ended();
+            match replaced.map_err(|error| Failure::io("cannot start a worker", &error))? {
+                0 => {}
+                n => self.out.note(&format!("{n} local workers have ended and were replaced")),
             }
             if crew.all_gone() {
                 return Err(Failure::new("demo", "all local workers have ended")

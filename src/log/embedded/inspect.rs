@@ -13,7 +13,7 @@ use crate::log::embedded::{segment, start};
 use crate::model::id::{Epoch, PartitionId, Position};
 use std::path::{Path, PathBuf};
 
-pub use crate::log::embedded::repair::{RepairReport, repair};
+pub use crate::log::embedded::repair::{RepairReport, repair, repair_preview};
 
 /// What a check of a data directory found.
 #[derive(Clone, Debug, PartialEq, Eq)]

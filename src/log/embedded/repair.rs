@@ -10,13 +10,13 @@ use crate::log::embedded::recovery::Known;
 use crate::log::embedded::segment::{self, Header};
 use crate::log::embedded::walk::Walk;
 use crate::log::embedded::{image, start};
-use crate::model::id::Position;
-use std::fs::{self, File, OpenOptions};
+use crate::model::id::{PartitionId, Position};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// What was cut.
+/// What is cut, or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepairReport {
     /// New end of the log: the end of the last whole group before the position asked for.
@@ -29,6 +29,15 @@ pub struct RepairReport {
     pub images_removed: usize,
 }
 
+/// What [`repair`] would do; nothing is touched.
+///
+/// # Errors
+/// As [`repair`].
+pub fn repair_preview(dir: &Path, to: Position) -> Result<RepairReport, Error> {
+    let cut = Cut::plan(dir, to)?;
+    cut.save_to(&mut io::sink())
+}
+
 /// Cuts everything from `to` on. `aside` must not exist yet; it receives the removed bytes, per
 /// segment a line `<name> <offset> <bytes>` and the bytes.
 ///
@@ -36,50 +45,78 @@ pub struct RepairReport {
 /// `Locked`, `UnknownFormat`; `Damaged` when the log cannot be read up to the segment of `to`;
 /// `NoRecord` when `to` lies behind the last segment; `Io`.
 pub fn repair(dir: &Path, to: Position, aside: &Path) -> Result<RepairReport, Error> {
-    let log_dir = log_dir(dir)?;
-    let _lock = DirLock::take(dir)?;
-    start::read_format(dir)?;
-    let mut firsts: Vec<u64> =
-        names(&log_dir)?.iter().filter_map(|name| segment::parse_name(name)).collect();
-    firsts.sort_unstable();
-    let later = firsts.split_off(firsts.partition_point(|first| *first < to.0));
-    let kept = firsts.last().copied().ok_or(Error::NoRecord(to))?;
-    let known = whole_groups(&log_dir, kept, to)?;
-
-    let mut report = RepairReport {
-        end: Position(known.end),
-        removed_bytes: 0,
-        segments_removed: 0,
-        images_removed: 0,
-    };
+    let cut = Cut::plan(dir, to)?;
     let mut out = OpenOptions::new()
         .write(true)
         .create_new(true)
         .open(aside)
         .map_err(|e| io_error("creating", aside, &e))?;
-    report.removed_bytes += save(&log_dir, kept, known.end - kept, &mut out)?;
-    for first in &later {
-        report.removed_bytes += save(&log_dir, *first, 0, &mut out)?;
-    }
+    let report = cut.save_to(&mut out)?;
     out.sync_all().map_err(|e| io_error("syncing", aside, &e))?;
-
-    let images = dir.join("images");
-    for (partition, position) in image::all(&images)?.into_iter().filter(|i| i.1.0 > known.end) {
-        image::remove(&images, partition, position)?;
-        report.images_removed += 1;
-    }
-    // The last goes first: an interrupted repair leaves a log that can be repaired again.
-    for first in later.iter().rev() {
-        let path = segment::path(&log_dir, *first);
-        fs::remove_file(&path).map_err(|e| io_error("removing", &path, &e))?;
-        sync_dir(&log_dir)?;
-        report.segments_removed += 1;
-    }
-    let file = segment::open(&log_dir, kept)?;
-    let zeroed =
-        write_zeros(&file, known.end - kept, known.header.capacity).and_then(|()| file.sync_all());
-    zeroed.map_err(|e| io_error("cutting", &segment::path(&log_dir, kept), &e))?;
+    cut.carry_out()?;
     Ok(report)
+}
+
+/// A cut under the lock of the directory.
+struct Cut {
+    _lock: DirLock,
+    log_dir: PathBuf,
+    images: PathBuf,
+    /// First offset of the segment that holds the new end.
+    kept: u64,
+    /// That segment with its new end.
+    known: Known,
+    /// First offsets of the segments behind it.
+    later: Vec<u64>,
+    /// Images newer than the new end.
+    newer: Vec<(PartitionId, Position)>,
+}
+
+impl Cut {
+    fn plan(dir: &Path, to: Position) -> Result<Self, Error> {
+        let log_dir = log_dir(dir)?;
+        let lock = DirLock::take(dir)?;
+        start::read_format(dir)?;
+        let mut firsts: Vec<u64> =
+            names(&log_dir)?.iter().filter_map(|name| segment::parse_name(name)).collect();
+        firsts.sort_unstable();
+        let later = firsts.split_off(firsts.partition_point(|first| *first < to.0));
+        let kept = firsts.last().copied().ok_or(Error::NoRecord(to))?;
+        let known = whole_groups(&log_dir, kept, to)?;
+        let images = dir.join("images");
+        let newer = image::all(&images)?.into_iter().filter(|i| i.1.0 > known.end).collect();
+        Ok(Self { _lock: lock, log_dir, images, kept, known, later, newer })
+    }
+
+    fn save_to(&self, out: &mut dyn Write) -> Result<RepairReport, Error> {
+        let mut removed_bytes = save(&self.log_dir, self.kept, self.known.end - self.kept, out)?;
+        for first in &self.later {
+            removed_bytes += save(&self.log_dir, *first, 0, out)?;
+        }
+        Ok(RepairReport {
+            end: Position(self.known.end),
+            removed_bytes,
+            segments_removed: self.later.len(),
+            images_removed: self.newer.len(),
+        })
+    }
+
+    fn carry_out(self) -> Result<(), Error> {
+        for (partition, position) in self.newer {
+            image::remove(&self.images, partition, position)?;
+        }
+        // The last goes first: an interrupted repair leaves a log that can be repaired again.
+        for first in self.later.iter().rev() {
+            let path = segment::path(&self.log_dir, *first);
+            fs::remove_file(&path).map_err(|e| io_error("removing", &path, &e))?;
+            sync_dir(&self.log_dir)?;
+        }
+        let file = segment::open(&self.log_dir, self.kept)?;
+        let (from, capacity) = (self.known.end - self.kept, self.known.header.capacity);
+        // A file that was cut short gets its zeros back.
+        let zeroed = write_zeros(&file, from, capacity).and_then(|()| file.sync_all());
+        zeroed.map_err(|e| io_error("cutting", &segment::path(&self.log_dir, self.kept), &e))
+    }
 }
 
 /// The segment with its end set behind the last whole group before `to`.
@@ -93,11 +130,10 @@ fn whole_groups(log_dir: &Path, first: u64, to: Position) -> Result<Known, Error
     let header = header.ok_or_else(|| {
         segment::damaged(first, 0, "the header is bad; cut at the start of this segment or before")
     })?;
-    // A file that was cut short gets its zeros back.
-    file.set_len(header.capacity).map_err(|e| io_error("growing", &path, &e))?;
-    let limit = to.0.min(header.next_first());
+    let there = header.next_first().min(first + bytes);
+    let limit = to.0.min(there);
     let mut known = Known { end: first + header.bytes(), header };
-    let mut walk = Walk::new(&file, first, known.start(), known.header.next_first());
+    let mut walk = Walk::new(&file, first, known.start(), there);
     let mut check = Check::new(known.start());
     while let Ok(Some((position, frame))) = walk.next() {
         let end = position + frame.bytes() as u64;
@@ -114,7 +150,7 @@ fn whole_groups(log_dir: &Path, first: u64, to: Position) -> Result<Known, Error
 }
 
 /// Appends what a segment holds from `offset` on, without the zeros at its end.
-fn save(log_dir: &Path, first: u64, offset: u64, out: &mut File) -> Result<u64, Error> {
+fn save(log_dir: &Path, first: u64, offset: u64, out: &mut dyn Write) -> Result<u64, Error> {
     let path = segment::path(log_dir, first);
     let file = segment::open(log_dir, first)?;
     let mut copy = || -> io::Result<u64> {

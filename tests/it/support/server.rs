@@ -1,10 +1,9 @@
 //! A real server process on a free loopback port and a fresh directory. Must not outlive the test
 //! run: a watchdog whose stdin closes with this process ends the server and removes its files.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -13,9 +12,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::folder::Folder;
 use super::http::{Answer, Conn, Req};
 use super::process::clean;
-use super::wait::{eventually, pause, unique};
+use super::wait::{eventually, pause};
 
 /// How long a start may take on a crowded machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ pub(crate) fn fair() -> &'static Server {
 
 /// One running server and its directory.
 pub(crate) struct Server {
-    dir: PathBuf,
+    dir: Folder,
     settings: Vec<String>,
     running: Option<Running>,
 }
@@ -58,9 +58,7 @@ struct Running {
 impl Server {
     /// Starts a server on a fresh directory with these `key=value` settings and waits until ready.
     pub(crate) fn start(settings: &[&str]) -> Self {
-        let name = format!("{}-{}", unique("kwq-it"), std::process::id());
-        let dir = std::env::temp_dir().join(name);
-        fs::create_dir_all(&dir).expect("a directory under the temporary one");
+        let dir = Folder::new("kwq-it");
         // Small segments keep the run cheap; no delay, because no load balancer is watching.
         let common = ["log.segment=4MiB", "drain.delay=0s"];
         let settings = common.iter().chain(settings).map(|s| (*s).to_owned()).collect();
@@ -71,7 +69,7 @@ impl Server {
 
     /// The data directory.
     pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+        self.dir.path()
     }
 
     /// Where it listens.
@@ -82,14 +80,14 @@ impl Server {
     /// Starts again on the same directory.
     pub(crate) fn launch(&mut self) {
         assert!(self.running.is_none(), "one process a directory");
-        let mut command = clean(&self.dir);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.dir);
+        let mut command = clean(self.dir());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(self.dir());
         for setting in &self.settings {
             command.args(["--set", setting]);
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
-        let watchdog = watchdog(child.id(), &self.dir);
+        let watchdog = watchdog(child.id(), self.dir());
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (tell, hear) = sync_channel(2);
         follow(child.stderr.take().expect("piped"), Arc::clone(&lines), tell.clone());
@@ -201,8 +199,6 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        // A failed removal leaves litter in the temporary directory, never a wrong verdict.
-        drop(fs::remove_dir_all(&self.dir));
     }
 }
 
