@@ -168,9 +168,11 @@ fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
     let partitions = usize::from(config.log.partitions);
     Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> {
         let (log, report) = EmbeddedLog::open(options.clone())?;
-        // Owner records alone: a first start that did not come to its end.
-        let begun = report.records < partitions as u64;
-        if report.partitions != partitions && report.partitions > 0 && !begun {
+        // Nothing is decided before every partition has its first owner, so owners alone are a
+        // first start that did not come to its end.
+        let unfinished = report.decided == 0;
+        let fewer = (1..partitions).contains(&report.partitions) && !unfinished;
+        if fewer || report.partitions > partitions {
             log.close();
             let what = format!(
                 "{} was created with {} partitions, log.partitions says {partitions}",

@@ -35,9 +35,17 @@ pub fn install(json: Option<bool>, level: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Is it a filter of log lines?
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn check_level(level: &str) -> Result<(), String> {
+    filter(level).map(|_| ())
+}
+
 fn filter(level: &str) -> Result<EnvFilter, String> {
     let help = "write a level (error, warn, info, debug, trace) or e.g. info,kwq::log=debug";
-    EnvFilter::builder().parse(level).map_err(|e| format!("telemetry.level `{level}`: {e}; {help}"))
+    EnvFilter::builder().parse(level).map_err(|e| format!("{e}; {help}"))
 }
 
 /// One line with thread, place and text instead of the default print-out.

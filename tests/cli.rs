@@ -100,6 +100,12 @@ fn the_default_configuration_checks_and_a_typing_error_is_found() {
     assert!(text(&ran.stderr).contains("log.segment"), "{}", text(&ran.stderr));
     let ran = kwq(&["serve", "--config", &bad.display().to_string()]);
     assert_eq!(ran.status.code(), Some(2), "{}", text(&ran.stderr));
+    std::fs::write(&bad, "[telemetry]\nlevel = \"loud,=\"\n").expect("the file");
+    for args in [&["config", "check"][..], &["serve", "--config"]] {
+        let ran = kwq(&[args, &[&bad.display().to_string()]].concat());
+        assert!(!ran.status.success());
+        assert!(text(&ran.stderr).contains("telemetry.level"), "{}", text(&ran.stderr));
+    }
 }
 
 #[test]

@@ -155,6 +155,11 @@ impl KwqHandle {
         if !(matches!(change, JobChange::Cancel(..)) && state == JobState::Cancelled) {
             self.apply_change(&job, change, &sum).await?;
         }
+        self.in_force(job).await
+    }
+
+    /// A job after a control verb that all partitions have taken.
+    async fn in_force(&self, job: Name) -> Answer<JobView> {
         let mut view = self.after(job).await?;
         let total = self.engine.slots.len();
         view.partitions = Some((total, total));
@@ -198,7 +203,7 @@ impl KwqHandle {
             let spec = Box::new(spec);
             self.everywhere(&Command::DefineJob { job: job.clone(), spec, replace: true }).await?;
         }
-        self.after(job).await
+        self.in_force(job).await
     }
 
     /// Answers when the job has ended or, with `first_error`, has an error; `None` after the wait.

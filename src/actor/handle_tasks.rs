@@ -13,7 +13,10 @@ use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::Reply;
-use crate::model::view::{TaskQuery, TaskView, TrackedTask};
+use crate::model::view::{Order, TaskCursor, TaskQuery, TaskView, TrackedTask};
+
+/// Tasks of one client id that are looked at in a partition.
+const ID_CANDIDATES_MAX: usize = 10_000;
 
 impl KwqHandle {
     /// One task, exact for everything acknowledged before. `payload`, `result`: include their
@@ -47,22 +50,42 @@ impl KwqHandle {
     }
 
     async fn tasks_by_id(&self, query: TaskQuery, id: &Name) -> Answer<TaskListAnswer> {
-        let key = crate::model::reference::TaskRef::parse(id)
-            .map_or_else(|| TaskKey::Id { id: id.clone(), job: query.job.clone() }, TaskKey::Ref);
         let mut page = TaskListAnswer { positions: self.positions(), ..TaskListAnswer::default() };
-        match self.find(&key).await {
-            Err(reject) if reject.code == Code::TaskNotFound => Ok(page),
-            Err(reject) => Err(reject),
-            Ok((partition, seq)) => {
-                let mut view = self.task_view(partition, seq, false, false).await?;
-                (view.attempts, view.payload_sha256) = (Vec::new(), None);
-                page.scanned = 1;
-                if crate::actor::tracker::matches(&view, &query) {
-                    page.rows.push(view);
+        let rows = match crate::model::reference::TaskRef::parse(id) {
+            Some(reference) => match self.find(&TaskKey::Ref(reference)).await {
+                Ok((partition, seq)) => self.tracked(partition, seq).await?.into_iter().collect(),
+                Err(reject) if reject.code == Code::TaskNotFound => Vec::new(),
+                Err(reject) => return Err(reject),
+            },
+            None => {
+                let mut rows = self.of_id(id, query.job.as_ref(), ID_CANDIDATES_MAX).await?;
+                if query.order != Order::Old {
+                    rows.reverse();
                 }
-                Ok(page)
+                rows
+            }
+        };
+        // A page goes on behind the last row of the one before.
+        let behind = |row: &TrackedTask| match &query.cursor {
+            None => true,
+            Some(after) if query.order == Order::Old => place(row) > after.next,
+            Some(after) => place(row) < after.next,
+        };
+        let mut rows = rows.into_iter().filter(behind).peekable();
+        let mut last = None;
+        while page.rows.len() < query.limit
+            && let Some(row) = rows.next()
+        {
+            last = Some(place(&row));
+            page.scanned += 1;
+            let mut view = self.task_view(row.partition, row.seq, false, false).await?;
+            (view.attempts, view.payload_sha256) = (Vec::new(), None);
+            if crate::actor::tracker::matches(&view, &query) {
+                page.rows.push(view);
             }
         }
+        page.next = rows.peek().and(last).map(|next| TaskCursor { next });
+        Ok(page)
     }
 
     /// Cancels one task.
@@ -141,33 +164,40 @@ impl KwqHandle {
         }
     }
 
-    /// The newest task of a client id. The index knows hashes; the text in the log decides.
+    /// The newest task of a client id.
     async fn find_id(&self, id: &Name, job: Option<&Name>) -> Answer<(PartitionId, TaskSeq)> {
-        let mut newest: Option<TrackedTask> = None;
+        let newest = self.of_id(id, job, 1).await?.pop();
+        newest.map(|row| (row.partition, row.seq)).ok_or_else(not_found)
+    }
+
+    /// Tasks of a client id, oldest first: of each partition at most the newest `most`. The index
+    /// knows hashes; the text in the log decides.
+    async fn of_id(&self, id: &Name, job: Option<&Name>, most: usize) -> Answer<Vec<TrackedTask>> {
+        let mut found: Vec<TrackedTask> = Vec::new();
         for slot in &self.engine.slots {
             let wanted = id.clone();
             let read = move |p: &crate::core::partition::Partition| {
-                p.id_candidates(&wanted).take(1_000).collect::<Vec<_>>()
+                p.id_candidates(&wanted).take(ID_CANDIDATES_MAX).collect::<Vec<_>>()
             };
             let (candidates, _) = self.engine.inspect(slot, read).await?;
+            let before = found.len();
             for seq in candidates {
                 let Some(row) = self.tracked(slot.id, seq).await? else { continue };
                 if job.is_some_and(|job| *job != row.job) {
                     continue;
                 }
                 let texts = self.read_texts(vec![(row.record, row.index)]).await?;
-                if texts.first().and_then(|t| t.spec.id.as_ref()) != Some(id) {
-                    continue;
+                if texts.first().and_then(|t| t.spec.id.as_ref()) == Some(id) {
+                    found.push(row);
                 }
-                // Within one millisecond the log's order decides; partitions of it share positions.
-                let age = |row: &TrackedTask| (row.submitted, row.record);
-                if newest.as_ref().is_none_or(|n| age(n) < age(&row)) {
-                    newest = Some(row);
+                if found.len() - before == most {
+                    break;
                 }
-                break;
             }
         }
-        newest.map(|row| (row.partition, row.seq)).ok_or_else(not_found)
+        // Within one millisecond the log's order decides; partitions of it share positions.
+        found.sort_by_key(|row| (row.submitted, row.record, row.index));
+        Ok(found)
     }
 
     /// Row of the tracker, with everything in it that was durable before this call.
@@ -203,6 +233,11 @@ impl KwqHandle {
         let payload_sha256 = Some(sha256);
         Ok(TaskView { row, spec, attempts, result, payload_sha256, with_payload: payload })
     }
+}
+
+/// Where a task stands in the order of admission.
+fn place(row: &TrackedTask) -> Vec<u64> {
+    vec![row.record.0, u64::from(row.index)]
 }
 
 fn not_found() -> Reject {

@@ -139,6 +139,10 @@ fn finished(mut answer: Answer, delivery: Arc<Delivery>) -> Response<Outgoing> {
 /// Rules that hold for every call.
 fn admit(call: &mut Call) -> Result<(), Problem> {
     let head = &call.head;
+    // `CONNECT host:port` and `GET host`; the filters can do nothing with a target without a path.
+    if head.uri.path_and_query().is_none() {
+        return Err(Problem::new(Code::BadRequest, "the target must be a path").closing());
+    }
     if uri_bytes(head) > URI_BYTES_MAX {
         return Err(Problem::new(Code::UriTooLong, "the URI has more than 4 KiB").closing());
     }

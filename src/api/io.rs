@@ -32,7 +32,7 @@ pub(crate) struct Socket {
     delivery: Arc<Delivery>,
     settings: Arc<Http>,
     reading: Timer,
-    /// Stage seen at the latest read, and since when.
+    /// Stage seen at the latest read or flush, and since when.
     stage: (Stage, Instant),
     writing: Timer,
     stalled: Option<Instant>,
@@ -94,12 +94,17 @@ impl Socket {
         Ended::Normally
     }
 
-    fn read_deadline(&mut self) -> Option<Instant> {
+    /// A limit counts from the moment its stage began.
+    fn note_stage(&mut self) {
         let stage = self.delivery.stage();
         if stage != self.stage.0 {
             self.stage = (stage, Instant::now());
         }
-        let limit_ms = match stage {
+    }
+
+    fn read_deadline(&mut self) -> Option<Instant> {
+        self.note_stage();
+        let limit_ms = match self.stage.0 {
             Stage::First => self.settings.first_byte_ms,
             Stage::Head => self.settings.head_ms,
             Stage::Idle => self.settings.idle_ms,
@@ -233,6 +238,7 @@ impl AsyncWrite for Socket {
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
         // The protocol flushes only after it has written all it had buffered.
         this.delivery.flushed();
+        this.note_stage();
         Poll::Ready(Ok(()))
     }
 

@@ -483,5 +483,7 @@ fn a_drain_refuses_submits_and_sends_consumes_away() {
     let ready = server.call("GET", "/readyz", "", "");
     assert!(ready.status == 503 && ready.body.contains("\"draining\":true"), "{ready:?}");
     server.handle.shutdown(Duration::from_secs(5));
-    assert!(TcpStream::connect(server.handle.addr()).is_err(), "nobody listens any more");
+    // The port may be another process's by now; whoever listens there does not drain.
+    let gone = TcpStream::connect(server.handle.addr()).is_err();
+    assert!(gone || server.call("GET", "/readyz", "", "").status != 503, "it listens no more");
 }

@@ -3,12 +3,12 @@
 use super::Context;
 use super::failure::{Verdict, exit};
 use super::out::{View, left, text};
-use super::serve::config_failure;
+use super::serve::{bad_level, config_failure};
 use crate::config::{self, Sources};
 use clap::Subcommand;
 use serde_json::json;
 use serde_json::value::RawValue;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Verbs of the configuration.
 #[derive(Debug, Subcommand)]
@@ -45,18 +45,7 @@ const PLAIN: View = View { id: "key", columns: &[WITH_ORIGIN.columns[0], WITH_OR
 pub(super) fn run(verb: &ConfigVerb, context: &Context) -> Verdict {
     match verb {
         ConfigVerb::Show { origin, config } => show(*origin, config.clone(), context),
-        ConfigVerb::Check { file } => match config::check_file(file) {
-            Ok(()) => {
-                context.out.note(&format!("{} is fine", file.display()));
-                Ok(exit::DONE)
-            }
-            Err(errors) => {
-                for error in &errors {
-                    context.out.failure(&config_failure(error));
-                }
-                Ok(exit::CHECK)
-            }
-        },
+        ConfigVerb::Check { file } => Ok(check(file, context)),
         ConfigVerb::Default => {
             context.out.bytes(config::default_text().as_bytes());
             Ok(exit::DONE)
@@ -64,8 +53,24 @@ pub(super) fn run(verb: &ConfigVerb, context: &Context) -> Verdict {
     }
 }
 
+fn check(file: &Path, context: &Context) -> u8 {
+    let errors = match config::check_file(file) {
+        Ok(loaded) => bad_level(&loaded).into_iter().collect(),
+        Err(errors) => errors,
+    };
+    for error in &errors {
+        context.out.failure(&config_failure(error));
+    }
+    if errors.is_empty() {
+        context.out.note(&format!("{} is fine", file.display()));
+        exit::DONE
+    } else {
+        exit::CHECK
+    }
+}
+
 fn show(origin: bool, file: Option<PathBuf>, context: &Context) -> Verdict {
-    let sources = Sources { file, sets: Vec::new() };
+    let sources = Sources { file, ..Sources::default() };
     let loaded = config::load(&sources).map_err(|error| config_failure(&error))?;
     let mut rows = Vec::new();
     for (key, (value, from)) in &loaded.origins {

@@ -16,12 +16,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// `dev`
 #[derive(Debug, Args)]
 pub(super) struct DevArgs {
-    /// Address to listen on
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
-    listen: SocketAddr,
-    /// Where everything is kept
-    #[arg(long, default_value = "./kwq-data", value_name = "DIR")]
-    data_dir: String,
+    /// Address to listen on [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where everything is kept [default: ./kwq-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
     /// Worker processes
     #[arg(long, default_value_t = 4, value_name = "N")]
     workers: u16,
@@ -116,18 +116,20 @@ impl Signals {
     }
 }
 
+/// Nobody routes traffic to a local server, so there is nothing to wait for before it drains; and
+/// its log lines would bury the few that tell a newcomer what to do.
+const QUIET: &[(&str, &str)] = &[("drain.delay", "0s"), ("telemetry.level", "warn")];
+const VERBOSE: &[(&str, &str)] = &[("drain.delay", "0s")];
+
 fn sources(args: &DevArgs, context: &Context) -> Result<Sources, Failure> {
-    // Nobody routes traffic to a local server, so there is nothing to wait for before it drains;
-    // and its log lines would bury the few that tell a newcomer what to do.
-    let level = if context.global.verbose { "info" } else { "warn" };
-    let mut sets = vec![
-        ("http.listen".to_owned(), args.listen.to_string()),
-        ("log.data-dir".to_owned(), args.data_dir.clone()),
-        ("drain.delay".to_owned(), "0s".to_owned()),
-        ("telemetry.level".to_owned(), level.to_owned()),
+    let flags = [
+        ("http.listen", args.listen.map(|addr| addr.to_string())),
+        ("log.data-dir", args.data_dir.clone()),
     ];
-    sets.extend(serve::pairs(&args.set)?);
-    Ok(Sources { file: None, sets })
+    let given = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    let sets = given.chain(serve::pairs(&args.set)?).collect();
+    let presets = if context.global.verbose { VERBOSE } else { QUIET };
+    Ok(Sources { file: None, presets, sets })
 }
 
 fn first_run(args: &DevArgs, url: &str) -> Vec<String> {

@@ -5,6 +5,7 @@ use super::out::{View, left, number, right, text};
 use super::{Context, human, lists};
 use crate::client::verbs::{Job, job_path};
 use crate::client::{Answer, Call, Client};
+use crate::model::tags::TagSet;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -203,7 +204,7 @@ async fn create(args: CreateArgs, context: &Context, client: &Client) -> Verdict
     put(&mut spec, "name", args.name);
     put(&mut spec, "priority", args.priority);
     put(&mut spec, "weight", args.weight);
-    put(&mut spec, "tag", (!args.tag.is_empty()).then(|| args.tag.join(",")));
+    put_tags(&mut spec, &args.tag);
     put(&mut spec, "paused", args.paused.then_some(true));
     let dedup = args.dedup.map(|dedup| match dedup {
         Dedup::Batch => "batch",
@@ -402,6 +403,21 @@ fn note_partial(context: &Context, id: &str, answer: &Answer) {
 #[cfg(test)]
 pub(super) fn cells(job: &Value) -> Vec<String> {
     VIEW.columns.iter().map(|column| column.show(job)).collect()
+}
+
+/// Sets `tag` or `tags` from repeated flags. Each flag is a text of its own: a bare tag of one is
+/// no further value of the key of another.
+pub(super) fn put_tags(body: &mut Map<String, Value>, flags: &[String]) {
+    if let [text] = flags {
+        return put(body, "tag", Some(text.clone()));
+    }
+    let items = flags.iter().flat_map(|text| match TagSet::parse(text) {
+        Ok(tags) => tags.iter().map(str::to_owned).collect(),
+        // The server says what is wrong with it.
+        Err(_) => vec![text.clone()],
+    });
+    let items: Vec<String> = items.collect();
+    put(body, "tags", (!items.is_empty()).then_some(items));
 }
 
 /// Sets a member if there is a value.

@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Verdict, exit};
 use super::{Context, human};
-use crate::config::{self, Config, LogFormat, Sources};
+use crate::config::{self, Config, Loaded, LogFormat, Sources};
 use crate::node::{self, Node, StopSignal, Summary};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ impl ServeArgs {
             ("log.strict", self.strict.then(|| "true".to_owned())),
         ];
         sets.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
-        Ok(Sources { file: self.config.clone(), sets })
+        Ok(Sources { file: self.config.clone(), sets, ..Sources::default() })
     }
 }
 
@@ -86,7 +86,19 @@ pub(super) fn pairs(flags: &[String]) -> Result<Vec<(String, String)>, Failure> 
 
 /// The configuration, or what is wrong with it.
 pub(super) fn load(sources: Sources) -> Result<Config, Failure> {
-    config::load(&sources).map(|loaded| loaded.config).map_err(|error| config_failure(&error))
+    let loaded = config::load(&sources).map_err(|error| config_failure(&error))?;
+    match bad_level(&loaded) {
+        Some(error) => Err(config_failure(&error)),
+        None => Ok(loaded.config),
+    }
+}
+
+/// The one value whose grammar the configuration leaves to the library that reads it.
+pub(super) fn bad_level(loaded: &Loaded) -> Option<config::Error> {
+    let key = "telemetry.level";
+    let (value, origin) = loaded.origins.get(key).cloned()?;
+    let reason = crate::telemetry::check_level(&value).err()?;
+    Some(config::Error::InvalidValue { key: key.to_owned(), value, reason, origin })
 }
 
 /// A refused configuration.

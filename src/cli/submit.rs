@@ -171,23 +171,31 @@ async fn many(
             Failure::new("bad_json", format!("line {}: {what}", source.line_number()))
                 .help("each line must be one JSON object; with --each-line any text")
         })?;
-        if let Err(error) = upload.line(&line).await {
-            let sent = upload.sum().lines;
-            let failure = Failure::from(error);
-            let help = match &args.key {
-                Some(_) => format!("{sent} lines are durable; repeat with this --key to go on"),
-                None => format!("the first {sent} lines are durable; go on behind them"),
-            };
-            return Err(failure.help(help));
-        }
+        let sent = upload.line(&line).await;
+        sent.map_err(|error| interrupted(args, upload.sum(), error))?;
         upload.refs().iter().for_each(|reference| context.out.data(reference));
         bar.set_position(upload.sum().lines);
     }
-    upload.finish().await?;
+    let sent = upload.finish().await.map(|_| ());
+    sent.map_err(|error| interrupted(args, upload.sum(), error))?;
     bar.finish_and_clear();
     upload.refs().iter().for_each(|reference| context.out.data(reference));
     tell(context, args, upload.sum());
     Ok(upload.sum().rejected)
+}
+
+/// An upload that ended before its input: how far it came.
+fn interrupted(args: &SubmitArgs, sum: &Uploaded, error: crate::client::Error) -> Failure {
+    if sum.lines == 0 {
+        return Failure::from(error);
+    }
+    let (lines, accepted) = (human::grouped(sum.lines), human::grouped(sum.accepted));
+    let next = match &args.key {
+        Some(_) => "repeat with this --key to go on",
+        None => "go on behind them",
+    };
+    Failure::from(error)
+        .help(format!("the first {lines} lines are durable ({accepted} tasks accepted); {next}"))
 }
 
 fn tell(context: &Context, args: &SubmitArgs, sum: &Uploaded) {
@@ -209,7 +217,7 @@ fn tell(context: &Context, args: &SubmitArgs, sum: &Uploaded) {
 fn template(args: &SubmitArgs) -> Map<String, Value> {
     let mut task = Map::new();
     jobs::put(&mut task, "priority", args.priority);
-    jobs::put(&mut task, "tag", (!args.tag.is_empty()).then(|| args.tag.join(",")));
+    jobs::put_tags(&mut task, &args.tag);
     jobs::put(&mut task, "affinity", (!args.affinity.is_empty()).then(|| args.affinity.clone()));
     let delay = args.delay.and_then(|delay| u64::try_from(delay.as_millis()).ok());
     jobs::put(&mut task, "delayMs", delay);

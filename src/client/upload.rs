@@ -135,7 +135,8 @@ impl Upload {
             Key::Own(key) => (key, true),
         };
         let key = format!("{key}-{}", self.sum.chunks);
-        let answer: ChunkAnswer = self.client.send_keyed(call, &key, own).await?.read()?;
+        let sent = self.client.send_keyed(call, &key, own).await;
+        let answer: ChunkAnswer = sent.map_err(|error| self.placed(error))?.read()?;
         self.sum.accepted += answer.accepted;
         self.sum.duplicates += answer.duplicates;
         self.sum.rejected += answer.rejected;
@@ -144,6 +145,21 @@ impl Upload {
         self.sum.chunks += 1;
         self.buffered = 0;
         Ok(())
+    }
+
+    /// The server counts the lines of a chunk, people those of their file.
+    fn placed(&mut self, mut error: Error) -> Error {
+        if let Error::Refused(problem) = &mut error
+            && let Some(next) = problem.next_line
+        {
+            let place = format!("line {next} ");
+            let rest = problem.detail.strip_prefix(&place).unwrap_or(&problem.detail).to_owned();
+            problem.next_line = Some(next + self.sum.lines);
+            problem.detail = format!("line {} {rest}", next + self.sum.lines);
+            self.sum.accepted += problem.accepted.unwrap_or(0);
+            self.sum.lines += next - 1;
+        }
+        error
     }
 
     fn keep_results(&mut self, results: Vec<Value>) {

@@ -16,6 +16,8 @@ const DEFAULTS: &str = include_str!("../../config/kwq.toml");
 pub struct Sources {
     /// `--config`; else `KWQ_CONFIG`, else `./kwq.toml` if it exists.
     pub file: Option<PathBuf>,
+    /// Defaults of the verb: they win over the embedded file only.
+    pub presets: &'static [(&'static str, &'static str)],
     /// `--set KEY=VALUE` and flags, in order; the last one of a key wins.
     pub sets: Vec<(String, String)>,
 }
@@ -23,7 +25,7 @@ pub struct Sources {
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The embedded file.
+    /// The embedded file, or a default of the verb.
     Default,
     /// A configuration file.
     File(PathBuf),
@@ -75,29 +77,33 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     let here = Path::new("kwq.toml");
     let named = sources.file.clone().or_else(|| env.get("KWQ_CONFIG").map(PathBuf::from));
     let file = named.or_else(|| here.exists().then(|| here.to_path_buf()));
-    load_from(file.as_deref(), &env, &sources.sets).map_err(first)
+    load_from(sources.presets, file.as_deref(), &env, &sources.sets).map_err(first)
 }
 
 /// Everything that is wrong with a file on top of the defaults.
 ///
 /// # Errors
 /// All findings, at least one.
-pub fn check_file(path: &Path) -> Result<(), Vec<Error>> {
-    load_from(Some(path), &BTreeMap::new(), &[]).map(|_| ())
+pub fn check_file(path: &Path) -> Result<Loaded, Vec<Error>> {
+    load_from(&[], Some(path), &BTreeMap::new(), &[])
 }
 
 /// The embedded file alone.
 pub(super) fn defaults() -> Result<Config, Vec<Error>> {
-    load_from(None, &BTreeMap::new(), &[]).map(|loaded| loaded.config)
+    load_from(&[], None, &BTreeMap::new(), &[]).map(|loaded| loaded.config)
 }
 
 /// All layers, nothing read from the process.
 pub(super) fn load_from(
+    presets: &[(&str, &str)],
     file: Option<&Path>,
     env: &BTreeMap<String, String>,
     sets: &[(String, String)],
 ) -> Result<Loaded, Vec<Error>> {
     let mut layers = Layers::new();
+    for (key, value) in presets {
+        layers.set(key, (*value).to_owned(), Origin::Default);
+    }
     if let Some(path) = file {
         layers.file(path);
     }

@@ -15,7 +15,8 @@ fn set(key: &str, value: &str) -> Vec<(String, String)> {
 }
 
 fn refused(key: &str, value: &str) -> Error {
-    let mut errors = load_from(None, &env(&[]), &set(key, value)).expect_err("must be refused");
+    let mut errors =
+        load_from(&[], None, &env(&[]), &set(key, value)).expect_err("must be refused");
     assert_eq!(errors.len(), 1, "{errors:?}");
     errors.remove(0)
 }
@@ -40,7 +41,7 @@ impl Drop for TempFile {
 #[test]
 fn the_embedded_file_is_the_default_and_agrees_with_the_model() {
     let config = Config::default();
-    let loaded = load_from(None, &env(&[]), &[]).unwrap();
+    let loaded = load_from(&[], None, &env(&[]), &[]).unwrap();
     assert_eq!(format!("{config:?}"), format!("{:?}", loaded.config));
     assert_eq!(format!("{:?}", config.policy), format!("{:?}", Policy::default()));
     use crate::model::limits as bound;
@@ -64,7 +65,7 @@ fn a_later_layer_wins_and_its_origin_is_told() {
         "[log]\npartitions = 4\ndata_dir = \"/f\"\nsegment = \"1MiB\"\n",
     );
     let env = env(&[("KWQ_LOG__DATA_DIR", "/e"), ("KWQ_LOG__SEGMENT", "2MiB"), ("KWQ_URL", "x")]);
-    let loaded = load_from(Some(&file.0), &env, &set("log.segment", "3MiB")).unwrap();
+    let loaded = load_from(&[], Some(&file.0), &env, &set("log.segment", "3MiB")).unwrap();
     assert_eq!(loaded.config.log.partitions, 4);
     assert_eq!(loaded.config.log.data_dir, Path::new("/e"));
     assert_eq!(loaded.config.log.segment_bytes, 3 << 20);
@@ -79,9 +80,9 @@ fn a_later_layer_wins_and_its_origin_is_told() {
 fn an_environment_variable_may_name_a_file() {
     let secret = TempFile::with("value", "7\n");
     let path = secret.0.to_str().unwrap();
-    let loaded = load_from(None, &env(&[("KWQ_JOB__PRIORITY_FILE", path)]), &[]).unwrap();
+    let loaded = load_from(&[], None, &env(&[("KWQ_JOB__PRIORITY_FILE", path)]), &[]).unwrap();
     assert_eq!(loaded.config.job.priority, 7);
-    let gone = load_from(None, &env(&[("KWQ_JOB__PRIORITY_FILE", "/no/such")]), &[]);
+    let gone = load_from(&[], None, &env(&[("KWQ_JOB__PRIORITY_FILE", "/no/such")]), &[]);
     assert_eq!(gone.unwrap_err()[0].code(), "config_unreadable");
 }
 
@@ -93,7 +94,7 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
     assert_eq!(refused("data_dir", "x").help(), "did you mean `log.data-dir`?");
     assert_eq!(refused("numPartitions", "3").help(), "did you mean `log.partitions`?");
     assert!(refused("quite.different-thing", "1").help().contains("config default"));
-    let wrong = load_from(None, &env(&[("KWQ_LOG__DATADIR", "x")]), &[]).unwrap_err();
+    let wrong = load_from(&[], None, &env(&[("KWQ_LOG__DATADIR", "x")]), &[]).unwrap_err();
     assert_eq!(wrong[0].help(), "did you mean `log.data-dir`?");
 }
 
@@ -155,19 +156,19 @@ fn a_wide_listener_needs_the_word_for_it() {
     assert_eq!(refused("http.listen", "[::ffff:10.0.0.1]:80").code(), "config_insecure_listen");
     let mut sets = set("http.listen", "0.0.0.0:8080");
     sets.extend(set("auth.insecure_no_auth", "true"));
-    assert!(load_from(None, &env(&[]), &sets).unwrap().config.insecure_no_auth);
+    assert!(load_from(&[], None, &env(&[]), &sets).unwrap().config.insecure_no_auth);
     for local in ["[::1]:80", "127.0.0.2:80", "localhost:80", "[::ffff:127.0.0.1]:80"] {
-        assert!(load_from(None, &env(&[]), &set("http.listen", local)).is_ok(), "{local}");
+        assert!(load_from(&[], None, &env(&[]), &set("http.listen", local)).is_ok(), "{local}");
     }
 }
 
 #[test]
 fn strict_refuses_reduced_durability() {
     let mut sets = set("log.durability", "os");
-    let config = load_from(None, &env(&[]), &sets).unwrap().config;
+    let config = load_from(&[], None, &env(&[]), &sets).unwrap().config;
     assert_eq!(config.durability_reasons(), ["log.durability=os"]);
     sets.extend(set("log.strict", "true"));
-    let errors = load_from(None, &env(&[]), &sets).unwrap_err();
+    let errors = load_from(&[], None, &env(&[]), &sets).unwrap_err();
     assert!(errors[0].to_string().contains("log.durability=os"), "{errors:?}");
 }
 
@@ -203,17 +204,17 @@ fn every_key_of_the_file_changes_the_configuration() {
     };
     let before = format!("{:?}", Config::default());
     for key in Layers::new().keys() {
-        let default = load_from(None, &env(&[]), &[]).unwrap().origins[&key].0.clone();
+        let default = load_from(&[], None, &env(&[]), &[]).unwrap().origins[&key].0.clone();
         let tries = [other(&default), "7s", "777KiB", "7MiB", "8MiB", "text", "2000"];
         let changed = tries.iter().any(|value| {
-            load_from(None, &env(&[]), &set(&key, value))
+            load_from(&[], None, &env(&[]), &set(&key, value))
                 .is_ok_and(|loaded| format!("{:?}", loaded.config) != before)
         });
         // One word only, until there is a second one.
         let single = ["log.backend", "log.lease-gate", "memory.limit"].contains(&key.as_str());
         assert!(changed || single, "{key} is read by nobody");
     }
-    let memory = load_from(None, &env(&[]), &set("memory.limit", "1GiB")).unwrap();
+    let memory = load_from(&[], None, &env(&[]), &set("memory.limit", "1GiB")).unwrap();
     assert_eq!(memory.config.memory_limit_bytes, 1 << 30);
 }
 

@@ -13,7 +13,7 @@ use crate::model::report::Budget;
 use crate::model::state::TaskState;
 use crate::model::time::{Tick, WallMs};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const CHUNK: u64 = 256;
 
@@ -121,7 +121,20 @@ pub struct LeaseTable {
     next: LeaseNo,
     answers: Map<LeaseNo, Answer>,
     answered: VecDeque<(WallMs, LeaseNo)>,
-    keys: Vec<(Epoch, [u64; 2])>,
+    /// Cancelled while leased: until when the worker, if it beats without a list, is told.
+    cancelled: BTreeMap<(WorkerKey, LeaseNo), WallMs>,
+    /// The same in order of the cancels, to forget them.
+    cancels: VecDeque<(WallMs, WorkerKey, LeaseNo)>,
+    keys: Vec<TokenKey>,
+}
+
+/// What the tokens of an epoch are made with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct TokenKey {
+    epoch: Epoch,
+    secret: [u64; 2],
+    /// First lease granted in it.
+    first: LeaseNo,
 }
 
 impl Default for LeaseTable {
@@ -134,6 +147,8 @@ impl Default for LeaseTable {
             next: LeaseNo(0),
             answers: map::new(),
             answered: VecDeque::new(),
+            cancelled: BTreeMap::new(),
+            cancels: VecDeque::new(),
             keys: Vec::new(),
         }
     }
@@ -147,7 +162,9 @@ pub struct LeaseColumns {
     base: u64,
     next: LeaseNo,
     answers: Vec<(WallMs, LeaseNo, Answer)>,
-    keys: Vec<(Epoch, [u64; 2])>,
+    cancelled: BTreeMap<(WorkerKey, LeaseNo), WallMs>,
+    cancels: VecDeque<(WallMs, WorkerKey, LeaseNo)>,
+    keys: Vec<TokenKey>,
 }
 
 impl LeaseTable {
@@ -202,6 +219,11 @@ impl LeaseTable {
         let lease = self.live.remove(&number)?;
         self.by_worker.remove(&(lease.worker, number));
         self.set_fate(number, fate, at);
+        if fate == Fate::Cancelled {
+            // Without a beat the worker gives up by itself when the lease is over.
+            self.cancelled.insert((lease.worker, number), at.plus(u64::from(lease.lease_ms)));
+            self.cancels.push_back((at, lease.worker, number));
+        }
         Some(lease)
     }
 
@@ -257,6 +279,23 @@ impl LeaseTable {
             self.answers.remove(number);
             self.answered.pop_front();
         }
+        while let Some((at, worker, number)) = self.cancels.front() {
+            if now.since(*at) <= memory_ms {
+                break;
+            }
+            self.cancelled.remove(&(*worker, *number));
+            self.cancels.pop_front();
+        }
+    }
+
+    /// Leases of a worker that were cancelled so lately that it may still work on them.
+    pub fn cancelled_of(
+        &self,
+        worker: WorkerKey,
+        now: WallMs,
+    ) -> impl Iterator<Item = LeaseNo> + '_ {
+        let all = (worker, LeaseNo(0))..=(worker, LeaseNo(u64::MAX));
+        self.cancelled.range(all).filter(move |(_, until)| now <= **until).map(|((_, n), _)| *n)
     }
 
     /// Leases of a worker in order of grant.
@@ -273,29 +312,30 @@ impl LeaseTable {
 
     /// Adds the token key of a new epoch.
     pub fn add_key(&mut self, epoch: Epoch, key: [u64; 2]) {
-        self.keys.retain(|(known, _)| *known != epoch);
-        self.keys.push((epoch, key));
+        self.keys.retain(|known| known.epoch != epoch);
+        self.keys.push(TokenKey { epoch, secret: key, first: self.next });
     }
 
     /// Key of the first epoch.
     #[must_use]
     pub fn first_key(&self) -> [u64; 2] {
-        self.keys.first().map(|(_, key)| *key).unwrap_or_default()
+        self.keys.first().map(|key| key.secret).unwrap_or_default()
     }
 
-    /// The token of a lease granted in the present epoch.
+    /// The token of a lease, as it was given out.
     #[must_use]
     pub fn token(&self, partition: PartitionId, number: LeaseNo) -> LeaseToken {
-        let (epoch, key) = self.keys.last().copied().unwrap_or_default();
-        LeaseToken { partition, epoch, number, secret: keyed_hash(key, number.0, partition.0) }
+        let key = self.keys.iter().rfind(|key| key.first <= number);
+        let TokenKey { epoch, secret, .. } = key.copied().unwrap_or_default();
+        LeaseToken { partition, epoch, number, secret: keyed_hash(secret, number.0, partition.0) }
     }
 
     /// Did this partition grant exactly this token?
     #[must_use]
     pub fn genuine(&self, token: &LeaseToken) -> bool {
-        self.keys.iter().any(|(epoch, key)| {
-            *epoch == token.epoch
-                && token.secret == keyed_hash(*key, token.number.0, token.partition.0)
+        self.keys.iter().any(|key| {
+            key.epoch == token.epoch
+                && token.secret == keyed_hash(key.secret, token.number.0, token.partition.0)
         })
     }
 
@@ -309,6 +349,8 @@ impl LeaseTable {
             base: self.base,
             next: self.next,
             answers: self.answered.iter().filter_map(answer).collect(),
+            cancelled: self.cancelled.clone(),
+            cancels: self.cancels.clone(),
             keys: self.keys.clone(),
         }
     }
@@ -320,6 +362,8 @@ impl LeaseTable {
             memory: columns.memory,
             base: columns.base,
             next: columns.next,
+            cancelled: columns.cancelled,
+            cancels: columns.cancels,
             keys: columns.keys,
             ..Self::default()
         };

@@ -216,7 +216,12 @@ impl Partition {
         let worker = self.worker_key(&beat.worker);
         let mut numbers = Vec::new();
         match &beat.leases {
-            None => numbers.extend(self.leases.of_worker(worker)),
+            None => {
+                numbers.extend(self.leases.of_worker(worker));
+                let ended = self.leases.cancelled_of(worker, self.now.wall);
+                let tokens = ended.map(|number| self.leases.token(self.id, number));
+                renewal.cancel.extend(tokens.filter_map(|token| self.cancel_notice(&token)));
+            }
             Some(tokens) => {
                 for token in tokens {
                     let live = self.leases.get(token.number).filter(|l| l.worker == worker);

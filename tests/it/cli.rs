@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::{Server, int, kwq, kwq_lines};
+use crate::support::{Server, int, kwq, kwq_lines, sorted};
 
 // api.md 14: an unknown key is refused at start with the nearest name.
 #[test]
@@ -255,4 +255,30 @@ fn a_repair_can_be_looked_at_first() {
     kwq_lines(server.dir(), &[&repair[..], &["--yes"]].concat());
     let cut = kwq_lines(server.dir(), &["log", "dump", "--json", "--data-dir", &dir]);
     assert!(cut.len() < records.len() && cut.iter().all(|r| r["kind"] != "Submitted"), "{cut:?}");
+}
+
+// S 13.1: each --tag is a text of its own.
+#[test]
+fn tags_of_two_flags_do_not_run_into_each_other() {
+    let server = Server::start(&[]);
+    let submit = ["submit", "--job", "t", "--tag", "a:b", "--tag", "c,d:e,f", "-o", "quiet"];
+    let out = kwq(server.dir(), &[&submit[..], &["--url", &url(&server)]].concat());
+    let reference = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+    let task = server.task(&reference);
+    assert_eq!(sorted(&task["tags"]), ["a:b", "c", "d:e", "d:f", "f"], "{task}");
+}
+
+// api.md 4: a file goes in chunks; what is said of a bad line counts from the start of the file.
+#[test]
+fn a_bad_line_is_named_by_its_place_in_the_file() {
+    let server = Server::start(&[]);
+    let mut lines = "{\"payload\":1}\n".repeat(6_000);
+    lines.push_str(&format!("{{\"payload\":\"{}\"}}\n", "x".repeat(300_000)));
+    std::fs::write(server.dir().join("long.ndjson"), lines).expect("the file");
+    let submit = ["submit", "long.ndjson", "--job", "long", "--url"];
+    let out = kwq(server.dir(), &[&submit[..], &[&url(&server)]].concat());
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("line 6001 ") && stderr.contains("6,000 tasks accepted"), "{stderr}");
+    assert_eq!(int(&server.job("long"), "submitted"), 6_000);
 }

@@ -293,3 +293,75 @@ fn pipelined_requests_are_answered_in_order() {
         assert_eq!(bodies[0], bodies[2]);
     }
 }
+
+// api.md 7.1: `id` is a filter like the others: every task of that client id, page by page.
+#[test]
+fn a_client_id_that_many_tasks_share_lists_them_all() {
+    let (server, job, id) = (Server::start(&[]), unique("many"), unique("label"));
+    let refs: Vec<String> = (0..7)
+        .map(|n| server.submit(&json!({"id": id, "groupId": job, "meta": format!("{n}")})))
+        .collect();
+    let seen = |path: &str| -> Vec<String> {
+        server.pages(path).iter().map(|task| text(task, "ref").to_owned()).collect()
+    };
+    let newest_first: Vec<String> = refs.iter().rev().cloned().collect();
+    assert_eq!(seen(&format!("/kwq/tasks?id={id}&limit=3")), newest_first);
+    assert_eq!(seen(&format!("/kwq/tasks?id={id}&order=old&limit=2")), refs);
+    server.complete(&server.take("w", &job));
+    assert_eq!(seen(&format!("/kwq/tasks?id={id}&state=PENDING")).len(), 6);
+    assert_eq!(text(&server.task(&id), "ref"), refs[6], "by id: the newest");
+}
+
+// api.md 1: `?lenient=true` ignores unknown fields, the nested ones too.
+#[test]
+fn lenient_reaches_nested_fields() {
+    let (server, job) = (shared(), unique("lenient"));
+    let odd = json!({"groupId": job, "backoff": {"baseMs": 5, "odd": 1},
+        "affinity": [{"key": "a", "odd": 1}]});
+    server.post("/kwq/submit?lenient=true", &odd).expect(200);
+    server.post("/kwq/submit", &odd).refused(422, "unknown_field");
+    let odd = json!({"id": job, "defaults": {"backoff": {"odd": 1}}});
+    server.post("/kwq/jobs?lenient=true", &odd).expect(200);
+}
+
+// api.md 2.3: a control verb says in how many partitions it is in force; PATCH is one.
+#[test]
+fn a_patch_says_where_it_is_in_force() {
+    let (server, job) = (shared(), unique("patch"));
+    server.submit(&json!({"groupId": job}));
+    let patched = server.patch(&format!("/kwq/jobs/{job}"), &json!({"weight": 2})).ok();
+    assert_eq!(patched["partitions"]["applied"], patched["partitions"]["total"]);
+    assert!(patched["partitions"]["total"].is_i64());
+}
+
+// S 11.2: workers of a cancelled job are told at the next beat, also when it lists no leases, and
+// after a restart.
+#[test]
+fn a_beat_without_a_list_hears_of_the_cancel() {
+    let (mut server, job) = (Server::start(&[]), unique("told"));
+    let held = server.leased("w", &job, &json!({}));
+    let other = server.leased("other", &job, &json!({}));
+    server.job_verb(&job, "cancel");
+    for _ in 0..2 {
+        let beat = server.post("/kwq/heartbeat", &json!({"worker": "w"})).ok();
+        let told = &beat["cancel"];
+        assert_eq!((told.as_array().map(Vec::len), &told[0]["lease"]), (Some(1), &held["lease"]));
+        assert_eq!(told[0]["ref"], held["ref"]);
+        server.kill();
+        server.launch();
+    }
+    let beat = json!({"worker": "other", "leases": [other["lease"]]});
+    assert_eq!(server.post("/kwq/heartbeat", &beat).ok()["cancel"][0]["lease"], other["lease"]);
+}
+
+// api.md 9: updateTask acts for the worker that holds the latest lease, also after a restart.
+#[test]
+fn an_update_by_worker_outlives_a_restart() {
+    let (mut server, job, id) = (Server::start(&[]), unique("old"), unique("u"));
+    server.leased("w", &job, &json!({"id": id}));
+    server.kill();
+    server.launch();
+    let done = json!({"id": id, "worker": "w", "status": "COMPLETED"});
+    server.post("/kwq/updateTask", &done).expect(200);
+    assert_eq!(server.state(&id), "COMPLETED");
+}

@@ -6,7 +6,8 @@ use std::fs;
 use serde_json::{Map, Value, json};
 
 use crate::support::{
-    Server, in_background, int, kwq_lines, outcome, since, start_watch, text, unique,
+    Folder, Process, Server, eventually, in_background, int, kwq, kwq_lines, outcome, pause, since,
+    start_watch, text, unique,
 };
 
 /// Everything a client can see that a restart must not change.
@@ -303,4 +304,26 @@ fn a_graceful_stop_answers_parked_consumes() {
     server.terminate();
     assert!(since(begun).as_secs() < 30, "the wait was 60 s");
     conn.answer(false).expect("an answer").expect(204);
+}
+
+// P1, P20: a first start that is killed at any moment leaves a directory that starts.
+#[test]
+fn a_first_start_that_was_killed_can_be_repeated() {
+    for ms in (2..60).step_by(3) {
+        let dir = Folder::new("kwq-first");
+        let data = dir.path().to_str().expect("UTF-8");
+        let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data, "--partitions", "64"];
+        let first = Process::start(dir.path(), &args);
+        pause(ms);
+        first.signal("KILL");
+        drop(first);
+        let second = Process::start(dir.path(), &args);
+        let line = second.says("listening on http://");
+        let (_, addr) = line.split_once("listening on ").expect("that is how it was found");
+        let url = addr.split_whitespace().next().expect("an address");
+        eventually("the second start is ready", || {
+            let healthy = kwq(dir.path(), &["healthcheck", "--url", url]);
+            healthy.status.success().then_some(())
+        });
+    }
 }

@@ -130,7 +130,7 @@ impl Parts {
             "leaseMs" => set(&mut self.lease_ms, raw, task::lease_ms),
             "priorities" => set(&mut self.levels, raw, levels),
             "jobs" => set(&mut self.jobs, raw, jobs),
-            "affinity" => set(&mut self.warm, raw, warm),
+            "affinity" => set(&mut self.warm, raw, |r| warm(r, rules)),
             "affinityMode" => set(&mut self.mode, raw, mode),
             "done" => set(&mut self.done, raw, |r| report::parse_done(r, rules)),
             "leases" => set(&mut self.leases, raw, leases),
@@ -170,8 +170,8 @@ fn jobs(raw: Raw<'_>) -> Result<Vec<Name>, Reject> {
 ///
 /// # Errors
 /// `invalid_field`.
-pub fn warm(raw: Raw<'_>) -> Result<Vec<Name>, Reject> {
-    let keys = field::affinity(raw, limits::AFFINITY_WORKER_MAX)?;
+pub fn warm(raw: Raw<'_>, rules: &Rules) -> Result<Vec<Name>, Reject> {
+    let keys = field::affinity(raw, limits::AFFINITY_WORKER_MAX, rules)?;
     Ok(keys.into_iter().map(|k| k.key).collect())
 }
 
@@ -212,7 +212,7 @@ pub fn parse_heartbeat(fields: &Fields<'_>, rules: &Rules) -> Result<Heartbeat, 
         match key {
             "worker" => set(&mut worker, raw, |r| field::name("worker", r))?,
             "leases" => set(&mut tokens, raw, leases)?,
-            "affinity" => set(&mut keys, raw, warm)?,
+            "affinity" => set(&mut keys, raw, |r| warm(r, rules))?,
             "progress" => return Err(field::later("progress")),
             _ if rules.lenient => {}
             other => return Err(field::unknown(other, &["worker", "leases", "affinity"])),

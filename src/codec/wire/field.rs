@@ -212,7 +212,7 @@ pub fn scalar<'a>(field: &'static str, element: Element<'a>) -> Result<Raw<'a>, 
 ///
 /// # Errors
 /// `invalid_field`.
-pub fn affinity(raw: Raw<'_>, max: usize) -> Result<Vec<AffinityKey>, Reject> {
+pub fn affinity(raw: Raw<'_>, max: usize, rules: &Rules) -> Result<Vec<AffinityKey>, Reject> {
     const FIELD: &str = "affinity";
     let mut keys: Vec<AffinityKey> = Vec::new();
     let mut add = |key: &str, weight: u8| -> Result<(), Reject> {
@@ -238,14 +238,14 @@ pub fn affinity(raw: Raw<'_>, max: usize) -> Result<Vec<AffinityKey>, Reject> {
     } else {
         // Bounded by the body; the number of distinct keys is checked above.
         list(FIELD, raw, limits::BATCH_ITEMS, |element| {
-            let (key, weight) = affinity_item(element)?;
+            let (key, weight) = affinity_item(element, rules)?;
             add(&key, weight)
         })?;
     }
     Ok(keys)
 }
 
-fn affinity_item(element: Element<'_>) -> Result<(Cow<'_, str>, u8), Reject> {
+fn affinity_item<'a>(element: Element<'a>, rules: &Rules) -> Result<(Cow<'a, str>, u8), Reject> {
     let fields = match element {
         Element::Other(raw) => return Ok((string("affinity", raw)?, 1)),
         Element::Object(fields) => fields,
@@ -257,6 +257,7 @@ fn affinity_item(element: Element<'_>) -> Result<(Cow<'_, str>, u8), Reject> {
             "weight" => set(&mut weight, raw, |r| {
                 narrow("affinity.weight", r, 1, limits::AFFINITY_WEIGHT_MAX)
             })?,
+            _ if rules.lenient => {}
             other => return Err(unknown(other, &["key", "weight"])),
         }
     }

@@ -155,7 +155,9 @@ fn defaults(raw: Raw<'_>, rules: &Rules) -> Result<JobDefaults, Reject> {
             "tag" => set(&mut tag, raw, Ok)?,
             "tags" => set(&mut tags, raw, Ok)?,
             "affinity" => {
-                set(&mut out.affinity, raw, |r| field::affinity(r, limits::AFFINITY_TASK_MAX))?;
+                set(&mut out.affinity, raw, |r| {
+                    field::affinity(r, limits::AFFINITY_TASK_MAX, rules)
+                })?;
             }
             "source" => set(&mut out.source, raw, |r| {
                 field::bounded("source", r, limits::ENDPOINT_BYTES_MAX)
@@ -173,7 +175,7 @@ fn defaults(raw: Raw<'_>, rules: &Rules) -> Result<JobDefaults, Reject> {
             "maxCrashes" => set(&mut out.max_crashes, raw, |r| {
                 field::narrow("maxCrashes", r, 1, limits::BUDGET_MAX)
             })?,
-            "backoff" => set(&mut backoff, raw, task::backoff)?,
+            "backoff" => set(&mut backoff, raw, |r| task::backoff(r, rules))?,
             _ if rules.lenient => {}
             other => return Err(field::unknown(other, DEFAULTS)),
         }

@@ -75,7 +75,7 @@ pub fn parse(fields: &Fields<'_>, job: Option<&Name>, rules: &Rules) -> Result<T
             "delayMs" => texts.delay = Some(raw).filter(|r| !r.is_null()),
             "notBefore_ts" => texts.not_before = Some(raw).filter(|r| !r.is_null()),
             "groupId" | "job" if !raw.is_null() => {
-                let named = field::name("groupId", raw)?;
+                let named = field::name(if key == "job" { "job" } else { "groupId" }, raw)?;
                 if texts.job.as_ref().is_some_and(|other| *other != named) {
                     let detail = "groupId and job are one field; give it once";
                     return Err(Reject::field("groupId", detail));
@@ -154,7 +154,7 @@ fn simple(task: &mut TaskInput, key: &str, raw: Raw<'_>, rules: &Rules) -> Resul
             Ok(())
         }
         "affinity" => {
-            set(&mut task.affinity, raw, |r| field::affinity(r, limits::AFFINITY_TASK_MAX))
+            set(&mut task.affinity, raw, |r| field::affinity(r, limits::AFFINITY_TASK_MAX, rules))
         }
         "source" => {
             set(&mut task.source, raw, |r| field::bounded("source", r, limits::ENDPOINT_BYTES_MAX))
@@ -174,7 +174,7 @@ fn simple(task: &mut TaskInput, key: &str, raw: Raw<'_>, rules: &Rules) -> Resul
             field::narrow("maxCrashes", r, 1, limits::BUDGET_MAX)
         }),
         "backoff" if !raw.is_null() => {
-            task.backoff = backoff(raw)?;
+            task.backoff = backoff(raw, rules)?;
             Ok(())
         }
         "priority" | "backoff" => Ok(()),
@@ -206,7 +206,7 @@ fn client_id(raw: Raw<'_>) -> Result<Name, Reject> {
 ///
 /// # Errors
 /// `invalid_field`, `unknown_field`.
-pub fn backoff(raw: Raw<'_>) -> Result<BackoffInput, Reject> {
+pub fn backoff(raw: Raw<'_>, rules: &Rules) -> Result<BackoffInput, Reject> {
     let mut out = BackoffInput::default();
     for (key, raw) in field::nested("backoff", raw)?.iter() {
         match key {
@@ -223,6 +223,7 @@ pub fn backoff(raw: Raw<'_>) -> Result<BackoffInput, Reject> {
                     _ => Err(Reject::field("backoff.jitter", "jitter must be full or none")),
                 })?
             }
+            _ if rules.lenient => {}
             other => return Err(field::unknown(other, &["baseMs", "capMs", "jitter"])),
         }
     }

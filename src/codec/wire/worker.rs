@@ -40,7 +40,7 @@ pub fn parse(fields: &Fields<'_>, rules: &Rules) -> Result<Registration, Reject>
                 set(&mut out.1, raw, |r| field::narrow("slots", r, 1, limits::SLOTS_MAX))?;
             }
             "version" => set(&mut out.2, raw, version)?,
-            "affinity" => set(&mut out.3, raw, warm)?,
+            "affinity" => set(&mut out.3, raw, |r| warm(r, rules))?,
             _ if rules.lenient => {}
             other => return Err(field::unknown(other, FIELDS)),
         }

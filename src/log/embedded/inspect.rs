@@ -7,7 +7,7 @@ use crate::codec::event::{self, Detail, OWNER};
 use crate::codec::frame::{Frame, KIND_END, KIND_SEAL, Seal};
 use crate::log::Error;
 use crate::log::embedded::lock::DirLock;
-use crate::log::embedded::recovery::{self, Known, survey};
+use crate::log::embedded::recovery::{self, Counted, Known, survey};
 use crate::log::embedded::walk::Walk;
 use crate::log::embedded::{segment, start};
 use crate::model::id::{Epoch, PartitionId, Position};
@@ -96,7 +96,7 @@ fn check(dir: &Path) -> Result<Verdict, Error> {
             decoded.map(|_| true).map_err(|bad| known.damage(position, bad.to_string()))
         })?;
     }
-    let records = survey.records;
+    let records = survey.counted.records;
     let (first, end) = survey.segments.last().map_or((0, 0), |s| (s.header.first, s.end));
     Ok(match survey.tail.torn {
         None => Verdict::Intact { records, end: Position(end) },
@@ -133,7 +133,7 @@ pub fn dump(
     // The end of the last segment is set also when what follows it is damaged.
     let tail = match segments.last_mut() {
         None => Ok(()),
-        Some(last) => recovery::find_tail(&log_dir, last, &mut 0).map(|_| ()),
+        Some(last) => recovery::find_tail(&log_dir, last, &mut Counted::default()).map(|_| ()),
     };
     let mut references = References::default();
     let mut go_on = true;

@@ -95,6 +95,8 @@ pub struct OpenReport {
     pub partitions: usize,
     /// Records that were checked.
     pub records: u64,
+    /// Those of them that an owner has decided: neither `Owner` nor seal.
+    pub decided: u64,
     /// First position that holds nothing.
     pub end: Position,
     /// A torn tail that was cut.

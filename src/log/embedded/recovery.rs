@@ -58,7 +58,23 @@ pub(crate) struct Survey {
     /// End of the last segment.
     pub(crate) tail: Tail,
     /// Records that were checked.
+    pub(crate) counted: Counted,
+}
+
+/// Records that were checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// All of them, seals too.
     pub(crate) records: u64,
+    /// Those that an owner has decided: neither `Owner` nor seal.
+    pub(crate) decided: u64,
+}
+
+impl Counted {
+    fn count(&mut self, kind: u8) {
+        self.records += 1;
+        self.decided += u64::from(kind > OWNER);
+    }
 }
 
 /// A segment file without a header.
@@ -84,12 +100,12 @@ pub(crate) struct Tail {
 pub(crate) fn survey(log_dir: &Path, check_bytes: u64) -> Result<Survey, Error> {
     let (mut segments, unfinished) = headers(log_dir)?;
     check_chain(&segments, unfinished)?;
-    let mut records = 0;
+    let mut counted = Counted::default();
     let tail = match segments.last_mut() {
         None => Tail { owners: Owners::new(), check: Check::new(0), torn: None },
-        Some(last) => find_tail(log_dir, last, &mut records)?,
+        Some(last) => find_tail(log_dir, last, &mut counted)?,
     };
-    let mut survey = Survey { segments, unfinished, end_mark_missing: false, tail, records };
+    let mut survey = Survey { segments, unfinished, end_mark_missing: false, tail, counted };
     check_closed(log_dir, &mut survey, check_bytes)?;
     check_unfinished(log_dir, &survey)?;
     Ok(survey)
@@ -183,7 +199,7 @@ pub(crate) fn check_chain(segments: &[Known], unfinished: Option<Unfinished>) ->
 pub(crate) fn find_tail(
     log_dir: &Path,
     last: &mut Known,
-    records: &mut u64,
+    counted: &mut Counted,
 ) -> Result<Tail, Error> {
     let file = segment::open(log_dir, last.header.first)?;
     let limit = last.header.next_first();
@@ -203,7 +219,7 @@ pub(crate) fn find_tail(
                 match check.feed(&frame, position) {
                     Err(_) => break position,
                     Ok(whole) => {
-                        *records += 1;
+                        counted.count(frame.head.kind);
                         if frame.head.kind == OWNER {
                             at_hand.insert(frame.head.partition, Epoch(position));
                         }
@@ -276,7 +292,7 @@ fn check_closed(log_dir: &Path, survey: &mut Survey, check_bytes: u64) -> Result
         }
         if left > 0 {
             left = left.saturating_sub(known.header.capacity);
-            survey.records += check_records(&file, known)?;
+            check_records(&file, known, &mut survey.counted)?;
             if marked {
                 check_slack(&file, known)?;
             }
@@ -294,20 +310,23 @@ fn check_end_mark(file: &File, known: &Known) -> Result<bool, Error> {
     }
 }
 
-/// Checks every group of a closed segment; answers the number of records.
-pub(crate) fn check_records(file: &File, known: &Known) -> Result<u64, Error> {
+/// Checks every group of a closed segment.
+pub(crate) fn check_records(
+    file: &File,
+    known: &Known,
+    counted: &mut Counted,
+) -> Result<(), Error> {
     let mut walk = Walk::new(file, known.header.first, known.start(), known.end);
     let mut check = Check::new(known.start());
-    let mut records = 0;
     loop {
         let at = walk.position;
         match walk.next() {
-            Ok(None) if check.between_groups() => return Ok(records),
+            Ok(None) if check.between_groups() => return Ok(()),
             Ok(None) => return Err(known.damage(at, "the last group is not whole")),
             Ok(Some((position, frame))) => {
                 let fed = check.feed(&frame, position);
                 fed.map_err(|bad| known.damage(position, bad.to_string()))?;
-                records += 1;
+                counted.count(frame.head.kind);
             }
             Err(stop) => return Err(known.stopped(at, stop)),
         }

@@ -73,7 +73,8 @@ fn prepared(mut options: Options, report: &mut OpenReport) -> Result<(Writer, Di
     check_beginning(&dir, known, &survey)?;
     check_images(&images_dir, &survey)?;
     report.created = survey.segments.is_empty();
-    report.records = survey.records;
+    report.records = survey.counted.records;
+    report.decided = survey.counted.decided;
     let mut writer = settle(&log_dir, options, survey, report)?;
     writer.prepare();
     if !known {
