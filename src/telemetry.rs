@@ -22,7 +22,9 @@ use tracing_subscriber::EnvFilter;
 /// A text for people: the filter does not parse, or this process logs already.
 pub fn install(json: Option<bool>, level: &str) -> Result<(), String> {
     let filter = filter(level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| LineOrNothing(io::stderr()));
     let installed = if json.unwrap_or_else(|| !io::stderr().is_terminal()) {
         builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
     } else {
@@ -33,6 +35,23 @@ pub fn install(json: Option<bool>, level: &str) -> Result<(), String> {
     installed.map_err(|e| format!("cannot set up logging: {e}"))?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// A log line that cannot be written (full disk, closed pipe) is lost and nothing else: the library
+/// would report its failure on the same stream, and that panics.
+struct LineOrNothing(io::Stderr);
+
+impl io::Write for LineOrNothing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Whatever was written of it, there is nobody to tell.
+        drop(self.0.write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        drop(self.0.flush());
+        Ok(())
+    }
 }
 
 /// Is it a filter of log lines?

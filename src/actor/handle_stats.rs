@@ -221,12 +221,16 @@ impl KwqHandle {
         self.worker(worker).await
     }
 
-    /// Makes a drain, or its end, outlive a restart.
+    /// Puts a drain, or its end, in force in every partition; it outlives a restart.
     pub(crate) async fn log_drain(&self, worker: Name, drains: bool) -> Answer<()> {
-        let slot = self.engine.slots.first().ok_or_else(crate::actor::engine::unavailable)?;
-        let command = Command::DrainWorker { worker, drains };
-        let decided = self.engine.decide(slot, command, Class::Report, 0).await?;
-        decided.accepted().map(|_| ())
+        let calls = self.engine.slots.iter().map(|slot| {
+            let command = Command::DrainWorker { worker: worker.clone(), drains };
+            self.engine.decide(slot, command, Class::Report, 0)
+        });
+        for decided in futures_util::future::join_all(calls).await {
+            decided?.accepted()?;
+        }
+        Ok(())
     }
 
     /// State hash of each partition owned here.

@@ -141,6 +141,10 @@ impl KwqHandle {
             };
             let Some(mut place) = engine.hub.park(wish, old_place) else { return Ok(Vec::new()) };
             old_place = Some(place.number);
+            // A drain sends the parked away, so who parks looks whether one came before.
+            if lock(&engine.workers).drains(&request.worker) {
+                return Ok(Vec::new());
+            }
             if engine.hub.published() != published {
                 // Work may have come between the last look and the parking, when nobody could wake
                 // us. Those who wait longer still go first.

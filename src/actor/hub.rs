@@ -43,8 +43,13 @@ struct Places {
     parked: BTreeMap<u64, Parked>,
     by_worker: Map<(Name, Option<Name>), u64>,
     next: u64,
+    /// Workers sent away: their consumes below this number, awake at that moment, do not come back.
+    sent_away: BTreeMap<Name, u64>,
     shut: bool,
 }
+
+/// Workers whose dismissal is kept in mind; a consume is awake for milliseconds.
+const SENT_AWAY_MAX: usize = 1_024;
 
 /// What a partition last said of itself.
 #[derive(Default)]
@@ -126,6 +131,7 @@ impl Hub {
                 parked: BTreeMap::new(),
                 by_worker: map::new(),
                 next: 0,
+                sent_away: BTreeMap::new(),
                 shut: false,
             }),
             offers: (0..partitions).map(|_| Offer::default()).collect(),
@@ -139,14 +145,18 @@ impl Hub {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Parks a consume; `old` is its former place after a wake that found nothing. `None` = full or
-    /// shut.
+    /// Parks a consume; `old` is its former place after a wake that found nothing. `None` = full,
+    /// shut, or its worker was sent away or asked anew while it was awake.
     pub(crate) fn park(&self, wish: Wish, old: Option<u64>) -> Option<Place<'_>> {
         let (wake, woken) = oneshot::channel();
         let key = wish.key.clone();
         let (number, displaced) = {
             let mut places = self.lock();
             if places.shut || places.parked.len() >= self.max_parked {
+                return None;
+            }
+            let mark = places.sent_away.get(&key.0);
+            if old.zip(mark).is_some_and(|(old, mark)| old < *mark) {
                 return None;
             }
             let number = old.unwrap_or(places.next);
@@ -287,6 +297,11 @@ impl Hub {
     pub(crate) fn dismiss(&self, worker: &str) {
         let dismissed: Vec<Parked> = {
             let mut places = self.lock();
+            let next = places.next;
+            places.sent_away.insert(Name::from(worker), next);
+            if places.sent_away.len() > SENT_AWAY_MAX {
+                places.sent_away.retain(|_, mark| *mark == next);
+            }
             let of_worker = |parked: &Parked| &*parked.wish.key.0 == worker;
             let numbers: Vec<u64> =
                 places.parked.iter().filter(|(_, p)| of_worker(p)).map(|(n, _)| *n).collect();

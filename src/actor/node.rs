@@ -222,6 +222,7 @@ pub(crate) fn first_start(
         let permille = u16::try_from(at.0.min(end) * 1_000 / end).unwrap_or(1_000);
         engine.replay_permille.store(permille, Ordering::Release);
     };
+    tracker.prove(log)?;
     let partitions = recovery::replay(log, &ids, recipe.policy, Some(tracker), &progress)?;
     tracker.heal(log, engine.clock.now().wall);
     let mut recovered = Vec::with_capacity(ids.len());

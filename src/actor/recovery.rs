@@ -98,13 +98,27 @@ fn newest_image(log: &dyn EventLog, id: PartitionId, policy: Policy) -> (Partiti
         }
         let image = log.read_mark(id, position).map_err(|e| e.to_string()).and_then(|b| decode(&b));
         match image {
-            Ok(image) => return (Partition::restore(id, policy, 0, image), position),
+            Ok(image) => {
+                let partition = Partition::restore(id, policy, 0, image);
+                if of_this_log(&partition, log) {
+                    return (partition, position);
+                }
+                tracing::warn!(partition = %id, %position, "image of another log passed over");
+            }
             Err(reason) => {
                 tracing::warn!(partition = %id, %position, %reason, "image passed over");
             }
         }
     }
     (Partition::new(id, policy, 0), Position(0))
+}
+
+/// An epoch is the position of its `Owner` record, whose key nobody can guess: an image that knows
+/// it was folded from this log.
+fn of_this_log(partition: &Partition, log: &dyn EventLog) -> bool {
+    let Some((epoch, secret)) = partition.latest_key() else { return false };
+    let owner = log.read_event(Position(epoch.0)).map(|record| record.event);
+    matches!(owner, Ok(Event::Owner { token_key, .. }) if token_key == secret)
 }
 
 /// Image → bytes.

@@ -9,7 +9,7 @@
 use crate::actor::engine::Engine;
 use crate::actor::handle::{Answer, log_refusal};
 use crate::actor::request::SeedWindow;
-use crate::log::EventLog;
+use crate::log::{Error, EventLog};
 use crate::model::event::Stamped;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::priority::Priority;
@@ -58,6 +58,20 @@ pub(crate) struct TrackerState {
 impl TrackerState {
     pub(crate) fn new(tracker: Tracker, partitions: usize) -> Self {
         Self { tracker, expected: vec![1; partitions], heal_after: WallMs(0) }
+    }
+
+    /// Empties the store when it was folded from another log: one that was cut since, an older copy,
+    /// or another directory's. The log is the truth; the tracker follows it from 0 again.
+    pub(crate) fn prove(&mut self, log: &dyn EventLog) -> Result<(), Error> {
+        let foreign = |(position, at): (Position, WallMs)| {
+            position >= log.end() || !log.read_event(position).is_ok_and(|record| record.at == at)
+        };
+        let mut witnesses = self.tracker.witnesses().into_iter().flatten();
+        let Some((position, _)) = witnesses.find(|witness| foreign(*witness)) else {
+            return Ok(());
+        };
+        tracing::warn!(%position, "the tracker was folded from another log and is folded again");
+        self.tracker.reset().map_err(|e| Error::Failed(format!("the tracker's store: {e}")))
     }
 
     /// First position not folded yet.

@@ -316,6 +316,12 @@ impl LeaseTable {
         self.keys.push(TokenKey { epoch, secret: key, first: self.next });
     }
 
+    /// The latest epoch and its key.
+    #[must_use]
+    pub fn latest_key(&self) -> Option<(Epoch, [u64; 2])> {
+        self.keys.last().map(|key| (key.epoch, key.secret))
+    }
+
     /// Key of the first epoch.
     #[must_use]
     pub fn first_key(&self) -> [u64; 2] {

@@ -14,6 +14,9 @@ const SEED_LEASE_MS: u32 = 60_000;
 
 impl Partition {
     pub(crate) fn consume(&mut self, consume: &Consume, events: &mut Vec<Stamped>) -> Vec<Grant> {
+        if self.drained.contains(&consume.worker) {
+            return Vec::new();
+        }
         let first_lease = self.leases.next();
         let (mut tasks, mut grants) = (Vec::new(), Vec::new());
         let (mut expected_us, mut bytes) = (0u64, 0u64);

@@ -5,7 +5,7 @@ use crate::core::lanes::Level;
 use crate::core::partition::Partition;
 use crate::core::rows::Placed;
 use crate::core::stats::Stats;
-use crate::model::id::{LeaseNo, Name, Position, TaskSeq};
+use crate::model::id::{Epoch, LeaseNo, Name, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::limits;
 use crate::model::priority::Priority;
@@ -90,6 +90,12 @@ impl Partition {
         let lease = self.leases.get(number).filter(|l| l.seq == seq)?;
         let holder = self.workers.value(lease.worker.0);
         worker.is_none_or(|w| w == holder).then(|| self.leases.token(self.id, number))
+    }
+
+    /// Its latest epoch with the token key of that `Owner` record.
+    #[must_use]
+    pub fn latest_key(&self) -> Option<(Epoch, [u64; 2])> {
+        self.leases.latest_key()
     }
 
     /// Token key of its first epoch.

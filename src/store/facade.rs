@@ -12,7 +12,7 @@ use crate::store::cache::{Cache, PageKey, place};
 use crate::store::details::Histories;
 use crate::store::ledger::Ledger;
 use crate::store::rates::{Counter, Rates};
-use crate::store::vault::Vault;
+use crate::store::vault::{Cursor, Vault};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Pages that wait for the store after which a checkpoint is written, so that the set is bounded.
@@ -36,7 +36,7 @@ pub(crate) struct Inner {
     pub(crate) cache: Cache,
     histories: Histories,
     pub(crate) ledger: Ledger,
-    pub(crate) cursors: Vec<(Position, TaskSeq)>,
+    pub(crate) cursors: Vec<Cursor>,
     counter: Counter,
     pub(crate) recent: VecDeque<(u64, PartitionId, TaskSeq)>,
     recent_max: usize,
@@ -83,7 +83,7 @@ impl Tracker {
         inner.cache.clear();
         inner.histories.clear();
         inner.ledger = Ledger::default();
-        inner.cursors.fill((Position(0), TaskSeq(0)));
+        inner.cursors.fill(Cursor::default());
         inner.recent.clear();
         inner.vault.reset()?;
         inner.damage = None;
@@ -94,7 +94,14 @@ impl Tracker {
     /// First position not folded, per partition.
     #[must_use]
     pub fn cursors(&self) -> Vec<Position> {
-        self.inner.cursors.iter().map(|(position, _)| *position).collect()
+        self.inner.cursors.iter().map(|cursor| cursor.position).collect()
+    }
+
+    /// The last record folded of each partition: position and stamp. A log that has another record
+    /// there, or none, is not the one that was folded.
+    #[must_use]
+    pub fn witnesses(&self) -> Vec<Option<(Position, WallMs)>> {
+        self.inner.cursors.iter().map(|cursor| cursor.witness).collect()
     }
 
     /// Folds durable records; what lies below the cursor is passed over. Nothing is folded once
@@ -102,8 +109,8 @@ impl Tracker {
     pub fn fold(&mut self, partition: PartitionId, records: &[(Position, &Stamped)]) {
         for (position, stamped) in records {
             let inner = &mut self.inner;
-            let (cursor, next) = inner.cursors[partition.index()];
-            if *position < cursor {
+            let Cursor { position: from, next, .. } = inner.cursors[partition.index()];
+            if *position < from {
                 continue;
             }
             if let Event::Submitted { first, .. } = &stamped.event
@@ -115,7 +122,9 @@ impl Tracker {
             if inner.damage.is_some() {
                 return;
             }
-            inner.cursors[partition.index()].0 = Position(position.0 + 1);
+            let cursor = &mut inner.cursors[partition.index()];
+            cursor.position = Position(position.0 + 1);
+            cursor.witness = Some((*position, stamped.at));
             tracker::fold(inner, partition, *position, stamped);
             if !self.refused && self.inner.much_waits() {
                 self.write_or_wait();
@@ -247,9 +256,9 @@ impl Tracker {
         let inner = &mut self.inner;
         let each = (inner.recent_max / inner.cursors.len().max(1)) as u64;
         let mut newest: Vec<(u64, PartitionId, TaskSeq)> = Vec::new();
-        for (number, next) in (0u16..).zip(inner.cursors.clone()) {
+        for (number, Cursor { next, .. }) in (0u16..).zip(inner.cursors.clone()) {
             let partition = PartitionId(number);
-            for seq in (next.1.0.saturating_sub(each)..next.1.0).map(TaskSeq) {
+            for seq in (next.0.saturating_sub(each)..next.0).map(TaskSeq) {
                 newest.extend(inner.row(partition, seq).map(|r| (r.submitted, partition, seq)));
             }
         }
@@ -260,15 +269,12 @@ impl Tracker {
     }
 }
 
-/// Per partition: first position not folded, next sequence number.
-type Cursors = Vec<(Position, TaskSeq)>;
-
 /// A vault in which everything is as it was written, or an empty one.
 fn proven(
     store: Box<dyn TrackerStore>,
     partitions: u16,
-) -> Result<(Vault, Cursors, Ledger), Error> {
-    let zero = vec![(Position(0), TaskSeq(0)); usize::from(partitions)];
+) -> Result<(Vault, Vec<Cursor>, Ledger), Error> {
+    let zero = vec![Cursor::default(); usize::from(partitions)];
     let (mut vault, head) = Vault::open(store);
     let known = head.and_then(|head| match head.cursors.len() {
         0 => Ok((zero.clone(), Ledger::default())),
@@ -329,7 +335,7 @@ impl Rows for Inner {
         }
         rows.push(row);
         self.cache.touch(key);
-        self.cursors[partition.index()].1 = seq.plus(1);
+        self.cursors[partition.index()].next = seq.plus(1);
     }
 
     fn update(&mut self, partition: PartitionId, seq: TaskSeq, change: &mut dyn FnMut(&mut Row)) {
@@ -385,7 +391,7 @@ impl Rows for Inner {
     }
 
     fn next(&self, partition: PartitionId) -> TaskSeq {
-        self.cursors[partition.index()].1
+        self.cursors[partition.index()].next
     }
 
     fn changed(

@@ -7,6 +7,7 @@ use crate::model::tags::TagSet;
 use crate::model::task::TaskSpec;
 use crate::model::view::{Order, TaskCursor, TaskQuery, TrackedTask};
 use crate::store::facade::Tracker;
+use crate::store::vault::Cursor;
 use crate::store::walk::{Budget, Filter, Walk};
 use std::collections::BTreeSet;
 
@@ -91,7 +92,7 @@ impl Tracker {
 
     fn walks(&self, query: &TaskQuery) -> Vec<Walk> {
         let newest_first = query.order == Order::New;
-        let walk = |(number, (_, next)): (u16, &(Position, TaskSeq))| {
+        let walk = |(number, Cursor { next, .. }): (u16, &Cursor)| {
             let from = query.cursor.as_ref().and_then(|c| c.next.get(usize::from(number)));
             let start = if newest_first { next.0 } else { 0 };
             let from = from.copied().unwrap_or(start);

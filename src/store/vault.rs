@@ -12,12 +12,13 @@
 use crate::codec::page::{Summary, summary};
 use crate::codec::stored;
 use crate::model::id::{Position, TaskSeq};
+use crate::model::time::WallMs;
 use crate::store::block::{BlockKey, Error, Kind, TrackerStore};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Raised with every change of a stored shape; another version is folded again.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Checksums in a piece of the table.
 const PIECE: usize = 1_024;
 
@@ -27,10 +28,22 @@ pub struct Head {
     version: u32,
     /// Number of this checkpoint.
     pub checkpoint: u64,
-    /// Per partition: first position not folded, next sequence number.
-    pub cursors: Vec<(Position, TaskSeq)>,
+    /// How far each partition is folded.
+    pub cursors: Vec<Cursor>,
     /// Checksums of the table's pieces by kind and partition.
     pieces: Vec<(u8, u16, Vec<u32>)>,
+}
+
+/// How far a partition is folded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// First position not folded.
+    pub position: Position,
+    /// Next sequence number.
+    pub next: TaskSeq,
+    /// Position and stamp of the last record folded: only the log they come from has that record
+    /// there.
+    pub witness: Option<(Position, WallMs)>,
 }
 
 type Column = (Kind, u16);
@@ -139,7 +152,7 @@ impl Vault {
     ///
     /// # Errors
     /// The store refused; everything still waits and the next commit tries again.
-    pub fn commit(&mut self, cursors: &[(Position, TaskSeq)]) -> Result<(), Error> {
+    pub fn commit(&mut self, cursors: &[Cursor]) -> Result<(), Error> {
         let mut blocks: Vec<(BlockKey, Vec<u8>)> = Vec::with_capacity(self.waiting.len() + 8);
         for (column, piece) in &self.changed {
             let sums = self.table[column].chunks(PIECE).nth(*piece).unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::{Server, int, kwq, kwq_lines, sorted};
+use crate::support::{Folder, Server, eventually, int, kwq, kwq_lines, signal, sorted};
 
 // api.md 14: an unknown key is refused at start with the nearest name.
 #[test]
@@ -281,4 +281,32 @@ fn a_bad_line_is_named_by_its_place_in_the_file() {
     assert_eq!(out.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("line 6001 ") && stderr.contains("6,000 tasks accepted"), "{stderr}");
     assert_eq!(int(&server.job("long"), "submitted"), 6_000);
+}
+
+// P22: nothing that happens to stderr ends the process; `serve` ends with 0 after SIGTERM.
+#[test]
+fn a_server_outlives_its_stderr() {
+    let (dir, port) = (Folder::new("kwq-mute"), free_port());
+    let script = format!(
+        "exec '{}' serve --listen 127.0.0.1:{port} --data-dir data --set drain.delay=0s 2>/dev/full",
+        env!("CARGO_BIN_EXE_kwq")
+    );
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(dir.path())
+        .spawn()
+        .expect("sh");
+    let url = format!("http://127.0.0.1:{port}");
+    eventually("it is ready", || {
+        let out = kwq(dir.path(), &["healthcheck", "--url", &url]);
+        out.status.success().then_some(())
+    });
+    signal(child.id(), "TERM");
+    assert_eq!(child.wait().expect("our child").code(), Some(0));
+}
+
+/// A port nobody listens at: bound, then given back.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
 }

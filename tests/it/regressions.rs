@@ -365,3 +365,27 @@ fn an_update_by_worker_outlives_a_restart() {
     server.post("/kwq/updateTask", &done).expect(200);
     assert_eq!(server.state(&id), "COMPLETED");
 }
+
+// S 6.6: after the drain a choosy poll that waits beside work of others goes too, and gets nothing.
+#[test]
+fn a_choosy_poll_of_a_drained_worker_leaves() {
+    let server = Server::start(&["log.partitions=1"]);
+    server.submit(&json!({"groupId": "other"}));
+    for (n, verb) in ["drain", "delete"].iter().cycle().take(6).enumerate() {
+        let (worker, job) = (format!("w{n}"), format!("mine{n}"));
+        let begun = start_watch();
+        let mut conn = server.park(&worker, &job);
+        let path = format!("/kwq/workers/{worker}");
+        match *verb {
+            "drain" => server.poke(&format!("{path}/drain")).expect(200),
+            _ => server.delete(&path).expect(200),
+        };
+        let sent = conn.answer(false).expect("an answer");
+        assert_eq!(sent.status, 204, "{verb}: {sent:?}");
+        assert!(since(begun).as_secs() < 15, "{verb}: at once");
+        if *verb == "drain" {
+            server.submit(&json!({"groupId": job}));
+            assert!(server.consume(&worker, &job, &json!({})).is_empty());
+        }
+    }
+}

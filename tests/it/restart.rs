@@ -327,3 +327,58 @@ fn a_first_start_that_was_killed_can_be_repeated() {
         });
     }
 }
+
+/// What the lists say of a job beside what its counters say.
+fn listed_and_counted(server: &Server, job: &str) -> (Vec<(String, usize)>, Value) {
+    let mut states: Vec<String> =
+        server.tasks(job, "").iter().map(|t| text(t, "state").to_owned()).collect();
+    states.sort();
+    let counts = states.chunk_by(|a, b| a == b).map(|same| (same[0].clone(), same.len()));
+    (counts.collect(), server.job(job)["counts"].clone())
+}
+
+// P13: a log that was cut, and a tracker or images that are another log's: the log is the truth.
+#[test]
+fn what_was_folded_from_another_log_is_not_believed() {
+    let mut server = Server::start(&["log.partitions=1"]);
+    server.add("cut", &json!([{}, {}, {}]));
+    let mut other = Server::start(&["log.partitions=1"]);
+    other.add("cut", &json!([{}, {}, {}, {}, {}]));
+    other.job_verb("cut", "cancel");
+    server.terminate();
+    other.terminate();
+    let dir = server.dir().to_str().expect("UTF-8").to_owned();
+    let end = || {
+        let dump = kwq_lines(server.dir(), &["log", "dump", "--json", "--data-dir", &dir]);
+        text(dump.last().expect("records"), "position").to_owned()
+    };
+    let cut_at = end();
+    server.launch();
+    (0..3).for_each(|_| drop(server.complete(&server.take("w", "cut"))));
+    server.terminate();
+    let repair = ["log", "repair", "--yes", "--to-offset", &cut_at, "--data-dir", &dir];
+    kwq_lines(server.dir(), &repair);
+    server.launch();
+    let three = vec![("PENDING".to_owned(), 3)];
+    let (listed, counted) = listed_and_counted(&server, "cut");
+    assert_eq!((listed, int(&counted, "PENDING")), (three.clone(), 3), "after the cut");
+    server.terminate();
+    for part in ["tracker", "images"] {
+        std::fs::remove_dir_all(server.dir().join(part)).expect("ours");
+        copy(&other.dir().join(part), &server.dir().join(part));
+    }
+    server.launch();
+    let (listed, counted) = listed_and_counted(&server, "cut");
+    assert_eq!((listed, int(&counted, "PENDING")), (three, 3), "beside parts of another log");
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory").flatten() {
+        let to = to.join(entry.file_name());
+        match entry.file_type().expect("a type").is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).expect("a file")),
+        }
+    }
+}

@@ -130,3 +130,15 @@ fn a_full_or_shut_hub_parks_nobody() {
     assert!(matches!(woken(&mut a), Some(Wake::Leave)));
     assert!(hub.park(wish("c", 1), None).is_none());
 }
+
+#[test]
+fn a_consume_that_is_awake_while_its_worker_is_sent_away_does_not_come_back() {
+    let hub = hub();
+    let mut a = park(&hub, "a");
+    hub.publish(P, LEVEL, 1, true);
+    let number = a.number;
+    drop((woken(&mut a), a));
+    hub.dismiss("a");
+    assert!(hub.park(wish("a", 1), Some(number)).is_none());
+    assert!(hub.park(wish("a", 1), None).is_some(), "a new one is welcome");
+}
