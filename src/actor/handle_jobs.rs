@@ -92,13 +92,15 @@ impl KwqHandle {
             return Err(Reject::new(Code::JobConflict, detail).hint("use PATCH to change it"));
         }
         let command = Command::DefineJob { job: job.clone(), spec: Box::new(spec), replace: false };
-        let outcome = self.everywhere(&command).await?;
-        if outcome == JobOutcome::Conflict {
+        let outcomes = self.everywhere(&command).await?;
+        if outcomes.contains(&JobOutcome::Conflict) {
             let detail =
                 format!("job {job} was created at the same time with another specification");
             return Err(Reject::new(Code::JobConflict, detail));
         }
-        Ok(JobCreated { created: known.is_none(), job: self.after(job).await? })
+        // Of several who create it at once one is the first in the first partition.
+        let created = known.is_none() && outcomes.first() == Some(&JobOutcome::Created);
+        Ok(JobCreated { created, job: self.after(job).await? })
     }
 
     /// One job, exact.
@@ -166,14 +168,14 @@ impl KwqHandle {
         Ok(view)
     }
 
-    async fn apply_change(&self, job: &Name, change: JobChange, sum: &Sum) -> Answer<JobOutcome> {
+    async fn apply_change(&self, job: &Name, change: JobChange, sum: &Sum) -> Answer<()> {
         let command = Command::ChangeJob {
             job: job.clone(),
             change,
             spec: Box::new(sum.first.spec.clone()),
             implicit: sum.first.implicit,
         };
-        self.everywhere(&command).await
+        self.everywhere(&command).await.map(drop)
     }
 
     /// Changes fields of a job.
@@ -272,8 +274,8 @@ impl KwqHandle {
         view_of(sum, &rates, self.now().wall)
     }
 
-    /// Sends a job command to every partition; the strongest outcome.
-    async fn everywhere(&self, command: &Command) -> Answer<JobOutcome> {
+    /// Sends a job command to every partition; the outcome of each.
+    async fn everywhere(&self, command: &Command) -> Answer<Vec<JobOutcome>> {
         let engine = &*self.engine;
         let ask = |slot: &'_ Slot| {
             let command = command.clone();
@@ -288,8 +290,7 @@ impl KwqHandle {
         };
         // Refused in one partition, it may be in force in others.
         let asked = futures_util::future::try_join_all(engine.slots.iter().map(ask)).await;
-        let outcomes = asked.map_err(Reject::possibly_applied)?;
-        Ok(outcomes.into_iter().max().unwrap_or(JobOutcome::Unchanged))
+        asked.map_err(Reject::possibly_applied)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::model::state::{StateCounts, TaskState};
 use crate::model::time::WallMs;
 use crate::model::view::{QueueView, WorkerState, WorkerView};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What the snapshot takes from one partition.
 struct PartNumbers {
@@ -270,6 +271,13 @@ fn unknown_worker(worker: &str) -> Reject {
     Reject::new(Code::WorkerNotFound, format!("no worker {worker} was heard of lately"))
 }
 
+/// A time for people, in the largest unit that has two of it.
+fn coarse(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min")];
+    let unit = units.into_iter().find(|(size, _)| seconds >= 2 * size);
+    unit.map_or_else(|| format!("{seconds} s"), |(size, name)| format!("{} {name}", seconds / size))
+}
+
 /// One sentence for people: is it fine, and when is it done.
 fn verdict(
     counts: &StateCounts,
@@ -285,14 +293,14 @@ fn verdict(
     let oldest = queues.iter().filter_map(|q| q.oldest_pending.known()).min();
     let age_s = oldest.map_or(0, |at| now.since(at) / 1_000);
     if complete_per_sec > 0.0 {
-        let left_s = (pending + leased) as f64 / complete_per_sec;
-        return (
-            "ok",
-            format!("healthy: {pending} waiting, oldest {age_s} s, drains in {left_s:.0} s"),
-        );
+        let left = Duration::try_from_secs_f64((pending + leased) as f64 / complete_per_sec);
+        let left = coarse(left.map_or(u64::MAX, |left| left.as_secs()));
+        let age = coarse(age_s);
+        return ("ok", format!("healthy: {pending} waiting, oldest {age}, drains in {left}"));
     }
     if pending > 0 && leased == 0 {
-        return ("warn", format!("{pending} waiting, nobody works on them; oldest {age_s} s"));
+        let age = coarse(age_s);
+        return ("warn", format!("{pending} waiting, nobody works on them; oldest {age}"));
     }
     ("ok", format!("{pending} waiting, {leased} handed out, none ended in the last minute"))
 }

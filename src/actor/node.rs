@@ -9,6 +9,7 @@ use crate::actor::shard::Shards;
 use crate::actor::tracker::TrackerState;
 use crate::log::{Error, EventLog};
 use crate::metrics::PartitionNumbers;
+use crate::model::command::Command;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
@@ -163,7 +164,15 @@ impl NodeActor {
             ctx.notify(WriteImages { stop: false, reply: None });
         }
         self.watch_memory();
-        lock(&self.engine.workers).sweep(now, |_| false);
+        let forgotten = lock(&self.engine.workers).sweep(now);
+        for worker in forgotten {
+            for slot in &self.engine.slots {
+                let command = Command::DrainWorker { worker: worker.clone(), drains: false };
+                if let Err(reject) = self.engine.post(slot, command) {
+                    tracing::warn!(%worker, detail = %reject.detail, "its drain is kept");
+                }
+            }
+        }
         let handle = KwqHandle { engine: Arc::clone(&self.engine) };
         ctx.spawn(async move { crate::actor::publish::publish(&handle).await }.into_actor(self));
     }

@@ -24,13 +24,15 @@ pub(crate) fn listing(query: &crate::api::query::Query, usual: Listing) -> Resul
     }
 }
 
-/// Closes a job after its tasks are durable; what was accepted is told also when that fails.
-pub(crate) async fn close_job(shared: &Shared, job: &Name, accepted: u64) -> Result<(), Problem> {
-    let closed = shared.api.handle.change_job(job.clone(), JobChange::Close).await;
-    closed.map(|_| ()).map_err(|reject| {
+/// Closes a job after its tasks are durable; what was accepted is told also when that fails. False:
+/// nothing was accepted and there is no such job.
+pub(crate) async fn close_job(shared: &Shared, job: &Name, accepted: u64) -> Result<bool, Problem> {
+    match shared.api.handle.change_job(job.clone(), JobChange::Close).await {
+        Ok(_) => Ok(true),
+        Err(reject) if accepted == 0 && reject.code == Code::JobNotFound => Ok(false),
         // The tasks are in, whatever became of the close.
-        Problem::from(reject.possibly_applied()).number("accepted", accepted)
-    })
+        Err(reject) => Err(Problem::from(reject.possibly_applied()).number("accepted", accepted)),
+    }
 }
 
 /// A closed job refuses also a call that would bring it nothing. A job that cannot be asked does

@@ -54,12 +54,13 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
     if let Some(job) = stream.job.as_ref().filter(|_| stream.chunks == 0) {
         refuse_closed(&stream.shared, job).await?;
     }
-    if let Some(job) = stream.job.as_ref().filter(|_| close) {
-        close_job(&stream.shared, job, stream.tally.accepted).await?;
-    }
     let job = stream.job.clone();
+    let closed = match &job {
+        Some(job) if close => close_job(&stream.shared, job, stream.tally.accepted).await?,
+        Some(_) | None => false,
+    };
     let lines = Some((stream.lines, stream.chunks));
-    let summary = Summary { job: job.as_deref(), lines, closed: close };
+    let summary = Summary { job: job.as_deref(), lines, closed };
     Ok(Answer::json(stream.tally.finish(summary)))
 }
 

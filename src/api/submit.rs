@@ -59,10 +59,8 @@ pub(crate) async fn job_tasks(mut call: Call) -> Outcome {
     let tally = Tally::new(listing(&query, Listing::All)?, usize::MAX);
     let close = query.flag("close")?;
     let tally = batch.run(&call.shared, bytes.len(), tally, Some(&job)).await?;
-    if close {
-        close_job(&call.shared, &job, tally.accepted).await?;
-    }
-    let summary = Summary { job: Some(&job), lines: None, closed: close };
+    let closed = close && close_job(&call.shared, &job, tally.accepted).await?;
+    let summary = Summary { job: Some(&job), lines: None, closed };
     Ok(Answer::json(tally.finish(summary)))
 }
 

@@ -351,8 +351,13 @@ impl<'a> Bench<'a> {
 }
 
 fn broken(name: PhaseName, error: &io::Error) -> Failure {
-    Failure::new("bench", format!("phase {name:?}: {error}"))
-        .help("the report shows what was measured before; look at the server's log")
+    let failure = Failure::new("bench", format!("phase {name:?}: {error}"));
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        return failure
+            .exit(exit::AWAY)
+            .help("nobody listens there; start a server or use --spawn");
+    }
+    failure.help("the report shows what was measured before; look at the server's log")
 }
 
 fn address(url: &str) -> Result<SocketAddr, Failure> {

@@ -50,6 +50,10 @@ pub(super) async fn healthcheck(context: &Context) -> Verdict {
             context.out.detail(&answer.text());
             Ok(exit::DONE)
         }
+        Err(crate::client::Error::Refused(problem)) if problem.status == 503 => {
+            Err(Failure::new("not_ready", "the server does not serve now")
+                .help("it is starting or draining; GET /kwq/health/ready says which"))
+        }
         Err(error) => Err(Failure::from(error).exit(exit::FAILED)),
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct SubmitArgs {
     /// NDJSON or a JSON array; `-` is stdin; without it one task is made of the flags
     file: Option<PathBuf>,
     /// Job [default: default, or the job each line names]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     job: Option<String>,
     /// Client id of the task or array
     #[arg(long)]

@@ -105,15 +105,17 @@ impl WorkerRegistry {
         self.workers.remove(worker).is_some()
     }
 
-    /// Forgets who has been silent for long, at most once a second. `holds` = has leases, is kept.
-    pub fn sweep(&mut self, now: Now, holds: impl Fn(&str) -> bool) {
+    /// Forgets who has been silent for long, at most once a second. Returns those of them that were
+    /// draining: their drain is to be taken back.
+    pub fn sweep(&mut self, now: Now) -> Vec<Name> {
         if now.tick.since(self.swept) < 1_000 {
-            return;
+            return Vec::new();
         }
         self.swept = now.tick;
         let forget_ms = self.forget_ms;
-        self.workers
-            .retain(|name, entry| now.tick.since(entry.last_seen.tick) <= forget_ms || holds(name));
+        let silent = |entry: &Entry| now.tick.since(entry.last_seen.tick) > forget_ms;
+        let gone = self.workers.extract_if(.., |_, entry| silent(entry));
+        gone.filter(|(_, entry)| entry.draining).map(|(name, _)| name).collect()
     }
 
     /// A worker as shown; leases and held tasks are added by the caller.

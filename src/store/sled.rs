@@ -15,6 +15,8 @@ use std::time::Duration;
 const CACHE_BYTES: u64 = 16 << 20;
 /// Longest time an open may take.
 const OPEN_MAX: Duration = Duration::from_secs(60);
+/// Room on the disk without which a store is not opened anew.
+const ROOM_BYTES: usize = 4 << 20;
 /// How often and how long to wait for the lock of a store just closed.
 const LOCK_TRIES: u32 = 200;
 const LOCK_WAIT: Duration = Duration::from_millis(10);
@@ -22,8 +24,11 @@ const LOCK_WAIT: Duration = Duration::from_millis(10);
 /// Blocks in a sled tree.
 pub struct SledStore {
     dir: PathBuf,
-    /// `None` only after a reset that failed half way.
+    /// `None` only after a reset or a reopening that failed half way.
     db: Option<::sled::Db>,
+    /// A write has failed. sled refuses everything from then on, so the next write opens it anew;
+    /// what it had made durable by then is whole, since a batch is atomic.
+    failed: bool,
 }
 
 impl SledStore {
@@ -32,8 +37,9 @@ impl SledStore {
     /// # Errors
     /// The directory cannot be used at all.
     pub fn open(dir: &Path) -> Result<Self, Error> {
-        let mut store = Self { dir: dir.to_owned(), db: None };
+        let mut store = Self { dir: dir.to_owned(), db: None, failed: false };
         remove(&aside(dir))?;
+        remove(&probe(dir))?;
         match open_db(dir) {
             Ok(db) => store.db = Some(db),
             Err(error) => {
@@ -69,6 +75,36 @@ impl TrackerStore for SledStore {
     }
 
     fn write(&mut self, blocks: &[(BlockKey, Vec<u8>)]) -> Result<(), Error> {
+        if std::mem::replace(&mut self.failed, true) {
+            // Not before there is room again: what is open can at least be read.
+            room(&self.dir)?;
+            self.db = None;
+            let opened = open_db(&self.dir);
+            self.db = Some(opened.map_err(|e| Error::Backing(e.to_string()))?);
+        }
+        self.apply(blocks)?;
+        self.failed = false;
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Result<(), Error> {
+        self.db = None;
+        let aside = aside(&self.dir);
+        remove(&aside)?;
+        // Moved, not deleted: someone may want to know what happened. The next start deletes it.
+        match std::fs::rename(&self.dir, &aside) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(refused(&self.dir, &error)),
+        }
+        self.db = Some(open_db(&self.dir)?);
+        self.failed = false;
+        Ok(())
+    }
+}
+
+impl SledStore {
+    fn apply(&self, blocks: &[(BlockKey, Vec<u8>)]) -> Result<(), Error> {
         let db = self.db()?;
         guarded(|| {
             let mut batch = ::sled::Batch::default();
@@ -83,20 +119,6 @@ impl TrackerStore for SledStore {
         let path = self.dir.join("db");
         let file = std::fs::File::open(&path).map_err(|e| refused(&path, &e))?;
         file.sync_data().map_err(|e| refused(&path, &e))
-    }
-
-    fn reset(&mut self) -> Result<(), Error> {
-        self.db = None;
-        let aside = aside(&self.dir);
-        remove(&aside)?;
-        // Moved, not deleted: someone may want to know what happened. The next start deletes it.
-        match std::fs::rename(&self.dir, &aside) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(refused(&self.dir, &error)),
-        }
-        self.db = Some(open_db(&self.dir)?);
-        Ok(())
     }
 }
 
@@ -158,6 +180,18 @@ fn drop_leftovers(dir: &Path) {
 
 fn aside(dir: &Path) -> PathBuf {
     dir.with_extension("doubt.tmp")
+}
+
+fn probe(dir: &Path) -> PathBuf {
+    dir.with_extension("probe.tmp")
+}
+
+/// Can as much be written as an opening may write?
+fn room(dir: &Path) -> Result<(), Error> {
+    let probe = probe(dir);
+    let written = std::fs::write(&probe, vec![1; ROOM_BYTES]);
+    remove(&probe)?;
+    written.map_err(|e| refused(&probe, &e))
 }
 
 fn remove(dir: &Path) -> Result<(), Error> {

@@ -389,3 +389,45 @@ fn a_choosy_poll_of_a_drained_worker_leaves() {
         }
     }
 }
+
+// api.md 1: a batch route answers 200 with one outcome per item, also if all items failed.
+#[test]
+fn a_close_of_a_job_that_never_came_to_be_keeps_the_outcomes() {
+    let (server, job) = (shared(), unique("never"));
+    let path = format!("/kwq/jobs/{job}/tasks?close=true");
+    let answer = server.post(&path, &json!([{"priority": 99}, {"foo": 1}])).ok();
+    assert_eq!((int(&answer, "rejected"), &answer["closed"]), (2, &json!(false)), "{answer}");
+    assert_eq!(answer["results"].as_array().map(Vec::len), Some(2));
+    let lines = Req::new("POST", &path).text("application/x-ndjson", "{\"foo\":1}\n");
+    assert_eq!(int(&server.call(&lines).ok(), "rejected"), 1);
+}
+
+// api.md 6: of several who create a job at the same time one has created it.
+#[test]
+fn one_of_many_creates_a_job() {
+    let (server, job) = (shared(), unique("same"));
+    let create = |_| {
+        let job = job.clone();
+        crate::support::in_background(move || {
+            shared().post("/kwq/jobs", &json!({"id": job})).status
+        })
+    };
+    let statuses: Vec<u16> = (0..12).map(create).map(|t| t.join().expect("an answer")).collect();
+    assert_eq!(statuses.iter().filter(|s| **s == 201).count(), 1, "{statuses:?}");
+    server.job(&job);
+}
+
+// S 6.6: who was forgotten begins anew, also after a restart.
+#[test]
+fn the_drain_of_a_forgotten_worker_is_forgotten() {
+    let mut server = Server::start(&["worker.forget=1s"]);
+    server.consume("w", "any", &json!({}));
+    server.poke("/kwq/workers/w/drain").expect(200);
+    eventually("it is forgotten", || (server.get("/kwq/workers/w").status == 404).then_some(()));
+    // The taking back is a record of the log.
+    pause(200);
+    server.kill();
+    server.launch();
+    let asked = server.post("/kwq/consume", &json!({"worker": "w", "waitMs": 0}));
+    assert_eq!((asked.status, asked.header("kwq-drain")), (204, None));
+}
