@@ -60,7 +60,7 @@ impl TrackerState {
         Self { tracker, expected: vec![1; partitions], heal_after: WallMs(0) }
     }
 
-    /// Empties the store when it was folded from another log: one that was cut since, an older copy,
+    /// Empties the store when it was folded from another log: one cut since then, an older copy,
     /// or another directory's. The log is the truth; the tracker follows it from 0 again.
     pub(crate) fn prove(&mut self, log: &dyn EventLog) -> Result<(), Error> {
         let foreign = |(position, at): (Position, WallMs)| {

@@ -288,12 +288,13 @@ fn a_bad_line_is_named_by_its_place_in_the_file() {
 fn a_server_outlives_its_stderr() {
     let (dir, port) = (Folder::new("kwq-mute"), free_port());
     let script = format!(
-        "exec '{}' serve --listen 127.0.0.1:{port} --data-dir data --set drain.delay=0s 2>/dev/full",
+        "exec '{}' serve --listen 127.0.0.1:{port} --data-dir data 2>/dev/full",
         env!("CARGO_BIN_EXE_kwq")
     );
     let mut child = std::process::Command::new("sh")
         .args(["-c", &script])
         .current_dir(dir.path())
+        .env("KWQ_DRAIN__DELAY", "0s")
         .spawn()
         .expect("sh");
     let url = format!("http://127.0.0.1:{port}");
