@@ -87,6 +87,10 @@ impl Partition {
         self.armed = true;
         // What was counted while replaying has been published before.
         self.stats = crate::core::stats::Stats::default();
+        self.start_timers();
+    }
+
+    fn start_timers(&mut self) {
         let tick = self.now.tick;
         let numbers: Vec<LeaseNo> = self.leases.iter().map(|(number, _)| number).collect();
         for number in numbers {
@@ -105,9 +109,11 @@ impl Partition {
         }
     }
 
-    /// The log could not record for a while: lease clocks stood still and start anew.
+    /// Nobody could be heard or nothing recorded for a while: lease clocks stood still and start
+    /// anew.
     pub fn thaw(&mut self, now: Now) {
+        self.set_now(now);
         self.wheel = crate::core::wheel::Wheel::default();
-        self.arm(now);
+        self.start_timers();
     }
 }

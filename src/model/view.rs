@@ -410,11 +410,10 @@ pub struct TaskQuery {
 }
 
 /// Where a list goes on: for each partition the next sequence number to look at (exclusive bound
-/// for `New`), or the change number for `Recent`; for tasks of one client id the place of the last
-/// row.
+/// for `New`), or the change number for `Recent`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskCursor {
-    /// One number per partition; one in all for `Recent`; record and entry for a client id.
+    /// One number per partition; one in all for `Recent`.
     pub next: Vec<u64>,
 }
 

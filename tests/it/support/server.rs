@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::folder::Folder;
 use super::http::{Answer, Conn, Req};
-use super::process::clean;
+use super::process::{clean, signal};
 use super::wait::{eventually, pause};
 
 /// How long a start may take on a crowded machine.
@@ -111,10 +111,13 @@ impl Server {
 
     /// Sends SIGTERM and does not wait for what it leads to.
     pub(crate) fn signal_term(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
         let running = self.running.as_ref().expect("the server runs");
-        let pid = running.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill exists");
-        assert!(sent.success(), "the signal was delivered");
+        signal(running.child.id(), name);
     }
 
     /// SIGTERM; the end it leads to must be 0 (P23).
