@@ -152,14 +152,23 @@ impl Context {
     }
 
     fn client_with(&self, retries: u32, connect_retries: u32) -> Result<Client, Failure> {
-        Ok(Client::new(Options {
+        let timeout = self.global.timeout.unwrap_or(REQUEST);
+        Ok(Client::new(Options { retries, connect_retries, ..self.options(timeout)? })?)
+    }
+
+    /// A client whose requests have their usual time, whatever `--timeout` says.
+    fn patient_client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(Options { retries: 5, ..self.options(REQUEST)? })?)
+    }
+
+    fn options(&self, timeout: Duration) -> Result<Options, Failure> {
+        Ok(Options {
             url: self.url().to_owned(),
             token: token(self.global.token.clone())?,
-            timeout: self.global.timeout.unwrap_or(REQUEST),
-            retries,
-            connect_retries,
+            timeout,
             dry_run: self.global.dry_run,
-        })?)
+            ..Options::default()
+        })
     }
 
     /// The server the flags name.

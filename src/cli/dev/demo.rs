@@ -180,7 +180,7 @@ impl Demo {
             let replaced = crew.replace_ended();
             match replaced.map_err(|error| Failure::io("cannot start a worker", &error))? {
                 0 => {}
-                n => self.out.note(&format!("{n} local workers have ended and were replaced")),
+                n => self.out.note(&format!("local workers have ended; {n} replaced")),
             }
             if crew.all_gone() {
                 return Err(Failure::new("demo", "all local workers have ended")
