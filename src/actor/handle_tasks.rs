@@ -37,9 +37,13 @@ impl KwqHandle {
     /// # Errors
     /// `tracker_behind`.
     pub async fn tasks(&self, mut query: TaskQuery) -> Answer<TaskListAnswer> {
-        // A client id (or reference) names few tasks: they are looked up, not searched.
+        // A client id, a reference or the value of an element name few tasks: they are looked up,
+        // not searched.
         if let Some(id) = query.id.take() {
-            return self.tasks_by_id(query, &id).await;
+            return self.tasks_by_name(query, Named::Id(id)).await;
+        }
+        if let (Some(value), Some(job)) = (query.index.take(), query.job.clone()) {
+            return self.tasks_by_name(query, Named::Element(job, value)).await;
         }
         let log = self.engine.log()?;
         let started = self.now().tick;
@@ -50,9 +54,11 @@ impl KwqHandle {
         Ok(page)
     }
 
-    async fn tasks_by_id(&self, query: TaskQuery, id: &Name) -> Answer<TaskListAnswer> {
+    async fn tasks_by_name(&self, query: TaskQuery, named: Named) -> Answer<TaskListAnswer> {
         let mut page = TaskListAnswer { positions: self.positions(), ..TaskListAnswer::default() };
-        if let Some(reference) = crate::model::reference::TaskRef::parse(id) {
+        if let Named::Id(id) = &named
+            && let Some(reference) = crate::model::reference::TaskRef::parse(id)
+        {
             match self.find(&TaskKey::Ref(reference)).await {
                 Ok((partition, seq)) => self.add_row(&mut page, partition, seq, &query).await?,
                 Err(reject) if reject.code == Code::TaskNotFound => {}
@@ -60,11 +66,13 @@ impl KwqHandle {
             }
             return Ok(page);
         }
-        let mut lines = self.lines_of_id(id, &query).await?;
+        let mut lines = self.lines(&named, &query).await?;
         while page.rows.len() < query.limit && page.scanned < LOOKED_MAX {
             let mut best: Option<(usize, (Position, u32))> = None;
             for (number, line) in lines.iter_mut().enumerate() {
-                let Some(row) = line.head(self, id, query.job.as_ref()).await? else { continue };
+                let Some(row) = line.head(self, &named, query.job.as_ref()).await? else {
+                    continue;
+                };
                 // All partitions share the positions of one log, so they tell which came first.
                 let place = (row.record, row.index);
                 if best.is_none_or(|(_, other)| (place < other) == line.oldest_first) {
@@ -98,15 +106,20 @@ impl KwqHandle {
     }
 
     /// Candidates of each partition in the order of the query, from its cursor on.
-    async fn lines_of_id(&self, id: &Name, query: &TaskQuery) -> Answer<Vec<Line>> {
+    async fn lines(&self, named: &Named, query: &TaskQuery) -> Answer<Vec<Line>> {
         let oldest_first = query.order == Order::Old;
         let mut lines = Vec::with_capacity(self.engine.slots.len());
         for (number, slot) in self.engine.slots.iter().enumerate() {
-            let wanted = id.clone();
-            let read = move |p: &crate::core::partition::Partition| {
-                p.id_candidates(&wanted).collect::<Vec<_>>()
+            let wanted = named.clone();
+            let read = move |p: &crate::core::partition::Partition| match &wanted {
+                Named::Id(id) => p.id_candidates(id).collect(),
+                Named::Element(job, value) => {
+                    let mut newest_first = p.elements(job, *value);
+                    newest_first.reverse();
+                    newest_first
+                }
             };
-            let (mut seqs, _) = self.engine.inspect(slot, read).await?;
+            let (mut seqs, _): (Vec<TaskSeq>, _) = self.engine.inspect(slot, read).await?;
             if oldest_first {
                 seqs.reverse();
             }
@@ -203,8 +216,9 @@ impl KwqHandle {
     async fn find_id(&self, id: &Name, job: Option<&Name>) -> Answer<(PartitionId, TaskSeq)> {
         let query = TaskQuery { order: Order::New, ..TaskQuery::default() };
         let mut newest: Option<TrackedTask> = None;
-        for mut line in self.lines_of_id(id, &query).await? {
-            let Some(row) = line.head(self, id, job).await? else { continue };
+        let named = Named::Id(id.clone());
+        for mut line in self.lines(&named, &query).await? {
+            let Some(row) = line.head(self, &named, job).await? else { continue };
             if newest.as_ref().is_none_or(|n| (n.record, n.index) < (row.record, row.index)) {
                 newest = line.take();
             }
@@ -247,7 +261,16 @@ impl KwqHandle {
     }
 }
 
-/// Tasks of one partition that may have a client id, in the order of a list.
+/// What tasks are looked up by.
+#[derive(Clone, Debug)]
+enum Named {
+    /// Client id; its index knows hashes only.
+    Id(Name),
+    /// Job and value of an array element.
+    Element(Name, u64),
+}
+
+/// Tasks of one partition that may be meant, in the order of a list.
 struct Line {
     partition: PartitionId,
     oldest_first: bool,
@@ -259,11 +282,11 @@ struct Line {
 }
 
 impl Line {
-    /// The next task that has the id, and the job if one is named.
+    /// The next task that is meant, of the job if one is named.
     async fn head(
         &mut self,
         handle: &KwqHandle,
-        id: &Name,
+        named: &Named,
         job: Option<&Name>,
     ) -> Answer<Option<&TrackedTask>> {
         while self.head.is_none()
@@ -273,7 +296,11 @@ impl Line {
             let row = row.filter(|row| job.is_none_or(|job| *job == row.job));
             if let Some(row) = row {
                 let texts = handle.read_texts(vec![(row.record, row.index)]).await?;
-                if texts.first().and_then(|t| t.spec.id.as_ref()) == Some(id) {
+                let proven = match named {
+                    Named::Id(id) => texts.first().and_then(|t| t.spec.id.as_ref()) == Some(id),
+                    Named::Element(..) => true,
+                };
+                if proven {
                     self.head = Some(row);
                     break;
                 }

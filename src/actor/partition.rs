@@ -376,9 +376,11 @@ fn refusal(command: &Command, class: Class, sent: Tick, now: Now, room: Room) ->
     }
     match (room, command) {
         (Room::Plenty, _) => None,
-        (Room::WorkOnly, Command::Submit(_) | Command::SubmitUntil(_)) | (Room::None, _) => {
-            Some(disk_full())
-        }
+        (
+            Room::WorkOnly,
+            Command::Submit(_) | Command::SubmitUntil(_) | Command::SubmitItems(_),
+        )
+        | (Room::None, _) => Some(disk_full()),
         (Room::WorkOnly, _) => None,
     }
 }
@@ -445,6 +447,7 @@ impl Decided {
         match self.reply {
             Reply::Refused(reject) => Err(reject),
             reply @ (Reply::Submitted(_)
+            | Reply::Items(_)
             | Reply::Granted(_)
             | Reply::Reported(_)
             | Reply::Renewed(_)

@@ -105,6 +105,7 @@ impl Shared {
             lenient,
             payload_bytes_max: self.api.config.limits.payload,
             result_bytes_max: self.api.config.limits.result,
+            array_max: self.api.config.limits.array,
             now: self.api.handle.now().wall,
         }
     }

@@ -103,8 +103,9 @@ fn order(query: &Query, filtered: bool) -> Result<Order, Reject> {
 }
 
 fn filter(query: &Query) -> Result<TaskQuery, Reject> {
-    if query.one("index")?.is_some() {
-        return Err(Reject::new(Code::NotSupported, "arrays are not in this build yet").on("index"));
+    let index = query.integer("index", 0, limits::ARRAY_VALUE_MAX)?;
+    if index.is_some() && query.one("job")?.is_none() {
+        return Err(bad("index", "index is the value of an element: it needs job"));
     }
     let states = query.list("state", TaskState::parse)?;
     let stamp = |name| query.integer(name, 0, u64::MAX).map(|at| WallMs(at.unwrap_or(0)));
@@ -116,6 +117,7 @@ fn filter(query: &Query) -> Result<TaskQuery, Reject> {
     Ok(TaskQuery {
         job: query.name("job")?,
         id: query.name("id")?,
+        index,
         priority: query.integer("priority", 1, 9)?.and_then(Priority::new),
         worker: query.name("worker")?,
         states: states.iter().fold(0, |bits, s| bits | 1 << s.index()),

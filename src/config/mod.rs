@@ -161,6 +161,8 @@ pub struct Limits {
     pub payload: usize,
     /// `limits.result`.
     pub result: usize,
+    /// `limits.array`, count.
+    pub array: u64,
 }
 
 /// `drain.*`.

@@ -20,7 +20,6 @@ const LATER: &[(&str, &str)] = &[
     ("dead.retention", "purge of dead letters"),
     ("idempotency.retention", "idempotency keys"),
     ("tags.", "break-down by tag"),
-    ("limits.array", "array submits"),
     ("simulator.enabled", "the simulator"),
 ];
 

@@ -127,6 +127,7 @@ fn limits(read: &mut Reader<'_>) -> Limits {
         batch_items: read.count("limits.batch-items", 1..=bound::BATCH_ITEMS),
         payload: read.bytes("limits.payload", 1..=bound::PAYLOAD_BYTES_MAX),
         result: read.bytes("limits.result", 1..=bound::PAYLOAD_BYTES_MAX),
+        array: read.integer("limits.array", 1, bound::ARRAY_CEILING),
     }
 }
 

@@ -110,7 +110,6 @@ fn a_key_of_a_later_feature_is_not_silently_accepted() {
         ("simulator.enabled", "true"),
         ("idempotency.retention", "1h"),
         ("affinity.head-every", "8"),
-        ("limits.array", "5"),
         ("log.backend", "kafka"),
         ("log.lease-gate", "relaxed"),
     ] {

@@ -1,9 +1,10 @@
 //! Reading a partition: jobs, levels, leases, where a task's text lies. Changes nothing.
 
+use crate::core::intern::ClassKey;
 use crate::core::job::JobRow;
 use crate::core::lanes::Level;
 use crate::core::partition::Partition;
-use crate::core::rows::Placed;
+use crate::core::rows::{ArrayRow, Placed};
 use crate::core::stats::Stats;
 use crate::model::id::{Epoch, LeaseNo, Name, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
@@ -64,6 +65,18 @@ impl Partition {
             part.oldest = oldest.map_or(WallMs(0), |seq| self.rows.submitted(seq));
             part
         })
+    }
+
+    /// Elements of a job's arrays that have this value, oldest first.
+    #[must_use]
+    pub fn elements(&self, job: &Name, value: u64) -> Vec<TaskSeq> {
+        let of_job = |class: ClassKey| {
+            let class = self.classes.value(class.0);
+            self.job(class.job).name == *job
+        };
+        let arrays = self.rows.arrays().iter().filter(|array| of_job(array.class));
+        let element = |array: &ArrayRow| Some(array.first.plus(array.span.place(value)?));
+        arrays.filter_map(element).collect()
     }
 
     /// Where the text of a live or dead task lies.

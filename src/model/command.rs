@@ -1,6 +1,7 @@
 //! What is asked of a partition.
 
 use crate::model::affinity::AffinityMode;
+use crate::model::array::ArrayInput;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::lease::LeaseToken;
@@ -15,6 +16,8 @@ pub enum Command {
     Submit(Vec<TaskInput>),
     /// Admit tasks up to the first one that is refused; what follows it is not looked at.
     SubmitUntil(Vec<TaskInput>),
+    /// Admit tasks and arrays, in one atomic batch.
+    SubmitItems(Vec<Item>),
     /// Hand out tasks.
     Consume(Consume),
     /// Reports of workers, all on leases of this partition.
@@ -70,6 +73,15 @@ pub enum Command {
     },
     /// Time has passed: expire, time out, wake.
     Tick,
+}
+
+/// One item of a submit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A task.
+    Task(Box<TaskInput>),
+    /// An array, or its share in one partition.
+    Array(Box<ArrayInput>),
 }
 
 /// A consume as one partition sees it.

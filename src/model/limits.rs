@@ -100,6 +100,12 @@ pub const IDEMPOTENCY_KEY_MAX: usize = 128;
 pub const SLOTS_MAX: u32 = 10_000;
 /// Elements of an array.
 pub const ARRAY_MAX: u64 = 100_000_000;
+/// Ceiling of `limits.array`: an element's place fits 32 bits.
+pub const ARRAY_CEILING: u64 = u32::MAX as u64;
+/// Bytes of an array's id.
+pub const ARRAY_ID_BYTES_MAX: usize = 64;
+/// Values of elements are below this, so that every JSON reader keeps them exact.
+pub const ARRAY_VALUE_MAX: u64 = (1 << 53) - 1;
 /// Commands of one turn of a partition.
 pub const TURN_COMMANDS: usize = 256;
 /// Bytes of one turn of a partition.

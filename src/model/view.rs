@@ -156,7 +156,7 @@ impl TaskView {
     /// Its reference.
     #[must_use]
     pub fn reference(&self) -> TaskRef {
-        TaskRef::of_seq(self.row.submit_priority, self.row.partition, self.row.seq)
+        self.spec.reference(self.row.partition, self.row.seq)
     }
 }
 
@@ -385,6 +385,8 @@ pub struct TaskQuery {
     pub job: Option<Name>,
     /// Client id (or reference).
     pub id: Option<Name>,
+    /// Value of an array element; only beside `job`.
+    pub index: Option<u64>,
     /// Current priority.
     pub priority: Option<Priority>,
     /// Worker of the latest hand-out.

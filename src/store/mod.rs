@@ -31,6 +31,8 @@ mod contract_tests;
 #[cfg(all(test, feature = "server"))]
 mod damage_tests;
 #[cfg(all(test, feature = "server"))]
+mod disk_tests;
+#[cfg(all(test, feature = "server"))]
 mod naive_tests;
 #[cfg(all(test, feature = "server"))]
 mod test_rig;

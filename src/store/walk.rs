@@ -153,7 +153,10 @@ impl Walk {
             let page = if self.newest_first { (self.at - 1) / PAGE } else { self.at / PAGE };
             let key: PageKey = (self.partition.0, page);
             let held = cache.peek(key);
-            let known = vault.page_summary(key.0, key.1).filter(|_| held.is_none());
+            let stored = vault.page_summary(key.0, key.1);
+            let array =
+                || ledger.array_of_page(key).map(|array| Summary::of_row(&array.row(array.first)));
+            let known = stored.or_else(array).filter(|_| held.is_none());
             if known.is_some_and(|page| !filter.may_hold(&page)) {
                 self.at = if self.newest_first { page * PAGE } else { (page + 1) * PAGE };
                 self.at = self.at.min(self.end);
@@ -162,7 +165,7 @@ impl Walk {
             }
             let rows = match held {
                 Some(rows) => Cow::Borrowed(rows),
-                None => Cow::Owned(read(key, vault)?),
+                None => Cow::Owned(read(key, vault, ledger)?),
             };
             self.look_in(page, &rows, filter, ledger, budget)?;
         }

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod arrays;
 mod batch;
 mod cli;
 mod consume;

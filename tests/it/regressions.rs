@@ -312,8 +312,8 @@ fn a_client_id_that_many_tasks_share_lists_them_all() {
     assert_eq!(text(&server.task(&id), "ref"), refs[6], "by id: the newest");
 }
 
-// api.md 1: a page may be short; following `Kwq-Next` neither repeats nor skips, also where tasks of
-// one id came at the same time into several partitions.
+// api.md 1: following `Kwq-Next` neither repeats nor skips, also where tasks of one id came at the
+// same time into several partitions.
 #[test]
 fn pages_of_a_client_id_neither_repeat_nor_skip() {
     let (server, id) = (Server::start(&["log.partitions=8"]), unique("dup"));
