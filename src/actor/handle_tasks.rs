@@ -40,6 +40,7 @@ impl KwqHandle {
         if let Some(id) = query.id.take() {
             return self.tasks_by_id(query, &id).await;
         }
+        query.scopes = self.scopes.clone();
         let log = self.engine.log()?;
         let started = self.now().tick;
         let mut page = self.engine.tracker.list(query, log).await?;
@@ -158,7 +159,12 @@ impl KwqHandle {
                 let reference = *reference;
                 let slot = self.engine.slot(reference.partition).ok_or_else(not_found)?;
                 let (seq, _) = self.engine.inspect(slot, move |p| p.seq_of(reference)).await?;
-                seq.map(|seq| (reference.partition, seq)).ok_or_else(not_found)
+                let seq = seq.ok_or_else(not_found)?;
+                if !self.scopes.everything() {
+                    let row = self.tracked(reference.partition, seq).await?;
+                    row.filter(|row| self.scopes.cover(&row.job)).ok_or_else(not_found)?;
+                }
+                Ok((reference.partition, seq))
             }
             TaskKey::Id { id, job } => self.find_id(id, job.as_ref()).await,
         }
@@ -183,7 +189,7 @@ impl KwqHandle {
             let before = found.len();
             for seq in candidates {
                 let Some(row) = self.tracked(slot.id, seq).await? else { continue };
-                if job.is_some_and(|job| *job != row.job) {
+                if job.is_some_and(|job| *job != row.job) || !self.scopes.cover(&row.job) {
                     continue;
                 }
                 let texts = self.read_texts(vec![(row.record, row.index)]).await?;
