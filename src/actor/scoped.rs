@@ -91,9 +91,8 @@ impl KwqHandle {
         for slot in &self.engine.slots {
             let here = |token: &&LeaseToken| token.partition == slot.id;
             let places = tokens.iter().enumerate();
-            let (places, asked): (Vec<usize>, Vec<LeaseToken>) = places
-                .filter_map(|(at, token)| Some((at, *token.as_ref().filter(here)?)))
-                .unzip();
+            let (places, asked): (Vec<usize>, Vec<LeaseToken>) =
+                places.filter_map(|(at, token)| Some((at, *token.as_ref().filter(here)?))).unzip();
             if asked.is_empty() {
                 continue;
             }

@@ -9,7 +9,7 @@ use crate::codec::wire::field::Rules;
 use crate::codec::wire::submit::{Listing, Place, Tally};
 use crate::codec::wire::task;
 use crate::model::id::Name;
-use crate::model::job::{JobChange, JobState};
+use crate::model::job::{DEFAULT_JOB, JobChange, JobState};
 use crate::model::reject::{Code, Reject};
 use crate::model::task::TaskInput;
 use std::sync::Arc;
@@ -86,6 +86,14 @@ impl Batch {
             }
         }
         Ok(batch)
+    }
+
+    /// The job all tasks go to, or `*`.
+    pub(crate) fn about(&self) -> Name {
+        let job = |input: &TaskInput| input.job.clone().unwrap_or_else(|| DEFAULT_JOB.into());
+        let mut jobs = self.inputs.iter().map(job);
+        let first = jobs.next().unwrap_or_else(|| "*".into());
+        if jobs.all(|job| job == first) { first } else { "*".into() }
     }
 
     /// Adds one item; the id of a refused one is shown if it can be read.

@@ -46,20 +46,21 @@ impl Trail {
         let firsts: VecDeque<u64> = firsts(dir)?.into();
         let mut trail =
             Self { dir: dir.to_path_buf(), link: Link::default(), firsts, file: None, bytes: 0 };
-        let Some(last) = trail.firsts.back().copied() else { return Ok(trail) };
-        let mut file = OpenOptions::new().read(true).write(true).open(path(dir, last))?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        if whole < text.len() {
-            tracing::warn!(bytes = text.len() - whole, "an unfinished audit line was cut off");
-            text.truncate(whole);
-            file.set_len(text.len() as u64)?;
+        while let Some(last) = trail.firsts.back().copied() {
+            let mut file = OpenOptions::new().read(true).write(true).open(path(dir, last))?;
+            let text = whole_lines(&mut file)?;
+            if text.is_empty() {
+                // Begun and nothing written: the chain goes on from the file before.
+                fs::remove_file(path(dir, last))?;
+                trail.firsts.pop_back();
+                continue;
+            }
+            file.seek(SeekFrom::End(0))?;
+            trail.bytes = text.len() as u64;
+            trail.file = Some(file);
+            trail.link = trail.end_of(last, &text);
+            break;
         }
-        file.seek(SeekFrom::End(0))?;
-        trail.bytes = text.len() as u64;
-        trail.file = Some(file);
-        trail.link = trail.end_of(last, &text);
         Ok(trail)
     }
 
@@ -110,8 +111,7 @@ impl Trail {
     fn rotate(&mut self) -> io::Result<()> {
         self.sync()?;
         let first = self.link.next;
-        let file =
-            OpenOptions::new().write(true).create_new(true).open(path(&self.dir, first))?;
+        let file = OpenOptions::new().write(true).create_new(true).open(path(&self.dir, first))?;
         (self.file, self.bytes) = (Some(file), 0);
         self.firsts.push_back(first);
         while self.firsts.len() > limits::AUDIT_FILES_MAX {
@@ -145,7 +145,21 @@ impl Trail {
     }
 }
 
-/// Checks a trail from its oldest file on.
+/// The bytes of a file up to its last line end; what stands behind it is cut off.
+fn whole_lines(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    if whole < text.len() {
+        tracing::warn!(bytes = text.len() - whole, "an unfinished audit line was cut off");
+        text.truncate(whole);
+        file.set_len(text.len() as u64)?;
+    }
+    Ok(text)
+}
+
+/// Checks a trail from its oldest file on. A last line without its end is what a kill leaves; the
+/// next start cuts it.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -153,9 +167,14 @@ pub fn check(dir: &Path) -> io::Result<Checked> {
     let mut checked = Checked::default();
     let mut link: Option<Link> = None;
     for first in firsts(dir)? {
-        let file = path(dir, first);
-        for (number, line) in (1..).zip(BufReader::new(File::open(&file)?).lines()) {
-            let line = line?;
+        let path = path(dir, first);
+        let mut file = BufReader::new(File::open(&path)?);
+        let mut text = Vec::new();
+        for number in 1.. {
+            text.clear();
+            file.read_until(b'\n', &mut text)?;
+            let Some(line) = text.strip_suffix(b"\n") else { break };
+            let line = String::from_utf8_lossy(line);
             let step = match &link {
                 Some(link) => audit::follow(link, &line),
                 None if first == 1 => audit::follow(&Link::default(), &line),
@@ -164,7 +183,7 @@ pub fn check(dir: &Path) -> io::Result<Checked> {
             match step {
                 Ok(next) => link = Some(next),
                 Err(fault) => {
-                    checked.damage = Some(Damage { file, line: number, fault });
+                    checked.damage = Some(Damage { file: path, line: number, fault });
                     return Ok(checked);
                 }
             }
@@ -179,7 +198,8 @@ fn firsts(dir: &Path) -> io::Result<Vec<u64>> {
     let mut firsts = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+        let number: Option<u64> =
+            name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
         firsts.extend(number);
     }
     firsts.sort_unstable();

@@ -21,7 +21,7 @@ impl Folder {
         let names = fs::read_dir(&self.0).expect("a directory").map(|e| e.expect("an entry"));
         let mut names: Vec<_> =
             names.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-        names.sort_by_key(|name| name.len());
+        names.sort_by_key(|name| (name.len(), name.clone()));
         names
     }
 }
@@ -87,6 +87,22 @@ fn a_torn_end_is_cut_and_the_chain_holds() {
         assert_eq!(lines, [1, 2, 3], "cut {cut}");
         assert_eq!(check(&folder.0).expect("reads").damage, None);
     }
+}
+
+#[test]
+fn a_file_that_was_only_begun_does_not_break_the_chain() {
+    let folder = Folder::new("begun");
+    let mut trail = Trail::open(&folder.0).expect("opens");
+    trail.append(&deed("1")).expect("appends");
+    drop(trail);
+    for rest in ["", "{\"seq\":2"] {
+        fs::write(folder.0.join("2.jsonl"), rest).expect("writes");
+        let trail = Trail::open(&folder.0).expect("opens");
+        assert_eq!(numbers(&trail.read(0, 9).expect("reads")), [1]);
+    }
+    let mut trail = Trail::open(&folder.0).expect("opens");
+    trail.append(&deed("2")).expect("appends");
+    assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 2, damage: None });
 }
 
 #[test]
