@@ -62,7 +62,9 @@ words! {
     /// Why a connection or request was cut.
     Refusal { Cap = "cap", Timeout = "timeout", TooLarge = "too_large" }
     /// Why a caller was not let in.
-    Denial { Missing = "missing", Wrong = "wrong", Expired = "expired", Role = "role", Rate = "rate" }
+    Denial {
+        Missing = "missing", Wrong = "wrong", Expired = "expired", Role = "role", Rate = "rate"
+    }
     /// How a worker is.
     WorkerShown { Active = "active", Draining = "draining", Lost = "lost" }
     /// Why an attempt failed; index into [`PartitionNumbers::failed`].

@@ -13,6 +13,9 @@ use crate::model::report::{Outcome, Report, ReportOutcome};
 /// Is a lease inside the scopes? The refusal stands for a partition that cannot be asked.
 type Inside = Answer<bool>;
 
+/// The task of a token, and its job unless the task is over.
+type Leased = Option<(TaskSeq, Option<Name>)>;
+
 impl KwqHandle {
     /// Takes the reports out that are not for this caller: what is left, with its places, and the
     /// outcomes of the others.
@@ -97,8 +100,7 @@ impl KwqHandle {
                 continue;
             }
             let read = move |p: &Partition| asked.iter().map(|t| p.leased_job(t)).collect();
-            let found: Answer<(Vec<Option<(TaskSeq, Option<Name>)>>, _)> =
-                self.engine.inspect(slot, read).await;
+            let found: Answer<(Vec<Leased>, _)> = self.engine.inspect(slot, read).await;
             match found {
                 Ok((found, _)) => {
                     for (at, task) in places.into_iter().zip(found) {
@@ -111,11 +113,7 @@ impl KwqHandle {
         inside
     }
 
-    async fn task_inside(
-        &self,
-        partition: crate::model::id::PartitionId,
-        task: Option<(TaskSeq, Option<Name>)>,
-    ) -> Inside {
+    async fn task_inside(&self, partition: crate::model::id::PartitionId, task: Leased) -> Inside {
         match task {
             None => Ok(false),
             Some((_, Some(job))) => Ok(self.scopes.cover(&job)),

@@ -171,5 +171,5 @@ impl Witness {
 fn role(caller: &Caller, rule: Rule) -> &'static str {
     let Access::OneOf(roles) = rule.access else { return "" };
     let held = caller.roles.both(roles).iter().next();
-    held.or(roles.iter().next()).map_or("", |role| role.word())
+    held.or_else(|| roles.iter().next()).map_or("", |role| role.word())
 }

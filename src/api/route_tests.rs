@@ -10,7 +10,8 @@ const END: &str = "<!-- end -->\n";
 
 fn table() -> String {
     let mut out = String::from(
-        "| Method | Path | Role | In the audit trail as | Token with scopes |\n|---|---|---|---|---|\n",
+        "| Method | Path | Role | In the audit trail as | Token with scopes |\n\
+         |---|---|---|---|---|\n",
     );
     for Route { method, row, .. } in routes::table() {
         let role = match row.rule.access {

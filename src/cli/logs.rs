@@ -155,6 +155,10 @@ fn trail(directory: &Path) -> Result<Option<Checked>, Failure> {
 
 fn told(trail: &Checked) -> String {
     match &trail.damage {
+        None if trail.torn > 0 => {
+            let (lines, torn) = (human::grouped(trail.lines), trail.torn);
+            format!("{lines} lines, {torn} pieces torn by a power cut or a kill")
+        }
         None => format!("{} lines, whole", human::grouped(trail.lines)),
         Some(Damage { file, line, fault }) => {
             format!("{} line {line}: {fault}", file.display())

@@ -106,6 +106,14 @@ pub fn link(line: &str) -> Result<Link, Fault> {
     Ok(Link { next: seq + 1, prev: hash.into_owned() })
 }
 
+/// Number of a line; `None` = it is none.
+#[must_use]
+pub fn number(line: &str) -> Option<u64> {
+    let (digits, _) = line.strip_prefix("{\"seq\":")?.split_once(',')?;
+    json::object(line).ok()?;
+    digits.parse().ok()
+}
+
 /// As [`link`], and the line must follow `before`.
 ///
 /// # Errors

@@ -28,8 +28,7 @@ fn trail(count: usize) -> Vec<String> {
 }
 
 fn check(lines: &[String]) -> Result<Link, (usize, Fault)> {
-    let steps = lines.iter().enumerate();
-    let mut steps = steps.map(|(at, line)| (at, line));
+    let mut steps = lines.iter().enumerate();
     steps.try_fold(Link::default(), |link, (at, line)| follow(&link, line).map_err(|f| (at, f)))
 }
 

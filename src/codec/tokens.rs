@@ -2,7 +2,8 @@
 //! whole, so that a typing error never leaves half of the callers outside.
 //!
 //! ```text
-//! {"name":"ops-2","sha256":"9f…","roles":["view","operate"],"scopes":["eod-"],"expires_ts":1790000000000}
+//! {"name":"ops-2","sha256":"9f…","roles":["view","operate"],"scopes":["eod-"],
+//!  "expires_ts":1790000000000}                                          (all of it on one line)
 //! ```
 
 use crate::codec::digest;

@@ -92,8 +92,8 @@ impl Error {
                 format!("see `{key}` in `kwq config default` for its unit, values and range")
             }
             Self::InsecureListen { key, .. } => format!(
-                "name a file of tokens (`auth.tokens-file`, lines by `kwq token create`), listen on \
-                 loopback (`{key}=127.0.0.1:8080`), or say `--insecure-no-auth`: then whoever \
+                "name a file of tokens (`auth.tokens-file`, lines by `kwq token create`), listen \
+                 on loopback (`{key}=127.0.0.1:8080`), or say `--insecure-no-auth`: then whoever \
                  reaches the port may do everything"
             ),
             Self::Unreadable { .. } => "check path and permissions, or drop --config".to_owned(),

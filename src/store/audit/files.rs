@@ -34,6 +34,8 @@ pub struct Damage {
 pub struct Checked {
     /// Good lines up to the damage.
     pub lines: u64,
+    /// Pieces that are no lines.
+    pub torn: u64,
     /// The first broken line.
     pub damage: Option<Damage>,
 }
@@ -127,61 +129,69 @@ impl Trail {
 
     /// At most `limit` lines behind number `after`, oldest first.
     pub(super) fn read(&self, after: u64, limit: usize) -> io::Result<Vec<String>> {
-        let wanted = after.saturating_add(1);
-        let begins = self.firsts.iter().rposition(|first| *first <= wanted).unwrap_or(0);
+        let begins = self.firsts.iter().rposition(|first| *first <= after.saturating_add(1));
         let mut lines = Vec::new();
-        for first in self.firsts.iter().skip(begins) {
-            let skipped = wanted.saturating_sub(*first);
+        for first in self.firsts.iter().skip(begins.unwrap_or(0)) {
             let file = BufReader::new(File::open(path(&self.dir, *first))?);
-            let rest = file.lines().skip(usize::try_from(skipped).unwrap_or(usize::MAX));
-            for line in rest.take(limit - lines.len()) {
-                lines.push(line?);
-            }
-            if lines.len() == limit {
-                break;
+            for line in file.split(b'\n') {
+                // What a power cut has torn is no answer; `check` tells of it.
+                let Ok(line) = String::from_utf8(line?) else { continue };
+                if lines.len() < limit && audit::number(&line).is_some_and(|seq| seq > after) {
+                    lines.push(line);
+                }
             }
         }
         Ok(lines)
     }
 }
 
-/// The bytes of a file up to its last line end; what stands behind it is cut off.
+/// The bytes of a file up to its last whole line; what stands behind it is cut off.
 fn whole_lines(file: &mut File) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
-    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let mut whole = 0;
+    let mut end = 0;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        end += line.len();
+        let words = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+        if words.is_some_and(|words| audit::number(words).is_some()) {
+            whole = end;
+        }
+    }
     if whole < text.len() {
-        tracing::warn!(bytes = text.len() - whole, "an unfinished audit line was cut off");
+        tracing::warn!(bytes = text.len() - whole, "an unfinished end of the audit trail was cut");
         text.truncate(whole);
         file.set_len(text.len() as u64)?;
     }
     Ok(text)
 }
 
-/// Checks a trail from its oldest file on. A last line without its end is what a kill leaves; the
-/// next start cuts it.
+/// Checks a trail from its oldest file on. What is no line at all is what a power cut leaves, and
+/// is counted; a line that was changed, or does not follow, ends the check.
 ///
 /// # Errors
 /// A file cannot be read.
 pub fn check(dir: &Path) -> io::Result<Checked> {
     let mut checked = Checked::default();
-    let mut link: Option<Link> = None;
+    let mut link = None;
     for first in firsts(dir)? {
         let path = path(dir, first);
-        let mut file = BufReader::new(File::open(&path)?);
-        let mut text = Vec::new();
-        for number in 1.. {
-            text.clear();
-            file.read_until(b'\n', &mut text)?;
-            let Some(line) = text.strip_suffix(b"\n") else { break };
-            let line = String::from_utf8_lossy(line);
+        if first == 1 {
+            link = Some(Link::default());
+        }
+        for (number, line) in (1..).zip(BufReader::new(File::open(&path)?).split(b'\n')) {
+            let line = String::from_utf8_lossy(&line?).into_owned();
             let step = match &link {
                 Some(link) => audit::follow(link, &line),
-                None if first == 1 => audit::follow(&Link::default(), &line),
                 None => audit::link(&line),
             };
             match step {
                 Ok(next) => link = Some(next),
+                Err(Fault::Malformed) => {
+                    checked.torn += 1;
+                    link = None;
+                    continue;
+                }
                 Err(fault) => {
                     checked.damage = Some(Damage { file: path, line: number, fault });
                     return Ok(checked);

@@ -65,7 +65,7 @@ fn a_trail_goes_on_after_a_restart_and_is_read_from_anywhere() {
     assert_eq!(numbers(&trail.read(5, 3).expect("reads")), [6, 7, 8]);
     assert!(trail.read(12, 100).expect("reads").is_empty());
     assert!(trail.read(u64::MAX, 100).expect("reads").is_empty());
-    assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 12, damage: None });
+    assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 12, ..Checked::default() });
     assert_eq!(folder.files(), ["1.jsonl"]);
 }
 
@@ -102,7 +102,39 @@ fn a_file_that_was_only_begun_does_not_break_the_chain() {
     }
     let mut trail = Trail::open(&folder.0).expect("opens");
     trail.append(&deed("2")).expect("appends");
-    assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 2, damage: None });
+    assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 2, ..Checked::default() });
+}
+
+#[test]
+fn what_a_power_cut_leaves_is_passed_over_and_is_no_edit() {
+    let folder = Folder::new("power");
+    let mut trail = Trail::open(&folder.0).expect("opens");
+    for i in 0..5 {
+        trail.append(&deed(&i.to_string())).expect("appends");
+    }
+    drop(trail);
+    let path = folder.0.join("1.jsonl");
+    let whole = fs::read(&path).expect("reads");
+    let ends: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] == b'\n').collect();
+    // The third line lost with both its ends, so that three lines are one piece; then the tail.
+    let mut holed = whole.clone();
+    holed[ends[1] - 10..=ends[2] + 10].fill(0);
+    fs::write(&path, &holed).expect("writes");
+    let mut trail = Trail::open(&folder.0).expect("opens");
+    trail.append(&deed("6")).expect("appends");
+    assert_eq!(numbers(&trail.read(0, 9).expect("reads")), [1, 5, 6]);
+    assert_eq!(numbers(&trail.read(4, 9).expect("reads")), [5, 6]);
+    let found = check(&folder.0).expect("reads");
+    assert_eq!(found, Checked { lines: 3, torn: 1, damage: None });
+    let mut tail = whole;
+    let at = ends[2] + 1;
+    tail[at..].fill(0);
+    tail.push(b'\n');
+    fs::write(&path, &tail).expect("writes");
+    let mut trail = Trail::open(&folder.0).expect("opens");
+    trail.append(&deed("again")).expect("appends");
+    assert_eq!(numbers(&trail.read(0, 9).expect("reads")), [1, 2, 3, 4]);
+    assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 4, ..Checked::default() });
 }
 
 #[test]
@@ -118,7 +150,7 @@ fn an_edit_is_found_and_does_not_stop_the_trail() {
     fs::write(&path, text).expect("writes");
     let damage = Damage { file: path, line: 2, fault: Fault::Changed };
     let found = check(&folder.0).expect("reads");
-    assert_eq!(found, Checked { lines: 1, damage: Some(damage) });
+    assert_eq!(found, Checked { lines: 1, torn: 0, damage: Some(damage) });
     let mut trail = Trail::open(&folder.0).expect("opens all the same");
     trail.append(&deed("job-3")).expect("appends");
     let lines = trail.read(3, 10).expect("reads");
@@ -145,7 +177,7 @@ fn files_are_bounded_and_the_oldest_goes() {
     fs::remove_file(folder.0.join("1.jsonl")).expect("removes");
     let trail = Trail::open(&folder.0).expect("opens");
     assert_eq!(numbers(&trail.read(0, 2).expect("reads")), [16, 17]);
-    assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 31, damage: None });
+    assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 31, ..Checked::default() });
 }
 
 #[test]
