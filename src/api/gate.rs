@@ -173,3 +173,7 @@ fn role(caller: &Caller, rule: Rule) -> &'static str {
     let held = caller.roles.both(roles).iter().next();
     held.or_else(|| roles.iter().next()).map_or("", |role| role.word())
 }
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;
