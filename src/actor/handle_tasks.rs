@@ -45,6 +45,7 @@ impl KwqHandle {
         if let (Some(value), Some(job)) = (query.index.take(), query.job.clone()) {
             return self.tasks_by_name(query, Named::Element(job, value)).await;
         }
+        query.scopes = self.scopes.clone();
         let log = self.engine.log()?;
         let started = self.now().tick;
         let mut page = self.engine.tracker.list(query, log).await?;
@@ -206,7 +207,12 @@ impl KwqHandle {
                 let reference = *reference;
                 let slot = self.engine.slot(reference.partition).ok_or_else(not_found)?;
                 let (seq, _) = self.engine.inspect(slot, move |p| p.seq_of(reference)).await?;
-                seq.map(|seq| (reference.partition, seq)).ok_or_else(not_found)
+                let seq = seq.ok_or_else(not_found)?;
+                if !self.scopes.everything() {
+                    let row = self.tracked(reference.partition, seq).await?;
+                    row.filter(|row| self.scopes.cover(&row.job)).ok_or_else(not_found)?;
+                }
+                Ok((reference.partition, seq))
             }
             TaskKey::Id { id, job } => self.find_id(id, job.as_ref()).await,
         }
@@ -293,7 +299,10 @@ impl Line {
             && let Some(seq) = self.seqs.front().copied()
         {
             let row = handle.tracked(self.partition, seq).await?;
-            let row = row.filter(|row| job.is_none_or(|job| *job == row.job));
+            let meant = |row: &TrackedTask| {
+                job.is_none_or(|job| *job == row.job) && handle.scopes.cover(&row.job)
+            };
+            let row = row.filter(meant);
             if let Some(row) = row {
                 let texts = handle.read_texts(vec![(row.record, row.index)]).await?;
                 let proven = match named {

@@ -174,7 +174,7 @@ impl NodeActor {
                 }
             }
         }
-        let handle = KwqHandle { engine: Arc::clone(&self.engine) };
+        let handle = KwqHandle::new(Arc::clone(&self.engine));
         ctx.spawn(async move { crate::actor::publish::publish(&handle).await }.into_actor(self));
     }
 }

@@ -11,7 +11,7 @@ use crate::codec::wire::{array, task};
 use crate::model::array::ArrayInput;
 use crate::model::command::Item;
 use crate::model::id::Name;
-use crate::model::job::{JobChange, JobState};
+use crate::model::job::{DEFAULT_JOB, JobChange, JobState};
 use crate::model::reject::{Code, Reject};
 use crate::model::task::TaskInput;
 use std::sync::Arc;
@@ -90,6 +90,15 @@ impl Batch {
             }
         }
         Ok(batch)
+    }
+
+    /// The job all tasks go to, or `*`.
+    pub(crate) fn about(&self) -> Name {
+        let job = |input: &TaskInput| input.job.clone().unwrap_or_else(|| DEFAULT_JOB.into());
+        let arrays = self.arrays.iter().map(|(_, array)| &array.task);
+        let mut jobs = self.inputs.iter().chain(arrays).map(job);
+        let first = jobs.next().unwrap_or_else(|| "*".into());
+        if jobs.all(|job| job == first) { first } else { "*".into() }
     }
 
     /// Reads and adds one item, a task or an array.

@@ -64,7 +64,8 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
     };
     let lines = Some((stream.lines, stream.chunks));
     let summary = Summary { job: job.as_deref(), lines, closed };
-    Ok(Answer::json(stream.tally.finish(summary)))
+    let about = job.as_deref().unwrap_or("*").to_owned();
+    Ok(Answer::json(stream.tally.finish(summary)).about(about))
 }
 
 /// A list of everything must not outgrow memory either; all are counted.

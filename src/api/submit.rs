@@ -28,8 +28,9 @@ pub(crate) async fn submit(mut call: Call) -> Outcome {
             .map_err(|reject| call.shared.refusal(reject))?;
         call.in_time()?;
         let tally = Tally::new(listing(&query, Listing::All)?, usize::MAX);
+        let about = batch.about();
         let tally = batch.run(&call.shared, bytes.len(), tally, None).await?;
-        return Ok(Answer::json(tally.finish(Summary::default())));
+        return Ok(Answer::json(tally.finish(Summary::default())).about(&*about));
     }
     let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
     let fields = json::object(text)?;
@@ -103,6 +104,6 @@ async fn one(shared: &Shared, input: TaskInput, bytes: usize) -> Outcome {
     // Its own record: with the defaults of its job, and without waiting for the tracker.
     let stored = handle.admitted_text(&admitted).await?;
     let body = seed::submitted(&stored.spec, admitted.reference, stored.submitted);
-    let answer = Answer::json(body).with("kwq-ref", admitted.reference);
+    let answer = Answer::json(body).about(&*stored.spec.job).with("kwq-ref", admitted.reference);
     Ok(answer.with("kwq-outcome", "ok").positions(&handle.positions()))
 }

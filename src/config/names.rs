@@ -6,7 +6,6 @@ const LATER: &[(&str, &str)] = &[
     ("http.tls-key", "TLS"),
     ("http.tls-client-ca", "client certificates"),
     ("http.http2", "HTTP/2"),
-    ("auth.tokens-file", "tokens and roles"),
     ("kafka.", "the Kafka back end"),
     ("http.ops-listen", "the listener for operations"),
     ("tracker.max-lag", "slowing submits by the lag of the tracker"),

@@ -29,6 +29,7 @@ pub(super) fn consume(worker: &str, max: usize) -> Consume {
         seed_lease: false,
         levels: ALL_LEVELS,
         jobs: Vec::new(),
+        scopes: Default::default(),
         warm: Vec::new(),
         mode: AffinityMode::Prefer,
     }

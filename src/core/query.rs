@@ -124,6 +124,34 @@ impl Partition {
         genuine.then(|| self.leases.remembered(token.number, self.rows.next()))?.map(|r| r.seq)
     }
 
+    /// The task of a token with its job; of a task that is over the job is not known here.
+    #[must_use]
+    pub fn leased_job(&self, token: &LeaseToken) -> Option<(TaskSeq, Option<Name>)> {
+        let seq = self.leased_task(token)?;
+        Some((seq, self.job_of(seq)))
+    }
+
+    /// Leases a heartbeat of all of a worker's would tell of, with their jobs: live ones, and those
+    /// it has to stop.
+    #[must_use]
+    pub fn told_leases(&self, worker: &Name) -> Vec<(LeaseToken, Name)> {
+        let Some(key) = self.workers.known(worker) else { return Vec::new() };
+        let key = crate::core::intern::WorkerKey(key);
+        let stopped = self.leases.cancelled_of(key, self.now.wall);
+        let numbers = self.leases.of_worker(key).chain(stopped);
+        let told = numbers.filter_map(|number| {
+            let seq = self.leases.remembered(number, self.rows.next())?.seq;
+            Some((self.leases.token(self.id, number), self.job_of(seq)?))
+        });
+        told.collect()
+    }
+
+    /// Job of a task that is not over.
+    #[must_use]
+    pub fn job_of(&self, seq: TaskSeq) -> Option<Name> {
+        self.class(seq).map(|class| self.job(class.job).name.clone())
+    }
+
     /// Workers that get no work.
     pub fn drained(&self) -> impl Iterator<Item = &Name> {
         self.drained.iter()

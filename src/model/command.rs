@@ -1,5 +1,6 @@
 //! What is asked of a partition.
 
+use crate::model::access::Scopes;
 use crate::model::affinity::AffinityMode;
 use crate::model::array::ArrayInput;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
@@ -84,6 +85,17 @@ pub enum Item {
     Array(Box<ArrayInput>),
 }
 
+impl Item {
+    /// The task, or what the elements of the array have in common.
+    #[must_use]
+    pub fn task(&self) -> &TaskInput {
+        match self {
+            Self::Task(task) => task,
+            Self::Array(array) => &array.task,
+        }
+    }
+}
+
 /// A consume as one partition sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Consume {
@@ -105,10 +117,20 @@ pub struct Consume {
     pub levels: u16,
     /// Jobs allowed; empty = all.
     pub jobs: Vec<Name>,
+    /// Jobs its caller may touch.
+    pub scopes: Scopes,
     /// Keys the worker says it holds.
     pub warm: Vec<Name>,
     /// Use of affinity.
     pub mode: AffinityMode,
+}
+
+impl Consume {
+    /// May it be given tasks of this job?
+    #[must_use]
+    pub fn takes(&self, job: &Name) -> bool {
+        (self.jobs.is_empty() || self.jobs.contains(job)) && self.scopes.cover(job)
+    }
 }
 
 /// All nine levels.

@@ -118,6 +118,24 @@ pub const CHANNEL_COMMANDS: usize = 4_096;
 pub const CHANNEL_BYTES: usize = 16 << 20;
 /// Largest record of the log; a batch of the largest body fits with its encoding overhead.
 pub const RECORD_BYTES_MAX: usize = 48 << 20;
+/// Tokens of a tokens file.
+pub const TOKENS_MAX: usize = 1_000;
+/// Bytes of a tokens file.
+pub const TOKENS_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Scopes of a token.
+pub const SCOPES_MAX: usize = 64;
+/// Wrong tokens of an address within a minute; more are answered `auth_rate`.
+pub const WRONG_TOKENS_MAX: u32 = 50;
+/// Addresses whose wrong tokens are counted apart.
+pub const WRONG_ADDRESSES_MAX: usize = 10_000;
+/// Bytes of a file of the audit trail before the next one is begun.
+pub const AUDIT_FILE_BYTES: u64 = 16 << 20;
+/// Files of the audit trail; the oldest goes when there are more.
+pub const AUDIT_FILES_MAX: usize = 64;
+/// Lines of the audit trail that wait to be written.
+pub const AUDIT_QUEUE_MAX: usize = 10_000;
+/// Bytes of a target in a line of the audit trail; a longer one is cut.
+pub const AUDIT_TARGET_BYTES_MAX: usize = 256;
 /// Tasks of one tracker page.
 pub const PAGE_TASKS: usize = 1_024;
 

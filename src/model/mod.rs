@@ -3,6 +3,7 @@
 //!
 //! Must not: do I/O, read a clock, log, or know any other module of the crate.
 
+pub mod access;
 pub mod affinity;
 pub mod array;
 pub mod command;

@@ -1,6 +1,7 @@
 //! What is shown: rows and summaries that queries answer with. Values only; how they look on the
 //! wire is `codec::wire`.
 
+use crate::model::access::Scopes;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{JobSpec, JobState};
 use crate::model::priority::Priority;
@@ -381,6 +382,8 @@ pub enum Order {
 /// Filter of a task list; every part is an AND.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskQuery {
+    /// Jobs the caller may see.
+    pub scopes: Scopes,
     /// Job.
     pub job: Option<Name>,
     /// Client id (or reference).

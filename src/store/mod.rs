@@ -7,6 +7,8 @@
 //! Everything here is derived from the log: on any doubt it is dropped and folded again. Must not:
 //! keep state per task in memory beyond the bounded caches, or decide anything.
 
+#[cfg(feature = "server")]
+pub mod audit;
 pub mod block;
 pub mod cache;
 pub mod details;

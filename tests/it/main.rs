@@ -4,6 +4,7 @@
 mod support;
 
 mod arrays;
+mod auth;
 mod batch;
 mod cli;
 mod consume;

@@ -120,6 +120,17 @@ impl Server {
         signal(running.child.id(), name);
     }
 
+    /// Everything it has said since it was launched.
+    pub(crate) fn said(&self) -> String {
+        let running = self.running.as_ref().expect("the server runs");
+        running.lines.lock().expect("no test panics while it holds this").join("\n")
+    }
+
+    /// Waits for words in what it says.
+    pub(crate) fn says(&self, words: &str) {
+        eventually(words, || self.said().contains(words).then_some(()));
+    }
+
     /// SIGTERM; the end it leads to must be 0 (P23).
     #[track_caller]
     pub(crate) fn terminate(&mut self) {
