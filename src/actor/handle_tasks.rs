@@ -197,11 +197,11 @@ impl KwqHandle {
         Ok(self.engine.inspect(slot, read).await?.0)
     }
 
-    fn slot_of(&self, partition: PartitionId) -> Answer<&Slot> {
+    pub(crate) fn slot_of(&self, partition: PartitionId) -> Answer<&Slot> {
         self.engine.slot(partition).ok_or_else(unavailable)
     }
 
-    async fn find(&self, key: &TaskKey) -> Answer<(PartitionId, TaskSeq)> {
+    pub(crate) async fn find(&self, key: &TaskKey) -> Answer<(PartitionId, TaskSeq)> {
         match key {
             TaskKey::Ref(reference) => {
                 let reference = *reference;
@@ -344,6 +344,6 @@ impl Line {
     }
 }
 
-fn not_found() -> Reject {
+pub(crate) fn not_found() -> Reject {
     Reject::new(Code::TaskNotFound, "no such task")
 }

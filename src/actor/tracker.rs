@@ -244,6 +244,11 @@ impl TrackerDoor {
         .await
     }
 
+    /// Hand-outs per second of a partition over the last 60 s.
+    pub(crate) async fn hand_outs(&self, id: PartitionId) -> Answer<f64> {
+        self.ask(move |state, now| state.tracker.hand_outs(id, now)).await
+    }
+
     pub(crate) async fn windows(&self, limit: usize) -> Answer<Vec<SeedWindow>> {
         self.ask(move |state, now| {
             let windows = state.tracker.windows(limit, now);

@@ -147,7 +147,6 @@ fn routes_of_later_builds_are_404() {
         ("GET", "/kwq/jobs/a/results"),
         ("GET", "/kwq/jobs/a/breakdown"),
         ("GET", "/kwq/jobs/a/events"),
-        ("GET", "/kwq/tasks/5-0-1/explain"),
         ("POST", "/kwq/dlq/redrive"),
         ("GET", "/kwq/operations"),
         ("GET", "/kwq/events"),

@@ -8,6 +8,7 @@ mod config;
 mod dev;
 mod dlq;
 mod doctor;
+mod explain;
 mod failure;
 mod help;
 mod human;

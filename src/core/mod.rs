@@ -10,6 +10,7 @@ pub mod apply;
 pub mod apply_job;
 pub mod apply_submitted;
 pub mod bitmap;
+pub mod explain;
 pub mod hash;
 pub mod idindex;
 pub mod image;

@@ -8,6 +8,7 @@ pub mod affinity;
 pub mod array;
 pub mod command;
 pub mod event;
+pub mod explain;
 pub mod id;
 pub mod job;
 pub mod lease;

@@ -193,6 +193,12 @@ impl Tracker {
         self.inner.counter.rates(now)
     }
 
+    /// Hand-outs per second of a partition over the last 60 s.
+    #[must_use]
+    pub fn hand_outs(&self, partition: PartitionId, now: WallMs) -> f64 {
+        self.inner.counter.hand_outs(partition.0, now)
+    }
+
     /// Tasks ended per second by job.
     #[must_use]
     pub fn job_rates(&self, now: WallMs) -> BTreeMap<Name, f64> {
@@ -429,6 +435,9 @@ impl Rows for Inner {
         at: WallMs,
     ) {
         self.counter.count(to, row, at);
+        if to == TaskState::Allocated {
+            self.counter.handed_out(partition.0, at);
+        }
         self.note_change(partition, seq);
     }
 }

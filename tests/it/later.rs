@@ -32,12 +32,11 @@ fn routes_of_a_later_release_are_not_there() {
 #[test]
 fn routes_of_the_next_step_are_not_there() {
     let job = unique("next");
-    let reference = shared().submit(&json!({"groupId": job}));
+    shared().submit(&json!({"groupId": job}));
     for rest in ["results", "breakdown?by=state", "events"] {
         not_there("GET", &format!("/kwq/jobs/{job}/{rest}"));
     }
     not_there("POST", &format!("/kwq/jobs/{job}/retry"));
-    not_there("GET", &format!("/kwq/tasks/{reference}/explain"));
     not_there("POST", "/kwq/dlq/redrive");
     not_there("POST", "/kwq/dlq/purge");
     not_there("GET", "/kwq/operations");

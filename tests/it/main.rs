@@ -10,6 +10,7 @@ mod cli;
 mod consume;
 mod delays;
 mod dev;
+mod explain;
 mod heartbeat;
 mod hostile;
 mod http_rules;

@@ -8,6 +8,7 @@ pub mod array;
 pub mod base64;
 pub mod cluster;
 pub mod consume;
+pub mod explain;
 pub mod field;
 pub mod job;
 pub mod out;

@@ -31,6 +31,7 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("DELETE", "/kwq/workers/{worker}", "work or operate"),
     ("GET", "/kwq/tasks", "view"),
     ("GET", "/kwq/tasks/{task}", "view"),
+    ("GET", "/kwq/tasks/{task}/explain", "view"),
     ("GET", "/kwq/tasks/{task}/payload", "payload"),
     ("GET", "/kwq/tasks/{task}/result", "payload"),
     ("POST", "/kwq/tasks/{task}/cancel", "operate"),
