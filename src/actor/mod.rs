@@ -10,6 +10,7 @@ pub mod shard;
 mod engine;
 mod envelope;
 mod gate;
+mod handle_breakdown;
 mod handle_explain;
 mod handle_items;
 mod handle_jobs;

@@ -9,7 +9,9 @@ use crate::api::call::Call;
 use crate::api::hot::Hot;
 use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
-use crate::api::{assets, audit, cluster, gate, jobs, query, queues, seed, tasks, workers};
+use crate::api::{
+    assets, audit, breakdown, cluster, gate, jobs, query, queues, seed, tasks, workers,
+};
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
 use hyper::{Method, Request};
@@ -70,9 +72,11 @@ impl Routes {
     }
 }
 
-/// Resources but `jobs`, with the prefix their paths share.
+/// Resources but those of `jobs` itself, with the prefix their paths share.
 fn groups() -> Vec<(&'static str, Vec<Route>)> {
     vec![
+        ("/kwq/jobs", breakdown::job_routes()),
+        ("/kwq/stats", breakdown::stats_routes()),
         ("/kwq/tasks", tasks::routes()),
         ("/kwq/dlq", tasks::dead_routes()),
         ("/kwq/workers", workers::routes()),

@@ -145,7 +145,6 @@ fn routes_of_later_builds_are_404() {
     for (method, path) in [
         ("POST", "/kwq/jobs/a/retry"),
         ("GET", "/kwq/jobs/a/results"),
-        ("GET", "/kwq/jobs/a/breakdown"),
         ("GET", "/kwq/jobs/a/events"),
         ("POST", "/kwq/dlq/redrive"),
         ("GET", "/kwq/operations"),

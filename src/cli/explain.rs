@@ -1,8 +1,8 @@
 //! How the reasons why a task is not running look on a terminal.
 
 use super::Context;
-use super::out::{Format, View, number, text};
 use super::human;
+use super::out::{Format, View, number, text};
 use serde_json::Value;
 
 const VIEW: View = View { id: "id", columns: &[] };

@@ -4,6 +4,7 @@
 //! a node).
 
 mod bench;
+mod breakdown;
 mod config;
 mod dev;
 mod dlq;

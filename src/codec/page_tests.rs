@@ -19,6 +19,7 @@ fn any_row() -> impl Strategy<Value = Row> {
             available: t + u64::from(w[3] % 1_000),
             due: if b[2] > 99 { t + u64::from(w[3]) } else { 0 },
             set_after: w[3] % 3,
+            tags: w[2] / 7,
             allocated: if b[0] > 99 { t + 5 } else { 0 },
             running: if b[0] > 99 && b[1] > 99 { t + 7 } else { 0 },
             record: l[0],

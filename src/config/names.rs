@@ -18,7 +18,6 @@ const LATER: &[(&str, &str)] = &[
     ("job.implicit-close-idle", "closing of idle implicit jobs"),
     ("dead.retention", "purge of dead letters"),
     ("idempotency.retention", "idempotency keys"),
-    ("tags.", "break-down by tag"),
     ("simulator.enabled", "the simulator"),
 ];
 

@@ -27,6 +27,7 @@ pub mod reports;
 pub mod retry;
 pub mod rows;
 pub mod stats;
+pub mod tally;
 pub mod timers;
 pub mod tracker;
 pub mod wheel;

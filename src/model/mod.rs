@@ -6,6 +6,7 @@
 pub mod access;
 pub mod affinity;
 pub mod array;
+pub mod breakdown;
 pub mod command;
 pub mod event;
 pub mod explain;

@@ -142,6 +142,19 @@ impl Ledger {
         self.arrays.entry(partition).or_default().0.push(array);
     }
 
+    /// Arrays of a partition.
+    pub fn arrays(&self, partition: u16) -> impl Iterator<Item = &ArrayRows> {
+        self.arrays.get(&partition).into_iter().flat_map(|(arrays, _)| arrays)
+    }
+
+    /// The array a task is an element of.
+    #[must_use]
+    pub fn array_at(&self, partition: u16, seq: TaskSeq) -> Option<&ArrayRows> {
+        let (arrays, _) = self.arrays.get(&partition)?;
+        let at = arrays.partition_point(|array| array.first <= seq).checked_sub(1)?;
+        arrays.get(at).filter(|array| seq < array.end())
+    }
+
     /// The array all rows of a page belong to; such a page is stored only once it was touched.
     #[must_use]
     pub fn array_of_page(&self, (partition, page): PageKey) -> Option<&ArrayRows> {

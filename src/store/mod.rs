@@ -10,18 +10,25 @@
 #[cfg(feature = "server")]
 pub mod audit;
 pub mod block;
+pub mod breakdown;
 pub mod cache;
+pub mod counts;
+mod delays;
 pub mod details;
 pub mod ledger;
 pub mod memory;
 pub mod query;
 pub mod rates;
+pub mod shelf;
 #[cfg(feature = "server")]
 pub mod sled;
+pub mod tagsets;
 pub mod vault;
+pub mod waiting;
 pub mod walk;
 
 mod facade;
+mod proven;
 
 pub use block::{BlockKey, Error, Kind, TrackerStore};
 pub use facade::Tracker;
@@ -30,6 +37,8 @@ pub use rates::Rates;
 
 #[cfg(all(test, feature = "server"))]
 mod contract_tests;
+#[cfg(all(test, feature = "server"))]
+mod counts_tests;
 #[cfg(all(test, feature = "server"))]
 mod damage_tests;
 #[cfg(all(test, feature = "server"))]

@@ -33,7 +33,7 @@ fn routes_of_a_later_release_are_not_there() {
 fn routes_of_the_next_step_are_not_there() {
     let job = unique("next");
     shared().submit(&json!({"groupId": job}));
-    for rest in ["results", "breakdown?by=state", "events"] {
+    for rest in ["results", "events"] {
         not_there("GET", &format!("/kwq/jobs/{job}/{rest}"));
     }
     not_there("POST", &format!("/kwq/jobs/{job}/retry"));
@@ -43,7 +43,6 @@ fn routes_of_the_next_step_are_not_there() {
     not_there("GET", "/kwq/operations/op-1");
     not_there("GET", "/kwq/events");
     not_there("GET", "/kwq/stats/series?name=submit&range=10m");
-    not_there("GET", "/kwq/stats/tags?key=currency");
     not_there("GET", "/openapi.json");
     not_there("POST", "/kwq/simulations");
 }

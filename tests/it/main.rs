@@ -6,6 +6,7 @@ mod support;
 mod arrays;
 mod auth;
 mod batch;
+mod breakdown;
 mod cli;
 mod consume;
 mod delays;

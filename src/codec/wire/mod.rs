@@ -6,6 +6,7 @@
 
 pub mod array;
 pub mod base64;
+pub mod breakdown;
 pub mod cluster;
 pub mod consume;
 pub mod explain;
