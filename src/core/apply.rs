@@ -133,7 +133,7 @@ impl Partition {
             // A job that was moved serves what comes later at its own priority.
             self.count_admitted(job, admitted, state, same as u64);
             if state == TaskState::Pending {
-                self.push_pending(job, admitted, seq, same as u64);
+                self.push_pending(key, seq, same as u64);
             } else {
                 for (n, task) in (0u64..).zip(&tasks[from..from + same]) {
                     self.delay(seq.plus(n), task.not_before);
@@ -158,6 +158,7 @@ impl Partition {
             max_attempts: task.max_attempts,
             max_crashes: task.max_crashes,
             backoff: task.backoff,
+            keys: self.keys.set(&task.affinity),
         };
         (ClassKey(self.classes.number(&class)), job)
     }
@@ -170,10 +171,13 @@ impl Partition {
         self.stats.submitted[priority.index()] += count;
     }
 
-    fn push_pending(&mut self, job: JobKey, priority: Priority, first: TaskSeq, count: u64) {
-        self.wake_lane(job, priority);
-        self.job_mut(job).lanes[priority.index()].push_run(first, count);
-        self.relist(job, priority);
+    fn push_pending(&mut self, class: ClassKey, first: TaskSeq, count: u64) {
+        let class = *self.classes.value(class.0);
+        self.wake_lane(class.job, class.priority);
+        let posted = self.keys.posted(class.keys);
+        let job = &mut self.jobs[class.job.0 as usize];
+        job.lanes[class.priority.index()].push_run(first, count, posted);
+        self.relist(class.job, class.priority);
     }
 
     /// A lane that becomes non-empty starts at max(own, lowest of the level): no credit is saved
@@ -197,6 +201,7 @@ impl Partition {
     ) -> LeaseNo {
         let class = self.class(task.seq).expect("only live tasks are handed out");
         let priority = self.current_priority(task.seq, &class);
+        self.count_fit(&class, priority.index(), task.seq, task.fit);
         let from = self.take_queued(task.seq, &class, priority);
         let available = self.available(task.seq);
         self.stats.handed_out(priority, at.since(available));
@@ -268,6 +273,7 @@ impl Partition {
             let lease = lease.expect("a completion names a live lease");
             self.leave(&class, &lease, TaskState::Completed);
             self.settle(&class, &lease, done.run_ms);
+            self.learn(lease.worker, &class);
         }
         self.job_mut(class.job).ran(done.run_ms);
         let total_ms = at.since(self.rows.submitted(done.seq));
@@ -367,7 +373,7 @@ impl Partition {
         job.numbers.counts.shift(TaskState::Error, TaskState::Pending);
         job.by_level[priority.index()].add(TaskState::Pending, 1);
         self.rows.set_state(seq, TaskState::Pending);
-        self.enqueue(seq, class.job, priority);
+        self.enqueue(seq, &class, priority);
     }
 
     /// Takes a task out of its lane or its delay; the state it was in.
@@ -380,7 +386,8 @@ impl Partition {
                 return TaskState::Delayed;
             }
         }
-        self.job_mut(class.job).lanes[priority.index()].remove(seq);
+        let posted = self.keys.posted(class.keys);
+        self.jobs[class.job.0 as usize].lanes[priority.index()].remove(seq, posted);
         self.relist(class.job, priority);
         TaskState::Pending
     }
@@ -395,7 +402,7 @@ impl Partition {
             Next::Pending => {
                 self.touched.entry(lease.seq).or_default().available = at;
                 self.job_mut(class.job).by_level[priority.index()].add(state, 1);
-                self.enqueue(lease.seq, class.job, priority);
+                self.enqueue(lease.seq, class, priority);
             }
             Next::Delayed(_) => {
                 self.job_mut(class.job).by_level[priority.index()].add(state, 1);
@@ -428,10 +435,11 @@ impl Partition {
         self.relist(class.job, lease.priority);
     }
 
-    pub(crate) fn enqueue(&mut self, seq: TaskSeq, job: JobKey, priority: Priority) {
-        self.wake_lane(job, priority);
-        self.job_mut(job).lanes[priority.index()].insert(seq);
-        self.relist(job, priority);
+    pub(crate) fn enqueue(&mut self, seq: TaskSeq, class: &Class, priority: Priority) {
+        self.wake_lane(class.job, priority);
+        let posted = self.keys.posted(class.keys);
+        self.jobs[class.job.0 as usize].lanes[priority.index()].insert(seq, posted);
+        self.relist(class.job, priority);
     }
 
     fn delay(&mut self, seq: TaskSeq, wall: WallMs) {
@@ -462,6 +470,7 @@ fn same_class(a: &TaskSpec, b: &TaskSpec) -> bool {
         && a.priority == b.priority
         && (a.lease_ms, a.timeout_s, a.max_attempts, a.max_crashes, a.backoff)
             == (b.lease_ms, b.timeout_s, b.max_attempts, b.max_crashes, b.backoff)
+        && a.affinity == b.affinity
 }
 
 fn landing(next: Next) -> (TaskState, WallMs) {

@@ -77,7 +77,7 @@ impl Partition {
         self.rows.set_state(seq, TaskState::Pending);
         let entry = self.touched.entry(seq).or_default();
         entry.available = due.wall;
-        self.enqueue(seq, class.job, priority);
+        self.enqueue(seq, &class, priority);
     }
 
     /// Starts the timers after a replay: every surviving lease and run limit begins anew with its

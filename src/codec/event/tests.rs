@@ -3,7 +3,7 @@
 use super::*;
 use crate::codec::event::batches::decode_result;
 use crate::codec::event::submitted::decode_task;
-use crate::model::affinity::AffinityKey;
+use crate::model::affinity::{AffinityKey, Fit};
 use crate::model::event::{
     Allocation, Completion, FailCause, Failure, Next, Release, ReleaseCause, Start,
 };
@@ -163,11 +163,8 @@ fn release() -> impl Strategy<Value = Release> {
 }
 
 fn allocation() -> impl Strategy<Value = Allocation> {
-    (seq(), 0..3u32, 0..2u32).prop_map(|(seq, attempt, lease_ms)| Allocation {
-        seq,
-        attempt,
-        lease_ms,
-    })
+    (seq(), 0..3u32, 0..2u32, prop::sample::select(Fit::ALL.to_vec()))
+        .prop_map(|(seq, attempt, lease_ms, fit)| Allocation { fit, seq, attempt, lease_ms })
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -327,7 +324,8 @@ fn golden() -> Vec<Event> {
         run_ms: 3,
     };
     let release = Release { seq: TaskSeq(3), attempt: 1, lease: LeaseNo(4), next: Next::Cancelled };
-    let allocation = |seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000 };
+    let allocation =
+        |seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit: Fit::None };
     let spec = JobSpec {
         name: Some("Nightly".into()),
         priority: Priority::DEFAULT,
@@ -362,6 +360,18 @@ fn golden() -> Vec<Event> {
         Event::Released { cause: ReleaseCause::Worker, tasks: vec![release] },
         Event::Cancelled(vec![TaskSeq(1), TaskSeq(2), TaskSeq(1_000)]),
         Event::Redriven { tasks: vec![TaskSeq(9)], priority: Priority::new(9) },
+        Event::Allocated {
+            worker: "w17".into(),
+            endpoint: None,
+            first_lease: LeaseNo(981),
+            tasks: vec![
+                Allocation { fit: Fit::Hit, ..allocation(40) },
+                Allocation { fit: Fit::Miss, ..allocation(41) },
+                allocation(42),
+                allocation(43),
+                Allocation { fit: Fit::Hit, ..allocation(44) },
+            ],
+        },
     ]
 }
 
@@ -383,7 +393,12 @@ fn the_bytes_of_every_kind_are_the_golden_ones() {
 fn a_hand_out_of_a_batch_costs_few_bytes_a_task() {
     let allocated = |seqs: &mut dyn Iterator<Item = u64>| {
         let tasks = seqs
-            .map(|seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000 })
+            .map(|seq| Allocation {
+                seq: TaskSeq(seq),
+                attempt: 1,
+                lease_ms: 30_000,
+                fit: Fit::None,
+            })
             .collect();
         let (worker, endpoint, first_lease) = ("w".into(), None, LeaseNo(1_000_000));
         encoded(&Event::Allocated { worker, endpoint, first_lease, tasks }).1.len()
