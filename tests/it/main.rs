@@ -3,6 +3,7 @@
 
 mod support;
 
+mod affinity;
 mod batch;
 mod cli;
 mod consume;
