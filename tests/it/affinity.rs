@@ -6,7 +6,10 @@ use crate::support::{Server, eventually, ids, int, single, unique};
 
 /// Twelve tasks, `a…` with key `curve=A` before `b…` with key `curve=B`.
 fn fill(server: &Server, job: &str) {
-    let task = |key: &str, n: i64| json!({"id": format!("{key}{n}"), "affinity": [format!("curve={key}")]});
+    let task = |key: &str, n: i64| {
+        let keys = [format!("curve={key}")];
+        json!({"id": format!("{key}{n}"), "affinity": keys})
+    };
     let tasks: Vec<Value> = ["A", "B"].iter().flat_map(|k| (0..6).map(|n| task(k, n))).collect();
     server.add(job, &Value::Array(tasks));
 }

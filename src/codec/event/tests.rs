@@ -326,6 +326,7 @@ fn golden() -> Vec<Event> {
     let release = Release { seq: TaskSeq(3), attempt: 1, lease: LeaseNo(4), next: Next::Cancelled };
     let allocation =
         |seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit: Fit::None };
+    let fits = [(40, Fit::Hit), (41, Fit::Miss), (42, Fit::None), (43, Fit::None), (44, Fit::Hit)];
     let spec = JobSpec {
         name: Some("Nightly".into()),
         priority: Priority::DEFAULT,
@@ -364,13 +365,7 @@ fn golden() -> Vec<Event> {
             worker: "w17".into(),
             endpoint: None,
             first_lease: LeaseNo(981),
-            tasks: vec![
-                Allocation { fit: Fit::Hit, ..allocation(40) },
-                Allocation { fit: Fit::Miss, ..allocation(41) },
-                allocation(42),
-                allocation(43),
-                Allocation { fit: Fit::Hit, ..allocation(44) },
-            ],
+            tasks: fits.map(|(seq, fit)| Allocation { fit, ..allocation(seq) }).to_vec(),
         },
     ]
 }
