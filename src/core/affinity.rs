@@ -3,16 +3,16 @@
 //! Keys and sets of keys are small numbers, part of a task's class, so they are in the image. What
 //! a worker learned is a hint: it is in no record, no image and no state hash, and may be lost.
 
-use crate::core::intern::{Class, Interner, KeyNumber, KeySet, Weighed, WorkerKey};
+use crate::core::intern::{Class, Interner, JobKey, KeyNumber, KeySet, Weighed, WorkerKey};
 use crate::core::lanes::Lane;
 use crate::core::partition::Partition;
 use crate::model::affinity::{AffinityKey, AffinityMode, Fit};
 use crate::model::command::Consume;
 use crate::model::id::{Name, TaskSeq};
 use crate::model::limits;
+use crate::model::priority::Priority;
 use crate::model::time::Tick;
 use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// How often the workers that fell silent are looked for, ms.
@@ -23,6 +23,8 @@ const SWEEP_MS: u64 = 1_000;
 pub struct Keys {
     keys: Interner<Name>,
     sets: Interner<Vec<Weighed>>,
+    /// Sum of the weights of the heaviest set: a task that scores so much cannot be beaten.
+    heaviest: u32,
     /// Whether tasks stand under their keys in the lanes.
     on: bool,
 }
@@ -47,6 +49,7 @@ impl Keys {
                 set.push((number, key.weight));
             }
         }
+        self.heaviest = self.heaviest.max(weight(&set));
         KeySet(self.sets.number(&set))
     }
 
@@ -84,11 +87,16 @@ impl Keys {
     /// Rebuilds from columns; `on` = affinity is.
     #[must_use]
     pub fn restore(columns: KeyColumns, on: bool) -> Self {
+        let heaviest = columns.sets.iter().map(|set| weight(set)).max().unwrap_or(0);
         let mut sets = Interner::restore(columns.sets);
         // The empty set is number 0.
         sets.number(&Vec::new());
-        Self { keys: Interner::restore(columns.keys), sets, on }
+        Self { keys: Interner::restore(columns.keys), sets, heaviest, on }
     }
+}
+
+fn weight(set: &[Weighed]) -> u32 {
+    set.iter().map(|(_, weight)| u32::from(*weight)).sum()
 }
 
 /// Keys of the tasks that workers completed here lately.
@@ -168,6 +176,8 @@ pub(crate) struct Warm {
     keys: Vec<KeyNumber>,
     /// Whether it holds any key at all.
     any: bool,
+    /// The lane this answer was last served from, and its oldest task under each key.
+    seen: Option<((JobKey, Priority), Vec<Option<TaskSeq>>)>,
 }
 
 impl Warm {
@@ -198,25 +208,65 @@ impl Partition {
         let mut keys: Vec<KeyNumber> = named.chain(learned.iter().copied()).collect();
         keys.sort_unstable();
         keys.dedup();
-        Warm { keys, any: !consume.warm.is_empty() || !learned.is_empty() }
+        Warm { keys, any: !consume.warm.is_empty() || !learned.is_empty(), seen: None }
     }
 
     /// The task of a lane that a worker gets: of the oldest ones under each warm key the one with
     /// the highest score, the older one of equals; the head when none fits or its turn has come.
-    pub(crate) fn choose(&self, lane: &Lane, warm: &Warm, mode: AffinityMode) -> Option<TaskSeq> {
+    pub(crate) fn choose(
+        &self,
+        place: (JobKey, Priority),
+        warm: &mut Warm,
+        mode: AffinityMode,
+    ) -> Option<TaskSeq> {
+        let lane = self.lane(place);
         let head_is_due = lane.since_head.saturating_add(1) >= self.policy.head_every;
         if head_is_due || mode == AffinityMode::Any {
             return lane.head();
         }
-        let mut best: Option<(u32, Reverse<TaskSeq>)> = None;
-        for key in &warm.keys {
-            let Some(seq) = lane.oldest_with(*key) else { continue };
-            if best.is_none_or(|(_, Reverse(known))| known != seq) {
-                let class = self.class(seq).expect("a pending task keeps its class");
-                best = best.max(Some((warm.score(self.keys.of(class.keys)), Reverse(seq))));
+        if warm.seen.as_ref().is_none_or(|(seen, _)| *seen != place) {
+            let oldest = warm.keys.iter().map(|key| lane.oldest_with(*key)).collect();
+            warm.seen = Some((place, oldest));
+        }
+        let oldest = warm.seen.iter().flat_map(|(_, oldest)| oldest).flatten();
+        let Some(first) = oldest.clone().min().copied() else { return lane.head() };
+        let mut best = (self.score(first, warm), first);
+        // To look a task up costs more than to find it: where keys weigh the same, once is enough.
+        if best.0 < self.keys.heaviest {
+            let mut candidates: Vec<TaskSeq> = oldest.copied().collect();
+            candidates.sort_unstable();
+            candidates.dedup();
+            for seq in candidates {
+                let score = self.score(seq, warm);
+                if score > best.0 {
+                    best = (score, seq);
+                }
+                if score == self.keys.heaviest {
+                    break;
+                }
             }
         }
-        best.map(|(_, Reverse(seq))| seq).or_else(|| lane.head())
+        Some(best.1)
+    }
+
+    /// A task was handed out in this answer: what is remembered of its lane moves on.
+    pub(crate) fn handed_out(&self, seq: TaskSeq, warm: &mut Warm) {
+        let Some((place, oldest)) = &mut warm.seen else { return };
+        let lane = self.lane(*place);
+        for (oldest, key) in oldest.iter_mut().zip(&warm.keys) {
+            if *oldest == Some(seq) {
+                *oldest = lane.oldest_with(*key);
+            }
+        }
+    }
+
+    fn lane(&self, (job, priority): (JobKey, Priority)) -> &Lane {
+        &self.job(job).lanes[priority.index()]
+    }
+
+    fn score(&self, seq: TaskSeq, warm: &Warm) -> u32 {
+        let class = self.class(seq).expect("a pending task keeps its class");
+        warm.score(self.keys.of(class.keys))
     }
 
     /// How a task of this class fits a worker, however it was chosen.

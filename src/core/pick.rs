@@ -19,11 +19,11 @@ impl Partition {
             return Vec::new();
         }
         let first_lease = self.leases.next();
-        let warm = self.warm(consume);
+        let mut warm = self.warm(consume);
         let (mut tasks, mut grants) = (Vec::new(), Vec::new());
         let (mut expected_us, mut bytes) = (0u64, 0u64);
         while tasks.len() < consume.max.min(limits::CONSUME_MAX) {
-            let Some((seq, class)) = self.pick(consume, &warm) else { break };
+            let Some((seq, class)) = self.pick(consume, &mut warm) else { break };
             let target = consume.target_ms.map(|ms| ms.saturating_mul(1_000));
             if let Some(target_us) = target {
                 let mean_us = self.job(class.job).mean_us;
@@ -41,6 +41,7 @@ impl Partition {
             let fit = self.fit(&class, &warm);
             let task = Allocation { seq, attempt, lease_ms, fit };
             grants.push(self.grant(consume, task, &class));
+            self.handed_out(seq, &mut warm);
             tasks.push(task);
         }
         self.spread_batch(&tasks, first_lease.0);
@@ -53,7 +54,7 @@ impl Partition {
 
     /// The task this consume would get next: of the first eligible lane of the highest ready level
     /// the one that fits it best.
-    fn pick(&self, consume: &Consume, warm: &Warm) -> Option<(TaskSeq, Class)> {
+    fn pick(&self, consume: &Consume, warm: &mut Warm) -> Option<(TaskSeq, Class)> {
         for priority in Priority::DESCENDING {
             let level = &self.levels[priority.index()];
             if consume.levels >> priority.index() & 1 == 0 || !level.ready() {
@@ -62,8 +63,8 @@ impl Partition {
             let wanted =
                 |key: &_| consume.jobs.is_empty() || consume.jobs.contains(&self.job(*key).name);
             if let Some(key) = level.lanes().find(wanted) {
-                let lane = &self.job(key).lanes[priority.index()];
-                let seq = self.choose(lane, warm, consume.mode).expect("a listed lane has a head");
+                let seq = self.choose((key, priority), warm, consume.mode);
+                let seq = seq.expect("a listed lane has a head");
                 let class = self.class(seq).expect("a pending task is live");
                 return Some((seq, class));
             }

@@ -30,6 +30,8 @@ const END: u32 = 1 << 31;
 /// Ordered set of sequence numbers.
 #[derive(Clone, Debug, Default)]
 pub struct Posting {
+    /// The smallest member, if there is any: looked at far more often than the blocks.
+    first: TaskSeq,
     /// Ascending, none empty; the numbers of one lie before the base of the next.
     blocks: VecDeque<Block>,
 }
@@ -46,7 +48,7 @@ impl Posting {
     /// The smallest member.
     #[must_use]
     pub fn first(&self) -> Option<TaskSeq> {
-        self.blocks.front().map(Block::first)
+        (!self.blocks.is_empty()).then_some(self.first)
     }
 
     /// True without members.
@@ -65,6 +67,9 @@ impl Posting {
     /// Adds `count` consecutive numbers, all greater than every member.
     pub fn push_run(&mut self, first: TaskSeq, count: u64) {
         let (mut at, end) = (first.0, first.0 + count);
+        if self.blocks.is_empty() {
+            self.first = first;
+        }
         while at < end {
             let fits = self.blocks.back().is_some_and(|block| block.takes(at));
             if !fits {
@@ -88,7 +93,9 @@ impl Posting {
             self.split(at);
             return self.insert(seq);
         }
-        self.blocks[at].insert(seq.0)
+        let added = self.blocks[at].insert(seq.0);
+        self.find_first();
+        added
     }
 
     /// Takes a number out; false if it was not there.
@@ -106,7 +113,12 @@ impl Posting {
         } else {
             self.tighten(at);
         }
+        self.find_first();
         true
+    }
+
+    fn find_first(&mut self) {
+        self.first = self.blocks.front().map(Block::first).unwrap_or_default();
     }
 
     /// The block that holds this number if any does.
