@@ -176,8 +176,15 @@ pub(crate) struct Warm {
     keys: Vec<KeyNumber>,
     /// Whether it holds any key at all.
     any: bool,
-    /// The lane this answer was last served from, and its oldest task under each key.
-    seen: Option<((JobKey, Priority), Vec<Option<TaskSeq>>)>,
+    /// What is known of the lane this answer was last served from.
+    seen: Option<Seen>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    place: (JobKey, Priority),
+    /// Oldest task under each key of the warm set.
+    oldest: Vec<Option<TaskSeq>>,
 }
 
 impl Warm {
@@ -224,11 +231,11 @@ impl Partition {
         if head_is_due || mode == AffinityMode::Any {
             return lane.head();
         }
-        if warm.seen.as_ref().is_none_or(|(seen, _)| *seen != place) {
+        if warm.seen.as_ref().is_none_or(|seen| seen.place != place) {
             let oldest = warm.keys.iter().map(|key| lane.oldest_with(*key)).collect();
-            warm.seen = Some((place, oldest));
+            warm.seen = Some(Seen { place, oldest });
         }
-        let oldest = warm.seen.iter().flat_map(|(_, oldest)| oldest).flatten();
+        let oldest = warm.seen.iter().flat_map(|seen| &seen.oldest).flatten();
         let Some(first) = oldest.clone().min().copied() else { return lane.head() };
         let mut best = (self.score(first, warm), first);
         // To look a task up costs more than to find it: where keys weigh the same, once is enough.
@@ -251,7 +258,7 @@ impl Partition {
 
     /// A task was handed out in this answer: what is remembered of its lane moves on.
     pub(crate) fn handed_out(&self, seq: TaskSeq, warm: &mut Warm) {
-        let Some((place, oldest)) = &mut warm.seen else { return };
+        let Some(Seen { place, oldest }) = &mut warm.seen else { return };
         let lane = self.lane(*place);
         for (oldest, key) in oldest.iter_mut().zip(&warm.keys) {
             if *oldest == Some(seq) {
