@@ -174,6 +174,7 @@ fn wish() -> Consume {
         seed_lease: false,
         levels: ALL_LEVELS,
         jobs: Vec::new(),
+        scopes: Default::default(),
         warm: Vec::new(),
         mode: AffinityMode::Any,
     }

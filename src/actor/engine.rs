@@ -14,6 +14,7 @@ use crate::model::command::Command;
 use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
+use crate::model::time::Now;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot};
@@ -57,11 +58,17 @@ pub(crate) struct Engine {
     pub(crate) memory_tight: AtomicBool,
     pub(crate) replay_permille: AtomicU16,
     pub(crate) heartbeat_tick: AtomicU64,
+    /// Times this process stood still so long that nobody could be heard meanwhile.
+    freezes: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
     turn: AtomicUsize,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
     node_name: crate::model::id::Name,
 }
+
+/// Nobody can be heard, or nothing recorded, for this long: lease clocks stand still and start
+/// anew (`docs/semantics.md` 6.5).
+pub(crate) const OUTAGE_MS: u64 = 3_000;
 
 thread_local! {
     /// Shard of the present thread, so that local partitions are asked first.
@@ -149,6 +156,7 @@ impl Engine {
             memory_tight: AtomicBool::new(false),
             replay_permille: AtomicU16::new(0),
             heartbeat_tick: AtomicU64::new(0),
+            freezes: AtomicU64::new(0),
             log: RwLock::new(None),
             turn: AtomicUsize::new(0),
             node: Mutex::new(None),
@@ -179,6 +187,21 @@ impl Engine {
         let mut order: Vec<usize> = (0..count).map(|i| (i + turn) % count).collect();
         order.sort_by_key(|i| Some(self.slots[*i].shard) != here);
         order
+    }
+
+    /// Freezes so far; whoever looks first after one notices it. The node's timer ticks once a
+    /// second, so a long silence means that the whole process stood still (stopped, swapped out,
+    /// the machine suspended): what workers sent meanwhile still waits in the sockets.
+    pub(crate) fn freezes(&self, now: Now) -> u64 {
+        let last = self.heartbeat_tick.load(Ordering::Acquire);
+        let silent = last != 0 && now.tick.0.saturating_sub(last) > OUTAGE_MS;
+        let heartbeat = &self.heartbeat_tick;
+        let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
+        if silent && heartbeat.compare_exchange(last, now.tick.0, set, get).is_ok() {
+            tracing::warn!(ms = now.tick.0 - last, "the process stood still; leases start anew");
+            self.freezes.fetch_add(1, Ordering::AcqRel);
+        }
+        self.freezes.load(Ordering::Acquire)
     }
 
     /// A ready partition for new work, local first.

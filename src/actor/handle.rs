@@ -7,8 +7,10 @@ use crate::actor::envelope::Class;
 use crate::actor::partition::mismatch;
 use crate::actor::request::{PartitionView, Readiness, SubmitOutcome};
 use crate::log::{Error, StoredTask};
+use crate::model::access::Scopes;
 use crate::model::command::Command;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
+use crate::model::job::DEFAULT_JOB;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::{Admitted, Reply};
 use crate::model::task::TaskInput;
@@ -28,9 +30,23 @@ const LIVE_MS: u64 = 10_000;
 #[derive(Clone)]
 pub struct KwqHandle {
     pub(crate) engine: Arc<Engine>,
+    /// Everything that names a job, a task or a lease acts only inside these.
+    pub(crate) scopes: Scopes,
 }
 
 impl KwqHandle {
+    /// A door to every job.
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, scopes: Scopes::default() }
+    }
+
+    /// A door to the jobs of these scopes only: others, their tasks and leases are as if they did
+    /// not exist.
+    #[must_use]
+    pub fn within(&self, scopes: Scopes) -> Self {
+        Self { engine: Arc::clone(&self.engine), scopes }
+    }
+
     /// `node.id`, or the host's name.
     #[must_use]
     pub fn node_name(&self) -> Name {
@@ -65,7 +81,29 @@ impl KwqHandle {
     /// The whole call is refused: overload, drain, disk full. Refusals of single items are in the
     /// outcomes.
     pub async fn submit(&self, tasks: Vec<TaskInput>, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
-        self.admit(Command::Submit(tasks), bytes).await
+        if self.scopes.everything() {
+            return self.admit(Command::Submit(tasks), bytes).await;
+        }
+        let foreign: Vec<Option<Name>> = tasks.iter().map(|task| self.foreign(task)).collect();
+        let own = tasks.into_iter().zip(&foreign).filter(|(_, foreign)| foreign.is_none());
+        let own: Vec<TaskInput> = own.map(|(task, _)| task).collect();
+        let mut admitted = match own.is_empty() {
+            true => Vec::new(),
+            false => self.admit(Command::Submit(own), bytes).await?,
+        }
+        .into_iter();
+        let missing = || Err(Reject::new(Code::Internal, "a submit without an outcome"));
+        let outcome = |foreign: Option<Name>| match foreign {
+            Some(job) => Err(no_job(&job)),
+            None => admitted.next().unwrap_or_else(missing),
+        };
+        Ok(foreign.into_iter().map(outcome).collect())
+    }
+
+    /// The job of a task that lies outside the scopes.
+    pub(crate) fn foreign(&self, task: &TaskInput) -> Option<Name> {
+        let job = task.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
+        (!self.scopes.cover(&job)).then_some(job)
     }
 
     /// As [`Self::submit`], but the first task that is refused is the last one looked at; its
@@ -75,10 +113,22 @@ impl KwqHandle {
     /// As [`Self::submit`].
     pub async fn submit_until(
         &self,
-        tasks: Vec<TaskInput>,
+        mut tasks: Vec<TaskInput>,
         bytes: usize,
     ) -> Answer<Vec<SubmitOutcome>> {
-        self.admit(Command::SubmitUntil(tasks), bytes).await
+        let foreign = tasks.iter().position(|task| self.foreign(task).is_some());
+        let refused = foreign.and_then(|at| self.foreign(tasks.get(at)?));
+        tasks.truncate(foreign.unwrap_or(tasks.len()));
+        let before = tasks.len();
+        let mut outcomes = match before {
+            0 if refused.is_some() => Vec::new(),
+            _ => self.admit(Command::SubmitUntil(tasks), bytes).await?,
+        };
+        let stopped = outcomes.len() < before || outcomes.last().is_some_and(Result::is_err);
+        if let Some(job) = refused.filter(|_| !stopped) {
+            outcomes.push(Err(no_job(&job)));
+        }
+        Ok(outcomes)
     }
 
     async fn admit(&self, command: Command, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
@@ -220,6 +270,11 @@ impl KwqHandle {
     }
 }
 
+/// The refusal of a job that does not exist, or not for this caller.
+pub(crate) fn no_job(job: &str) -> Reject {
+    Reject::new(Code::JobNotFound, format!("no job {job}"))
+}
+
 /// What a caller is told about a fault of the log.
 pub(crate) fn log_refusal(error: &Error) -> Reject {
     tracing::error!(%error, "the log refused");
@@ -251,5 +306,5 @@ pub(crate) fn idle_engine() -> KwqHandle {
         shards: 1,
         node_name: Name::from("test"),
     });
-    KwqHandle { engine: Arc::new(engine) }
+    KwqHandle::new(Arc::new(engine))
 }

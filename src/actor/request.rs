@@ -31,6 +31,26 @@ pub enum TaskKey {
 /// Outcome of one item of a submit, in order.
 pub type SubmitOutcome = Result<Admitted, Reject>;
 
+/// What became of one item of a submit that holds arrays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemAdmitted {
+    /// A task.
+    Task(Admitted),
+    /// An array.
+    Array {
+        /// Its elements.
+        count: u64,
+        /// Reference of its share in each partition: the *k*-th element belongs to the
+        /// (*k* mod length)-th.
+        refs: Vec<TaskRef>,
+        /// It was admitted before, with the same content, in every partition.
+        duplicate: bool,
+    },
+}
+
+/// Outcome of such an item.
+pub type ItemOutcome = Result<ItemAdmitted, Reject>;
+
 /// `POST /kwq/consume`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsumeRequest {

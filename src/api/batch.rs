@@ -1,15 +1,17 @@
 //! Submits of many tasks: what breaks a rule stays here, the rest goes to the engine, all are
 //! counted in order.
 
-use crate::actor::request::SubmitOutcome;
+use crate::actor::request::{ItemAdmitted, ItemOutcome};
 use crate::api::context::Shared;
 use crate::api::problem::Problem;
 use crate::codec::json::{self, Element, Fields};
 use crate::codec::wire::field::Rules;
-use crate::codec::wire::submit::{Listing, Place, Tally};
-use crate::codec::wire::task;
+use crate::codec::wire::submit::{Listing, Place, Settled, Tally};
+use crate::codec::wire::{array, task};
+use crate::model::array::ArrayInput;
+use crate::model::command::Item;
 use crate::model::id::Name;
-use crate::model::job::{JobChange, JobState};
+use crate::model::job::{DEFAULT_JOB, JobChange, JobState};
 use crate::model::reject::{Code, Reject};
 use crate::model::task::TaskInput;
 use std::sync::Arc;
@@ -51,7 +53,9 @@ pub(crate) async fn refuse_closed(shared: &Shared, job: &Name) -> Result<(), Pro
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) inputs: Vec<TaskInput>,
-    /// In the order of the call: place, id, and why it is not in `inputs`.
+    /// Arrays, each with the number of tasks in `inputs` that stand before it.
+    pub(crate) arrays: Vec<(usize, ArrayInput)>,
+    /// In the order of the call: place, id, and why it is in neither of both.
     pub(crate) items: Vec<(Place, Option<Name>, Option<Reject>)>,
 }
 
@@ -66,7 +70,7 @@ impl Batch {
         let mut batch = Self::default();
         if json::first_byte(text.as_bytes()) != Some(b'[') {
             let fields = json::object(text)?;
-            batch.add(Place::Item(0), task::parse(&fields, job, rules), &fields);
+            batch.read(Place::Item(0), &fields, job, rules);
             return Ok(batch);
         }
         for (i, element) in json::elements(text)?.enumerate() {
@@ -76,7 +80,7 @@ impl Batch {
             }
             match element? {
                 Element::Object(fields) => {
-                    batch.add(Place::Item(i), task::parse(&fields, job, rules), &fields);
+                    batch.read(Place::Item(i), &fields, job, rules);
                 }
                 Element::Other(raw) => {
                     let detail = format!("a task must be an object, not {}", raw.kind());
@@ -88,24 +92,45 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Adds one item; the id of a refused one is shown if it can be read.
-    pub(crate) fn add(
+    /// The job all tasks go to, or `*`.
+    pub(crate) fn about(&self) -> Name {
+        let job = |input: &TaskInput| input.job.clone().unwrap_or_else(|| DEFAULT_JOB.into());
+        let arrays = self.arrays.iter().map(|(_, array)| &array.task);
+        let mut jobs = self.inputs.iter().chain(arrays).map(job);
+        let first = jobs.next().unwrap_or_else(|| "*".into());
+        if jobs.all(|job| job == first) { first } else { "*".into() }
+    }
+
+    /// Reads and adds one item, a task or an array.
+    pub(crate) fn read(
         &mut self,
         place: Place,
-        parsed: Result<TaskInput, Reject>,
         fields: &Fields<'_>,
+        job: Option<&Name>,
+        rules: &Rules,
     ) {
-        match parsed {
-            Ok(input) => {
-                self.items.push((place, input.id.clone(), None));
-                self.inputs.push(input);
-            }
-            Err(reject) => {
-                let id = fields.get("id").and_then(|raw| raw.string().ok().flatten());
-                let id = id.filter(|id| crate::codec::wire::field::name_fault(id).is_none());
-                self.items.push((place, id.map(|id| Arc::from(id.as_ref())), Some(reject)));
-            }
-        }
+        let refused = match array::member(fields) {
+            None => match task::parse(fields, job, rules) {
+                Ok(input) => {
+                    self.items.push((place, input.id.clone(), None));
+                    self.inputs.push(input);
+                    return;
+                }
+                Err(reject) => reject,
+            },
+            Some(member) => match array::parse(fields, member, job, rules) {
+                Ok(array) => {
+                    self.items.push((place, array.id.clone(), None));
+                    self.arrays.push((self.inputs.len(), array));
+                    return;
+                }
+                Err(reject) => reject,
+            },
+        };
+        // The id of a refused one is shown if it can be read.
+        let id = fields.get("id").and_then(|raw| raw.string().ok().flatten());
+        let id = id.filter(|id| crate::codec::wire::field::name_fault(id).is_none());
+        self.items.push((place, id.map(|id| Arc::from(id.as_ref())), Some(refused)));
     }
 
     /// Submits what can be and counts everything. A closed job refuses the whole call on its own
@@ -117,25 +142,50 @@ impl Batch {
         mut tally: Tally,
         job_route: Option<&Name>,
     ) -> Result<Tally, Problem> {
-        let outcomes = match self.inputs.is_empty() {
+        let items = self.items;
+        let outcomes = match self.inputs.is_empty() && self.arrays.is_empty() {
             true => {
                 if let Some(job) = job_route {
                     refuse_closed(shared, job).await?;
                 }
                 Vec::new()
             }
-            false => shared.api.handle.submit(self.inputs, bytes).await?,
+            false => admit(shared, self.inputs, self.arrays, bytes).await?,
         };
         if let Some(closed) = closed(&outcomes).filter(|_| job_route.is_some()) {
             return Err(closed.clone().into());
         }
-        count(&mut tally, self.items, outcomes);
+        count(&mut tally, items, outcomes);
         Ok(tally)
     }
 }
 
+/// Admits tasks and the arrays between them; one outcome each, in the order of the call.
+pub(crate) async fn admit(
+    shared: &Shared,
+    inputs: Vec<TaskInput>,
+    arrays: Vec<(usize, ArrayInput)>,
+    bytes: usize,
+) -> Result<Vec<ItemOutcome>, Reject> {
+    let handle = &shared.api.handle;
+    if arrays.is_empty() {
+        let outcomes = handle.submit(inputs, bytes).await?;
+        return Ok(outcomes.into_iter().map(|o| o.map(ItemAdmitted::Task)).collect());
+    }
+    let mut items = Vec::with_capacity(inputs.len() + arrays.len());
+    let mut arrays = arrays.into_iter().peekable();
+    for (number, input) in inputs.into_iter().enumerate() {
+        while let Some((_, array)) = arrays.next_if(|(before, _)| *before <= number) {
+            items.push(Item::Array(Box::new(array)));
+        }
+        items.push(Item::Task(Box::new(input)));
+    }
+    items.extend(arrays.map(|(_, array)| Item::Array(Box::new(array))));
+    handle.submit_items(items, bytes).await
+}
+
 /// The refusal of a closed job, when nothing of the call was admitted.
-pub(crate) fn closed(outcomes: &[SubmitOutcome]) -> Option<&Reject> {
+pub(crate) fn closed(outcomes: &[ItemOutcome]) -> Option<&Reject> {
     let mut refused = None;
     for outcome in outcomes {
         match outcome {
@@ -151,17 +201,22 @@ pub(crate) fn closed(outcomes: &[SubmitOutcome]) -> Option<&Reject> {
 pub(crate) fn count(
     tally: &mut Tally,
     items: Vec<(Place, Option<Name>, Option<Reject>)>,
-    outcomes: Vec<SubmitOutcome>,
+    outcomes: Vec<ItemOutcome>,
 ) {
     let mut outcomes = outcomes.into_iter();
     for (place, id, refused) in items {
-        let outcome: SubmitOutcome = match refused {
+        let outcome: ItemOutcome = match refused {
             Some(reject) => Err(reject),
             None => outcomes
                 .next()
                 .unwrap_or_else(|| Err(Reject::new(Code::Internal, "an item without outcome"))),
         };
-        let outcome = outcome.map(|admitted| admitted.reference);
-        tally.add(place, id.as_deref(), &outcome);
+        let settled = outcome.as_ref().map(|admitted| match admitted {
+            ItemAdmitted::Task(admitted) => Settled::Task(admitted.reference),
+            ItemAdmitted::Array { count, refs, duplicate } => {
+                Settled::Array { count: *count, refs, duplicate: *duplicate }
+            }
+        });
+        tally.add(place, id.as_deref(), settled);
     }
 }

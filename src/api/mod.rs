@@ -8,6 +8,8 @@
 
 mod answer;
 pub(crate) mod assets;
+mod audit;
+mod auth;
 mod batch;
 mod call;
 mod cluster;
@@ -16,7 +18,9 @@ mod context;
 mod cursor;
 mod delivery;
 mod front;
+mod gate;
 mod head;
+mod hot;
 mod io;
 mod jobs;
 mod ndjson;
@@ -31,6 +35,7 @@ mod submit;
 mod tasks;
 mod workers;
 
+pub use auth::Guard;
 pub use context::ApiContext;
 
 #[cfg(test)]

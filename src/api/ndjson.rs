@@ -5,8 +5,9 @@
 //!   frames ─► lines ─► tasks of a chunk ─ 10,000 lines or 16 MiB ─► submit, durable ─► next chunk
 //! ```
 
+use crate::actor::request::{ItemAdmitted, ItemOutcome};
 use crate::api::answer::Answer;
-use crate::api::batch::{Batch, close_job, closed, count, listing, refuse_closed};
+use crate::api::batch::{Batch, admit, close_job, closed, count, listing, refuse_closed};
 use crate::api::call::{Call, Source};
 use crate::api::context::Shared;
 use crate::api::problem::{Outcome, Problem};
@@ -14,10 +15,12 @@ use crate::api::query::bad;
 use crate::codec::json;
 use crate::codec::wire::field::Rules;
 use crate::codec::wire::submit::{Listing, Place, Summary, Tally};
-use crate::codec::wire::task;
+use crate::model::array::ArrayInput;
+use crate::model::command::Item;
 use crate::model::id::Name;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
+use crate::model::task::TaskInput;
 use std::sync::Arc;
 
 /// Submits a stream of lines, all into `job` if one is given.
@@ -61,7 +64,8 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
     };
     let lines = Some((stream.lines, stream.chunks));
     let summary = Summary { job: job.as_deref(), lines, closed };
-    Ok(Answer::json(stream.tally.finish(summary)))
+    let about = job.as_deref().unwrap_or("*").to_owned();
+    Ok(Answer::json(stream.tally.finish(summary)).about(about))
 }
 
 /// A list of everything must not outgrow memory either; all are counted.
@@ -146,8 +150,7 @@ impl Stream {
         let place = Place::Line(self.lines);
         match json::text(line).and_then(json::object) {
             Ok(fields) => {
-                let parsed = task::parse(&fields, self.job.as_ref(), &self.rules);
-                self.chunk.add(place, parsed, &fields);
+                self.chunk.read(place, &fields, self.job.as_ref(), &self.rules);
             }
             Err(reject) => self.chunk.items.push((place, None, Some(reject))),
         }
@@ -170,11 +173,10 @@ impl Stream {
             return Err(self.told(Problem::from(reject.retry_unapplied(1_000)).closing()));
         }
         let mut outcomes = Vec::new();
-        if !chunk.inputs.is_empty() {
-            let handle = &self.shared.api.handle;
+        if !chunk.inputs.is_empty() || !chunk.arrays.is_empty() {
             let done = match self.stop {
-                true => handle.submit_until(chunk.inputs, bytes).await,
-                false => handle.submit(chunk.inputs, bytes).await,
+                true => admit_until(&self.shared, chunk.inputs, chunk.arrays, bytes).await,
+                false => admit(&self.shared, chunk.inputs, chunk.arrays, bytes).await,
             };
             outcomes = done.map_err(|reject| self.told(Problem::from(reject).closing()))?;
         }
@@ -187,7 +189,7 @@ impl Stream {
             let reject = reject.clone();
             let submitted = chunk.items.iter().filter(|(_, _, refused)| refused.is_none());
             let places: Vec<Place> = submitted.map(|(place, _, _)| *place).collect();
-            self.tally.accepted += outcomes.len().saturating_sub(1) as u64;
+            self.tally.accepted += outcomes.iter().flatten().map(tasks).sum::<u64>();
             if let Some(Place::Line(line)) = places.get(outcomes.len().saturating_sub(1)) {
                 self.durable_lines = line - 1;
             }
@@ -225,4 +227,41 @@ impl Stream {
         problem.reject.not_applied &= self.tally.accepted == 0;
         problem.number("accepted", self.tally.accepted).number("nextLine", self.durable_lines + 1)
     }
+}
+
+fn tasks(admitted: &ItemAdmitted) -> u64 {
+    match admitted {
+        ItemAdmitted::Task(_) => 1,
+        ItemAdmitted::Array { count, .. } => *count,
+    }
+}
+
+/// As [`admit`], but the first refusal is the last outcome: tasks go in stretches, each array by
+/// itself.
+async fn admit_until(
+    shared: &Shared,
+    mut inputs: Vec<TaskInput>,
+    arrays: Vec<(usize, ArrayInput)>,
+    bytes: usize,
+) -> Result<Vec<ItemOutcome>, Reject> {
+    let handle = &shared.api.handle;
+    let mut outcomes: Vec<ItemOutcome> = Vec::new();
+    let mut taken = 0;
+    let ends = arrays.into_iter().map(|(before, array)| (before, Some(array)));
+    for (before, array) in ends.chain([(taken + inputs.len(), None)]) {
+        let rest = inputs.split_off((before - taken).min(inputs.len()));
+        let stretch = std::mem::replace(&mut inputs, rest);
+        taken = before;
+        if !stretch.is_empty() {
+            let done = handle.submit_until(stretch, bytes).await?;
+            outcomes.extend(done.into_iter().map(|o| o.map(ItemAdmitted::Task)));
+        }
+        if let Some(array) = array.filter(|_| !matches!(outcomes.last(), Some(Err(_)))) {
+            outcomes.extend(handle.submit_items(vec![Item::Array(Box::new(array))], bytes).await?);
+        }
+        if matches!(outcomes.last(), Some(Err(_))) {
+            break;
+        }
+    }
+    Ok(outcomes)
 }

@@ -1,14 +1,15 @@
 //! Submits: one task, a JSON array, one object on the job route. NDJSON: `ndjson`.
 
 use crate::api::answer::Answer;
-use crate::api::batch::{Batch, close_job, listing};
+use crate::api::batch::{Batch, admit, close_job, count, listing};
 use crate::api::call::{Bound, Call, Media};
 use crate::api::context::Shared;
 use crate::api::ndjson;
 use crate::api::problem::{Outcome, Problem};
 use crate::codec::json::{self};
-use crate::codec::wire::submit::{Listing, Summary, Tally};
-use crate::codec::wire::{seed, task};
+use crate::codec::wire::submit::{Listing, Place, Summary, Tally};
+use crate::codec::wire::{array, seed, task};
+use crate::model::array::ArrayInput;
 use crate::model::reject::{Code, Reject};
 use crate::model::task::TaskInput;
 
@@ -27,11 +28,19 @@ pub(crate) async fn submit(mut call: Call) -> Outcome {
             .map_err(|reject| call.shared.refusal(reject))?;
         call.in_time()?;
         let tally = Tally::new(listing(&query, Listing::All)?, usize::MAX);
+        let about = batch.about();
         let tally = batch.run(&call.shared, bytes.len(), tally, None).await?;
-        return Ok(Answer::json(tally.finish(Summary::default())));
+        return Ok(Answer::json(tally.finish(Summary::default())).about(&*about));
     }
     let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
     let fields = json::object(text)?;
+    if let Some(member) = array::member(&fields) {
+        let array = array::parse(&fields, member, None, &rules);
+        let array = array.map_err(|r| call.shared.refusal(r))?;
+        drop(fields);
+        call.in_time()?;
+        return one_array(&call.shared, array, bytes.len()).await;
+    }
     let input = task::parse(&fields, None, &rules).map_err(|r| call.shared.refusal(r))?;
     drop(fields);
     call.in_time()?;
@@ -78,6 +87,15 @@ fn admitted(call: &Call) -> Result<(), Problem> {
     Ok(())
 }
 
+/// An array answers like a batch of one.
+async fn one_array(shared: &Shared, array: ArrayInput, bytes: usize) -> Outcome {
+    let id = array.id.clone();
+    let mut tally = Tally::new(Listing::All, usize::MAX);
+    let outcomes = admit(shared, Vec::new(), vec![(0, array)], bytes).await?;
+    count(&mut tally, vec![(Place::Item(0), id, None)], outcomes);
+    Ok(Answer::json(tally.finish(Summary::default())))
+}
+
 async fn one(shared: &Shared, input: TaskInput, bytes: usize) -> Outcome {
     let handle = &shared.api.handle;
     let outcomes = handle.submit(vec![input], bytes).await?;
@@ -86,6 +104,6 @@ async fn one(shared: &Shared, input: TaskInput, bytes: usize) -> Outcome {
     // Its own record: with the defaults of its job, and without waiting for the tracker.
     let stored = handle.admitted_text(&admitted).await?;
     let body = seed::submitted(&stored.spec, admitted.reference, stored.submitted);
-    let answer = Answer::json(body).with("kwq-ref", admitted.reference);
+    let answer = Answer::json(body).about(&*stored.spec.job).with("kwq-ref", admitted.reference);
     Ok(answer.with("kwq-outcome", "ok").positions(&handle.positions()))
 }

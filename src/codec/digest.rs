@@ -3,14 +3,41 @@
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 
+/// SHA-256.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// SHA-256 in hexadecimal.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
+    hex(&sha256(bytes))
+}
+
+/// Bytes in hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         write!(text, "{byte:02x}").expect("a String accepts every write");
     }
     text
+}
+
+/// A digest from its hexadecimal text.
+#[must_use]
+pub fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut out = [0; 32];
+    if pairs.len() != out.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(pairs) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
+    }
+    Some(out)
 }
 
 /// Tag of a message under a key: nested SHA-256 in the manner of HMAC (RFC 2104), so a longer

@@ -1,7 +1,10 @@
 //! Admission: defaults of the job and the policy are filled in, then the tasks of one call become
 //! one event.
 
+use crate::core::hash::Hasher;
 use crate::core::partition::Partition;
+use crate::model::array::{ArrayInput, ArraySpec};
+use crate::model::command::Item;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, Position, TaskSeq};
 use crate::model::job::{DEFAULT_JOB, Dedup, JobDefaults, JobSpec};
@@ -9,7 +12,7 @@ use crate::model::policy::{Backoff, Policy};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::Admitted;
+use crate::model::reply::{Admitted, AdmittedItem};
 use crate::model::tags::TagSet;
 use crate::model::task::{BackoffInput, Delay, TaskInput, TaskSpec};
 use crate::model::time::WallMs;
@@ -47,6 +50,59 @@ impl Partition {
         outcomes
     }
 
+    /// Tasks and arrays of one call, in their order: one event for each array and for each stretch
+    /// of tasks between them.
+    pub(crate) fn submit_items(
+        &mut self,
+        items: Vec<Item>,
+        events: &mut Vec<Stamped>,
+    ) -> Vec<Result<AdmittedItem, Reject>> {
+        let mut outcomes = Vec::with_capacity(items.len());
+        let mut tasks = Vec::new();
+        for item in items {
+            match item {
+                Item::Task(task) => tasks.push(*task),
+                Item::Array(array) => {
+                    let stretch = self.submit(std::mem::take(&mut tasks), false, events);
+                    outcomes.extend(stretch.into_iter().map(|o| o.map(AdmittedItem::Task)));
+                    outcomes.push(self.submit_array(*array, events));
+                }
+            }
+        }
+        let stretch = self.submit(tasks, false, events);
+        outcomes.extend(stretch.into_iter().map(|o| o.map(AdmittedItem::Task)));
+        outcomes
+    }
+
+    fn submit_array(
+        &mut self,
+        input: ArrayInput,
+        events: &mut Vec<Stamped>,
+    ) -> Result<AdmittedItem, Reject> {
+        let (span, id) = (input.span, input.id.clone());
+        let content = content_hash(&input);
+        let job = input.task.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
+        let key = self.job_keys.get(&job).copied();
+        let known = key.zip(id.clone()).and_then(|known| self.array_ids.get(&known)).copied();
+        if let Some((first, same)) = known {
+            let class = self.class(first).expect("an element keeps its class");
+            let reference = TaskRef::of_seq(class.priority, self.id, first);
+            if same != content {
+                let detail = "the job has another array of this id";
+                return Err(Reject::new(Code::IdConflict, detail).on("array.id"));
+            }
+            return Ok(AdmittedItem::Array { reference, count: span.count, duplicate: true });
+        }
+        let mut task = self.admit(input.task, events)?;
+        // An array may be empty here: its share is what the other partitions leave.
+        let first = self.rows.next();
+        let reference = TaskRef::of_seq(task.priority, self.id, first);
+        task.id = None;
+        let array = Box::new(ArraySpec { task, span, id, content });
+        self.commit(Event::SubmittedArray { first, array }, events);
+        Ok(AdmittedItem::Array { reference, count: span.count, duplicate: false })
+    }
+
     fn admit(&mut self, input: TaskInput, events: &mut Vec<Stamped>) -> Result<TaskSpec, Reject> {
         let name = input.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
         if !self.job_keys.contains_key(&name) {
@@ -62,6 +118,23 @@ impl Partition {
         let (defaults, priority) = (&job.spec.defaults, job.spec.priority);
         resolve(input, name, priority, defaults, &self.policy, self.now.wall)
     }
+}
+
+/// What is compared when an array id comes again: values, payload, priority, tags and affinity as
+/// sent, before any default.
+fn content_hash(array: &ArrayInput) -> [u64; 2] {
+    let (span, task) = (array.span, &array.task);
+    let mut hasher = Hasher::default();
+    [span.from, span.step, span.count].into_iter().for_each(|word| hasher.word(word));
+    hasher.word(u64::from(task.priority.map_or(0, Priority::get)));
+    hasher.byte(task.payload.encoding as u8);
+    hasher.bytes(&task.payload.bytes);
+    hasher.text(task.tag.as_deref().unwrap_or_default());
+    for key in task.affinity.iter().flatten() {
+        hasher.text(&key.key);
+        hasher.byte(key.weight);
+    }
+    hasher.0
 }
 
 /// What a job is when its first task creates it.
@@ -108,6 +181,7 @@ fn resolve(
         backoff: back_off(input.backoff, defaults.backoff, policy.backoff)?,
         not_before: if not_before > now { not_before } else { WallMs(0) },
         traceparent: input.traceparent,
+        element: None,
     })
 }
 
@@ -138,8 +212,17 @@ impl Partition {
     /// Finds the task of a reference.
     #[must_use]
     pub fn seq_of(&self, reference: TaskRef) -> Option<TaskSeq> {
-        let seq = TaskSeq(reference.offset);
-        let known = self.rows.state(seq).is_some() && reference.index.is_none();
+        let first = TaskSeq(reference.offset);
+        let array = self.rows.array_of(first);
+        let seq = match (array, reference.index) {
+            (None, None) => first,
+            // Only the first element of an array gives its number to the references of all.
+            (Some(array), Some(value)) if array.first == first => {
+                first.plus(array.span.place(value)?)
+            }
+            (None, Some(_)) | (Some(_), _) => return None,
+        };
+        let known = self.rows.state(seq).is_some();
         // A finished task has shed its class; then any priority finds it and the tracker decides.
         let same = self.class(seq).is_none_or(|class| class.priority == reference.priority);
         (known && same).then_some(seq)

@@ -214,6 +214,7 @@ fn wish(worker: usize, named: &BTreeSet<u8>) -> Consume {
         seed_lease: false,
         levels: ALL_LEVELS,
         jobs: Vec::new(),
+        scopes: Default::default(),
         warm: named.iter().map(|k| key(*k)).collect(),
         mode: AffinityMode::Prefer,
     }

@@ -67,6 +67,16 @@ impl Lane {
         strand.postings.push_run(first, count, keys);
     }
 
+    /// Takes over a set of tasks that have the same keys; without keys in O(strands).
+    pub fn absorb_set(&mut self, tasks: SeqSet, keys: &[Weighed]) {
+        let mut postings = Postings::default();
+        if !keys.is_empty() {
+            tasks.iter().for_each(|seq| postings.push_run(seq, 1, keys));
+        }
+        self.strands.retain(|s| !s.tasks.is_empty());
+        self.strands.push(Strand { tasks, postings });
+    }
+
     /// Adds one task at its place.
     pub fn insert(&mut self, seq: TaskSeq, keys: &[Weighed]) {
         let strand = self.strand();

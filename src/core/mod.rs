@@ -9,6 +9,7 @@ pub mod admit;
 pub mod affinity;
 pub mod apply;
 pub mod apply_job;
+pub mod apply_submitted;
 pub mod bitmap;
 pub mod hash;
 pub mod idindex;

@@ -26,7 +26,7 @@ use crate::model::reply::Reply;
 use crate::model::state::TaskState;
 use crate::model::time::{Now, Tick, WallMs};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One partition. Equal logs give equal partitions.
 #[derive(Clone, Debug)]
@@ -46,6 +46,10 @@ pub struct Partition {
     pub(crate) touched: Map<TaskSeq, Touched>,
     pub(crate) delayed: Map<TaskSeq, Due>,
     pub(crate) delayed_order: SeqSet,
+    /// Elements of delayed arrays that wait for the array's time, by first element.
+    pub(crate) delayed_arrays: BTreeMap<TaskSeq, DelayedArray>,
+    /// Arrays with an id.
+    pub(crate) array_ids: BTreeMap<ArrayId, ArrayAt>,
     pub(crate) leases: LeaseTable,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) ids: IdIndex,
@@ -91,6 +95,20 @@ pub struct Due {
     pub tick: Tick,
 }
 
+/// Job and id of an array.
+pub(crate) type ArrayId = (JobKey, Name);
+/// Its first element, and a hash of it as sent.
+pub(crate) type ArrayAt = (TaskSeq, [u64; 2]);
+
+/// A delayed array: its elements become due in one step.
+#[derive(Clone, Debug, Default)]
+pub struct DelayedArray {
+    /// When.
+    pub due: Due,
+    /// Those that nothing has happened to.
+    pub members: SeqSet,
+}
+
 /// What the wheel holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
@@ -98,6 +116,8 @@ pub enum Timer {
     Lease(LeaseNo),
     /// A delayed task may be due.
     Due(TaskSeq),
+    /// A delayed array may be due.
+    DueArray(TaskSeq),
 }
 
 impl Partition {
@@ -119,6 +139,8 @@ impl Partition {
             touched: map::new(),
             delayed: map::new(),
             delayed_order: SeqSet::default(),
+            delayed_arrays: BTreeMap::new(),
+            array_ids: BTreeMap::new(),
             leases: LeaseTable::default(),
             wheel: Wheel::default(),
             ids: IdIndex::default(),
@@ -136,6 +158,7 @@ impl Partition {
         match command {
             Command::Submit(tasks) => Reply::Submitted(self.submit(tasks, false, events)),
             Command::SubmitUntil(tasks) => Reply::Submitted(self.submit(tasks, true, events)),
+            Command::SubmitItems(items) => Reply::Items(self.submit_items(items, events)),
             Command::Consume(consume) => Reply::Granted(self.consume(&consume, events)),
             Command::Report(reports) => Reply::Reported(self.report(reports, events)),
             Command::Heartbeat(beat) => Reply::Renewed(self.heartbeat(&beat, events)),

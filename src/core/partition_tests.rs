@@ -3,7 +3,8 @@
 use super::Partition;
 use crate::core::image::PartitionImage;
 use crate::model::affinity::AffinityMode;
-use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
+use crate::model::array::{ArrayInput, Span};
+use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat, Item};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -28,6 +29,7 @@ pub(super) fn consume(worker: &str, max: usize) -> Consume {
         seed_lease: false,
         levels: ALL_LEVELS,
         jobs: Vec::new(),
+        scopes: Default::default(),
         warm: Vec::new(),
         mode: AffinityMode::Prefer,
     }
@@ -99,6 +101,7 @@ fn replayed(log: &[Stamped]) -> Partition {
 #[derive(Clone, Debug)]
 enum Op {
     Submit(u8, u8, u8, u16),
+    Array(u8, u8, u16, u16),
     Consume(usize),
     Report(usize, u8),
     Beat,
@@ -114,6 +117,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0u8..3, 1u8..10, 1u8..30, 0u16..3_000)
             .prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
+        1 => (0u8..3, 1u8..10, 1u16..2_600, 0u16..3_000)
+            .prop_map(|(j, p, n, d)| Op::Array(j, p, n, d)),
         5 => (1usize..12).prop_map(Op::Consume),
         6 => (0usize..400, 0u8..5).prop_map(|(t, v)| Op::Report(t, v)),
         1 => Just(Op::Beat),
@@ -163,6 +168,20 @@ fn step(rig: &mut Rig, op: Op) {
                 ..TaskInput::default()
             };
             rig.run(Command::Submit(vec![task; usize::from(count)]));
+        }
+        Op::Array(job, priority, count, delay) => {
+            let task = TaskInput {
+                job: Some(Name::from(format!("job{job}"))),
+                priority: Priority::new(u64::from(priority)),
+                max_attempts: Some(2),
+                delay: if delay % 3 == 0 { Delay::For(u64::from(delay)) } else { Delay::None },
+                ..TaskInput::default()
+            };
+            let span = Span { from: 3, step: 2, count: u64::from(count) };
+            // Some come twice.
+            let id = (delay % 2 == 0).then(|| Name::from(format!("array{}", count % 4)));
+            let array = ArrayInput { task, span, id };
+            rig.run(Command::SubmitItems(vec![Item::Array(Box::new(array))]));
         }
         Op::Consume(max) => {
             rig.run(Command::Consume(consume("w", max)));

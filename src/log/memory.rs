@@ -127,8 +127,25 @@ impl EventLog for MemoryLog {
     fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
         let read = |(position, entry): &(Position, u32)| {
             self.with_event(*position, |stamped| {
-                let Event::Submitted { tasks, .. } = &stamped.event else { return None };
-                let spec = tasks.get(index(u64::from(*entry)))?.clone();
+                let spec = match &stamped.event {
+                    Event::Submitted { tasks, .. } => tasks.get(index(u64::from(*entry)))?.clone(),
+                    Event::SubmittedArray { first, array } => {
+                        let known = u64::from(*entry) < array.span.count;
+                        known.then(|| array.element(*first, u64::from(*entry)))?
+                    }
+                    Event::Owner { .. }
+                    | Event::JobDefined { .. }
+                    | Event::JobChanged { .. }
+                    | Event::LevelChanged { .. }
+                    | Event::WorkerDrained { .. }
+                    | Event::Allocated { .. }
+                    | Event::Started(_)
+                    | Event::Completed(_)
+                    | Event::Failed { .. }
+                    | Event::Released { .. }
+                    | Event::Cancelled(_)
+                    | Event::Redriven { .. } => return None,
+                };
                 Some(StoredTask { submitted: stamped.at, spec })
             })
         };

@@ -1,6 +1,8 @@
 //! What is asked of a partition.
 
+use crate::model::access::Scopes;
 use crate::model::affinity::AffinityMode;
+use crate::model::array::ArrayInput;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::lease::LeaseToken;
@@ -15,6 +17,8 @@ pub enum Command {
     Submit(Vec<TaskInput>),
     /// Admit tasks up to the first one that is refused; what follows it is not looked at.
     SubmitUntil(Vec<TaskInput>),
+    /// Admit tasks and arrays, in one atomic batch.
+    SubmitItems(Vec<Item>),
     /// Hand out tasks.
     Consume(Consume),
     /// Reports of workers, all on leases of this partition.
@@ -72,6 +76,26 @@ pub enum Command {
     Tick,
 }
 
+/// One item of a submit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A task.
+    Task(Box<TaskInput>),
+    /// An array, or its share in one partition.
+    Array(Box<ArrayInput>),
+}
+
+impl Item {
+    /// The task, or what the elements of the array have in common.
+    #[must_use]
+    pub fn task(&self) -> &TaskInput {
+        match self {
+            Self::Task(task) => task,
+            Self::Array(array) => &array.task,
+        }
+    }
+}
+
 /// A consume as one partition sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Consume {
@@ -93,10 +117,20 @@ pub struct Consume {
     pub levels: u16,
     /// Jobs allowed; empty = all.
     pub jobs: Vec<Name>,
+    /// Jobs its caller may touch.
+    pub scopes: Scopes,
     /// Keys the worker says it holds.
     pub warm: Vec<Name>,
     /// Use of affinity.
     pub mode: AffinityMode,
+}
+
+impl Consume {
+    /// May it be given tasks of this job?
+    #[must_use]
+    pub fn takes(&self, job: &Name) -> bool {
+        (self.jobs.is_empty() || self.jobs.contains(job)) && self.scopes.cover(job)
+    }
 }
 
 /// All nine levels.

@@ -3,6 +3,7 @@
 //! token key) is inside. One event is one record of the log.
 
 use crate::model::affinity::Fit;
+use crate::model::array::ArraySpec;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::priority::Priority;
@@ -67,6 +68,13 @@ pub enum Event {
         first: TaskSeq,
         /// The tasks.
         tasks: Vec<TaskSpec>,
+    },
+    /// An array was admitted; element *k* has sequence number `first + k`.
+    SubmittedArray {
+        /// Sequence number of the first.
+        first: TaskSeq,
+        /// The array.
+        array: Box<ArraySpec>,
     },
     /// Tasks were handed out in one answer; lease *i* has number `first_lease + i`.
     Allocated {
@@ -249,7 +257,7 @@ impl Event {
             Self::JobChanged { .. } => "JobChanged",
             Self::LevelChanged { .. } => "LevelChanged",
             Self::WorkerDrained { .. } => "WorkerDrained",
-            Self::Submitted { .. } => "Submitted",
+            Self::Submitted { .. } | Self::SubmittedArray { .. } => "Submitted",
             Self::Allocated { .. } => "Allocated",
             Self::Started(_) => "Started",
             Self::Completed(_) => "Completed",

@@ -14,6 +14,8 @@ use crate::model::time::WallMs;
 pub enum Reply {
     /// To `Submit`: one outcome per item, in order.
     Submitted(Vec<Result<Admitted, Reject>>),
+    /// To `SubmitItems`: one outcome per item, in order.
+    Items(Vec<Result<AdmittedItem, Reject>>),
     /// To `Consume`.
     Granted(Vec<Grant>),
     /// To `Report`: one outcome per report, in order.
@@ -45,6 +47,22 @@ pub struct Admitted {
     pub record: Position,
     /// Entry in that record.
     pub index: u32,
+}
+
+/// One admitted item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdmittedItem {
+    /// A task.
+    Task(Admitted),
+    /// An array's share in this partition.
+    Array {
+        /// Its reference here; that of an element adds the value.
+        reference: TaskRef,
+        /// Elements here.
+        count: u64,
+        /// It was admitted before, with the same content.
+        duplicate: bool,
+    },
 }
 
 /// What a job command did here.

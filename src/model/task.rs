@@ -1,9 +1,11 @@
 //! A task as it is sent ([`TaskInput`]) and as it is stored ([`TaskSpec`]).
 
 use crate::model::affinity::AffinityKey;
-use crate::model::id::Name;
+use crate::model::array::Element;
+use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
+use crate::model::reference::TaskRef;
 use crate::model::time::WallMs;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +121,22 @@ pub struct TaskSpec {
     pub not_before: WallMs,
     /// Trace context, handed to the worker as sent.
     pub traceparent: Option<Name>,
+    /// Set when it was read as an element of an array; never in a record.
+    pub element: Option<Element>,
+}
+
+impl TaskSpec {
+    /// Its reference.
+    #[must_use]
+    pub fn reference(&self, partition: PartitionId, seq: TaskSeq) -> TaskRef {
+        let own = TaskRef::of_seq(self.priority, partition, seq);
+        match self.element {
+            None => own,
+            Some(Element { first, value }) => {
+                TaskRef { offset: first.0, index: Some(value), ..own }
+            }
+        }
+    }
 }
 
 /// Latest failure of a task.
@@ -154,6 +172,7 @@ impl TaskSpec {
             backoff: crate::model::policy::Policy::default().backoff,
             not_before: WallMs(0),
             traceparent: None,
+            element: None,
         }
     }
 }

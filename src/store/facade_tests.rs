@@ -91,6 +91,7 @@ fn command(op: Op, tokens: &[LeaseToken]) -> Command {
             seed_lease: false,
             levels: ALL_LEVELS,
             jobs: Vec::new(),
+            scopes: Default::default(),
             warm: Vec::new(),
             mode: AffinityMode::Any,
         }),

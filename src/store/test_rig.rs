@@ -2,6 +2,7 @@
 //! histories that knows nothing of partitions.
 
 use crate::model::affinity::Fit;
+use crate::model::array::{ArraySpec, Span};
 use crate::model::event::{
     Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped, Start,
 };
@@ -50,6 +51,7 @@ pub(super) fn spec(job: &str, priority: u8, tag: Option<&str>, not_before: u64) 
         backoff: Backoff { base_ms: 1, cap_ms: 2, jitter: Default::default() },
         not_before: WallMs(not_before),
         traceparent: None,
+        element: None,
     }
 }
 
@@ -135,6 +137,18 @@ impl Writer {
         if stage == Stage::Over {
             self.push(Event::Cancelled((first..first + count).map(TaskSeq).collect()));
         }
+    }
+
+    /// An array, its payload `x{i}`.
+    pub(super) fn array(&mut self, job: usize, count: u64) {
+        let first = self.tasks.len() as u64;
+        let mut task = spec(job_name(job), 5, Some("a:1"), 0);
+        task.payload.bytes = b"x{i}".to_vec();
+        let sketch = Sketch { job, stage: Stage::Queued, attempt: 0, late: false };
+        self.tasks.extend((0..count).map(|_| sketch.clone()));
+        let span = Span { from: 7, step: 3, count };
+        let array = Box::new(ArraySpec { task, span, id: None, content: [0; 2] });
+        self.push(Event::SubmittedArray { first: TaskSeq(first), array });
     }
 
     /// Up to `max` tasks in one of the stages, from a place on.

@@ -4,6 +4,8 @@
 mod support;
 
 mod affinity;
+mod arrays;
+mod auth;
 mod batch;
 mod cli;
 mod consume;

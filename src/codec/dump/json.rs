@@ -67,6 +67,17 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
         Event::Redriven { priority: Some(priority), .. } => {
             out.insert("priority".into(), json!(priority.get()));
         }
+        Event::SubmittedArray { array, .. } => {
+            let reference = refs.first().map(ToString::to_string);
+            let mut row = json!({
+                "ref": reference, "job": array.task.job, "priority": array.task.priority.get(),
+                "from": array.span.from, "step": array.span.step, "count": array.span.count,
+            });
+            if let Some(id) = &array.id {
+                row["id"] = json!(id);
+            }
+            out.insert("array".into(), row);
+        }
         Event::Submitted { .. }
         | Event::Started(_)
         | Event::Completed(_)
@@ -88,7 +99,8 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::JobDefined { .. }
         | Event::JobChanged { .. }
         | Event::LevelChanged { .. }
-        | Event::WorkerDrained { .. } => return None,
+        | Event::WorkerDrained { .. }
+        | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
             let rows = texts.iter().zip(tasks);
             rows.map(|(r, task)| submitted(r, task, stamped.at)).collect()

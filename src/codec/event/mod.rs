@@ -4,6 +4,7 @@
 //! Field order is the format: change nothing here without a new [`crate::codec::frame::VERSION`]
 //! and new golden bytes.
 
+pub mod arrays;
 pub mod batches;
 pub mod control;
 pub mod submitted;
@@ -31,7 +32,9 @@ const RELEASED: u8 = 25;
 const CANCELLED: u8 = 26;
 const REDRIVEN: u8 = 27;
 const WORKER_DRAINED: u8 = 28;
-const _: () = assert!(OWNER == KIND_EVENT_MIN && WORKER_DRAINED == KIND_EVENT_MAX);
+/// `SubmittedArray`.
+pub const SUBMITTED_ARRAY: u8 = 30;
+const _: () = assert!(OWNER == KIND_EVENT_MIN && SUBMITTED_ARRAY == KIND_EVENT_MAX);
 
 /// How much of a record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,10 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
             submitted::put(out, *first, tasks);
             SUBMITTED
         }
+        Event::SubmittedArray { first, array } => {
+            arrays::put(out, *first, array);
+            SUBMITTED_ARRAY
+        }
         Event::Allocated { worker, endpoint, first_lease, tasks } => {
             batches::put_allocated(out, worker, endpoint.as_deref(), *first_lease, tasks);
             ALLOCATED
@@ -123,6 +130,7 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         WORKER_DRAINED => control::worker_drained(body).and_then(plain),
         LEVEL_CHANGED => control::level_changed(body).and_then(plain),
         SUBMITTED => submitted::read(body, detail),
+        SUBMITTED_ARRAY => arrays::read(body).and_then(plain),
         ALLOCATED => batches::allocated(body).and_then(plain),
         STARTED => batches::started(body).and_then(plain),
         COMPLETED => batches::completed(body, detail),
@@ -130,7 +138,7 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         RELEASED => batches::released(body).and_then(plain),
         CANCELLED => batches::cancelled(body).and_then(plain),
         REDRIVEN => batches::redriven(body).and_then(plain),
-        0..OWNER | 28.. => Err(Malformed("record: kind")),
+        0..OWNER | 29 | 31.. => Err(Malformed("record: kind")),
     }?;
     Ok(Decoded { stamped: Stamped { at, event }, blob_bytes })
 }

@@ -351,6 +351,7 @@ fn template(bytes: &[u8], texts: &mut Texts<'_, '_>) -> Result<TaskSpec, Malform
         backoff: Backoff { base_ms, cap_ms, jitter },
         not_before: WallMs(0),
         traceparent: None,
+        element: None,
     })
 }
 

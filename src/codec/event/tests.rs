@@ -1,9 +1,11 @@
 //! Round trips, golden bytes, sizes, and bodies that nobody wrote.
 
 use super::*;
+use crate::codec::event::arrays::decode_element;
 use crate::codec::event::batches::decode_result;
 use crate::codec::event::submitted::decode_task;
 use crate::model::affinity::{AffinityKey, Fit};
+use crate::model::array::{ArraySpec, Span};
 use crate::model::event::{
     Allocation, Completion, FailCause, Failure, Next, Release, ReleaseCause, Start,
 };
@@ -48,6 +50,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     let backoff = (any::<u32>(), any::<u32>(), jitter());
     (texts, numbers, backoff, priority(), blob(), keys()).prop_map(
         |(texts, numbers, backoff, priority, payload, affinity)| TaskSpec {
+            element: None,
             id: texts.0,
             job: texts.1,
             priority,
@@ -191,6 +194,13 @@ fn event() -> impl Strategy<Value = Event> {
         (name(), any::<bool>())
             .prop_map(|(worker, drains)| Event::WorkerDrained { worker, drains }),
         (seq(), vec(task(), 0..6)).prop_map(|(first, tasks)| Event::Submitted { first, tasks }),
+        (seq(), task(), of(name()), (any::<u32>(), 1u32.., any::<u32>()), any::<[u64; 2]>())
+            .prop_map(|(first, task, id, (from, step, count), content)| {
+                let (from, step, count) = (from.into(), step.into(), count.into());
+                let span = Span { from, step, count };
+                let array = Box::new(ArraySpec { task, span, id, content });
+                Event::SubmittedArray { first, array }
+            }),
         allocated.prop_map(|(worker, endpoint, first, tasks)| Event::Allocated {
             worker,
             endpoint,
@@ -299,6 +309,7 @@ fn plain_task(id: &str, payload: &[u8]) -> TaskSpec {
         backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
         not_before: WallMs(0),
         traceparent: None,
+        element: None,
     }
 }
 
@@ -326,7 +337,6 @@ fn golden() -> Vec<Event> {
     let release = Release { seq: TaskSeq(3), attempt: 1, lease: LeaseNo(4), next: Next::Cancelled };
     let allocation =
         |seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit: Fit::None };
-    let fits = [(40, Fit::Hit), (41, Fit::Miss), (42, Fit::None), (43, Fit::None), (44, Fit::Hit)];
     let spec = JobSpec {
         name: Some("Nightly".into()),
         priority: Priority::DEFAULT,
@@ -337,7 +347,7 @@ fn golden() -> Vec<Event> {
         paused: false,
         defaults: JobDefaults { timeout_s: Some(60), ..JobDefaults::default() },
     };
-    vec![
+    let mut events = vec![
         Event::Owner { node: "n1".into(), addr: "a:1".into(), token_key: [1, 2] },
         Event::JobDefined { job: "nightly".into(), implicit: false, spec },
         Event::JobChanged {
@@ -361,11 +371,30 @@ fn golden() -> Vec<Event> {
         Event::Released { cause: ReleaseCause::Worker, tasks: vec![release] },
         Event::Cancelled(vec![TaskSeq(1), TaskSeq(2), TaskSeq(1_000)]),
         Event::Redriven { tasks: vec![TaskSeq(9)], priority: Priority::new(9) },
+    ];
+    events.extend(golden_of_later_kinds());
+    events
+}
+
+fn golden_of_later_kinds() -> Vec<Event> {
+    let fits = [(40, Fit::Hit), (41, Fit::Miss), (42, Fit::None), (43, Fit::None), (44, Fit::Hit)];
+    let allocation =
+        |(seq, fit)| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit };
+    vec![
+        Event::SubmittedArray {
+            first: TaskSeq(42),
+            array: Box::new(ArraySpec {
+                task: TaskSpec { id: None, ..plain_task("", b"{\"path\":{i}}") },
+                span: Span { from: 1, step: 3, count: 16_666_667 },
+                id: Some("paths".into()),
+                content: [5, 6],
+            }),
+        },
         Event::Allocated {
             worker: "w17".into(),
             endpoint: None,
             first_lease: LeaseNo(981),
-            tasks: fits.map(|(seq, fit)| Allocation { fit, ..allocation(seq) }).to_vec(),
+            tasks: fits.map(allocation).to_vec(),
         },
     ]
 }
@@ -409,4 +438,17 @@ fn a_task_of_a_batch_costs_few_bytes_beside_its_id_and_payload() {
     let (_, body) = encoded(&Event::Submitted { first: TaskSeq(1), tasks });
     let extra = body.len() - 1_000 * (4 + 50);
     assert!(extra < 12_500, "{extra} bytes for 1,000 tasks");
+}
+
+#[test]
+fn an_element_is_read_alone() {
+    let arrays = golden().into_iter().filter(|e| matches!(e, Event::SubmittedArray { .. }));
+    let Some(Event::SubmittedArray { first, array }) = arrays.last() else { panic!("one") };
+    let (_, body) = encoded(&Event::SubmittedArray { first, array: array.clone() });
+    for k in [0, 1, 16_666_666] {
+        let element = decode_element(&body, k).expect("it is there");
+        assert_eq!(element, array.element(first, u64::from(k)));
+        assert_eq!(element.payload.bytes, format!("{{\"path\":{}}}", 1 + 3 * k).into_bytes());
+    }
+    assert!(decode_element(&body, 16_666_667).is_err(), "behind the last");
 }

@@ -22,6 +22,22 @@ pub enum Listing {
     Errors,
 }
 
+/// An item that is in.
+#[derive(Clone, Copy, Debug)]
+pub enum Settled<'a> {
+    /// A task.
+    Task(TaskRef),
+    /// An array.
+    Array {
+        /// Elements.
+        count: u64,
+        /// One reference per partition it has elements in.
+        refs: &'a [TaskRef],
+        /// It was there before.
+        duplicate: bool,
+    },
+}
+
 /// Counts and listed outcomes of one call.
 #[derive(Debug)]
 pub struct Tally {
@@ -48,6 +64,15 @@ pub struct Summary<'a> {
     pub closed: bool,
 }
 
+impl Settled<'_> {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Task(_) => 1,
+            Self::Array { count, .. } => *count,
+        }
+    }
+}
+
 impl Tally {
     /// Nothing counted yet; at most `listed_max` outcomes are listed, all are counted.
     #[must_use]
@@ -58,10 +83,14 @@ impl Tally {
     }
 
     /// Counts and lists one outcome.
-    pub fn add(&mut self, place: Place, id: Option<&str>, outcome: &Result<TaskRef, Reject>) {
+    pub fn add(&mut self, place: Place, id: Option<&str>, outcome: Result<Settled<'_>, &Reject>) {
         let listed = match outcome {
-            Ok(_) => {
-                self.accepted += 1;
+            Ok(Settled::Array { count, duplicate: true, .. }) => {
+                self.duplicates += count;
+                true
+            }
+            Ok(settled) => {
+                self.accepted += settled.count();
                 self.listing == Listing::All
             }
             Err(_) => {
@@ -80,10 +109,21 @@ impl Tally {
             Place::Line(line) => out.num("line", line),
         }
         match outcome {
-            Ok(reference) => {
+            Ok(Settled::Task(reference)) => {
                 out.str("outcome", "ok");
                 out.opt_str("id", id);
                 out.shown("ref", reference);
+            }
+            Ok(Settled::Array { count, refs, duplicate }) => {
+                out.str("outcome", if duplicate { "duplicate" } else { "ok" });
+                out.opt_str("id", id);
+                out.num("count", count);
+                out.list("refs");
+                refs.iter().for_each(|reference| out.text(&reference.to_string()));
+                out.close_list();
+                if let Some(first) = refs.first().filter(|_| duplicate) {
+                    out.shown("existing", first);
+                }
             }
             Err(reject) => refused(out, id, reject),
         }

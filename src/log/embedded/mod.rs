@@ -245,7 +245,9 @@ impl EventLog for Disk {
             let what = "appending an empty batch or a record beyond its limit".to_owned();
             return Err(Error::Io { what, cause: format!("{largest:?} bytes") });
         }
-        let submit = batch.events.iter().any(|s| matches!(s.event, Event::Submitted { .. }));
+        let admits =
+            |e: &Event| matches!(e, Event::Submitted { .. } | Event::SubmittedArray { .. });
+        let submit = batch.events.iter().any(|s| admits(&s.event));
         let batch = group::Encoded { partition, epoch: batch.epoch, records, bodies };
         self.shared.append(batch, submit)
     }
@@ -280,10 +282,11 @@ impl EventLog for Disk {
                 Some((at, record)) if at == position => record,
                 Some(_) | None => self.reader.record(&self.shared, position)?,
             };
-            if record.head.kind != event::SUBMITTED {
-                return Err(Error::NoRecord(position));
-            }
-            let spec = event::submitted::decode_task(&record.body, entry);
+            let spec = match record.head.kind {
+                event::SUBMITTED => event::submitted::decode_task(&record.body, entry),
+                event::SUBMITTED_ARRAY => event::arrays::decode_element(&record.body, entry),
+                _ => return Err(Error::NoRecord(position)),
+            };
             let spec = spec.map_err(|_| Error::NoRecord(position))?;
             found[i] = Some(StoredTask { submitted: record.head.at, spec });
             last = Some((position, record));
