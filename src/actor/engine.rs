@@ -58,8 +58,8 @@ pub(crate) struct Engine {
     pub(crate) memory_tight: AtomicBool,
     pub(crate) replay_permille: AtomicU16,
     pub(crate) heartbeat_tick: AtomicU64,
-    /// Times this process stood still so long that nobody could be heard meanwhile.
-    freezes: AtomicU64,
+    /// When this process was last seen to have stood still; 0 = never.
+    thawed_at: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
     turn: AtomicUsize,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
@@ -156,7 +156,7 @@ impl Engine {
             memory_tight: AtomicBool::new(false),
             replay_permille: AtomicU16::new(0),
             heartbeat_tick: AtomicU64::new(0),
-            freezes: AtomicU64::new(0),
+            thawed_at: AtomicU64::new(0),
             log: RwLock::new(None),
             turn: AtomicUsize::new(0),
             node: Mutex::new(None),
@@ -189,19 +189,22 @@ impl Engine {
         order
     }
 
-    /// Freezes so far; whoever looks first after one notices it. The node's timer ticks once a
-    /// second, so a long silence means that the whole process stood still (stopped, swapped out,
-    /// the machine suspended): what workers sent meanwhile still waits in the sockets.
-    pub(crate) fn freezes(&self, now: Now) -> u64 {
+    /// When the process last went on after it had stood still; whoever looks notices it. The node's
+    /// timer ticks once a second, so a long silence means that the whole process stood still
+    /// (stopped, swapped out, the machine suspended): what workers sent meanwhile still waits in
+    /// the sockets.
+    pub(crate) fn thawed_at(&self, now: Now) -> u64 {
         let last = self.heartbeat_tick.load(Ordering::Acquire);
-        let silent = last != 0 && now.tick.0.saturating_sub(last) > OUTAGE_MS;
-        let heartbeat = &self.heartbeat_tick;
-        let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
-        if silent && heartbeat.compare_exchange(last, now.tick.0, set, get).is_ok() {
-            tracing::warn!(ms = now.tick.0 - last, "the process stood still; leases start anew");
-            self.freezes.fetch_add(1, Ordering::AcqRel);
+        if last != 0 && now.tick.0.saturating_sub(last) > OUTAGE_MS {
+            // Before the heartbeat: who sees that one renewed must see this as well.
+            self.thawed_at.fetch_max(now.tick.0, Ordering::AcqRel);
+            let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
+            if self.heartbeat_tick.compare_exchange(last, now.tick.0, set, get).is_ok() {
+                let ms = now.tick.0 - last;
+                tracing::warn!(ms, "the process stood still; leases start anew");
+            }
         }
-        self.freezes.load(Ordering::Acquire)
+        self.thawed_at.load(Ordering::Acquire)
     }
 
     /// A ready partition for new work, local first.

@@ -156,7 +156,7 @@ impl NodeActor {
 
     fn every_second(&mut self, ctx: &mut Context<Self>) {
         let now = self.engine.clock.now();
-        self.engine.freezes(now);
+        self.engine.thawed_at(now);
         self.engine.heartbeat_tick.store(now.tick.0, Ordering::Release);
         self.engine.tracker.checkpoint();
         let interval = self.engine.config.log.image_interval_ms;

@@ -40,8 +40,8 @@ pub(crate) struct PartitionActor {
     stopping: bool,
     /// The state holds events that the log will never have: nothing is answered any more.
     failed: bool,
-    /// Freezes of the process that were seen.
-    freezes: u64,
+    /// When the process last went on after it had stood still, as far as this partition knows.
+    thawed_at: u64,
     guard: DownGuard,
 }
 
@@ -117,7 +117,7 @@ impl PartitionActor {
             stopping: false,
             failed: false,
             guard,
-            freezes: 0,
+            thawed_at: 0,
         }
     }
 
@@ -150,8 +150,8 @@ impl PartitionActor {
 
     /// After the process stood still leases begin anew: beats that came meanwhile were not heard.
     fn notice_freeze(&mut self, now: Now) {
-        let freezes = self.engine.freezes(now);
-        if std::mem::replace(&mut self.freezes, freezes) != freezes {
+        let thawed_at = self.engine.thawed_at(now);
+        if std::mem::replace(&mut self.thawed_at, thawed_at) != thawed_at {
             self.partition.thaw(now);
         }
     }
@@ -393,7 +393,7 @@ impl Actor for PartitionActor {
             ctx.add_stream(Commands { receiver, gate: Rc::clone(&self.gate) });
         }
         let now = self.engine.clock.now();
-        self.freezes = self.engine.freezes(now);
+        self.thawed_at = self.engine.thawed_at(now);
         self.partition.arm(now);
         {
             // After a restart their leases are the only trace of them.

@@ -206,13 +206,13 @@ fn a_dead_task_says_when_and_why() {
 #[test]
 fn a_frozen_server_ends_no_lease() {
     let (server, job) = (Server::start(&[]), unique("frozen"));
-    let held = server.leased("w", &job, &json!({"leaseMs": 1_500}));
-    let other = server.leased("v", &job, &json!({"leaseMs": 1_500}));
+    let held = server.leased("w", &job, &json!({"leaseMs": 4_000}));
+    let other = server.leased("v", &job, &json!({"leaseMs": 4_000}));
     server.signal("STOP");
     let mut beat = crate::support::Conn::open(server.addr()).expect("connects");
     let body = json!({"worker": "w", "leases": [held["lease"]]});
     beat.send(&Req::new("POST", "/kwq/heartbeat").json(&body).to_bytes()).expect("sends");
-    pause(5_000);
+    pause(6_000);
     server.signal("CONT");
     let renewed = beat.answer(false).expect("an answer").ok();
     assert_eq!(int(&renewed, "renewed"), 1, "{renewed}");
