@@ -6,6 +6,7 @@ use crate::actor::engine::{Engine, SlotState, disk_full};
 use crate::actor::envelope::Class;
 use crate::actor::partition::mismatch;
 use crate::actor::request::{PartitionView, Readiness, SubmitOutcome};
+use crate::actor::scoped::with_foreign;
 use crate::log::{Error, StoredTask};
 use crate::model::access::Scopes;
 use crate::model::command::Command;
@@ -84,20 +85,12 @@ impl KwqHandle {
         if self.scopes.everything() {
             return self.admit(Command::Submit(tasks), bytes).await;
         }
-        let foreign: Vec<Option<Name>> = tasks.iter().map(|task| self.foreign(task)).collect();
-        let own = tasks.into_iter().zip(&foreign).filter(|(_, foreign)| foreign.is_none());
-        let own: Vec<TaskInput> = own.map(|(task, _)| task).collect();
-        let mut admitted = match own.is_empty() {
+        let (own, foreign) = self.own_items(tasks, |task| task);
+        let admitted = match own.is_empty() {
             true => Vec::new(),
             false => self.admit(Command::Submit(own), bytes).await?,
-        }
-        .into_iter();
-        let missing = || Err(Reject::new(Code::Internal, "a submit without an outcome"));
-        let outcome = |foreign: Option<Name>| match foreign {
-            Some(job) => Err(no_job(&job)),
-            None => admitted.next().unwrap_or_else(missing),
         };
-        Ok(foreign.into_iter().map(outcome).collect())
+        Ok(with_foreign(foreign, admitted))
     }
 
     /// The job of a task that lies outside the scopes.

@@ -2,12 +2,12 @@
 //! and the first one the tasks between them.
 
 use crate::actor::envelope::{Class, Decided};
-use crate::actor::handle::{Answer, KwqHandle, no_job};
+use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{ItemAdmitted, ItemOutcome};
+use crate::actor::scoped::with_foreign;
 use crate::model::array::ArrayInput;
 use crate::model::command::{Command, Item};
-use crate::model::id::Name;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::{AdmittedItem, Reply};
 
@@ -20,17 +20,8 @@ impl KwqHandle {
     /// not the refusal does not promise that nothing was applied; a repeat under the same array ids
     /// finishes what is missing.
     pub async fn submit_items(&self, items: Vec<Item>, bytes: usize) -> Answer<Vec<ItemOutcome>> {
-        let foreign: Vec<Option<Name>> =
-            items.iter().map(|item| self.foreign(item.task())).collect();
-        let own = items.into_iter().zip(&foreign).filter(|(_, foreign)| foreign.is_none());
-        let own: Vec<Item> = own.map(|(item, _)| item).collect();
-        let mut admitted = self.admit_items(own, bytes).await?.into_iter();
-        let missing = || Err(Reject::new(Code::Internal, "an item without outcome"));
-        let outcome = |foreign: Option<Name>| match foreign {
-            Some(job) => Err(no_job(&job)),
-            None => admitted.next().unwrap_or_else(missing),
-        };
-        Ok(foreign.into_iter().map(outcome).collect())
+        let (own, foreign) = self.own_items(items, Item::task);
+        Ok(with_foreign(foreign, self.admit_items(own, bytes).await?))
     }
 
     async fn admit_items(&self, items: Vec<Item>, bytes: usize) -> Answer<Vec<ItemOutcome>> {

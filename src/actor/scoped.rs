@@ -2,13 +2,14 @@
 //!
 //! A caller that may touch every job, as nearly all may, asks nothing of this file.
 
-use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::handle::{Answer, KwqHandle, no_job};
 use crate::actor::request::HeartbeatRequest;
 use crate::core::partition::Partition;
 use crate::model::id::{Name, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::reject::{Code, Reject};
 use crate::model::report::{Outcome, Report, ReportOutcome};
+use crate::model::task::TaskInput;
 
 /// Is a lease inside the scopes? The refusal stands for a partition that cannot be asked.
 type Inside = Answer<bool>;
@@ -16,7 +17,34 @@ type Inside = Answer<bool>;
 /// The task of a token, and its job unless the task is over.
 type Leased = Option<(TaskSeq, Option<Name>)>;
 
+/// Outcomes of all items in their order: of the foreign ones a refusal, of the others what was
+/// admitted.
+pub(crate) fn with_foreign<T>(
+    foreign: Vec<Option<Name>>,
+    admitted: Vec<Result<T, Reject>>,
+) -> Vec<Result<T, Reject>> {
+    let mut admitted = admitted.into_iter();
+    let missing = || Err(Reject::new(Code::Internal, "an item without an outcome"));
+    let outcome = |foreign: Option<Name>| match foreign {
+        Some(job) => Err(no_job(&job)),
+        None => admitted.next().unwrap_or_else(missing),
+    };
+    foreign.into_iter().map(outcome).collect()
+}
+
 impl KwqHandle {
+    /// Takes the items out of a submit that are not for this caller: what is left, and for each
+    /// item the job it must not name, if it does.
+    pub(crate) fn own_items<T>(
+        &self,
+        items: Vec<T>,
+        task: impl Fn(&T) -> &TaskInput,
+    ) -> (Vec<T>, Vec<Option<Name>>) {
+        let foreign: Vec<_> = items.iter().map(|item| self.foreign(task(item))).collect();
+        let own = items.into_iter().zip(&foreign).filter(|(_, foreign)| foreign.is_none());
+        (own.map(|(item, _)| item).collect(), foreign)
+    }
+
     /// Takes the reports out that are not for this caller: what is left, with its places, and the
     /// outcomes of the others.
     pub(crate) async fn own_reports(

@@ -37,10 +37,8 @@ impl Partition {
 
     /// Tells where an event decided here was written, once it is durable.
     pub fn placed(&mut self, event: &Event, position: Position) {
-        if let Event::Submitted { first, tasks } = event {
-            self.rows.place(*first, tasks.len() as u64, position);
-        } else if let Event::SubmittedArray { first, array } = event {
-            self.rows.place(*first, array.span.count, position);
+        if let Some((first, count)) = event.admits() {
+            self.rows.place(first, count, position);
         } else if let Event::Failed { tasks, .. } = event {
             for failure in tasks {
                 if let Some(touched) = self.touched.get_mut(&failure.seq) {

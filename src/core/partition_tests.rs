@@ -157,26 +157,24 @@ fn change(kind: u8) -> JobChange {
     }
 }
 
+fn input(job: u8, priority: u8, delay: u16) -> TaskInput {
+    TaskInput {
+        job: Some(Name::from(format!("job{job}"))),
+        priority: Priority::new(u64::from(priority)),
+        max_attempts: Some(2),
+        delay: if delay.is_multiple_of(3) { Delay::For(u64::from(delay)) } else { Delay::None },
+        ..TaskInput::default()
+    }
+}
+
 fn step(rig: &mut Rig, op: Op) {
     match op {
         Op::Submit(job, priority, count, delay) => {
-            let task = TaskInput {
-                job: Some(Name::from(format!("job{job}"))),
-                priority: Priority::new(u64::from(priority)),
-                max_attempts: Some(2),
-                delay: if delay % 3 == 0 { Delay::For(u64::from(delay)) } else { Delay::None },
-                ..TaskInput::default()
-            };
+            let task = input(job, priority, delay);
             rig.run(Command::Submit(vec![task; usize::from(count)]));
         }
         Op::Array(job, priority, count, delay) => {
-            let task = TaskInput {
-                job: Some(Name::from(format!("job{job}"))),
-                priority: Priority::new(u64::from(priority)),
-                max_attempts: Some(2),
-                delay: if delay % 3 == 0 { Delay::For(u64::from(delay)) } else { Delay::None },
-                ..TaskInput::default()
-            };
+            let task = input(job, priority, delay);
             let span = Span { from: 3, step: 2, count: u64::from(count) };
             // Some come twice.
             let id = (delay % 2 == 0).then(|| Name::from(format!("array{}", count % 4)));

@@ -127,24 +127,12 @@ impl EventLog for MemoryLog {
     fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
         let read = |(position, entry): &(Position, u32)| {
             self.with_event(*position, |stamped| {
-                let spec = match &stamped.event {
-                    Event::Submitted { tasks, .. } => tasks.get(index(u64::from(*entry)))?.clone(),
-                    Event::SubmittedArray { first, array } => {
-                        let known = u64::from(*entry) < array.span.count;
-                        known.then(|| array.element(*first, u64::from(*entry)))?
-                    }
-                    Event::Owner { .. }
-                    | Event::JobDefined { .. }
-                    | Event::JobChanged { .. }
-                    | Event::LevelChanged { .. }
-                    | Event::WorkerDrained { .. }
-                    | Event::Allocated { .. }
-                    | Event::Started(_)
-                    | Event::Completed(_)
-                    | Event::Failed { .. }
-                    | Event::Released { .. }
-                    | Event::Cancelled(_)
-                    | Event::Redriven { .. } => return None,
+                let entry = u64::from(*entry);
+                let spec = if let Event::SubmittedArray { first, array } = &stamped.event {
+                    (entry < array.span.count).then(|| array.element(*first, entry))?
+                } else {
+                    let Event::Submitted { tasks, .. } = &stamped.event else { return None };
+                    tasks.get(index(entry))?.clone()
                 };
                 Some(StoredTask { submitted: stamped.at, spec })
             })

@@ -248,6 +248,18 @@ pub struct Release {
 }
 
 impl Event {
+    /// First sequence number and number of the tasks it admits; `None` for what admits none.
+    #[must_use]
+    pub fn admits(&self) -> Option<(TaskSeq, u64)> {
+        if let Self::Submitted { first, tasks } = self {
+            Some((*first, tasks.len() as u64))
+        } else if let Self::SubmittedArray { first, array } = self {
+            Some((*first, array.span.count))
+        } else {
+            None
+        }
+    }
+
     /// The `kind` of the log dump.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -2,12 +2,28 @@
 
 use super::naive_tests::{Model, P0, compare, fold};
 use super::test_rig::{Folder, Writer, placed, steps};
+use crate::model::event::Stamped;
 use crate::model::id::Position;
 use crate::model::time::WallMs;
 use crate::store::Tracker;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
 use proptest::prelude::*;
+
+/// Folds up to the cut, closes, opens again, folds the rest and compares everything.
+fn continues(records: &[(Position, &Stamped)], cut: usize, model: &Model) {
+    let folder = Folder::new();
+    let disk = || Box::new(SledStore::open(&folder.0).expect("the store opens"));
+    let cut = cut.min(records.len());
+    let mut tracker = fold(disk(), &records[..cut]);
+    tracker.checkpoint().expect("the disk takes it");
+    drop(tracker);
+    let mut tracker = Tracker::open(disk(), 1, 50, WallMs(0)).expect("the store opens");
+    let cursor = if cut == 0 { 0 } else { records[cut - 1].0.0 + 1 };
+    assert_eq!(tracker.cursors(), vec![Position(cursor)]);
+    tracker.fold(P0, &records[cut..]);
+    compare(&mut tracker, model, WallMs(5_000));
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
@@ -17,17 +33,7 @@ proptest! {
         let log = Writer::run(&history);
         let records = placed(&log);
         let model = Model::of(&records);
-        let folder = Folder::new();
-        let disk = || Box::new(SledStore::open(&folder.0).expect("the store opens"));
-        let cut = cut.min(records.len());
-        let mut tracker = fold(disk(), &records[..cut]);
-        tracker.checkpoint().expect("the disk takes it");
-        drop(tracker);
-        let mut tracker = Tracker::open(disk(), 1, 50, WallMs(0)).expect("the store opens");
-        let cursor = if cut == 0 { 0 } else { records[cut - 1].0.0 + 1 };
-        prop_assert_eq!(tracker.cursors(), vec![Position(cursor)]);
-        tracker.fold(P0, &records[cut..]);
-        compare(&mut tracker, &model, WallMs(5_000));
+        continues(&records, cut, &model);
     }
 }
 
@@ -49,14 +55,6 @@ proptest! {
         let records = placed(&log);
         let model = Model::of(&records);
         compare(&mut fold(Box::new(MemoryStore::default()), &records), &model, WallMs(5_000));
-        let folder = Folder::new();
-        let disk = || Box::new(SledStore::open(&folder.0).expect("the store opens"));
-        let cut = cut.min(records.len());
-        let mut tracker = fold(disk(), &records[..cut]);
-        tracker.checkpoint().expect("the disk takes it");
-        drop(tracker);
-        let mut tracker = Tracker::open(disk(), 1, 50, WallMs(0)).expect("the store opens");
-        tracker.fold(P0, &records[cut..]);
-        compare(&mut tracker, &model, WallMs(5_000));
+        continues(&records, cut, &model);
     }
 }

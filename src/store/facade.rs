@@ -1,7 +1,7 @@
 //! [`Tracker`]: fold, read, list, checkpoint over a [`TrackerStore`].
 
 use crate::core::tracker::{self, Rows};
-use crate::model::event::{Event, Stamped};
+use crate::model::event::Stamped;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::limits::PAGE_TASKS;
 use crate::model::row::{ArrayRows, Details, JobMarks, Row};
@@ -115,25 +115,8 @@ impl Tracker {
             if *position < from {
                 continue;
             }
-            let first = match &stamped.event {
-                Event::Submitted { first, .. } => Some(*first),
-                Event::SubmittedArray { first, array } => {
-                    Some(*first).filter(|_| array.span.count > 0)
-                }
-                Event::Owner { .. }
-                | Event::JobDefined { .. }
-                | Event::JobChanged { .. }
-                | Event::LevelChanged { .. }
-                | Event::WorkerDrained { .. }
-                | Event::Allocated { .. }
-                | Event::Started(_)
-                | Event::Completed(_)
-                | Event::Failed { .. }
-                | Event::Released { .. }
-                | Event::Cancelled(_)
-                | Event::Redriven { .. } => None,
-            };
-            if let Some(first) = first.filter(|first| *first != next) {
+            let admits = stamped.event.admits().filter(|(_, count)| *count > 0);
+            if let Some((first, _)) = admits.filter(|(first, _)| *first != next) {
                 let gap = format!("the log goes on at task {first}, the tracker at {next}");
                 inner.damage.get_or_insert(Error::Damaged(gap));
             }

@@ -30,7 +30,7 @@ mod writer;
 use crate::codec::event::{self, Detail};
 use crate::log::memory::MemoryLog;
 use crate::log::{Batch, Error, EventLog, LogRecord, Room, Skimmed, StoredTask, Ticket};
-use crate::model::event::{Event, Stamped};
+use crate::model::event::Stamped;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::task::Blob;
@@ -245,9 +245,7 @@ impl EventLog for Disk {
             let what = "appending an empty batch or a record beyond its limit".to_owned();
             return Err(Error::Io { what, cause: format!("{largest:?} bytes") });
         }
-        let admits =
-            |e: &Event| matches!(e, Event::Submitted { .. } | Event::SubmittedArray { .. });
-        let submit = batch.events.iter().any(|s| admits(&s.event));
+        let submit = batch.events.iter().any(|s| s.event.admits().is_some());
         let batch = group::Encoded { partition, epoch: batch.epoch, records, bodies };
         self.shared.append(batch, submit)
     }
