@@ -4,7 +4,8 @@ use crate::core::image::PartitionImage;
 use crate::core::intern::{KeyNumber, WorkerKey};
 use crate::core::partition::Partition;
 use crate::model::affinity::{AffinityKey, AffinityMode, Fit};
-use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
+use crate::model::array::{ArrayInput, Span};
+use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat, Item};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -14,7 +15,7 @@ use crate::model::priority::Priority;
 use crate::model::reply::Reply;
 use crate::model::report::{Report, Verb};
 use crate::model::state::TaskState;
-use crate::model::task::TaskInput;
+use crate::model::task::{Delay, TaskInput};
 use crate::model::time::{Now, Tick, WallMs};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,19 +64,25 @@ impl Model {
     }
 
     fn submit(&mut self, job: usize, priority: u64, keys: &[(u8, u8)], count: usize) {
-        let affinity = keys.iter().map(|(k, weight)| AffinityKey { key: key(*k), weight: *weight });
-        let task = TaskInput {
-            job: Some(JOBS[job].into()),
-            priority: Priority::new(priority),
-            affinity: Some(affinity.collect()),
-            max_attempts: Some(9),
-            ..TaskInput::default()
-        };
+        let task = input(job, priority, keys);
         let Reply::Submitted(outcomes) = self.run(Command::Submit(vec![task; count])) else {
             panic!("a submit is answered as one");
         };
         let admitted = outcomes.iter().filter(|o| o.is_ok()).count();
         self.tasks.extend(std::iter::repeat_n((job, keys.to_vec()), admitted));
+    }
+
+    fn submit_array(&mut self, job: usize, keys: &[(u8, u8)], count: u64, delay_ms: u64) {
+        let task = TaskInput { delay: Delay::For(delay_ms), ..input(job, 5, keys) };
+        let array = ArrayInput { task, span: Span { from: 0, step: 1, count }, id: None };
+        let items = vec![Item::Array(Box::new(array))];
+        let Reply::Items(outcomes) = self.run(Command::SubmitItems(items)) else {
+            panic!("items are answered as one");
+        };
+        if outcomes[0].is_ok() {
+            let count = usize::try_from(count).expect("small");
+            self.tasks.extend(std::iter::repeat_n((job, keys.to_vec()), count));
+        }
     }
 
     /// Everything that could be handed out, by the states alone: (job, level) → tasks.
@@ -199,6 +206,17 @@ impl Model {
     }
 }
 
+fn input(job: usize, priority: u64, keys: &[(u8, u8)]) -> TaskInput {
+    let affinity = keys.iter().map(|(k, weight)| AffinityKey { key: key(*k), weight: *weight });
+    TaskInput {
+        job: Some(JOBS[job].into()),
+        priority: Priority::new(priority),
+        affinity: Some(affinity.collect()),
+        max_attempts: Some(9),
+        ..TaskInput::default()
+    }
+}
+
 fn key(number: u8) -> Name {
     Name::from(format!("curve={number}"))
 }
@@ -223,6 +241,7 @@ fn wish(worker: usize, named: &BTreeSet<u8>) -> Consume {
 #[derive(Clone, Debug)]
 enum Op {
     Submit(usize, u64, Vec<(u8, u8)>, usize),
+    Array(usize, Vec<(u8, u8)>, u64, u64),
     Consume(usize, BTreeSet<u8>, usize, bool),
     Complete(usize),
     Fail(usize),
@@ -248,6 +267,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (0..2usize, 4u64..6, keys(), 1..6usize)
             .prop_map(|(job, priority, keys, count)| Op::Submit(job, priority, keys, count)),
+        2 => (0..2usize, keys(), 1..40u64, prop::sample::select(vec![0u64, 500, 3_000]))
+            .prop_map(|(job, keys, count, delay)| Op::Array(job, keys, count, delay)),
         8 => (0..WORKERS, named, 1..5usize, prop::bool::weighted(0.1))
             .prop_map(|(worker, named, max, any)| Op::Consume(worker, named, max, any)),
         4 => (0..20usize).prop_map(Op::Complete),
@@ -264,6 +285,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn act(model: &mut Model, op: Op) {
     match op {
         Op::Submit(job, priority, keys, count) => model.submit(job, priority, &keys, count),
+        Op::Array(job, keys, count, delay) => model.submit_array(job, &keys, count, delay),
         Op::Consume(worker, named, max, any) => model.consume(worker, &named, max, any),
         Op::Complete(pick) => {
             model.report(pick, Verb::Complete { result: None, run_ms: Some(5) });
@@ -369,6 +391,36 @@ fn nothing_is_kept_for_tasks_that_are_gone() {
     let left = (0..model.partition.keys.count()).map(KeyNumber);
     assert!(left.into_iter().all(|key| model.lanes().all(|lane| lane.oldest_with(key).is_none())));
     model.check();
+}
+
+/// The keys of an array stand for all its elements: no posting for one that nobody touched.
+#[test]
+fn an_array_costs_its_keys_once_and_its_elements_are_served_by_affinity() {
+    const MANY: u64 = 20_000_000;
+    for delay_ms in [0, 5_000] {
+        let mut model = Model::new(Policy::default());
+        model.submit(0, 5, &[(1, 1)], 20);
+        let delay = Delay::For(delay_ms);
+        let task = TaskInput { delay, ..input(0, 5, &[(2, 1), (3, 1)]) };
+        let array = ArrayInput { task, span: Span { from: 0, step: 1, count: MANY }, id: None };
+        model.run(Command::SubmitItems(vec![Item::Array(Box::new(array))]));
+        act(&mut model, Op::Pass(10_000));
+        let policy = model.partition.policy;
+        let restored = Partition::restore(PartitionId(0), policy, 0, model.partition.image());
+        for partition in [&model.partition, &restored] {
+            let bytes = partition.posting_bytes();
+            assert!(bytes < 2_000, "{bytes} B of postings");
+        }
+        let ask = Consume { max: 7, ..wish(0, &BTreeSet::from([2])) };
+        let Reply::Granted(grants) = model.run(Command::Consume(ask)) else { panic!("granted") };
+        let seqs: Vec<u64> = grants.iter().map(|grant| grant.seq.0).collect();
+        assert_eq!(seqs, [20, 21, 22, 23, 24, 25, 26], "the oldest elements, in front of the head");
+        // One that leaves from the middle costs a cut, not the array.
+        model.run(Command::CancelTask(TaskSeq(20 + MANY / 2)));
+        let [_, hits, misses] = model.partition.stats().fits;
+        assert_eq!((hits, misses), (7, 0));
+        assert!(model.partition.posting_bytes() < 2_000);
+    }
 }
 
 /// Without keys on either side nothing is counted; with affinity off nothing at all.

@@ -67,11 +67,11 @@ impl Lane {
         strand.postings.push_run(first, count, keys);
     }
 
-    /// Takes over a set of tasks that have the same keys; without keys in O(strands).
+    /// Takes over a set of tasks that have the same keys, in O(blocks of the set).
     pub fn absorb_set(&mut self, tasks: SeqSet, keys: &[Weighed]) {
         let mut postings = Postings::default();
         if !keys.is_empty() {
-            tasks.iter().for_each(|seq| postings.push_run(seq, 1, keys));
+            tasks.runs().for_each(|(first, count)| postings.push_run(first, count, keys));
         }
         self.strands.retain(|s| !s.tasks.is_empty());
         self.strands.push(Strand { tasks, postings });

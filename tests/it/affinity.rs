@@ -107,6 +107,28 @@ fn a_task_that_comes_back_is_found_again_in_submit_order() {
     assert_eq!(ids(&server.consume("b", &job, &warm("B", 1))), ["B4"]);
 }
 
+// S 10: affinity is one value for all elements of an array; 5.4 holds for each of them.
+#[test]
+fn elements_of_an_array_are_found_by_their_keys_before_and_after_a_restart() {
+    let mut server = Server::start(&["log.partitions=1"]);
+    fill(&server, "rays");
+    let array = json!({"array": {"from": 1, "to": 50_000_000}, "affinity": ["curve=C", "curve=D"]});
+    server.post("/kwq/jobs/rays/tasks", &array).ok();
+    let delayed = json!({"array": {"from": 1, "to": 9}, "affinity": ["curve=E"], "delayMs": 50});
+    server.post("/kwq/jobs/rays/tasks", &delayed).ok();
+    let values = |tasks: &[Value]| tasks.iter().map(|t| int(t, "index")).collect::<Vec<_>>();
+    assert_eq!(values(&server.consume("c", "rays", &warm("C", 3))), [1, 2, 3]);
+    eventually("the delayed ones", || {
+        (int(&server.job("rays")["counts"], "DELAYED") == 0).then_some(())
+    });
+    assert_eq!(values(&server.consume("e", "rays", &warm("E", 2))), [1, 2]);
+    server.kill();
+    server.launch();
+    assert_eq!(values(&server.consume("d", "rays", &warm("D", 2))), [4, 5]);
+    assert_eq!(ids(&server.consume("e", "rays", &warm("B", 1))), ["A0"], "the eighth is the head");
+    counted(&server, "rays", 7, 1);
+}
+
 // S 5.4, 13.2: counts of the job and of all jobs; hit and miss survive kill and stop.
 #[test]
 fn counts_and_keys_survive_a_restart() {
