@@ -22,10 +22,14 @@ pub const TAG_TEXT_BYTES_MAX: usize = 4_096;
 pub const TAG_KEY_BYTES_MAX: usize = 64;
 /// Bytes of a tag value or bare tag.
 pub const TAG_VALUE_BYTES_MAX: usize = 128;
+/// Ceiling of `affinity.head-every`.
+pub const HEAD_EVERY_MAX: u16 = 1_000;
 /// Affinity keys of a task.
 pub const AFFINITY_TASK_MAX: usize = 8;
 /// Affinity keys a worker may send.
 pub const AFFINITY_WORKER_MAX: usize = 64;
+/// Workers whose learned keys a partition keeps.
+pub const LEARNED_WORKERS_MAX: usize = 10_000;
 /// Bytes of an affinity key.
 pub const AFFINITY_KEY_BYTES_MAX: usize = 128;
 /// Weight of an affinity key.

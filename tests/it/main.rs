@@ -3,6 +3,7 @@
 
 mod support;
 
+mod affinity;
 mod arrays;
 mod auth;
 mod batch;
