@@ -49,5 +49,7 @@ proptest! {
             prop_assert_eq!(set.rank(TaskSeq(n)), model.range(..n).count() as u64);
         }
         prop_assert!(set.iter().map(|s| s.0).eq(model.iter().copied()));
+        let runs = set.runs().flat_map(|(first, count)| first.0..first.0 + count);
+        prop_assert!(runs.eq(model.iter().copied()));
     }
 }
