@@ -70,7 +70,7 @@ fn a_summary_says_what_is_in_the_page() {
 
 /// A change here is a change of the format: raise `VERSION`.
 #[test]
-fn the_layout_is_the_one_of_version_3() {
+fn the_layout_is_the_one_of_version_4() {
     let row = |n: u32| Row {
         state: 5,
         submit_priority: 6,
@@ -85,6 +85,7 @@ fn the_layout_is_the_one_of_version_3() {
         record: 77,
         entry: n,
         payload_bytes: 64,
+        tags: 3,
         ..Row::default()
     };
     let bytes = encode(&[row(0), row(1), row(2)]);

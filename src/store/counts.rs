@@ -265,7 +265,7 @@ impl Counts {
         if same(before) == same(after) {
             return Ok(());
         }
-        let marks = ledger.marks(partition.0, after.job);
+        let marks = ledger.marks(partition.0, before.job);
         let delayed = |row: &Row| row.stored_state() == TaskState::Delayed;
         let entry = (partition.0, before.due, delay_entry(ledger, partition, seq, before));
         let waited = delayed(before) && self.waiting.holds(entry);
@@ -278,7 +278,7 @@ impl Counts {
         }
         let from = spot(before, seq, &marks, waited);
         let to = spot(after, seq, &marks, waited || !stays);
-        self.shift(vault, (partition.0, after), (Some(from), Some(to)), 1)
+        self.shift(vault, (partition.0, before), (from, to), 1)
     }
 
     /// The marks of a job were changed: everything it has is moved in one step.
@@ -444,15 +444,16 @@ fn delay_entry(ledger: &Ledger, partition: PartitionId, seq: TaskSeq, row: &Row)
     array.map_or(seq, |array| array.first)
 }
 
-fn spot(row: &Row, seq: TaskSeq, marks: &JobMarks, waits: bool) -> Spot {
+/// `None` for what is left of a task that is gone: it has no state.
+fn spot(row: &Row, seq: TaskSeq, marks: &JobMarks, waits: bool) -> Option<Spot> {
     let level = row.shown_priority(seq, marks).index();
-    let stored = row.stored_state();
+    let stored = TaskState::from_index(usize::from(row.state))?;
     let state = match marks.ended(seq, stored) {
         Some(_) => TaskState::Cancelled,
         None if stored == TaskState::Delayed && !waits => TaskState::Pending,
         None => stored,
     };
-    Spot { state, level }
+    Some(Spot { state, level })
 }
 
 fn negative(Negative: Negative) -> Error {
