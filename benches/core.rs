@@ -169,6 +169,7 @@ fn wish() -> Consume {
         endpoint: None,
         max: 100,
         target_ms: None,
+        peers: 1,
         max_bytes: u64::MAX,
         lease_ms: None,
         seed_lease: false,

@@ -19,6 +19,8 @@ const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const DAY: u64 = 24 * 60 * MINUTE;
 const MIB: u64 = 1 << 20;
+/// Least `queue.low-floor` that is not off.
+const LOW_FLOOR_MIN: f64 = 0.000_001;
 
 /// Values and findings; the values are good only without findings.
 pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
@@ -117,6 +119,9 @@ fn policy(read: &mut Reader<'_>) -> Policy {
     let lease = u64::from(bound::LEASE_MS_MIN)..=u64::from(bound::LEASE_MS_MAX);
     Policy {
         share: read.choice("queue.share", &[("fair", Share::Fair), ("fifo", Share::Fifo)]),
+        age_step_ms: read.duration("queue.age-step", 0..=DAY),
+        age_max: read.integer("queue.age-max", 1, 8),
+        low_every: read.low_every(),
         lease_ms: read.short_duration("lease.default", lease),
         lease_memory_ms: read.duration("lease.memory", SECOND..=DAY),
         retry_enabled: read.boolean("retry.enabled"),
@@ -275,6 +280,27 @@ impl<'a> Reader<'a> {
     fn integer<T: TryFrom<u64> + Into<u64>>(&mut self, key: &str, least: T, most: T) -> T {
         let number = self.number(key, &(least.into()..=most.into()));
         T::try_from(number).ok().expect("the range was given in this type")
+    }
+
+    /// `queue.low-floor`, a share of the hand-outs, as the number of hand-outs between two of it.
+    fn low_every(&mut self) -> u32 {
+        let key = "queue.low-floor";
+        match self.text(key).parse::<f64>() {
+            Ok(0.0) => 0,
+            Ok(share) if (LOW_FLOOR_MIN..=0.5).contains(&share) => {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "2…1e6"
+                )]
+                let every = (1.0 / share).ceil() as u32;
+                every
+            }
+            Ok(_) | Err(_) => {
+                self.wrong(key, format!("must be 0, or a share {LOW_FLOOR_MIN} to 0.5"));
+                0
+            }
+        }
     }
 
     fn number(&mut self, key: &str, range: &RangeInclusive<u64>) -> u64 {

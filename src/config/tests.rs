@@ -119,6 +119,11 @@ fn values_are_checked_with_their_unit_and_range() {
     for (key, value) in [
         ("log.partitions", "0"),
         ("affinity.head-every", "0"),
+        ("queue.age-step", "5"),
+        ("queue.age-max", "9"),
+        ("queue.low-floor", "0.6"),
+        ("queue.low-floor", "-1"),
+        ("queue.low-floor", "NaN"),
         ("affinity.head-every", "1001"),
         ("affinity.learned-keys", "65"),
         ("log.partitions", "1025"),
@@ -204,7 +209,7 @@ fn every_key_of_the_file_changes_the_configuration() {
     let before = format!("{:?}", Config::default());
     for key in Layers::new().keys() {
         let default = load_from(&[], None, &env(&[]), &[]).unwrap().origins[&key].0.clone();
-        let tries = [other(&default), "7s", "777KiB", "7MiB", "8MiB", "text", "2000"];
+        let tries = [other(&default), "3", "0.5", "7s", "777KiB", "7MiB", "8MiB", "text", "2000"];
         let changed = tries.iter().any(|value| {
             load_from(&[], None, &env(&[]), &set(&key, value))
                 .is_ok_and(|loaded| format!("{:?}", loaded.config) != before)

@@ -227,6 +227,7 @@ fn wish(worker: usize, named: &BTreeSet<u8>) -> Consume {
         endpoint: None,
         max: 1,
         target_ms: None,
+        peers: 1,
         max_bytes: u64::MAX,
         lease_ms: Some(100_000),
         seed_lease: false,

@@ -25,6 +25,7 @@ pub struct PartitionImage {
     workers: Vec<Name>,
     jobs: Vec<JobRow>,
     levels_paused: [bool; Priority::LEVELS],
+    hand_outs: u64,
     touched: Vec<(TaskSeq, Touched)>,
     delayed: Vec<(TaskSeq, Due)>,
     leases: LeaseColumns,
@@ -47,6 +48,7 @@ impl Partition {
             keys: self.keys.columns(),
             workers: self.workers.values().to_vec(),
             jobs: self.jobs.iter().map(JobRow::columns).collect(),
+            hand_outs: self.hand_outs,
             levels_paused: std::array::from_fn(|level| self.levels[level].paused),
             touched: self.single_rows().filter_map(touched).collect(),
             delayed: self.delayed_order.iter().filter_map(delayed).collect(),
@@ -74,6 +76,7 @@ impl Partition {
         for (level, paused) in partition.levels.iter_mut().zip(image.levels_paused) {
             level.paused = paused;
         }
+        partition.hand_outs = image.hand_outs;
         partition.touched.extend(image.touched);
         for (seq, due) in image.delayed {
             partition.delayed.insert(seq, due);

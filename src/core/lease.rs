@@ -32,6 +32,8 @@ pub struct Live {
     pub limit_ms: u64,
     /// Priority it was handed out at.
     pub priority: Priority,
+    /// Level whose virtual time was charged.
+    pub served: Priority,
     /// Tasks in the same answer, for the run time.
     pub batch: u32,
     /// Fair-share cost charged at hand-out, µs.

@@ -7,6 +7,7 @@
 
 pub mod admit;
 pub mod affinity;
+pub mod ageing;
 pub mod apply;
 pub mod apply_job;
 pub mod apply_submitted;

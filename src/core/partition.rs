@@ -6,6 +6,7 @@
 //! the log has it.
 
 use crate::core::affinity::{KeyColumns, Keys, Learned};
+use crate::core::ageing::Rises;
 use crate::core::bitmap::SeqSet;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
@@ -43,6 +44,10 @@ pub struct Partition {
     pub(crate) jobs: Vec<JobRow>,
     pub(crate) job_keys: Map<Name, JobKey>,
     pub(crate) levels: [Level; Priority::LEVELS],
+    /// When lanes rise next; empty without ageing.
+    pub(crate) rises: Rises,
+    /// Hand-outs ever, for the turns of the lowest level.
+    pub(crate) hand_outs: u64,
     pub(crate) touched: Map<TaskSeq, Touched>,
     pub(crate) delayed: Map<TaskSeq, Due>,
     pub(crate) delayed_order: SeqSet,
@@ -136,6 +141,8 @@ impl Partition {
             jobs: Vec::new(),
             job_keys: map::new(),
             levels: Default::default(),
+            rises: Rises::new(),
+            hand_outs: 0,
             touched: map::new(),
             delayed: map::new(),
             delayed_order: SeqSet::default(),
@@ -268,8 +275,11 @@ impl Partition {
         let job = &mut self.jobs[key.0 as usize];
         let runs = job.runs();
         let fair = self.policy.share == Share::Fair;
-        let lane = &mut job.lanes[priority.index()];
-        self.levels[priority.index()].relist(key, lane, runs, fair);
+        let (mean_us, level) = (job.mean_us, priority.index());
+        let lane = &mut job.lanes[level];
+        let listed = self.levels[level].relist(key, lane, (runs, fair), mean_us);
+        job.listed = job.listed & !(1 << level) | u16::from(listed) << level;
+        self.aged(key, priority);
     }
 
     /// Next roll of the dice (splitmix64; Steele, Lea, Flood 2014).
@@ -339,4 +349,4 @@ fn illegal(state: TaskState, verb: &str) -> Reply {
 
 #[cfg(test)]
 #[path = "partition_tests.rs"]
-mod tests;
+pub(crate) mod tests;

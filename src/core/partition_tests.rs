@@ -18,12 +18,13 @@ use crate::model::task::{Delay, TaskInput};
 use crate::model::time::{Now, Tick, WallMs};
 use proptest::prelude::*;
 
-pub(super) fn consume(worker: &str, max: usize) -> Consume {
+pub(crate) fn consume(worker: &str, max: usize) -> Consume {
     Consume {
         worker: worker.into(),
         endpoint: None,
         max,
         target_ms: None,
+        peers: 1,
         max_bytes: u64::MAX,
         lease_ms: Some(1_000),
         seed_lease: false,
@@ -44,7 +45,11 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let mut partition = Partition::new(PartitionId(0), Policy::default(), 7);
+        Self::with(Policy::default())
+    }
+
+    fn with(policy: Policy) -> Self {
+        let mut partition = Partition::new(PartitionId(0), policy, 7);
         let owner = Event::Owner { node: "n".into(), addr: "".into(), token_key: [1, 2] };
         let log = vec![Stamped { at: WallMs(1_000), event: owner }];
         partition.replay(Position(0), &log[0]);
@@ -75,7 +80,7 @@ impl Rig {
         let counted = |p: &Priority| {
             let level = &self.partition.levels[p.index()];
             let lanes = level.lanes().filter(|_| level.ready());
-            lanes.map(|job| self.partition.job(job).lanes[p.index()].len()).sum::<u64>()
+            lanes.map(|(_, _, job)| self.partition.job(job).lanes[p.index()].len()).sum::<u64>()
         };
         let ready: u64 = Priority::DESCENDING.iter().map(counted).sum();
         assert_eq!(self.partition.ready_tasks(), ready);
@@ -218,8 +223,10 @@ proptest! {
     fn any_history_conserves_tasks_and_replays_to_the_same_state(
         ops in proptest::collection::vec(op(), 1..150),
         cut in 0usize..150,
+        ages in any::<bool>(),
     ) {
-        let mut rig = Rig::new();
+        let aged = Policy { age_step_ms: 400, low_every: 5, ..Policy::default() };
+        let mut rig = Rig::with(if ages { aged } else { Policy::default() });
         let mut image: Option<(PartitionImage, usize)> = None;
         for (n, op) in ops.into_iter().enumerate() {
             step(&mut rig, op);

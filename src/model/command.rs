@@ -107,6 +107,8 @@ pub struct Consume {
     pub max: usize,
     /// Stop before this much expected run time, ms.
     pub target_ms: Option<u64>,
+    /// Workers active lately, for the share of one that asks by time; ≥ 1.
+    pub peers: u32,
     /// Payload bytes at most; the first task is always given.
     pub max_bytes: u64,
     /// Lease instead of the task's, ms.

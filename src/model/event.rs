@@ -127,6 +127,9 @@ pub struct Allocation {
     pub lease_ms: u32,
     /// Affinity of task and worker. In the log, because the learned keys of a worker are not.
     pub fit: Fit,
+    /// Level it was served and charged at, if that is not the task's own: its lane had waited
+    /// long. In the log, because a replay knows no waiting.
+    pub served: Option<Priority>,
 }
 
 /// One start.

@@ -56,6 +56,12 @@ pub struct Policy {
     pub head_every: u16,
     /// `affinity.learned-keys`: keys of completed tasks remembered per worker.
     pub learned_keys: usize,
+    /// `queue.age-step`, ms: a head that has waited so long raises its lane by a level; 0 = off.
+    pub age_step_ms: u64,
+    /// `queue.age-max`: levels a lane rises at most.
+    pub age_max: u8,
+    /// 1 ÷ `queue.low-floor`: every so many hand-outs the lowest level has its turn; 0 = off.
+    pub low_every: u32,
     /// `worker.forget`, ms: how long a silent worker's learned keys are kept.
     pub worker_forget_ms: u64,
 }
@@ -81,6 +87,9 @@ impl Default for Policy {
             retention_ms: 604_800_000,
             head_every: 8,
             learned_keys: 64,
+            age_step_ms: 0,
+            age_max: 2,
+            low_every: 0,
             worker_forget_ms: 600_000,
         }
     }

@@ -86,6 +86,7 @@ fn command(op: Op, tokens: &[LeaseToken]) -> Command {
             endpoint: Some("e".into()),
             max,
             target_ms: None,
+            peers: 1,
             max_bytes: u64::MAX,
             lease_ms: Some(1_000),
             seed_lease: false,

@@ -175,6 +175,7 @@ impl Writer {
                 attempt: task.attempt,
                 lease_ms: 1_000,
                 fit: Fit::None,
+                served: None,
             });
         }
         let worker = Name::from(format!("w{}", bits % 4));

@@ -4,6 +4,7 @@
 mod support;
 
 mod affinity;
+mod ageing;
 mod arrays;
 mod auth;
 mod batch;

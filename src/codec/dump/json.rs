@@ -114,6 +114,9 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
                 if task.fit != Fit::None {
                     row["affinity"] = json!(task.fit.word());
                 }
+                if let Some(level) = task.served {
+                    row["servedPriority"] = json!(level.get());
+                }
                 row
             })
             .collect(),

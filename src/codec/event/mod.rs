@@ -4,6 +4,7 @@
 //! Field order is the format: change nothing here without a new [`crate::codec::frame::VERSION`]
 //! and new golden bytes.
 
+mod allocated;
 pub mod arrays;
 pub mod batches;
 pub mod control;
@@ -87,7 +88,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
             SUBMITTED_ARRAY
         }
         Event::Allocated { worker, endpoint, first_lease, tasks } => {
-            batches::put_allocated(out, worker, endpoint.as_deref(), *first_lease, tasks);
+            allocated::put_allocated(out, worker, endpoint.as_deref(), *first_lease, tasks);
             ALLOCATED
         }
         Event::Started(tasks) => {
@@ -131,7 +132,7 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         LEVEL_CHANGED => control::level_changed(body).and_then(plain),
         SUBMITTED => submitted::read(body, detail),
         SUBMITTED_ARRAY => arrays::read(body).and_then(plain),
-        ALLOCATED => batches::allocated(body).and_then(plain),
+        ALLOCATED => allocated::allocated(body).and_then(plain),
         STARTED => batches::started(body).and_then(plain),
         COMPLETED => batches::completed(body, detail),
         FAILED => batches::failed(body).and_then(plain),

@@ -166,8 +166,12 @@ fn release() -> impl Strategy<Value = Release> {
 }
 
 fn allocation() -> impl Strategy<Value = Allocation> {
-    (seq(), 0..3u32, 0..2u32, prop::sample::select(Fit::ALL.to_vec()))
-        .prop_map(|(seq, attempt, lease_ms, fit)| Allocation { fit, seq, attempt, lease_ms })
+    (seq(), 0..3u32, 0..2u32, prop::sample::select(Fit::ALL.to_vec()), 0..4u64).prop_map(
+        |(seq, attempt, lease_ms, fit, level)| {
+            let served = Priority::new(level);
+            Allocation { fit, seq, attempt, lease_ms, served }
+        },
+    )
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -335,8 +339,13 @@ fn golden() -> Vec<Event> {
         run_ms: 3,
     };
     let release = Release { seq: TaskSeq(3), attempt: 1, lease: LeaseNo(4), next: Next::Cancelled };
-    let allocation =
-        |seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit: Fit::None };
+    let allocation = |seq| Allocation {
+        seq: TaskSeq(seq),
+        attempt: 1,
+        lease_ms: 30_000,
+        fit: Fit::None,
+        served: None,
+    };
     let spec = JobSpec {
         name: Some("Nightly".into()),
         priority: Priority::DEFAULT,
@@ -378,8 +387,13 @@ fn golden() -> Vec<Event> {
 
 fn golden_of_later_kinds() -> Vec<Event> {
     let fits = [(40, Fit::Hit), (41, Fit::Miss), (42, Fit::None), (43, Fit::None), (44, Fit::Hit)];
-    let allocation =
-        |(seq, fit)| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit };
+    let allocation = |(seq, fit)| Allocation {
+        seq: TaskSeq(seq),
+        attempt: 1,
+        lease_ms: 30_000,
+        fit,
+        served: None,
+    };
     vec![
         Event::SubmittedArray {
             first: TaskSeq(42),
@@ -422,6 +436,7 @@ fn a_hand_out_of_a_batch_costs_few_bytes_a_task() {
                 attempt: 1,
                 lease_ms: 30_000,
                 fit: Fit::None,
+                served: None,
             })
             .collect();
         let (worker, endpoint, first_lease) = ("w".into(), None, LeaseNo(1_000_000));
