@@ -3,6 +3,8 @@
 //! The place in a lane is counted block by block (4,096 tasks a step), so the cost follows the
 //! length of the lane ÷ 4,096, not its tasks. Estimates are no promises.
 
+use crate::core::intern::JobKey;
+use crate::core::lanes::Level;
 use crate::core::partition::Partition;
 use crate::model::explain::{Cause, Explanation, Held, Reason, Standing};
 use crate::model::id::TaskSeq;
@@ -37,6 +39,17 @@ pub struct Past {
     pub ended: WallMs,
 }
 
+/// Lanes that compete with one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rivals {
+    /// Other lanes of its level.
+    lanes: u64,
+    /// Their tasks.
+    beside: u64,
+    /// Tasks of higher levels.
+    above: u64,
+}
+
 impl Partition {
     /// Where a task stands; `None` for a number never given.
     #[must_use]
@@ -48,18 +61,18 @@ impl Partition {
         let lease = touched.filter(|_| state.leased()).and_then(|t| self.leases.get(t.lease));
         let priority =
             lease.map_or_else(|| self.current_priority(seq, &class), |lease| lease.priority);
-        let level = &self.levels[priority.index()];
-        let lane = &job.lanes[priority.index()];
-        let (peers, ahead_peers) = level.beside(lane);
-        let higher = self.levels.iter().skip(priority.index() + 1);
         let queued = state.queued();
         let counted = |count: u64| if queued { count } else { 0 };
+        let effective =
+            if queued { self.effective_priority(class.job, priority) } else { priority };
+        let rivals = self.rivals(class.job, priority, effective);
         Some(Standing {
             job: job.name.clone(),
             state,
             priority,
+            effective,
             job_paused: job.paused,
-            level_paused: level.paused,
+            level_paused: self.levels[priority.index()].paused,
             available: self.available(seq),
             due: if state == TaskState::Delayed { self.due(seq) } else { WallMs(0) },
             held: lease.map(|lease| Held {
@@ -67,11 +80,37 @@ impl Partition {
                 attempt: lease.attempt,
                 allocated: lease.allocated,
             }),
-            ahead: counted(lane.rank(seq)),
-            ahead_peers: counted(ahead_peers),
-            peers: counted(peers),
-            ahead_higher: counted(higher.map(crate::core::lanes::Level::ready_tasks).sum()),
+            ahead: counted(job.lanes[priority.index()].rank(seq)),
+            ahead_peers: counted(rivals.beside),
+            peers: counted(rivals.lanes),
+            ahead_higher: counted(rivals.above),
         })
+    }
+
+    /// What is served before a lane or shares its level: O(levels) as long as priority is strict,
+    /// O(lanes) with ageing.
+    fn rivals(&self, job: JobKey, own: Priority, effective: Priority) -> Rivals {
+        if self.policy.age_step_ms == 0 {
+            let lane = &self.job(job).lanes[own.index()];
+            let (lanes, beside) = self.levels[own.index()].beside(lane);
+            let above = self.levels.iter().skip(own.index() + 1).map(Level::ready_tasks).sum();
+            return Rivals { lanes, beside, above };
+        }
+        let mut rivals = Rivals::default();
+        for at in Priority::ASCENDING {
+            let level = &self.levels[at.index()];
+            let others = level.lanes().filter(|_| at == own || level.ready());
+            for (_, _, other) in others.filter(|(_, _, other)| (*other, at) != (job, own)) {
+                let served = self.effective_priority(other, at);
+                let tasks = self.job(other).lanes[at.index()].len();
+                rivals.above += if served > effective { tasks } else { 0 };
+                if served == effective {
+                    rivals.lanes += 1;
+                    rivals.beside += tasks;
+                }
+            }
+        }
+        rivals
     }
 
     fn due(&self, seq: TaskSeq) -> WallMs {
@@ -91,7 +130,7 @@ pub fn explain(standing: &Standing, around: &Around) -> Explanation {
     Explanation {
         state: standing.state,
         priority: standing.priority,
-        effective: Some(standing.priority),
+        effective: Some(standing.effective),
         waited_ms: if delayed { 0 } else { until.since(standing.available) },
         reasons: reasons(standing, around),
         ahead: Some([standing.ahead, standing.ahead_peers, standing.ahead_higher]),
@@ -134,14 +173,14 @@ fn reasons(standing: &Standing, around: &Around) -> Vec<Reason> {
             | TaskState::Expired => one(Cause::Allocated, format!("it is handed out: {who}")),
         };
     }
-    let (job, priority) = (&standing.job, standing.priority);
+    let (job, priority, effective) = (&standing.job, standing.priority, standing.effective);
     let first = |count: u64, rest: &str| match count {
         1 => format!("1 task of {rest} goes first"),
         many => format!("{many} tasks of {rest} go first"),
     };
     let shared = match standing.peers {
-        1 => format!("1 other job shares priority {priority}"),
-        many => format!("{many} other jobs share priority {priority}"),
+        1 => format!("1 other job shares priority {effective}"),
+        many => format!("{many} other jobs share priority {effective}"),
     };
     let left_ms = standing.due.since(around.now);
     let all = [

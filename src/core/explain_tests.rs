@@ -19,7 +19,11 @@ const NOW: Now = Now { wall: WallMs(10_000), tick: Tick(0) };
 struct Rig(Partition);
 
 fn rig() -> Rig {
-    let mut partition = Partition::new(PartitionId(0), Policy::default(), 7);
+    rig_of(Policy::default())
+}
+
+fn rig_of(policy: Policy) -> Rig {
+    let mut partition = Partition::new(PartitionId(0), policy, 7);
     let owner = Event::Owner { node: "n".into(), addr: "".into(), token_key: [1, 2] };
     let record = crate::model::event::Stamped { at: NOW.wall, event: owner };
     partition.replay(Position(0), &record);
@@ -67,6 +71,25 @@ fn what_goes_first_is_counted_by_lane_level_and_higher_levels() {
     assert_eq!(why.ahead, Some([2, 30, 4]));
     // (4 + 2 × 3 lanes) ÷ 2 a second.
     assert_eq!((why.waited_ms, why.start), (500, Some(NOW.wall.plus(500 + 5_000))));
+}
+
+#[test]
+fn a_lane_that_has_risen_stands_among_those_of_its_new_level() {
+    let mut rig = rig_of(Policy { age_step_ms: 1_000, age_max: 2, ..Policy::default() });
+    let own = rig.submit("own", 5, 2);
+    let later = Now { wall: NOW.wall.plus(1_500), tick: Tick(1_500) };
+    let mut at_once = |job: &str, priority| {
+        rig.0.decide(Command::Submit(vec![task(job, priority)]), later, &mut Vec::new());
+    };
+    at_once("six", 6);
+    at_once("seven", 7);
+    at_once("five", 5);
+    let standing = rig.0.standing(own.plus(1)).expect("it was admitted");
+    assert_eq!((standing.priority.get(), standing.effective.get()), (5, 6));
+    assert_eq!((standing.ahead, standing.peers), (1, 1), "six is its peer");
+    assert_eq!((standing.ahead_peers, standing.ahead_higher), (1, 1), "seven goes first");
+    let why = explain(&standing, &Around { now: later.wall, workers: true, rate: 0.0 });
+    assert_eq!(why.effective.map(Priority::get), Some(6));
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub struct Standing {
     pub state: TaskState,
     /// Current priority.
     pub priority: Priority,
+    /// Priority it is served at.
+    pub effective: Priority,
     /// Hand-outs of the job are off.
     pub job_paused: bool,
     /// Hand-outs of the level are off.

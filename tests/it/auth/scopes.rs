@@ -264,9 +264,8 @@ fn tags_are_counted_over_the_jobs_of_the_scopes() {
     let rows = |who: &str| -> Vec<(String, u64)> {
         let found = g.get(who, "/kwq/stats/tags?key=k&fresh=true").ok();
         let rows = found["rows"].as_array().expect("rows").clone();
-        let row = |row: &Value| (row["value"].as_str(), row["total"].as_u64());
-        let plain = rows.iter().map(row);
-        plain.map(|(value, total)| (value.unwrap_or("?").to_owned(), total.unwrap_or(0))).collect()
+        let value = |row: &Value| row["value"].as_str().unwrap_or("?").to_owned();
+        rows.iter().map(|row| (value(row), row["total"].as_u64().unwrap_or(0))).collect()
     };
     let owned = |rows: &[(&str, u64)]| -> Vec<(String, u64)> {
         rows.iter().map(|(value, total)| ((*value).to_owned(), *total)).collect()
