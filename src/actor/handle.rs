@@ -1,17 +1,12 @@
-//! [`KwqHandle`]: the only door to the engine. Submits and small questions here; workers, jobs,
-//! tasks and numbers in the
-//! files beside it.
+//! [`KwqHandle`]: the only door to the engine. Small questions here; submits, workers, jobs, tasks
+//! and numbers in the files beside it.
 
 use crate::actor::engine::{Engine, SlotState, disk_full};
-use crate::actor::envelope::Class;
-use crate::actor::partition::mismatch;
-use crate::actor::request::{PartitionView, Readiness, SubmitOutcome};
+use crate::actor::request::{PartitionView, Readiness};
 use crate::log::{Error, StoredTask};
-use crate::model::command::Command;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::{Admitted, Reply};
-use crate::model::task::TaskInput;
+use crate::model::reply::Admitted;
 use crate::model::time::Now;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -56,39 +51,6 @@ impl KwqHandle {
     pub async fn log_key(&self) -> Answer<[u64; 2]> {
         let slot = self.engine.slots.first().ok_or_else(crate::actor::engine::unavailable)?;
         Ok(self.engine.inspect(slot, crate::core::partition::Partition::first_key).await?.0)
-    }
-
-    /// Admits tasks; all of one call go to one partition. `bytes` = size of the body they came in,
-    /// for admission.
-    ///
-    /// # Errors
-    /// The whole call is refused: overload, drain, disk full. Refusals of single items are in the
-    /// outcomes.
-    pub async fn submit(&self, tasks: Vec<TaskInput>, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
-        self.admit(Command::Submit(tasks), bytes).await
-    }
-
-    /// As [`Self::submit`], but the first task that is refused is the last one looked at; its
-    /// refusal is the last outcome.
-    ///
-    /// # Errors
-    /// As [`Self::submit`].
-    pub async fn submit_until(
-        &self,
-        tasks: Vec<TaskInput>,
-        bytes: usize,
-    ) -> Answer<Vec<SubmitOutcome>> {
-        self.admit(Command::SubmitUntil(tasks), bytes).await
-    }
-
-    async fn admit(&self, command: Command, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
-        self.engine.admits_submits()?;
-        let slot = self.engine.any_slot()?;
-        let decided = self.engine.decide(slot, command, Class::Submit, bytes).await?;
-        match decided.accepted()? {
-            (Reply::Submitted(outcomes), _) => Ok(outcomes),
-            _ => Err(mismatch()),
-        }
     }
 
     /// What was admitted, with every default filled in.

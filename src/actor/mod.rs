@@ -12,6 +12,7 @@ mod envelope;
 mod gate;
 mod handle_jobs;
 mod handle_stats;
+pub mod handle_submit;
 mod handle_tasks;
 pub mod handle_work;
 mod hub;

@@ -258,8 +258,8 @@ impl PartitionActor {
                     (grant.record, grant.index) = (placed.record, placed.entry);
                 }
             }
-        } else if let Reply::Submitted(outcomes) = reply {
-            for admitted in outcomes.iter_mut().flatten() {
+        } else if let Reply::Submitted(answer) = reply {
+            for admitted in answer.outcomes.iter_mut().flatten() {
                 if let Some(placed) = self.partition.text_at(admitted.seq) {
                     (admitted.record, admitted.index) = (placed.record, placed.entry);
                 }
@@ -341,9 +341,11 @@ fn refusal(command: &Command, class: Class, sent: Tick, now: Now, room: Room) ->
     }
     match (room, command) {
         (Room::Plenty, _) => None,
-        (Room::WorkOnly, Command::Submit(_) | Command::SubmitUntil(_)) | (Room::None, _) => {
-            Some(disk_full())
-        }
+        (
+            Room::WorkOnly,
+            Command::Submit(_) | Command::SubmitUntil(_) | Command::SubmitKeyed(_),
+        )
+        | (Room::None, _) => Some(disk_full()),
         (Room::WorkOnly, _) => None,
     }
 }
@@ -409,6 +411,7 @@ impl Decided {
         match self.reply {
             Reply::Refused(reject) => Err(reject),
             reply @ (Reply::Submitted(_)
+            | Reply::Noted(..)
             | Reply::Granted(_)
             | Reply::Reported(_)
             | Reply::Renewed(_)

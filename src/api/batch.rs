@@ -1,7 +1,7 @@
 //! Submits of many tasks: what breaks a rule stays here, the rest goes to the engine, all are
 //! counted in order.
 
-use crate::actor::request::SubmitOutcome;
+use crate::actor::request::{KeyOf, SubmitOutcome, SubmitRequest};
 use crate::api::context::Shared;
 use crate::api::problem::Problem;
 use crate::codec::json::{self, Element, Fields};
@@ -108,29 +108,40 @@ impl Batch {
         }
     }
 
-    /// Submits what can be and counts everything. A closed job refuses the whole call on its own
-    /// route.
+    /// Submits what can be and counts everything; says whether it is the answer of an earlier call.
+    /// A closed job refuses the whole call on its own route.
     pub(crate) async fn run(
         self,
         shared: &Shared,
         bytes: usize,
         mut tally: Tally,
         job_route: Option<&Name>,
-    ) -> Result<Tally, Problem> {
-        let outcomes = match self.inputs.is_empty() {
-            true => {
-                if let Some(job) = job_route {
-                    refuse_closed(shared, job).await?;
-                }
-                Vec::new()
+        key: Option<KeyOf>,
+    ) -> Result<(Tally, bool), Problem> {
+        let (handle, nothing) = (&shared.api.handle, self.inputs.is_empty());
+        if let Some(job) = job_route.filter(|_| nothing) {
+            // An answer that was given stays, whatever became of the job.
+            let known = match &key {
+                Some(key) => handle.recall(key.part(0)).await?.is_some(),
+                None => false,
+            };
+            if !known {
+                refuse_closed(shared, job).await?;
             }
-            false => shared.api.handle.submit(self.inputs, bytes).await?,
+        }
+        let (outcomes, replayed) = if nothing && key.is_none() {
+            (Vec::new(), false)
+        } else {
+            let tasks = self.inputs;
+            let request = SubmitRequest { tasks, bytes, until_refused: false, key };
+            let answer = handle.submit(request).await?;
+            (answer.outcomes, answer.replayed)
         };
         if let Some(closed) = closed(&outcomes).filter(|_| job_route.is_some()) {
             return Err(closed.clone().into());
         }
         count(&mut tally, self.items, outcomes);
-        Ok(tally)
+        Ok((tally, replayed))
     }
 }
 
@@ -161,7 +172,7 @@ pub(crate) fn count(
                 .next()
                 .unwrap_or_else(|| Err(Reject::new(Code::Internal, "an item without outcome"))),
         };
-        let outcome = outcome.map(|admitted| admitted.reference);
+        let outcome = outcome.map(|one| (one.reference, one.duplicate));
         tally.add(place, id.as_deref(), &outcome);
     }
 }

@@ -1,9 +1,10 @@
-//! Jobs: create, list, show, change, wait.
+//! Jobs: list, show, change, wait.
 
 use crate::actor::request::{JobPatch, JobQuery, JobSort};
 use crate::api::answer::Answer;
 use crate::api::call::Call;
 use crate::api::context::{Phase, Shared};
+use crate::api::create;
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::{Query, bad};
 use crate::api::route::{Route, on};
@@ -14,7 +15,6 @@ use crate::model::id::Name;
 use crate::model::job::{JobChange, JobState};
 use crate::model::limits;
 use crate::model::priority::Priority;
-use crate::model::reject::Code;
 use crate::model::view::JobView;
 use hyper::{Method, StatusCode};
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        on(Method::POST, "/kwq/jobs", create),
+        on(Method::POST, "/kwq/jobs", create::create),
         on(Method::GET, "/kwq/jobs", list),
         on(Method::GET, "/kwq/jobs/{job}", get),
         on(Method::PATCH, "/kwq/jobs/{job}", patch),
@@ -34,7 +34,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-fn body(shared: &Shared, job: &JobView) -> Vec<u8> {
+pub(crate) fn body(shared: &Shared, job: &JobView) -> Vec<u8> {
     let mut out = Out::with_capacity(900);
     wire::view(&mut out, job, &shared.api.config.policy, shared.api.handle.now().wall);
     out.into_bytes()
@@ -48,7 +48,7 @@ fn controlled(shared: &Shared, job: &JobView) -> Answer {
     if partly { answer.with("location", location(&job.id)) } else { answer }
 }
 
-fn location(job: &str) -> String {
+pub(crate) fn location(job: &str) -> String {
     let mut out = String::from("/kwq/jobs/");
     for byte in job.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -58,33 +58,6 @@ fn location(job: &str) -> String {
         }
     }
     out
-}
-
-async fn create(mut call: Call) -> Outcome {
-    call.refuse_key()?;
-    let bytes = call.json().await?;
-    let shared = &call.shared;
-    let rules = shared.rules(call.query(&[])?.flag("lenient")?);
-    let base = wire::Base {
-        priority: Priority::new(u64::from(shared.api.config.job.priority))
-            .unwrap_or(Priority::DEFAULT),
-        retention_ms: shared.api.config.policy.retention_ms,
-    };
-    let (id, spec) = wire::parse(&json::object(json::text(&bytes)?)?, base, &rules)?;
-    call.in_time()?;
-    let handle = &shared.api.handle;
-    let id = id.unwrap_or_else(|| Arc::from(format!("j-{:016x}", handle.random())));
-    let defined = handle.define_job(id.clone(), spec).await;
-    let defined = defined.map_err(|reject| {
-        let conflict = reject.code == Code::JobConflict;
-        let problem = Problem::from(reject);
-        if conflict { problem.text("existing", id.as_ref()) } else { problem }
-    })?;
-    let answer = Answer::json(body(shared, &defined.job));
-    Ok(match defined.created {
-        true => answer.status(StatusCode::CREATED).with("location", location(&id)),
-        false => answer,
-    })
 }
 
 async fn list(call: Call) -> Outcome {

@@ -5,23 +5,28 @@
 //!   frames ─► lines ─► tasks of a chunk ─ 10,000 lines or 16 MiB ─► submit, durable ─► next chunk
 //! ```
 
+use crate::actor::request::{KeyOf, SubmitOutcome, SubmitRequest};
 use crate::api::answer::Answer;
 use crate::api::batch::{Batch, close_job, closed, count, listing, refuse_closed};
 use crate::api::call::{Call, Source};
 use crate::api::context::Shared;
+use crate::api::idempotency::{Key, marked};
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::bad;
+use crate::codec::digest::Pieces;
 use crate::codec::json;
 use crate::codec::wire::field::Rules;
 use crate::codec::wire::submit::{Listing, Place, Summary, Tally};
 use crate::codec::wire::task;
 use crate::model::id::Name;
+use crate::model::key::{Digest, Frees};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
+use crate::model::task::TaskInput;
 use std::sync::Arc;
 
 /// Submits a stream of lines, all into `job` if one is given.
-pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
+pub(crate) async fn submit(mut call: Call, job: Option<Name>, key: Option<Key>) -> Outcome {
     let known: &[&'static str] = match job {
         Some(_) => &["results", "close", "onError"],
         None => &["results", "onError"],
@@ -34,6 +39,10 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
     };
     let listing = listing(&query, Listing::Errors)?;
     let close = query.flag("close")?;
+    let done = match &key {
+        Some(key) => Done::recalled(key).await?,
+        None => None,
+    };
     let mut stream = Stream {
         shared: call.shared.clone(),
         rules: call.shared.rules(query.flag("lenient")?),
@@ -46,22 +55,58 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
         lines: 0,
         chunks: 0,
         durable_lines: 0,
+        replayed: true,
+        chunk_digest: Pieces::default(),
+        digest: Pieces::default(),
+        key,
+        done,
     };
     call.in_time()?;
     if let Some(source) = call.stream() {
         stream.run(source).await?;
     }
-    if let Some(job) = stream.job.as_ref().filter(|_| stream.chunks == 0) {
-        refuse_closed(&stream.shared, job).await?;
-    }
+    let closed = stream.end(close).await?;
     let job = stream.job.clone();
-    let closed = match &job {
-        Some(job) if close => close_job(&stream.shared, job, stream.tally.accepted).await?,
-        Some(_) | None => false,
-    };
     let lines = Some((stream.lines, stream.chunks));
     let summary = Summary { job: job.as_deref(), lines, closed };
-    Ok(Answer::json(stream.tally.finish(summary)))
+    let again = stream.key.is_some() && stream.replayed;
+    Ok(marked(Answer::json(stream.tally.finish(summary)), again))
+}
+
+/// What is known of a stream under a key once it has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Done {
+    closed: bool,
+    chunks: u64,
+    /// Of all chunks.
+    digest: Digest,
+}
+
+impl Done {
+    async fn recalled(key: &Key) -> Result<Option<Self>, Reject> {
+        let note = key.recall(key.done()).await?;
+        // Of another length: not of a stream.
+        note.map(|note| Self::read(&note).ok_or_else(reused)).transpose()
+    }
+
+    fn note(&self) -> Vec<u8> {
+        let mut note = vec![u8::from(self.closed)];
+        note.extend_from_slice(&self.chunks.to_le_bytes());
+        note.extend_from_slice(&self.digest.0);
+        note
+    }
+
+    fn read(note: &[u8]) -> Option<Self> {
+        let (closed, rest) = note.split_first()?;
+        let (chunks, digest) = rest.split_first_chunk()?;
+        let digest = Digest(digest.try_into().ok()?);
+        Some(Self { closed: *closed == 1, chunks: u64::from_le_bytes(*chunks), digest })
+    }
+}
+
+fn reused() -> Reject {
+    Reject::new(Code::IdempotencyKeyReused, "the key was used for a stream of other lines")
+        .hint("use a fresh key for another stream")
 }
 
 /// A list of everything must not outgrow memory either; all are counted.
@@ -86,6 +131,13 @@ struct Stream {
     chunks: u64,
     /// Lines known to be durable or refused for good.
     durable_lines: u64,
+    /// Every chunk so far is the answer of an earlier call.
+    replayed: bool,
+    chunk_digest: Pieces,
+    digest: Pieces,
+    key: Option<Key>,
+    /// How an earlier call with the key ended.
+    done: Option<Done>,
 }
 
 impl Stream {
@@ -140,6 +192,10 @@ impl Stream {
         self.lines += 1;
         self.chunk_lines += 1;
         self.chunk_bytes += line.len();
+        if self.key.is_some() {
+            self.chunk_digest.add(line);
+            self.chunk_digest.add(b"\n");
+        }
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
@@ -169,15 +225,8 @@ impl Stream {
             let reject = Reject::new(Code::Draining, "the server is shutting down");
             return Err(self.told(Problem::from(reject.retry_unapplied(1_000)).closing()));
         }
-        let mut outcomes = Vec::new();
-        if !chunk.inputs.is_empty() {
-            let handle = &self.shared.api.handle;
-            let done = match self.stop {
-                true => handle.submit_until(chunk.inputs, bytes).await,
-                false => handle.submit(chunk.inputs, bytes).await,
-            };
-            outcomes = done.map_err(|reject| self.told(Problem::from(reject).closing()))?;
-        }
+        let done = self.admit(chunk.inputs, bytes).await;
+        let outcomes = done.map_err(|reject| self.told(Problem::from(reject).closing()))?;
         if let Some(closed) = closed(&outcomes).filter(|_| self.job.is_some()) {
             return Err(self.told(Problem::from(closed.clone()).closing()));
         }
@@ -196,6 +245,65 @@ impl Stream {
         count(&mut self.tally, chunk.items, outcomes);
         self.durable_lines = self.lines;
         Ok(())
+    }
+
+    /// Submits the tasks of the chunk that is full.
+    async fn admit(
+        &mut self,
+        tasks: Vec<TaskInput>,
+        bytes: usize,
+    ) -> Result<Vec<SubmitOutcome>, Reject> {
+        let key = self.part()?;
+        if tasks.is_empty() && key.is_none() {
+            return Ok(Vec::new());
+        }
+        let request = SubmitRequest { tasks, bytes, until_refused: self.stop, key };
+        let answer = self.shared.api.handle.submit(request).await?;
+        self.replayed &= answer.replayed;
+        Ok(answer.outcomes)
+    }
+
+    /// The chunk under the call's key.
+    fn part(&mut self) -> Result<Option<KeyOf>, Reject> {
+        let Some(key) = &self.key else { return Ok(None) };
+        // The first call had fewer chunks.
+        if self.done.as_ref().is_some_and(|done| self.chunks >= done.chunks.max(1)) {
+            return Err(reused());
+        }
+        let digest = self.chunk_digest.take();
+        self.digest.add(&digest.0);
+        let frees = match (self.stop, &self.job) {
+            (true, _) => Frees::Refused,
+            (false, Some(_)) => Frees::Closed,
+            (false, None) => Frees::Never,
+        };
+        Ok(Some(key.part(self.chunks, digest, frees)))
+    }
+
+    /// After the last line: closes the job if that is asked for, once under a key.
+    async fn end(&mut self, close: bool) -> Result<bool, Problem> {
+        if self.chunks == 0 {
+            if let Some(job) = self.job.as_ref().filter(|_| self.done.is_none()) {
+                refuse_closed(&self.shared, job).await?;
+            }
+            // Even nothing holds its key.
+            self.admit(Vec::new(), 0).await?;
+        }
+        let digest = self.digest.take();
+        if let Some(done) = &self.done {
+            let same = done.chunks == self.chunks && done.digest == digest;
+            return if same { Ok(done.closed) } else { Err(self.told(reused().into())) };
+        }
+        self.replayed = false;
+        let closed = match &self.job {
+            Some(job) if close => close_job(&self.shared, job, self.tally.accepted).await?,
+            Some(_) | None => false,
+        };
+        if let Some(key) = &self.key {
+            let done = Done { closed, chunks: self.chunks, digest };
+            key.remember(key.done(), done.note()).await?;
+        }
+        Ok(closed)
     }
 
     /// Ends at a bad line: what stands before it is made durable first.

@@ -18,7 +18,6 @@ const LATER: &[(&str, &str)] = &[
     ("affinity.", "soft affinity"),
     ("job.implicit-close-idle", "closing of idle implicit jobs"),
     ("dead.retention", "purge of dead letters"),
-    ("idempotency.retention", "idempotency keys"),
     ("tags.", "break-down by tag"),
     ("limits.array", "array submits"),
     ("simulator.enabled", "the simulator"),

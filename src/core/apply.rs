@@ -4,6 +4,7 @@ use crate::core::intern::{Class, ClassKey, JobKey};
 use crate::core::job::JobRow;
 use crate::core::lease::{Answer, Fate, Live};
 use crate::core::partition::{Due, Partition, Timer, Touched};
+use crate::core::unique::{UniqueTask, id_hash};
 use crate::model::event::{
     Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped, Start,
 };
@@ -90,6 +91,15 @@ impl Partition {
             Event::Redriven { tasks, priority } => {
                 tasks.iter().for_each(|seq| self.apply_redrive(*seq, *priority, at));
             }
+            Event::Key { part, answer } => {
+                self.keys.apply(part, answer, at, self.policy.key_retention_ms);
+            }
+            Event::Duplicates(jobs) => {
+                for (name, count) in jobs {
+                    let key = *self.job_keys.get(name).expect("its first task came before");
+                    self.job_mut(key).numbers.duplicates += u64::from(*count);
+                }
+            }
         }
     }
 
@@ -143,7 +153,12 @@ impl Partition {
         }
         for (n, task) in (0u64..).zip(tasks) {
             if let Some(id) = &task.id {
-                self.ids.insert(id, first.plus(n));
+                let seq = first.plus(n);
+                self.ids.insert(id, seq);
+                if let Some(content) = task.content {
+                    let id = id_hash(&task.job, id);
+                    self.unique.insert(UniqueTask { id, content, seq, priority: task.priority });
+                }
             }
         }
     }

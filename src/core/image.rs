@@ -3,9 +3,11 @@
 use crate::core::idindex::{IdEntry, IdIndex};
 use crate::core::intern::{Class, Interner, JobKey};
 use crate::core::job::JobRow;
+use crate::core::keys::{Keys, Remembered};
 use crate::core::lease::{LeaseColumns, LeaseTable};
 use crate::core::partition::{Due, Partition, Touched};
 use crate::core::rows::Rows;
+use crate::core::unique::{UniqueIndex, UniqueTask};
 use crate::model::id::{Epoch, Name, PartitionId, TaskSeq};
 use crate::model::policy::Policy;
 use crate::model::priority::Priority;
@@ -28,6 +30,8 @@ pub struct PartitionImage {
     leases: LeaseColumns,
     ids: Vec<IdEntry>,
     drained: Vec<Name>,
+    unique: Vec<UniqueTask>,
+    keys: Vec<Remembered>,
 }
 
 impl Partition {
@@ -55,6 +59,8 @@ impl Partition {
             leases: self.leases.columns(),
             ids: self.ids.entries().to_vec(),
             drained: self.drained.iter().cloned().collect(),
+            unique: self.unique.tasks().to_vec(),
+            keys: self.keys.iter().cloned().collect(),
         }
     }
 
@@ -82,6 +88,8 @@ impl Partition {
         partition.leases = LeaseTable::restore(image.leases);
         partition.ids = IdIndex::restore(image.ids);
         partition.drained = image.drained.into_iter().collect();
+        partition.unique = UniqueIndex::restore(image.unique);
+        partition.keys = Keys::restore(image.keys);
         partition.fill_lanes();
         partition
     }

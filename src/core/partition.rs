@@ -9,11 +9,13 @@ use crate::core::bitmap::SeqSet;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
 use crate::core::job::JobRow;
+use crate::core::keys::Keys;
 use crate::core::lanes::Level;
 use crate::core::lease::LeaseTable;
 use crate::core::map::{self, Map};
 use crate::core::rows::Rows;
 use crate::core::stats::Stats;
+use crate::core::unique::UniqueIndex;
 use crate::core::wheel::Wheel;
 use crate::model::command::Command;
 use crate::model::event::{Event, Stamped};
@@ -45,6 +47,10 @@ pub struct Partition {
     pub(crate) leases: LeaseTable,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) ids: IdIndex,
+    /// Tasks of jobs whose ids are unique.
+    pub(crate) unique: UniqueIndex,
+    /// Remembered `Idempotency-Key`s.
+    pub(crate) keys: Keys,
     /// Workers that get no work; kept by the first partition for all of them.
     pub(crate) drained: BTreeSet<Name>,
     pub(crate) stats: Stats,
@@ -116,6 +122,8 @@ impl Partition {
             leases: LeaseTable::default(),
             wheel: Wheel::default(),
             ids: IdIndex::default(),
+            unique: UniqueIndex::default(),
+            keys: Keys::default(),
             drained: BTreeSet::new(),
             stats: Stats::default(),
             now: Now::default(),
@@ -130,6 +138,9 @@ impl Partition {
         match command {
             Command::Submit(tasks) => Reply::Submitted(self.submit(tasks, false, events)),
             Command::SubmitUntil(tasks) => Reply::Submitted(self.submit(tasks, true, events)),
+            Command::SubmitKeyed(call) => self.submit_keyed(*call, events),
+            Command::Remember { part, note } => self.remember(part, note, events),
+            Command::ForgetKey(part) => self.forget_key(part, events),
             Command::Consume(consume) => Reply::Granted(self.consume(&consume, events)),
             Command::Report(reports) => Reply::Reported(self.report(reports, events)),
             Command::Heartbeat(beat) => Reply::Renewed(self.heartbeat(&beat, events)),

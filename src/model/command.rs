@@ -3,6 +3,7 @@
 use crate::model::affinity::AffinityMode;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
+use crate::model::key::{KeyPart, KeyedSubmit};
 use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
 use crate::model::report::Report;
@@ -15,6 +16,17 @@ pub enum Command {
     Submit(Vec<TaskInput>),
     /// Admit tasks up to the first one that is refused; what follows it is not looked at.
     SubmitUntil(Vec<TaskInput>),
+    /// Admit tasks under a key, or answer as the first time.
+    SubmitKeyed(Box<KeyedSubmit>),
+    /// Keep a note under a key, or give back the one that is there.
+    Remember {
+        /// Which part of which request.
+        part: KeyPart,
+        /// Bytes of the caller's own.
+        note: Vec<u8>,
+    },
+    /// Forget a part: the request was refused after all.
+    ForgetKey(KeyPart),
     /// Hand out tasks.
     Consume(Consume),
     /// Reports of workers, all on leases of this partition.

@@ -4,6 +4,7 @@
 
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
+use crate::model::key::{KeyAnswer, KeyPart};
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
@@ -105,6 +106,15 @@ pub enum Event {
         /// New priority, if one was set.
         priority: Option<Priority>,
     },
+    /// A part of a request under an `Idempotency-Key` is remembered, or forgotten.
+    Key {
+        /// Which.
+        part: KeyPart,
+        /// What it answers.
+        answer: KeyAnswer,
+    },
+    /// Tasks were submitted that their jobs (`dedup: task`) had already.
+    Duplicates(Vec<(Name, u32)>),
 }
 
 /// One hand-out.
@@ -256,6 +266,7 @@ impl Event {
             Self::Released { .. } => "Released",
             Self::Cancelled(_) => "Cancelled",
             Self::Redriven { .. } => "Redriven",
+            Self::Key { .. } | Self::Duplicates(_) => "Key",
         }
     }
 }

@@ -52,6 +52,10 @@ pub struct Policy {
     pub backoff: Backoff,
     /// `job.retention`, ms.
     pub retention_ms: u64,
+    /// `idempotency.retention`, ms.
+    pub key_retention_ms: u64,
+    /// `log.partitions`: unique ids are dealt to them by hash; 1 = all are decided where they come.
+    pub partitions: u16,
 }
 
 impl Default for Policy {
@@ -65,6 +69,8 @@ impl Default for Policy {
             max_crashes: 5,
             backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
             retention_ms: 604_800_000,
+            key_retention_ms: 86_400_000,
+            partitions: 1,
         }
     }
 }

@@ -1,19 +1,22 @@
 //! What a partition answers. Released to the caller only when everything decided so far is durable.
 
-use crate::model::id::{Name, Position, TaskSeq};
+use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
-use crate::model::reject::Reject;
+use crate::model::reject::{Code, Reject};
 use crate::model::report::ReportOutcome;
 use crate::model::state::TaskState;
+use crate::model::task::TaskInput;
 use crate::model::time::WallMs;
 
 /// One reply; its variant follows the command's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// To `Submit`: one outcome per item, in order.
-    Submitted(Vec<Result<Admitted, Reject>>),
+    /// To `Submit`, `SubmitUntil`, `SubmitKeyed`.
+    Submitted(Submitted),
+    /// To `Remember`: the note in force, and whether it was there before.
+    Noted(Vec<u8>, bool),
     /// To `Consume`.
     Granted(Vec<Grant>),
     /// To `Report`: one outcome per report, in order.
@@ -28,13 +31,44 @@ pub enum Reply {
     Task(TaskState),
     /// To `Tick`: the workers whose leases expired, once a lease.
     Ticked(Vec<Name>),
-    /// To `SetLevel`, `DrainWorker`.
+    /// To `SetLevel`, `DrainWorker`, `ForgetKey`.
     Done,
     /// Refused; nothing was decided.
     Refused(Reject),
 }
 
-/// One admitted task.
+/// What became of submitted tasks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Submitted {
+    /// One per task, in order. Those of `elsewhere` have a refusal that stands for the one to come.
+    pub outcomes: Vec<Result<Admitted, Reject>>,
+    /// Tasks that another partition decides. After `until_refused` the first of them is the last
+    /// one looked at, and all behind it are here too.
+    pub elsewhere: Vec<Elsewhere>,
+    /// All of it is the answer of an earlier call.
+    pub replayed: bool,
+}
+
+/// A task that another partition decides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elsewhere {
+    /// Its place among the tasks of the command.
+    pub item: usize,
+    /// Who decides.
+    pub partition: PartitionId,
+    /// The task, handed back.
+    pub task: TaskInput,
+}
+
+impl Elsewhere {
+    /// Stands for the outcome that the other partition gives.
+    #[must_use]
+    pub fn placeholder() -> Reject {
+        Reject::new(Code::Internal, "another partition decides this task and was not asked")
+    }
+}
+
+/// One admitted task, or the one that was there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admitted {
     /// Its reference.
@@ -45,6 +79,8 @@ pub struct Admitted {
     pub record: Position,
     /// Entry in that record.
     pub index: u32,
+    /// It was there already: same id, same content.
+    pub duplicate: bool,
 }
 
 /// What a job command did here.

@@ -2,6 +2,7 @@
 
 use crate::model::affinity::AffinityKey;
 use crate::model::id::Name;
+use crate::model::key::Hash128;
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
 use crate::model::time::WallMs;
@@ -119,6 +120,8 @@ pub struct TaskSpec {
     pub not_before: WallMs,
     /// Trace context, handed to the worker as sent.
     pub traceparent: Option<Name>,
+    /// Hash of what was sent, in a job whose ids are unique; there the id is never empty.
+    pub content: Option<Hash128>,
 }
 
 /// Latest failure of a task.
@@ -154,6 +157,7 @@ impl TaskSpec {
             backoff: crate::model::policy::Policy::default().backoff,
             not_before: WallMs(0),
             traceparent: None,
+            content: None,
         }
     }
 }

@@ -49,7 +49,9 @@ impl Model {
             Event::Owner { .. }
             | Event::JobDefined { .. }
             | Event::LevelChanged { .. }
-            | Event::WorkerDrained { .. } => {}
+            | Event::WorkerDrained { .. }
+            | Event::Key { .. }
+            | Event::Duplicates(_) => {}
             Event::Submitted { tasks, .. } => self.submit(position, tasks, at),
             Event::JobChanged { job, change } => self.job(job, change, at),
             Event::Allocated { worker, endpoint, tasks, .. } => {

@@ -49,6 +49,7 @@ pub(super) fn spec(job: &str, priority: u8, tag: Option<&str>, not_before: u64) 
         backoff: Backoff { base_ms: 1, cap_ms: 2, jitter: Default::default() },
         not_before: WallMs(not_before),
         traceparent: None,
+        content: None,
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod batches;
 pub mod control;
+pub mod keys;
 pub mod submitted;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,8 @@ const RELEASED: u8 = 25;
 const CANCELLED: u8 = 26;
 const REDRIVEN: u8 = 27;
 const WORKER_DRAINED: u8 = 28;
-const _: () = assert!(OWNER == KIND_EVENT_MIN && WORKER_DRAINED == KIND_EVENT_MAX);
+const KEY: u8 = 29;
+const _: () = assert!(OWNER == KIND_EVENT_MIN && KEY == KIND_EVENT_MAX);
 
 /// How much of a record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +109,14 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
             batches::put_redriven(out, tasks, *priority);
             REDRIVEN
         }
+        Event::Key { part, answer } => {
+            keys::put_key(out, part, answer);
+            KEY
+        }
+        Event::Duplicates(jobs) => {
+            keys::put_duplicates(out, jobs);
+            KEY
+        }
     }
 }
 
@@ -130,7 +140,8 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         RELEASED => batches::released(body).and_then(plain),
         CANCELLED => batches::cancelled(body).and_then(plain),
         REDRIVEN => batches::redriven(body).and_then(plain),
-        0..OWNER | 28.. => Err(Malformed("record: kind")),
+        KEY => keys::read(body).and_then(plain),
+        0..OWNER | 30.. => Err(Malformed("record: kind")),
     }?;
     Ok(Decoded { stamped: Stamped { at, event }, blob_bytes })
 }

@@ -7,10 +7,12 @@ use crate::model::affinity::AffinityKey;
 use crate::model::event::{
     Allocation, Completion, FailCause, Failure, Next, Release, ReleaseCause, Start,
 };
-use crate::model::id::{LeaseNo, Name, TaskSeq};
+use crate::model::id::{LeaseNo, Name, PartitionId, TaskSeq};
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
+use crate::model::key::{Digest, Hash128, KeyAnswer, KeyPart, Refusal, Told};
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
+use crate::model::reference::TaskRef;
 use crate::model::task::{BackoffInput, Blob, Encoding, TaskSpec};
 use proptest::collection::vec;
 use proptest::option::of;
@@ -63,6 +65,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
             backoff: Backoff { base_ms: backoff.0, cap_ms: backoff.1, jitter: backoff.2 },
             not_before: WallMs(numbers.4),
             traceparent: texts.5,
+            content: (numbers.4 % 3 == 0).then_some(Hash128([numbers.4, 7])),
         },
     )
 }
@@ -207,6 +210,8 @@ fn event() -> impl Strategy<Value = Event> {
         vec(seq(), 0..6).prop_map(Event::Cancelled),
         (vec(seq(), 0..6), of(priority()))
             .prop_map(|(tasks, priority)| Event::Redriven { tasks, priority }),
+        vec((name(), any::<u32>()), 0..4).prop_map(Event::Duplicates),
+        key(),
     ]
 }
 
@@ -302,7 +307,33 @@ fn plain_task(id: &str, payload: &[u8]) -> TaskSpec {
         backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
         not_before: WallMs(0),
         traceparent: None,
+        content: None,
     }
+}
+
+fn key_part(part: u64) -> KeyPart {
+    KeyPart { key: Digest([1; 32]), content: Digest([2; 32]), part }
+}
+
+fn key() -> impl Strategy<Value = Event> {
+    let known = || (priority(), seq(), any::<u32>());
+    let refusal = (name(), name(), of(name()), of(name()), of((priority(), any::<u16>(), seq())));
+    let told = prop_oneof![
+        known().prop_map(|(priority, first, count)| Told::Admitted { priority, first, count }),
+        known().prop_map(|(priority, first, count)| Told::Duplicate { priority, first, count }),
+        (any::<u16>(), any::<u32>())
+            .prop_map(|(p, count)| Told::Elsewhere { partition: PartitionId(p), count }),
+        refusal.prop_map(|(code, detail, field, hint, existing)| {
+            let existing = existing.map(|(p, n, seq)| TaskRef::of_seq(p, PartitionId(n), seq));
+            Told::Refused(Box::new(Refusal { code, detail, field, hint, existing }))
+        }),
+    ];
+    let answer = prop_oneof![
+        vec(told, 0..5).prop_map(KeyAnswer::Tasks),
+        vec(any::<u8>(), 0..9).prop_map(KeyAnswer::Note),
+        Just(KeyAnswer::Free),
+    ];
+    (any::<u64>(), answer).prop_map(|(part, answer)| Event::Key { part: key_part(part), answer })
 }
 
 /// One event of each kind whose bytes are pinned.
@@ -338,6 +369,14 @@ fn golden() -> Vec<Event> {
         paused: false,
         defaults: JobDefaults { timeout_s: Some(60), ..JobDefaults::default() },
     };
+    let ok = Told::Admitted { priority: Priority::DEFAULT, first: TaskSeq(40), count: 2 };
+    let refused = Told::Refused(Box::new(Refusal {
+        code: "id_conflict".into(),
+        detail: "other".into(),
+        field: Some("id".into()),
+        hint: None,
+        existing: TaskRef::parse("5-0-7"),
+    }));
     vec![
         Event::Owner { node: "n1".into(), addr: "a:1".into(), token_key: [1, 2] },
         Event::JobDefined { job: "nightly".into(), implicit: false, spec },
@@ -362,6 +401,9 @@ fn golden() -> Vec<Event> {
         Event::Released { cause: ReleaseCause::Worker, tasks: vec![release] },
         Event::Cancelled(vec![TaskSeq(1), TaskSeq(2), TaskSeq(1_000)]),
         Event::Redriven { tasks: vec![TaskSeq(9)], priority: Priority::new(9) },
+        Event::Key { part: key_part(2), answer: KeyAnswer::Tasks(vec![ok, refused]) },
+        Event::Key { part: key_part(KeyPart::DONE), answer: KeyAnswer::Note(b"note".to_vec()) },
+        Event::Duplicates(vec![("nightly".into(), 3)]),
     ]
 }
 

@@ -18,7 +18,7 @@ pub enum Place {
 pub enum Listing {
     /// All of them.
     All,
-    /// Those that are not `ok`.
+    /// Those that were refused.
     Errors,
 }
 
@@ -57,11 +57,17 @@ impl Tally {
         Self { accepted: 0, duplicates: 0, rejected: 0, listing, listed_max, listed: 0, out }
     }
 
-    /// Counts and lists one outcome.
-    pub fn add(&mut self, place: Place, id: Option<&str>, outcome: &Result<TaskRef, Reject>) {
+    /// Counts and lists one outcome: a task with whether it was there already, or a refusal.
+    pub fn add(
+        &mut self,
+        place: Place,
+        id: Option<&str>,
+        outcome: &Result<(TaskRef, bool), Reject>,
+    ) {
         let listed = match outcome {
-            Ok(_) => {
-                self.accepted += 1;
+            Ok((_, duplicate)) => {
+                let counter = if *duplicate { &mut self.duplicates } else { &mut self.accepted };
+                *counter += 1;
                 self.listing == Listing::All
             }
             Err(_) => {
@@ -80,8 +86,8 @@ impl Tally {
             Place::Line(line) => out.num("line", line),
         }
         match outcome {
-            Ok(reference) => {
-                out.str("outcome", "ok");
+            Ok((reference, duplicate)) => {
+                out.str("outcome", if *duplicate { "duplicate" } else { "ok" });
                 out.opt_str("id", id);
                 out.shown("ref", reference);
             }
@@ -120,6 +126,9 @@ fn refused(out: &mut Out, id: Option<&str>, reject: &Reject) {
     out.str("code", reject.code.word());
     out.opt_str("field", reject.field.as_deref());
     out.str("detail", &reject.detail);
+    if let Some(task) = &reject.existing {
+        out.shown("existing", task);
+    }
 }
 
 #[cfg(test)]
