@@ -215,3 +215,7 @@ pub fn retold(
     }
     answer
 }
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;
