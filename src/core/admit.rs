@@ -233,7 +233,7 @@ fn conflict(input: &TaskInput, existing: TaskRef) -> Reject {
     let id = input.id.as_deref().unwrap_or_default();
     let detail = format!("the job has a task {id} with other content, {existing}");
     let mut reject = Reject::new(Code::IdConflict, detail).on("id");
-    reject.existing = Some(existing);
+    reject.existing = Some(Box::new(existing));
     reject.hint("use another id, or send the same payload, encoding, priority, tags and affinity")
 }
 

@@ -56,7 +56,7 @@ impl Sip128 {
 
     /// Adds bytes.
     pub fn bytes(&mut self, mut bytes: &[u8]) {
-        while self.length % 8 != 0
+        while !self.length.is_multiple_of(8)
             && let Some((byte, rest)) = bytes.split_first()
         {
             self.byte(*byte);
@@ -80,7 +80,7 @@ impl Sip128 {
     pub fn byte(&mut self, byte: u8) {
         self.tail |= u64::from(byte) << (8 * (self.length % 8));
         self.length += 1;
-        if self.length % 8 == 0 {
+        if self.length.is_multiple_of(8) {
             absorb(&mut self.v, self.tail);
             self.tail = 0;
         }

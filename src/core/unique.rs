@@ -1,7 +1,7 @@
 //! Ids that are unique in their job (`dedup: task`): hash of (job, id) → hash of the content, task.
 //!
-//! The core decides by 128-bit hashes alone, so it needs no I/O and replay decides the same. Memory:
-//! 40 B an entry and 24 B a slot of the map, so about 80 B a task; nothing in other jobs.
+//! The core decides by 128-bit hashes alone, so it needs no I/O and replay decides the same.
+//! Memory: 48 B an entry and 24 B a slot of the map, about 80 B a task; nothing in other jobs.
 
 use crate::core::map::{self, Map};
 use crate::core::sip::Sip128;

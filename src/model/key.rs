@@ -142,7 +142,7 @@ impl From<&Reject> for Refusal {
             detail: reject.detail.as_ref().into(),
             field: reject.field.as_deref().map(Name::from),
             hint: reject.hint.as_deref().map(Name::from),
-            existing: reject.existing,
+            existing: reject.existing.as_deref().copied(),
         }
     }
 }
@@ -154,7 +154,7 @@ impl From<&Refusal> for Reject {
         let mut reject = Self::new(code, refusal.detail.to_string());
         reject.field = refusal.field.as_ref().map(|text| text.to_string().into());
         reject.hint = refusal.hint.as_ref().map(|text| text.to_string().into());
-        reject.existing = refusal.existing;
+        reject.existing = refusal.existing.map(Box::new);
         reject
     }
 }

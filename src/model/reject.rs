@@ -94,8 +94,8 @@ pub struct Reject {
     pub retry_after_ms: Option<u64>,
     /// Nothing was logged: repeating is free of risk (`Kwq-Applied: no`).
     pub not_applied: bool,
-    /// The task that has the id already.
-    pub existing: Option<TaskRef>,
+    /// The task that has the id already; boxed, because few refusals name one.
+    pub existing: Option<Box<TaskRef>>,
 }
 
 impl Reject {

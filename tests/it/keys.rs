@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Conn, Req, Server, eventually, in_background, int, kwq_lines, shared, text, unique,
+    Answer, Conn, Process, Req, Server, eventually, in_background, int, kwq, kwq_lines, shared,
+    text, unique,
 };
 
 fn post(path: &str, key: &str, body: &Value) -> Req {
@@ -155,7 +156,7 @@ fn a_repeated_job_is_one_job_with_the_first_answer() {
     replayed(&server.call(&known), &first);
 }
 
-// S 9: a repeat while the first call runs → 409, Retry-After: 1; afterwards the key is free or done.
+// S 9: a repeat while the first call runs → 409, Retry-After: 1; then the key is free or done.
 #[test]
 fn a_repeat_of_a_running_call_waits() {
     let (server, job, key) = (shared(), unique("runs"), key());
@@ -306,6 +307,52 @@ fn a_key_is_forgotten_after_its_time() {
     });
     assert_ne!(again.header("kwq-ref"), first.header("kwq-ref"));
     assert_eq!(server.job("default")["submitted"], 2);
+}
+
+// api.md 12 `submit --key`: a file repeated after a kill does only what is missing.
+#[test]
+fn a_file_goes_on_where_a_killed_upload_stopped() {
+    let server = Server::start(&[]);
+    let url = format!("http://{}", server.addr());
+    std::fs::write(server.dir().join("tasks.ndjson"), lines(30_000)).expect("written");
+    let args = ["submit", "tasks.ndjson", "--job", "file", "--key", "load", "--url", &url];
+    let upload = Process::start(server.dir(), &args);
+    eventually("a chunk is durable", || {
+        let answer = server.get("/kwq/jobs/file");
+        (answer.status == 200 && int(&answer.json(), "submitted") >= 5_000).then_some(())
+    });
+    upload.signal("KILL");
+    drop(upload);
+    let whole = [&args[..], &["-o", "json"]].concat();
+    for _ in 0..2 {
+        // The chunk that was cut off may still be on its way.
+        let told = eventually("the upload is done", || {
+            let out = kwq(server.dir(), &whole);
+            out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+        });
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!((int(&told, "accepted"), int(&told, "chunks")), (30_000, 6), "{told}");
+        assert_eq!(server.job("file")["submitted"], 30_000);
+    }
+    let single = ["submit", "--job", "file", "--payload", "x", "--key", "one", "--url", &url];
+    (0..2).for_each(|_| assert!(kwq(server.dir(), &single).status.success()));
+    assert_eq!(server.job("file")["submitted"], 30_001);
+}
+
+// api.md 12 `job create --dedup task`.
+#[test]
+fn a_job_of_the_command_line_compares_ids() {
+    let server = Server::start(&[]);
+    let url = format!("http://{}", server.addr());
+    let create = ["job", "create", "u", "--dedup", "task", "--url", &url];
+    assert!(kwq(server.dir(), &create).status.success());
+    assert_eq!(server.job("u")["dedup"], "task");
+    let submit = |payload| {
+        let args = ["submit", "--job", "u", "--id", "a", "--payload", payload, "--url", &url];
+        kwq(server.dir(), &args).status.code()
+    };
+    assert_eq!((submit("x"), submit("x"), submit("y")), (Some(0), Some(0), Some(4)));
+    assert_eq!((int(&server.job("u"), "submitted"), int(&server.job("u"), "duplicates")), (1, 1));
 }
 
 // Two at once: one runs, the other is told so or gets the same answer; never two tasks.

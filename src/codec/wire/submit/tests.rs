@@ -10,7 +10,7 @@ fn body(listing: Listing, listed_max: usize) -> serde_json::Value {
     tally.add(Place::Item(0), Some("t1"), &Ok((reference, false)));
     tally.add(Place::Item(1), Some("t2"), &Err(Reject::field("priority", "priority must be 1..9")));
     let mut conflict = Reject::new(Code::IdConflict, "another task");
-    conflict.existing = Some(reference);
+    conflict.existing = Some(Box::new(reference));
     tally.add(Place::Line(3), None, &Err(conflict));
     tally.add(Place::Line(4), Some("t1"), &Ok((reference, true)));
     let summary = Summary { job: Some("var"), lines: Some((3, 1)), closed: true };
