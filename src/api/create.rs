@@ -1,7 +1,7 @@
 //! `POST /kwq/jobs`, with and without a key.
 //!
-//! Under a key: what is about to be created is remembered first, so that a repeat after a crash finds
-//! the id the server made up; then it is created, then the answer is remembered.
+//! Under a key: what is about to be created is remembered first, so that a repeat after a crash
+//! finds the id the server made up; then it is created, then the answer is remembered.
 
 use crate::api::answer::Answer;
 use crate::api::call::Call;
