@@ -33,8 +33,9 @@ check: tidy ## format, lints with and without features, documentation, tidy
 tidy: ## fences of the source tree, drift of documents
 	$(CARGO) test $(LOCKED) --test tidy
 
-docs: ## write the generated tables of docs/configuration.md and docs/metrics.md
+docs: ## write the generated tables of docs/configuration.md, docs/metrics.md and docs/roles.md
 	KWQ_TIDY_WRITE=1 $(CARGO) test $(LOCKED) --test tidy documented
+	KWQ_TIDY_WRITE=1 $(CARGO) test $(LOCKED) --lib the_document_of_roles
 
 bench: ## ns per operation of the core
 	$(CARGO) bench $(LOCKED) --bench core

@@ -76,7 +76,7 @@ impl Rig {
                 |n: u64| TaskInput { priority: Priority::new(4 + n % 3), ..TaskInput::default() };
             let tasks: Vec<TaskInput> = (0..count).map(|n| task(n / 100)).collect();
             let start = started();
-            self.run(Command::Submit(tasks));
+            self.run(Command::submit(tasks));
             spent += start.elapsed().as_nanos() as f64;
             left -= count;
         }
@@ -100,7 +100,7 @@ impl Rig {
                 matches!(told, Reply::Reported(all) if all.iter().all(|o| o.outcome == Outcome::Ok))
             );
             done += grants.len() as u64;
-            self.run(Command::Submit(vec![TaskInput::default(); grants.len()]));
+            self.run(Command::submit(vec![TaskInput::default(); grants.len()]));
         }
         (consume / done as f64, complete / done as f64)
     }
@@ -117,6 +117,7 @@ fn wish() -> Consume {
         seed_lease: false,
         levels: ALL_LEVELS,
         jobs: Vec::new(),
+        scopes: Default::default(),
         warm: Vec::new(),
         mode: AffinityMode::Any,
     }

@@ -184,6 +184,7 @@ fn spec(job: u64) -> TaskSpec {
         not_before: WallMs(0),
         traceparent: None,
         content: None,
+        element: None,
     }
 }
 

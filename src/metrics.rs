@@ -61,6 +61,10 @@ words! {
     ConnectionKind { Open = "open", Poll = "poll" }
     /// Why a connection or request was cut.
     Refusal { Cap = "cap", Timeout = "timeout", TooLarge = "too_large" }
+    /// Why a caller was not let in.
+    Denial {
+        Missing = "missing", Wrong = "wrong", Expired = "expired", Role = "role", Rate = "rate"
+    }
     /// How a worker is.
     WorkerShown { Active = "active", Draining = "draining", Lost = "lost" }
     /// Why an attempt failed; index into [`PartitionNumbers::failed`].
@@ -151,6 +155,9 @@ pub struct Handles {
     query: Vec<Histogram>,
     connections: Vec<Gauge>,
     refused: Vec<Counter>,
+    denied: Vec<Counter>,
+    /// `kwq_audit_lost_total`.
+    pub audit_lost: Counter,
     workers: Vec<Gauge>,
     jobs: Vec<Gauge>,
     flow: Flow,
@@ -260,6 +267,8 @@ fn handles(recorder: PrometheusRecorder, process: metrics_process::Collector) ->
         query: each(r, &names::QUERY, QueryKind::WORDS, histogram),
         connections: each(r, &names::CONNECTIONS, ConnectionKind::WORDS, gauge),
         refused: each(r, &names::REFUSED, Refusal::WORDS, counter),
+        denied: each(r, &names::DENIED, Denial::WORDS, counter),
+        audit_lost: counter(r, &names::AUDIT_LOST, &[]),
         workers: each(r, &names::WORKERS, WorkerShown::WORDS, gauge),
         jobs: each(r, &names::JOBS, &JOB_STATES.map(JobState::name), gauge),
         flow: flow(r),

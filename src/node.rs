@@ -1,5 +1,6 @@
 //! Floor 5: the composition root. Configuration in, running node out, graceful stop.
 
+mod access;
 pub mod offline;
 mod stop;
 mod tracking;
@@ -15,6 +16,7 @@ use crate::clock::{SystemClock, SystemEntropy};
 use crate::config::{Config, Durability};
 use crate::log::embedded::{self, EmbeddedLog, Options};
 use crate::log::{Error as LogError, EventLog};
+use crate::store::audit::Audit;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,12 @@ pub enum Error {
     /// The store of the tracker cannot be used.
     #[error("tracker: {0}")]
     Tracker(String),
+    /// The tokens file is missing, unreadable or bad.
+    #[error("tokens file {0}")]
+    Tokens(String),
+    /// The audit trail cannot be used.
+    #[error("audit trail {0}")]
+    Audit(String),
     /// A thread could not be started.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),
@@ -57,6 +65,7 @@ pub struct Node {
     handle: KwqHandle,
     running: Running,
     server: ServerHandle,
+    audit: Arc<Audit>,
     shards: Shards,
     config: Config,
     started_ms: u64,
@@ -73,6 +82,8 @@ impl Node {
             return Err(Error::Strict(reasons.join(", ")));
         }
         reasons.iter().for_each(|reason| tracing::warn!(reason, "durability is reduced"));
+        let guard = access::guard(config).map_err(Error::Tokens)?;
+        access::reload_on_hangup(config, &guard)?;
         let clock = SystemClock::shared();
         let started_ms = clock.now().tick.0;
         let listen = config.http.listen;
@@ -85,7 +96,11 @@ impl Node {
         let shards = Shards::start(cores.min(usize::from(config.log.partitions)))?;
         let metrics = crate::metrics::install(env!("CARGO_PKG_VERSION"), "embedded");
         metrics.durability_reduced.set(f64::from(u8::from(!reasons.is_empty())));
-        metrics.insecure.set(f64::from(u8::from(config.insecure_no_auth)));
+        metrics.insecure.set(f64::from(u8::from(config.insecure())));
+        if config.insecure() {
+            tracing::warn!("no authentication: whoever reaches the port may do everything");
+        }
+        let audit = access::audit(config, &metrics).map_err(Error::Audit)?;
         let parts = NodeParts {
             config: config.clone(),
             clock,
@@ -97,9 +112,13 @@ impl Node {
         };
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
-        let context = ApiContext::new(handle.clone(), config, metrics, addr);
+        let context = ApiContext {
+            guard,
+            audit: Some(Arc::clone(&audit)),
+            ..ApiContext::new(handle.clone(), config, metrics, addr)
+        };
         let server = crate::api::serve::start(listener, shards.spawners(), context)?;
-        Ok(Self { handle, running, server, shards, config: config.clone(), started_ms })
+        Ok(Self { handle, running, server, audit, shards, config: config.clone(), started_ms })
     }
 
     /// Where it listens.
@@ -149,6 +168,7 @@ impl Node {
         self.server.begin_drain();
         self.server.shutdown(Duration::from_millis(self.config.drain.timeout_ms));
         self.running.close();
+        self.audit.close();
         self.shards.stop();
         tracing::info!("stopped");
     }

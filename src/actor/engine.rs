@@ -15,6 +15,7 @@ use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::key::Digest;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
+use crate::model::time::Now;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -61,11 +62,17 @@ pub(crate) struct Engine {
     pub(crate) memory_tight: AtomicBool,
     pub(crate) replay_permille: AtomicU16,
     pub(crate) heartbeat_tick: AtomicU64,
+    /// When this process was last seen to have stood still; 0 = never.
+    thawed_at: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
     turn: AtomicUsize,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
     node_name: crate::model::id::Name,
 }
+
+/// Nobody can be heard, or nothing recorded, for this long: lease clocks stand still and start
+/// anew (`docs/semantics.md` 6.5).
+pub(crate) const OUTAGE_MS: u64 = 3_000;
 
 thread_local! {
     /// Shard of the present thread, so that local partitions are asked first.
@@ -154,6 +161,7 @@ impl Engine {
             memory_tight: AtomicBool::new(false),
             replay_permille: AtomicU16::new(0),
             heartbeat_tick: AtomicU64::new(0),
+            thawed_at: AtomicU64::new(0),
             log: RwLock::new(None),
             turn: AtomicUsize::new(0),
             node: Mutex::new(None),
@@ -184,6 +192,24 @@ impl Engine {
         let mut order: Vec<usize> = (0..count).map(|i| (i + turn) % count).collect();
         order.sort_by_key(|i| Some(self.slots[*i].shard) != here);
         order
+    }
+
+    /// When the process last went on after it had stood still; whoever looks notices it. The node's
+    /// timer ticks once a second, so a long silence means that the whole process stood still
+    /// (stopped, swapped out, the machine suspended): what workers sent meanwhile still waits in
+    /// the sockets.
+    pub(crate) fn thawed_at(&self, now: Now) -> u64 {
+        let last = self.heartbeat_tick.load(Ordering::Acquire);
+        if last != 0 && now.tick.0.saturating_sub(last) > OUTAGE_MS {
+            // Before the heartbeat: who sees that one renewed must see this as well.
+            self.thawed_at.fetch_max(now.tick.0, Ordering::AcqRel);
+            let (set, get) = (Ordering::AcqRel, Ordering::Acquire);
+            if self.heartbeat_tick.compare_exchange(last, now.tick.0, set, get).is_ok() {
+                let ms = now.tick.0 - last;
+                tracing::warn!(ms, "the process stood still; leases start anew");
+            }
+        }
+        self.thawed_at.load(Ordering::Acquire)
     }
 
     /// A ready partition for new work, local first.

@@ -4,6 +4,7 @@
 use crate::actor::engine::{Engine, SlotState, disk_full};
 use crate::actor::request::{PartitionView, Readiness};
 use crate::log::{Error, StoredTask};
+use crate::model::access::Scopes;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::Admitted;
@@ -23,9 +24,23 @@ const LIVE_MS: u64 = 10_000;
 #[derive(Clone)]
 pub struct KwqHandle {
     pub(crate) engine: Arc<Engine>,
+    /// Everything that names a job, a task or a lease acts only inside these.
+    pub(crate) scopes: Scopes,
 }
 
 impl KwqHandle {
+    /// A door to every job.
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, scopes: Scopes::default() }
+    }
+
+    /// A door to the jobs of these scopes only: others, their tasks and leases are as if they did
+    /// not exist.
+    #[must_use]
+    pub fn within(&self, scopes: Scopes) -> Self {
+        Self { engine: Arc::clone(&self.engine), scopes }
+    }
+
     /// `node.id`, or the host's name.
     #[must_use]
     pub fn node_name(&self) -> Name {
@@ -182,6 +197,11 @@ impl KwqHandle {
     }
 }
 
+/// The refusal of a job that does not exist, or not for this caller.
+pub(crate) fn no_job(job: &str) -> Reject {
+    Reject::new(Code::JobNotFound, format!("no job {job}"))
+}
+
 /// What a caller is told about a fault of the log.
 pub(crate) fn log_refusal(error: &Error) -> Reject {
     tracing::error!(%error, "the log refused");
@@ -213,5 +233,5 @@ pub(crate) fn idle_engine() -> KwqHandle {
         shards: 1,
         node_name: Name::from("test"),
     });
-    KwqHandle { engine: Arc::new(engine) }
+    KwqHandle::new(Arc::new(engine))
 }

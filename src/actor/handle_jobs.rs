@@ -3,7 +3,7 @@
 
 use crate::actor::engine::Slot;
 use crate::actor::envelope::{Class, Decided};
-use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::handle::{Answer, KwqHandle, no_job};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{JobCreated, JobPage, JobPatch, JobQuery, JobSort};
 use crate::core::partition::Partition;
@@ -98,8 +98,12 @@ impl KwqHandle {
     /// Whether a job exists that a creation with this specification would find.
     ///
     /// # Errors
-    /// `job_conflict` when its specification is another; no room for new work.
+    /// `job_conflict` when its specification is another; `job_not_found` outside the scopes; no room
+    /// for new work.
     pub async fn check_job(&self, job: &Name, spec: &JobSpec) -> Answer<bool> {
+        if !self.scopes.cover(job) {
+            return Err(no_job(job));
+        }
         self.engine.admits_submits()?;
         let Some(sum) = self.sum_job(job).await? else { return Ok(false) };
         let named = |name: &Name| name != job;
@@ -118,7 +122,7 @@ impl KwqHandle {
     pub async fn job(&self, job: Name) -> Answer<JobView> {
         match self.sum_job(&job).await? {
             Some(sum) => Ok(self.view(sum).await),
-            None => Err(not_found(&job)),
+            None => Err(no_job(&job)),
         }
     }
 
@@ -150,7 +154,7 @@ impl KwqHandle {
     /// # Errors
     /// `job_not_found`, `job_ended` by the verb table of `docs/semantics.md` 11.1.
     pub async fn change_job(&self, job: Name, change: JobChange) -> Answer<JobView> {
-        let Some(sum) = self.sum_job(&job).await? else { return Err(not_found(&job)) };
+        let Some(sum) = self.sum_job(&job).await? else { return Err(no_job(&job)) };
         let state = state_of(&sum.first);
         let refused = match (&change, state) {
             (JobChange::Close | JobChange::Retention(_), _) => false,
@@ -191,7 +195,7 @@ impl KwqHandle {
     /// # Errors
     /// As [`Self::change_job`].
     pub async fn patch_job(&self, job: Name, patch: JobPatch) -> Answer<JobView> {
-        let Some(sum) = self.sum_job(&job).await? else { return Err(not_found(&job)) };
+        let Some(sum) = self.sum_job(&job).await? else { return Err(no_job(&job)) };
         let state = state_of(&sum.first);
         if state.ended() && (patch.priority.is_some() || patch.weight.is_some()) {
             let detail = format!("job {job} has ended ({})", state.name());
@@ -206,7 +210,7 @@ impl KwqHandle {
             self.apply_change(&job, change, &sum).await?;
         }
         if patch.name.is_some() || patch.tag.is_some() {
-            let Some(now) = self.sum_job(&job).await? else { return Err(not_found(&job)) };
+            let Some(now) = self.sum_job(&job).await? else { return Err(no_job(&job)) };
             let mut spec = now.first.spec;
             spec.name = patch.name.or(spec.name);
             spec.tag = patch.tag.or(spec.tag);
@@ -248,6 +252,9 @@ impl KwqHandle {
         let calls = self.engine.slots.iter().map(|slot| self.engine.inspect(slot, parts_of));
         for parts in futures_util::future::try_join_all(calls).await? {
             for part in parts.0 {
+                if !self.scopes.cover(&part.name) {
+                    continue;
+                }
                 match sums.get_mut(&part.name) {
                     Some(sum) => sum.add(part),
                     None => {
@@ -262,6 +269,9 @@ impl KwqHandle {
     }
 
     async fn sum_job(&self, job: &Name) -> Answer<Option<Sum>> {
+        if !self.scopes.cover(job) {
+            return Ok(None);
+        }
         let calls = self.engine.slots.iter().map(|slot| {
             let name = job.clone();
             self.engine.inspect(slot, move |p| p.job_row(&name).map(|row| part_of(p, row)))
@@ -300,10 +310,6 @@ impl KwqHandle {
         let asked = futures_util::future::try_join_all(engine.slots.iter().map(ask)).await;
         asked.map_err(Reject::possibly_applied)
     }
-}
-
-fn not_found(job: &str) -> Reject {
-    Reject::new(Code::JobNotFound, format!("no job {job}"))
 }
 
 fn state_of(part: &Part) -> JobState {

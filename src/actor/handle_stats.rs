@@ -204,6 +204,7 @@ impl KwqHandle {
             view.held.extend(held);
         }
         view.leases = view.held.len() as u64;
+        view.held.retain(|task| self.scopes.cover(&task.job));
         Ok(view)
     }
 

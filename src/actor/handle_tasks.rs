@@ -8,15 +8,16 @@ use crate::actor::partition::mismatch;
 use crate::actor::request::{At, TaskAnswer, TaskKey, TaskListAnswer};
 use crate::metrics::QueryKind;
 use crate::model::command::Command;
-use crate::model::id::{Name, PartitionId, TaskSeq};
+use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::Reply;
 use crate::model::view::{Order, TaskCursor, TaskQuery, TaskView, TrackedTask};
+use std::collections::VecDeque;
 
-/// Tasks of one client id that are looked at in a partition.
-const ID_CANDIDATES_MAX: usize = 10_000;
+/// Tasks of one client id that a page looks at.
+const LOOKED_MAX: u64 = 1_000;
 
 impl KwqHandle {
     /// One task, exact for everything acknowledged before. `payload`, `result`: include their
@@ -36,10 +37,15 @@ impl KwqHandle {
     /// # Errors
     /// `tracker_behind`.
     pub async fn tasks(&self, mut query: TaskQuery) -> Answer<TaskListAnswer> {
-        // A client id (or reference) names few tasks: they are looked up, not searched.
+        // A client id, a reference or the value of an element name few tasks: they are looked up,
+        // not searched.
         if let Some(id) = query.id.take() {
-            return self.tasks_by_id(query, &id).await;
+            return self.tasks_by_name(query, Named::Id(id)).await;
         }
+        if let (Some(value), Some(job)) = (query.index.take(), query.job.clone()) {
+            return self.tasks_by_name(query, Named::Element(job, value)).await;
+        }
+        query.scopes = self.scopes.clone();
         let log = self.engine.log()?;
         let started = self.now().tick;
         let mut page = self.engine.tracker.list(query, log).await?;
@@ -49,43 +55,86 @@ impl KwqHandle {
         Ok(page)
     }
 
-    async fn tasks_by_id(&self, query: TaskQuery, id: &Name) -> Answer<TaskListAnswer> {
+    async fn tasks_by_name(&self, query: TaskQuery, named: Named) -> Answer<TaskListAnswer> {
         let mut page = TaskListAnswer { positions: self.positions(), ..TaskListAnswer::default() };
-        let rows = match crate::model::reference::TaskRef::parse(id) {
-            Some(reference) => match self.find(&TaskKey::Ref(reference)).await {
-                Ok((partition, seq)) => self.tracked(partition, seq).await?.into_iter().collect(),
-                Err(reject) if reject.code == Code::TaskNotFound => Vec::new(),
-                Err(reject) => return Err(reject),
-            },
-            None => {
-                let mut rows = self.of_id(id, query.job.as_ref(), ID_CANDIDATES_MAX).await?;
-                if query.order != Order::Old {
-                    rows.reverse();
-                }
-                rows
-            }
-        };
-        // A page goes on behind the last row of the one before.
-        let behind = |row: &TrackedTask| match &query.cursor {
-            None => true,
-            Some(after) if query.order == Order::Old => place(row) > after.next,
-            Some(after) => place(row) < after.next,
-        };
-        let mut rows = rows.into_iter().filter(behind).peekable();
-        let mut last = None;
-        while page.rows.len() < query.limit
-            && let Some(row) = rows.next()
+        if let Named::Id(id) = &named
+            && let Some(reference) = crate::model::reference::TaskRef::parse(id)
         {
-            last = Some(place(&row));
-            page.scanned += 1;
-            let mut view = self.task_view(row.partition, row.seq, false, false).await?;
-            (view.attempts, view.payload_sha256) = (Vec::new(), None);
-            if crate::actor::tracker::matches(&view, &query) {
-                page.rows.push(view);
+            match self.find(&TaskKey::Ref(reference)).await {
+                Ok((partition, seq)) => self.add_row(&mut page, partition, seq, &query).await?,
+                Err(reject) if reject.code == Code::TaskNotFound => {}
+                Err(reject) => return Err(reject),
+            }
+            return Ok(page);
+        }
+        let mut lines = self.lines(&named, &query).await?;
+        while page.rows.len() < query.limit && page.scanned < LOOKED_MAX {
+            let mut best: Option<(usize, (Position, u32))> = None;
+            for (number, line) in lines.iter_mut().enumerate() {
+                let Some(row) = line.head(self, &named, query.job.as_ref()).await? else {
+                    continue;
+                };
+                // All partitions share the positions of one log, so they tell which came first.
+                let place = (row.record, row.index);
+                if best.is_none_or(|(_, other)| (place < other) == line.oldest_first) {
+                    best = Some((number, place));
+                }
+            }
+            let Some((number, _)) = best else { break };
+            if let Some(row) = lines[number].take() {
+                self.add_row(&mut page, row.partition, row.seq, &query).await?;
             }
         }
-        page.next = rows.peek().and(last).map(|next| TaskCursor { next });
+        let more = lines.iter().any(|line| !line.over());
+        page.next = more.then(|| TaskCursor { next: lines.iter().map(Line::cursor).collect() });
         Ok(page)
+    }
+
+    async fn add_row(
+        &self,
+        page: &mut TaskListAnswer,
+        partition: PartitionId,
+        seq: TaskSeq,
+        query: &TaskQuery,
+    ) -> Answer<()> {
+        let mut view = self.task_view(partition, seq, false, false).await?;
+        (view.attempts, view.payload_sha256) = (Vec::new(), None);
+        page.scanned += 1;
+        if crate::actor::tracker::matches(&view, query) {
+            page.rows.push(view);
+        }
+        Ok(())
+    }
+
+    /// Candidates of each partition in the order of the query, from its cursor on.
+    async fn lines(&self, named: &Named, query: &TaskQuery) -> Answer<Vec<Line>> {
+        let oldest_first = query.order == Order::Old;
+        let mut lines = Vec::with_capacity(self.engine.slots.len());
+        for (number, slot) in self.engine.slots.iter().enumerate() {
+            let wanted = named.clone();
+            let read = move |p: &crate::core::partition::Partition| match &wanted {
+                Named::Id(id) => p.id_candidates(id).collect(),
+                Named::Element(job, value) => {
+                    let mut newest_first = p.elements(job, *value);
+                    newest_first.reverse();
+                    newest_first
+                }
+            };
+            let (mut seqs, _): (Vec<TaskSeq>, _) = self.engine.inspect(slot, read).await?;
+            if oldest_first {
+                seqs.reverse();
+            }
+            let from = query.cursor.as_ref().and_then(|c| c.next.get(number)).copied();
+            let behind = |seq: &TaskSeq| match from {
+                None => true,
+                Some(from) if oldest_first => seq.0 >= from,
+                Some(from) => seq.0 < from,
+            };
+            let seqs = seqs.into_iter().filter(behind).collect();
+            let seen = from.unwrap_or(0);
+            lines.push(Line { partition: slot.id, oldest_first, seqs, head: None, seen });
+        }
+        Ok(lines)
     }
 
     /// Cancels one task.
@@ -158,46 +207,29 @@ impl KwqHandle {
                 let reference = *reference;
                 let slot = self.engine.slot(reference.partition).ok_or_else(not_found)?;
                 let (seq, _) = self.engine.inspect(slot, move |p| p.seq_of(reference)).await?;
-                seq.map(|seq| (reference.partition, seq)).ok_or_else(not_found)
+                let seq = seq.ok_or_else(not_found)?;
+                if !self.scopes.everything() {
+                    let row = self.tracked(reference.partition, seq).await?;
+                    row.filter(|row| self.scopes.cover(&row.job)).ok_or_else(not_found)?;
+                }
+                Ok((reference.partition, seq))
             }
             TaskKey::Id { id, job } => self.find_id(id, job.as_ref()).await,
         }
     }
 
-    /// The newest task of a client id.
+    /// The newest task of a client id. The index knows hashes; the text in the log decides.
     async fn find_id(&self, id: &Name, job: Option<&Name>) -> Answer<(PartitionId, TaskSeq)> {
-        let newest = self.of_id(id, job, 1).await?.pop();
-        newest.map(|row| (row.partition, row.seq)).ok_or_else(not_found)
-    }
-
-    /// Tasks of a client id, oldest first: of each partition at most the newest `most`. The index
-    /// knows hashes; the text in the log decides.
-    async fn of_id(&self, id: &Name, job: Option<&Name>, most: usize) -> Answer<Vec<TrackedTask>> {
-        let mut found: Vec<TrackedTask> = Vec::new();
-        for slot in &self.engine.slots {
-            let wanted = id.clone();
-            let read = move |p: &crate::core::partition::Partition| {
-                p.id_candidates(&wanted).take(ID_CANDIDATES_MAX).collect::<Vec<_>>()
-            };
-            let (candidates, _) = self.engine.inspect(slot, read).await?;
-            let before = found.len();
-            for seq in candidates {
-                let Some(row) = self.tracked(slot.id, seq).await? else { continue };
-                if job.is_some_and(|job| *job != row.job) {
-                    continue;
-                }
-                let texts = self.read_texts(vec![(row.record, row.index)]).await?;
-                if texts.first().and_then(|t| t.spec.id.as_ref()) == Some(id) {
-                    found.push(row);
-                }
-                if found.len() - before == most {
-                    break;
-                }
+        let query = TaskQuery { order: Order::New, ..TaskQuery::default() };
+        let mut newest: Option<TrackedTask> = None;
+        let named = Named::Id(id.clone());
+        for mut line in self.lines(&named, &query).await? {
+            let Some(row) = line.head(self, &named, job).await? else { continue };
+            if newest.as_ref().is_none_or(|n| (n.record, n.index) < (row.record, row.index)) {
+                newest = line.take();
             }
         }
-        // Within one millisecond the log's order decides; partitions of it share positions.
-        found.sort_by_key(|row| (row.submitted, row.record, row.index));
-        Ok(found)
+        newest.map(|row| (row.partition, row.seq)).ok_or_else(not_found)
     }
 
     /// Row of the tracker, with everything in it that was durable before this call.
@@ -235,9 +267,81 @@ impl KwqHandle {
     }
 }
 
-/// Where a task stands in the order of admission.
-fn place(row: &TrackedTask) -> Vec<u64> {
-    vec![row.record.0, u64::from(row.index)]
+/// What tasks are looked up by.
+#[derive(Clone, Debug)]
+enum Named {
+    /// Client id; its index knows hashes only.
+    Id(Name),
+    /// Job and value of an array element.
+    Element(Name, u64),
+}
+
+/// Tasks of one partition that may be meant, in the order of a list.
+struct Line {
+    partition: PartitionId,
+    oldest_first: bool,
+    seqs: VecDeque<TaskSeq>,
+    /// The first of them, looked up and proven.
+    head: Option<TrackedTask>,
+    /// Behind the last one that was looked at, oldest first.
+    seen: u64,
+}
+
+impl Line {
+    /// The next task that is meant, of the job if one is named.
+    async fn head(
+        &mut self,
+        handle: &KwqHandle,
+        named: &Named,
+        job: Option<&Name>,
+    ) -> Answer<Option<&TrackedTask>> {
+        while self.head.is_none()
+            && let Some(seq) = self.seqs.front().copied()
+        {
+            let row = handle.tracked(self.partition, seq).await?;
+            let meant = |row: &TrackedTask| {
+                job.is_none_or(|job| *job == row.job) && handle.scopes.cover(&row.job)
+            };
+            let row = row.filter(meant);
+            if let Some(row) = row {
+                let texts = handle.read_texts(vec![(row.record, row.index)]).await?;
+                let proven = match named {
+                    Named::Id(id) => texts.first().and_then(|t| t.spec.id.as_ref()) == Some(id),
+                    Named::Element(..) => true,
+                };
+                if proven {
+                    self.head = Some(row);
+                    break;
+                }
+            }
+            self.pass();
+        }
+        Ok(self.head.as_ref())
+    }
+
+    fn take(&mut self) -> Option<TrackedTask> {
+        self.pass();
+        self.head.take()
+    }
+
+    fn pass(&mut self) {
+        if let Some(seq) = self.seqs.pop_front() {
+            self.seen = seq.0 + 1;
+        }
+    }
+
+    fn over(&self) -> bool {
+        self.seqs.is_empty()
+    }
+
+    /// Where another list would have to go on: for newest-first an exclusive upper bound.
+    fn cursor(&self) -> u64 {
+        match self.seqs.front() {
+            Some(seq) => seq.0 + u64::from(!self.oldest_first),
+            None if self.oldest_first => self.seen,
+            None => 0,
+        }
+    }
 }
 
 fn not_found() -> Reject {

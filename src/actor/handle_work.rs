@@ -137,7 +137,7 @@ impl KwqHandle {
                 key: (request.worker.clone(), request.endpoint.clone()),
                 levels: request.levels,
                 max: request.max,
-                choosy: !request.jobs.is_empty(),
+                choosy: !request.jobs.is_empty() || !self.scopes.everything(),
             };
             let Some(mut place) = engine.hub.park(wish, old_place) else { return Ok(Vec::new()) };
             old_place = Some(place.number);
@@ -209,6 +209,7 @@ impl KwqHandle {
             seed_lease: request.seed_lease,
             levels: request.levels,
             jobs: request.jobs.clone(),
+            scopes: self.scopes.clone(),
             warm: request.warm.clone(),
             mode: request.mode,
         };
@@ -260,7 +261,15 @@ impl KwqHandle {
         let engine = &*self.engine;
         let mut outcomes: Vec<Option<ReportOutcome>> = vec![None; reports.len()];
         let mut parts: Vec<Vec<(usize, Report)>> = vec![Vec::new(); engine.slots.len()];
-        for (at, report) in reports.into_iter().enumerate() {
+        let own = match self.scopes.everything() {
+            true => reports.into_iter().enumerate().collect(),
+            false => {
+                let (own, foreign) = self.own_reports(reports).await;
+                foreign.into_iter().for_each(|(at, outcome)| outcomes[at] = Some(outcome));
+                own
+            }
+        };
+        for (at, report) in own {
             let partition = report.token.map(|t| t.partition.index());
             match partition.and_then(|p| parts.get_mut(p)) {
                 Some(part) => part.push((at, report)),
@@ -336,6 +345,21 @@ impl KwqHandle {
     /// # Errors
     /// None today; partitions that are away neither renew nor lose.
     pub async fn heartbeat(&self, request: HeartbeatRequest) -> Answer<HeartbeatAnswer> {
+        if self.scopes.everything() {
+            return self.beat(request).await;
+        }
+        let all = request.leases.is_none();
+        let (own, lost) = self.own_beat(request).await?;
+        let mut answer = self.beat(own).await?;
+        if all {
+            // It named none; what ended since it was looked up is no news.
+            answer.lost.clear();
+        }
+        answer.lost.extend(lost);
+        Ok(answer)
+    }
+
+    async fn beat(&self, request: HeartbeatRequest) -> Answer<HeartbeatAnswer> {
         let engine = &*self.engine;
         let sign = Sign { warm: request.warm.clone(), ..Sign::default() };
         let drain = lock(&engine.workers).seen(&request.worker, engine.clock.now(), sign);
@@ -397,9 +421,12 @@ impl KwqHandle {
     /// Forgets a worker; its leases are given back. Number of them.
     ///
     /// # Errors
-    /// `worker_not_found`.
+    /// `worker_not_found`; `forbidden` when it holds tasks outside the scopes.
     pub async fn delete_worker(&self, worker: crate::model::id::Name) -> Answer<usize> {
         let engine = &*self.engine;
+        if !self.scopes.everything() {
+            self.holds_own_only(&worker).await?;
+        }
         let calls = engine
             .slots
             .iter()

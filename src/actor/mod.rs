@@ -20,4 +20,5 @@ mod ids;
 mod partition;
 mod publish;
 mod recovery;
+mod scoped;
 mod tracker;

@@ -156,6 +156,7 @@ impl NodeActor {
 
     fn every_second(&mut self, ctx: &mut Context<Self>) {
         let now = self.engine.clock.now();
+        self.engine.thawed_at(now);
         self.engine.heartbeat_tick.store(now.tick.0, Ordering::Release);
         self.engine.tracker.checkpoint();
         let interval = self.engine.config.log.image_interval_ms;
@@ -173,7 +174,7 @@ impl NodeActor {
                 }
             }
         }
-        let handle = KwqHandle { engine: Arc::clone(&self.engine) };
+        let handle = KwqHandle::new(Arc::clone(&self.engine));
         ctx.spawn(async move { crate::actor::publish::publish(&handle).await }.into_actor(self));
     }
 }

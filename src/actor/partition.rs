@@ -1,6 +1,6 @@
 //! [`PartitionActor`]: chunk → decide → append → durable → replies. No logic of its own.
 
-use crate::actor::engine::{Engine, disk_full, lock, unknown_outcome};
+use crate::actor::engine::{Engine, OUTAGE_MS, disk_full, lock, unknown_outcome};
 use crate::actor::envelope::{Class, Decided, Envelope, Waiting, Work};
 use crate::actor::gate::{Commands, Gate};
 use crate::actor::node::{NodeActor, PartitionDown};
@@ -11,7 +11,7 @@ use crate::model::command::Command;
 use crate::model::event::Stamped;
 use crate::model::id::{LeaseNo, PartitionId, Position};
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::Reply;
+use crate::model::reply::{AdmittedItem, Reply};
 use crate::model::time::{Now, Tick};
 use actix::prelude::*;
 use std::collections::VecDeque;
@@ -40,6 +40,8 @@ pub(crate) struct PartitionActor {
     stopping: bool,
     /// The state holds events that the log will never have: nothing is answered any more.
     failed: bool,
+    /// When the process last went on after it had stood still, as far as this partition knows.
+    thawed_at: u64,
     guard: DownGuard,
 }
 
@@ -115,12 +117,14 @@ impl PartitionActor {
             stopping: false,
             failed: false,
             guard,
+            thawed_at: 0,
         }
     }
 
     /// One turn: decide what is there, append once.
     fn turn(&mut self, chunk: Vec<Envelope>, ctx: &mut Context<Self>) {
         let now = self.engine.clock.now();
+        self.notice_freeze(now);
         let (mut events, mut waiting) = (Vec::new(), Vec::new());
         let room = self.log.room();
         for envelope in chunk {
@@ -142,6 +146,19 @@ impl PartitionActor {
         self.finish(events, waiting, ctx);
         let took_ms = self.engine.clock.now().tick.since(now.tick);
         self.engine.metrics.turn_seconds.record(Duration::from_millis(took_ms));
+    }
+
+    /// After the process stood still leases begin anew: beats that came meanwhile were not heard.
+    fn notice_freeze(&mut self, now: Now) {
+        let thawed_at = self.engine.thawed_at(now);
+        if std::mem::replace(&mut self.thawed_at, thawed_at) != thawed_at {
+            self.partition.thaw(now);
+        }
+    }
+
+    /// Nothing could be recorded for a while.
+    fn stalled(&self, now: Now) -> bool {
+        self.open.front().is_some_and(|batch| now.tick.since(batch.sent) > OUTAGE_MS)
     }
 
     /// Appends what was decided; replies wait for it.
@@ -210,7 +227,12 @@ impl PartitionActor {
         for (stamped, position) in batch.events.iter().zip(&appended.positions) {
             self.partition.placed(&stamped.event, *position);
         }
-        let took_ms = self.engine.clock.now().tick.since(batch.sent);
+        let now = self.engine.clock.now();
+        let took_ms = now.tick.since(batch.sent);
+        if took_ms > OUTAGE_MS {
+            tracing::warn!(partition = %self.partition.id(), took_ms, "the log could not record");
+            self.partition.thaw(now);
+        }
         self.engine.metrics.log_append_seconds.record(Duration::from_millis(took_ms));
         if let Some(last) = appended.positions.last() {
             self.durable = *last;
@@ -221,6 +243,9 @@ impl PartitionActor {
         let id = self.partition.id();
         self.engine.tracker.committed(id, self.batches, appended.positions, batch.events);
         self.release(batch.waiting, ctx);
+        if took_ms > OUTAGE_MS {
+            self.arm_timer(ctx);
+        }
         if self.open.is_empty() {
             self.answer_snapshots(ctx);
         }
@@ -259,7 +284,9 @@ impl PartitionActor {
                 }
             }
         } else if let Reply::Submitted(answer) = reply {
-            for admitted in answer.outcomes.iter_mut().flatten() {
+            for item in answer.outcomes.iter_mut().flatten() {
+                // The elements of an array are not told one by one.
+                let AdmittedItem::Task(admitted) = item else { continue };
                 if let Some(placed) = self.partition.text_at(admitted.seq) {
                     (admitted.record, admitted.index) = (placed.record, placed.entry);
                 }
@@ -297,10 +324,20 @@ impl PartitionActor {
             let wait = due.since(self.engine.clock.now().tick).max(1);
             let handle = ctx.run_later(Duration::from_millis(wait), |actor, ctx| {
                 actor.timer = None;
-                actor.act(Command::Tick, ctx);
+                actor.time_passes(ctx);
             });
             self.timer = Some((due, handle));
         }
+    }
+
+    fn time_passes(&mut self, ctx: &mut Context<Self>) {
+        let now = self.engine.clock.now();
+        self.notice_freeze(now);
+        if self.stalled(now) {
+            // No lease ends while nothing can be recorded; what comes after looks again.
+            return;
+        }
+        self.act(Command::Tick, ctx);
     }
 
     fn answer_snapshots(&mut self, ctx: &mut Context<Self>) {
@@ -341,11 +378,7 @@ fn refusal(command: &Command, class: Class, sent: Tick, now: Now, room: Room) ->
     }
     match (room, command) {
         (Room::Plenty, _) => None,
-        (
-            Room::WorkOnly,
-            Command::Submit(_) | Command::SubmitUntil(_) | Command::SubmitKeyed(_),
-        )
-        | (Room::None, _) => Some(disk_full()),
+        (Room::WorkOnly, Command::Submit(_)) | (Room::None, _) => Some(disk_full()),
         (Room::WorkOnly, _) => None,
     }
 }
@@ -358,6 +391,7 @@ impl Actor for PartitionActor {
             ctx.add_stream(Commands { receiver, gate: Rc::clone(&self.gate) });
         }
         let now = self.engine.clock.now();
+        self.thawed_at = self.engine.thawed_at(now);
         self.partition.arm(now);
         {
             // After a restart their leases are the only trace of them.

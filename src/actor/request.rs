@@ -2,6 +2,7 @@
 //! answers.
 
 use crate::model::affinity::AffinityMode;
+use crate::model::command::Item;
 use crate::model::id::{Name, PartitionId, Position};
 use crate::model::job::JobState;
 use crate::model::key::{Digest, Frees, KeyPart};
@@ -12,7 +13,6 @@ use crate::model::reject::{Code, Reject};
 use crate::model::reply::{Admitted, CancelNotice};
 use crate::model::report::{Report, ReportOutcome};
 use crate::model::state::StateCounts;
-use crate::model::task::TaskInput;
 use crate::model::time::WallMs;
 use crate::model::view::{HandOut, JobView, QueueView, TaskPage, TaskView};
 
@@ -30,17 +30,14 @@ pub enum TaskKey {
     },
 }
 
-/// Outcome of one item of a submit, in order.
-pub type SubmitOutcome = Result<Admitted, Reject>;
-
 /// A submit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubmitRequest {
-    /// The tasks.
-    pub tasks: Vec<TaskInput>,
+    /// Tasks and arrays.
+    pub items: Vec<Item>,
     /// Size of the body they came in, for admission.
     pub bytes: usize,
-    /// The first task that is refused is the last one looked at; its refusal is the last outcome.
+    /// The first item that is refused is the last one looked at; its refusal is the last outcome.
     pub until_refused: bool,
     /// Its `Idempotency-Key`.
     pub key: Option<KeyOf>,
@@ -69,7 +66,7 @@ impl KeyOf {
     /// Did the call come to nothing, so that its key stays free?
     #[must_use]
     pub fn freed_by(&self, answer: &SubmitAnswer) -> bool {
-        let refused = |outcome: &SubmitOutcome| match (self.frees, outcome) {
+        let refused = |outcome: &ItemOutcome| match (self.frees, outcome) {
             (Frees::Never, _) | (_, Ok(_)) => false,
             (Frees::Closed, Err(reject)) => reject.code == Code::JobClosed,
             (Frees::Refused, Err(_)) => true,
@@ -81,11 +78,31 @@ impl KeyOf {
 /// Answer to a submit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubmitAnswer {
-    /// One per task, in order; with `until_refused` up to the refusal.
-    pub outcomes: Vec<SubmitOutcome>,
+    /// One per item, in order; with `until_refused` up to the refusal.
+    pub outcomes: Vec<ItemOutcome>,
     /// All of it is the answer of an earlier call with the key.
     pub replayed: bool,
 }
+
+/// An item that is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemAdmitted {
+    /// A task.
+    Task(Admitted),
+    /// An array.
+    Array {
+        /// Its elements.
+        count: u64,
+        /// Reference of its share in each partition: the *k*-th element belongs to the
+        /// (*k* mod length)-th.
+        refs: Vec<TaskRef>,
+        /// It was admitted before, with the same content, in every partition.
+        duplicate: bool,
+    },
+}
+
+/// What became of one item of a submit.
+pub type ItemOutcome = Result<ItemAdmitted, Reject>;
 
 /// `POST /kwq/consume`.
 #[derive(Clone, Debug, PartialEq)]

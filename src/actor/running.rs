@@ -113,7 +113,7 @@ impl Running {
     /// The door.
     #[must_use]
     pub fn handle(&self) -> KwqHandle {
-        KwqHandle { engine: Arc::clone(&self.engine) }
+        KwqHandle::new(Arc::clone(&self.engine))
     }
 
     /// Blocks until recovery is over; number of live tasks found.

@@ -271,7 +271,8 @@ pub(crate) fn matches(view: &TaskView, query: &TaskQuery) -> bool {
     let row = &view.row;
     let tags = view.spec.tag.as_ref().and_then(|t| crate::model::tags::TagSet::parse(t).ok());
     let tags = tags.unwrap_or_default();
-    query.job.as_ref().is_none_or(|j| *j == row.job)
+    query.scopes.cover(&row.job)
+        && query.job.as_ref().is_none_or(|j| *j == row.job)
         && query.priority.is_none_or(|p| p == row.priority)
         && query.worker.as_ref().is_none_or(|w| Some(w) == row.worker.as_ref())
         && (query.states == 0 || query.states >> row.state.index() & 1 == 1)

@@ -2,6 +2,7 @@
 
 use crate::api::delivery::HandOuts;
 use crate::model::id::{PartitionId, Position};
+use crate::model::reject::Code;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -15,8 +16,20 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Given back unless this answer reaches the socket.
     pub(crate) hand_outs: Option<HandOuts>,
+    /// Set when the call was refused.
+    pub(crate) refused: Option<Refused>,
+    /// What the call was about, where its path does not say it; for the audit trail.
+    pub(crate) target: Option<String>,
     /// Row of the table that answered, for the metrics.
     pub(crate) route: &'static str,
+}
+
+/// A call that was refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: Code,
+    /// Something may have been changed all the same.
+    pub(crate) partly: bool,
 }
 
 /// Names the row of the table in a response.
@@ -36,6 +49,8 @@ impl Answer {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             hand_outs: None,
+            refused: None,
+            target: None,
             route: UNROUTED,
         }
     }
@@ -51,7 +66,20 @@ impl Answer {
     pub(crate) fn typed(status: StatusCode, kind: HeaderValue, body: Bytes) -> Self {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, kind);
-        Self { status, headers, body, hand_outs: None, route: UNROUTED }
+        Self {
+            status,
+            headers,
+            body,
+            hand_outs: None,
+            refused: None,
+            target: None,
+            route: UNROUTED,
+        }
+    }
+    /// Says what the call was about.
+    pub(crate) fn about(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
     }
     /// Another status.
     pub(crate) fn status(mut self, status: StatusCode) -> Self {

@@ -4,7 +4,7 @@
 use crate::api::answer::Answer;
 use crate::api::call::Call;
 use crate::api::problem::{Outcome, Problem};
-use crate::api::route::{Route, on};
+use crate::api::route::{OPEN, Route, on};
 use crate::model::reject::Code;
 use hyper::header::{HeaderValue, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
@@ -25,10 +25,10 @@ const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; c
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        on(Method::GET, "/", to_ui),
-        on(Method::GET, "/ui", to_ui),
-        on(Method::GET, "/ui/*", ui),
-        on(Method::GET, "/docs/errors/{code}", error_page),
+        on(Method::GET, "/", OPEN, to_ui),
+        on(Method::GET, "/ui", OPEN, to_ui),
+        on(Method::GET, "/ui/*", OPEN, ui),
+        on(Method::GET, "/docs/errors/{code}", OPEN, error_page),
     ]
 }
 

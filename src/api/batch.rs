@@ -1,17 +1,17 @@
 //! Submits of many tasks: what breaks a rule stays here, the rest goes to the engine, all are
 //! counted in order.
 
-use crate::actor::request::{KeyOf, SubmitOutcome, SubmitRequest};
+use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitRequest};
 use crate::api::context::Shared;
 use crate::api::problem::Problem;
 use crate::codec::json::{self, Element, Fields};
 use crate::codec::wire::field::Rules;
-use crate::codec::wire::submit::{Listing, Place, Tally};
-use crate::codec::wire::task;
+use crate::codec::wire::submit::{Listing, Place, Settled, Tally};
+use crate::codec::wire::{array, task};
+use crate::model::command::Item;
 use crate::model::id::Name;
-use crate::model::job::{JobChange, JobState};
+use crate::model::job::{DEFAULT_JOB, JobChange, JobState};
 use crate::model::reject::{Code, Reject};
-use crate::model::task::TaskInput;
 use std::sync::Arc;
 
 /// `results=all|errors`.
@@ -50,7 +50,8 @@ pub(crate) async fn refuse_closed(shared: &Shared, job: &Name) -> Result<(), Pro
 /// Items of one call, those that break a rule apart from those that go to the engine.
 #[derive(Default)]
 pub(crate) struct Batch {
-    pub(crate) inputs: Vec<TaskInput>,
+    /// Tasks and arrays that break no rule.
+    pub(crate) inputs: Vec<Item>,
     /// In the order of the call: place, id, and why it is not in `inputs`.
     pub(crate) items: Vec<(Place, Option<Name>, Option<Reject>)>,
 }
@@ -66,7 +67,7 @@ impl Batch {
         let mut batch = Self::default();
         if json::first_byte(text.as_bytes()) != Some(b'[') {
             let fields = json::object(text)?;
-            batch.add(Place::Item(0), task::parse(&fields, job, rules), &fields);
+            batch.read(Place::Item(0), &fields, job, rules);
             return Ok(batch);
         }
         for (i, element) in json::elements(text)?.enumerate() {
@@ -76,7 +77,7 @@ impl Batch {
             }
             match element? {
                 Element::Object(fields) => {
-                    batch.add(Place::Item(i), task::parse(&fields, job, rules), &fields);
+                    batch.read(Place::Item(i), &fields, job, rules);
                 }
                 Element::Other(raw) => {
                     let detail = format!("a task must be an object, not {}", raw.kind());
@@ -88,24 +89,44 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Adds one item; the id of a refused one is shown if it can be read.
-    pub(crate) fn add(
+    /// The job all tasks go to, or `*`.
+    pub(crate) fn about(&self) -> Name {
+        let job = |item: &Item| item.task().job.clone().unwrap_or_else(|| DEFAULT_JOB.into());
+        let mut jobs = self.inputs.iter().map(job);
+        let first = jobs.next().unwrap_or_else(|| "*".into());
+        if jobs.all(|job| job == first) { first } else { "*".into() }
+    }
+
+    /// Reads and adds one item, a task or an array.
+    pub(crate) fn read(
         &mut self,
         place: Place,
-        parsed: Result<TaskInput, Reject>,
         fields: &Fields<'_>,
+        job: Option<&Name>,
+        rules: &Rules,
     ) {
-        match parsed {
-            Ok(input) => {
-                self.items.push((place, input.id.clone(), None));
-                self.inputs.push(input);
-            }
-            Err(reject) => {
-                let id = fields.get("id").and_then(|raw| raw.string().ok().flatten());
-                let id = id.filter(|id| crate::codec::wire::field::name_fault(id).is_none());
-                self.items.push((place, id.map(|id| Arc::from(id.as_ref())), Some(reject)));
-            }
-        }
+        let refused = match array::member(fields) {
+            None => match task::parse(fields, job, rules) {
+                Ok(input) => {
+                    self.items.push((place, input.id.clone(), None));
+                    self.inputs.push(Item::Task(input));
+                    return;
+                }
+                Err(reject) => reject,
+            },
+            Some(member) => match array::parse(fields, member, job, rules) {
+                Ok(array) => {
+                    self.items.push((place, array.id.clone(), None));
+                    self.inputs.push(Item::Array(array));
+                    return;
+                }
+                Err(reject) => reject,
+            },
+        };
+        // The id of a refused one is shown if it can be read.
+        let id = fields.get("id").and_then(|raw| raw.string().ok().flatten());
+        let id = id.filter(|id| crate::codec::wire::field::name_fault(id).is_none());
+        self.items.push((place, id.map(|id| Arc::from(id.as_ref())), Some(refused)));
     }
 
     /// Submits what can be and counts everything; says whether it is the answer of an earlier call.
@@ -132,8 +153,8 @@ impl Batch {
         let (outcomes, replayed) = if nothing && key.is_none() {
             (Vec::new(), false)
         } else {
-            let tasks = self.inputs;
-            let request = SubmitRequest { tasks, bytes, until_refused: false, key };
+            let items = self.inputs;
+            let request = SubmitRequest { items, bytes, until_refused: false, key };
             let answer = handle.submit(request).await?;
             (answer.outcomes, answer.replayed)
         };
@@ -146,7 +167,7 @@ impl Batch {
 }
 
 /// The refusal of a closed job, when nothing of the call was admitted.
-pub(crate) fn closed(outcomes: &[SubmitOutcome]) -> Option<&Reject> {
+pub(crate) fn closed(outcomes: &[ItemOutcome]) -> Option<&Reject> {
     let mut refused = None;
     for outcome in outcomes {
         match outcome {
@@ -162,17 +183,22 @@ pub(crate) fn closed(outcomes: &[SubmitOutcome]) -> Option<&Reject> {
 pub(crate) fn count(
     tally: &mut Tally,
     items: Vec<(Place, Option<Name>, Option<Reject>)>,
-    outcomes: Vec<SubmitOutcome>,
+    outcomes: Vec<ItemOutcome>,
 ) {
     let mut outcomes = outcomes.into_iter();
     for (place, id, refused) in items {
-        let outcome: SubmitOutcome = match refused {
+        let outcome: ItemOutcome = match refused {
             Some(reject) => Err(reject),
             None => outcomes
                 .next()
                 .unwrap_or_else(|| Err(Reject::new(Code::Internal, "an item without outcome"))),
         };
-        let outcome = outcome.map(|one| (one.reference, one.duplicate));
-        tally.add(place, id.as_deref(), &outcome);
+        let settled = outcome.as_ref().map(|admitted| match admitted {
+            ItemAdmitted::Task(task) => Settled::Task(task.reference, task.duplicate),
+            ItemAdmitted::Array { count, refs, duplicate } => {
+                Settled::Array { count: *count, refs, duplicate: *duplicate }
+            }
+        });
+        tally.add(place, id.as_deref(), settled);
     }
 }

@@ -1,5 +1,6 @@
 //! One call as a handler sees it, and the only reader of request bodies: it counts while it reads.
 
+use crate::api::auth::Caller;
 use crate::api::context::Shared;
 use crate::api::delivery::Delivery;
 use crate::api::problem::Problem;
@@ -10,13 +11,18 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A request on its way through a handler.
 pub(crate) struct Call {
+    /// Its engine reaches only what the caller may touch.
     pub(crate) shared: Arc<Shared>,
+    pub(crate) peer: IpAddr,
+    /// Nobody, until the gate has asked.
+    pub(crate) caller: Caller,
     pub(crate) head: Parts,
     /// Decoded `{…}` parts of the path.
     pub(crate) params: Vec<String>,

@@ -4,38 +4,48 @@ use crate::actor::request::Readiness;
 use crate::api::answer::Answer;
 use crate::api::call::Call;
 use crate::api::problem::Outcome;
-use crate::api::route::{Route, on};
+use crate::api::route::{ADMIN, ANY, OPEN, Route, VIEW, on};
 use crate::codec::wire::cluster as wire;
 use crate::codec::wire::out::Out;
+use crate::model::access::{Role, Roles};
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        on(Method::GET, "/kwq/health/live", live),
-        on(Method::GET, "/kwq/health/ready", ready),
-        on(Method::GET, "/kwq/cluster", cluster),
-        on(Method::GET, "/kwq/me", me),
-        on(Method::GET, "/kwq/admin/state-hash", state_hash),
-        on(Method::POST, "/kwq/admin/image", image),
+        on(Method::GET, "/kwq/health/live", OPEN, live),
+        on(Method::GET, "/kwq/health/ready", OPEN, ready),
+        on(Method::GET, "/kwq/cluster", VIEW, cluster),
+        on(Method::GET, "/kwq/me", ANY, me),
+        on(Method::GET, "/kwq/admin/state-hash", ADMIN, state_hash),
+        on(Method::POST, "/kwq/admin/image", ADMIN.audited("admin.image").whole(), image),
     ]
 }
 
 /// Routes outside `/kwq`.
 pub(crate) fn outer_routes() -> Vec<Route> {
     vec![
-        on(Method::GET, "/livez", live),
-        on(Method::GET, "/readyz", ready),
-        on(Method::GET, "/metrics", metrics),
+        on(Method::GET, "/livez", OPEN, live),
+        on(Method::GET, "/readyz", OPEN, ready),
+        on(Method::GET, "/metrics", VIEW, metrics),
     ]
 }
 
-/// Everybody has every role as long as this build knows no tokens.
-const ROLES: [&str; 6] = ["submit", "work", "view", "payload", "operate", "admin"];
+/// Roles that can change something.
+const WRITERS: Roles = Roles::of(&[Role::Submit, Role::Work, Role::Operate, Role::Admin]);
 
 /// What this build can do; a client looks here before it offers more.
-const FEATURES: [&str; 7] =
-    ["batch", "ndjson", "longPoll", "delay", "affinity", "deadLetter", "jobControl"];
+const FEATURES: [&str; 9] = [
+    "batch",
+    "ndjson",
+    "longPoll",
+    "delay",
+    "affinity",
+    "deadLetter",
+    "jobControl",
+    "tokens",
+    "audit",
+];
 
 fn status(good: bool) -> StatusCode {
     if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
@@ -139,15 +149,17 @@ async fn cluster(call: Call) -> Outcome {
 
 async fn me(call: Call) -> Outcome {
     call.query(&[])?;
+    let caller = &call.caller;
     let mut out = Out::default();
     out.open();
-    out.str("name", "anonymous");
+    out.str("name", caller.name.as_deref().unwrap_or("anonymous"));
     out.list("roles");
-    ROLES.iter().for_each(|role| out.text(role));
+    caller.roles.iter().for_each(|role| out.text(role.word()));
     out.close_list();
     out.list("scopes");
+    caller.scopes.iter().for_each(|scope| out.text(scope));
     out.close_list();
-    out.flag("readOnly", false);
+    out.flag("readOnly", caller.roles.both(WRITERS) == Roles::default());
     out.list("features");
     FEATURES.iter().for_each(|feature| out.text(feature));
     out.close_list();

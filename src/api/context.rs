@@ -2,13 +2,16 @@
 //! process.
 
 use crate::actor::handle::KwqHandle;
+use crate::api::auth::Guard;
 use crate::api::cursor::Seal;
 use crate::api::problem::Problem;
 use crate::codec::wire::field::Rules;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::model::access::Scopes;
 use crate::model::id::Name;
 use crate::model::reject::{Code, Reject};
+use crate::store::audit::Audit;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
@@ -22,6 +25,10 @@ pub struct ApiContext {
     pub config: Arc<Config>,
     /// Where it counts, and what `/metrics` shows.
     pub metrics: Metrics,
+    /// Who is let in.
+    pub guard: Arc<Guard>,
+    /// Where mutating calls are recorded.
+    pub audit: Option<Arc<Audit>>,
     /// Version of the product.
     pub version: Name,
     /// `node.id`.
@@ -31,7 +38,7 @@ pub struct ApiContext {
 }
 
 impl ApiContext {
-    /// A context over an engine.
+    /// A context over an engine, without tokens and without an audit trail.
     #[must_use]
     pub fn new(handle: KwqHandle, config: &Config, metrics: Metrics, addr: SocketAddr) -> Self {
         Self {
@@ -39,6 +46,8 @@ impl ApiContext {
             handle,
             config: Arc::new(config.clone()),
             metrics,
+            guard: Arc::default(),
+            audit: None,
             version: Arc::from(env!("CARGO_PKG_VERSION")),
             address: Arc::from(addr.to_string()),
         }
@@ -62,12 +71,22 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) api: ApiContext,
     pub(crate) phase: watch::Receiver<Phase>,
-    seal: OnceLock<Seal>,
+    seal: Arc<OnceLock<Seal>>,
 }
 
 impl Shared {
     pub(crate) fn new(api: ApiContext, phase: watch::Receiver<Phase>) -> Self {
-        Self { api, phase, seal: OnceLock::new() }
+        Self { api, phase, seal: Arc::default() }
+    }
+
+    /// The same, but its engine reaches only jobs of these scopes.
+    pub(crate) fn within(&self, scopes: Scopes) -> Self {
+        let handle = self.api.handle.within(scopes);
+        Self {
+            api: ApiContext { handle, ..self.api.clone() },
+            phase: self.phase.clone(),
+            seal: Arc::clone(&self.seal),
+        }
     }
 
     /// Signs cursors with a key of the log, so that they outlive a restart.
@@ -105,6 +124,7 @@ impl Shared {
             lenient,
             payload_bytes_max: self.api.config.limits.payload,
             result_bytes_max: self.api.config.limits.result,
+            array_max: self.api.config.limits.array,
             now: self.api.handle.now().wall,
         }
     }

@@ -3,6 +3,7 @@
 //! Under a key: what is about to be created is remembered first, so that a repeat after a crash
 //! finds the id the server made up; then it is created, then the answer is remembered.
 
+use crate::actor::handle::no_job;
 use crate::api::answer::Answer;
 use crate::api::call::Call;
 use crate::api::context::Shared;
@@ -20,7 +21,7 @@ use hyper::StatusCode;
 use std::sync::Arc;
 
 pub(crate) async fn create(mut call: Call) -> Outcome {
-    let key = call.key()?;
+    let mut key = call.key()?;
     let bytes = call.json().await?;
     let shared = &call.shared;
     let rules = shared.rules(call.query(&[])?.flag("lenient")?);
@@ -31,6 +32,17 @@ pub(crate) async fn create(mut call: Call) -> Outcome {
     };
     let (id, spec) = wire::parse(&json::object(json::text(&bytes)?)?, base, &rules)?;
     call.in_time()?;
+    let scopes = &call.caller.scopes;
+    match &id {
+        None if !scopes.everything() => {
+            let detail = "a token with scopes must name the job it creates";
+            return Err(Reject::field("id", detail).into());
+        }
+        // Before the key: what it says of a foreign job is not for this caller.
+        Some(id) if !scopes.cover(id) => return Err(no_job(id).into()),
+        Some(_) | None => {}
+    }
+    key.as_mut().map_or(Ok(()), Key::hold)?;
     match key {
         Some(key) => keyed(shared, &key, &bytes, id, spec).await,
         None => {
@@ -46,7 +58,7 @@ fn fresh_id(shared: &Shared) -> Name {
 }
 
 fn answer(created: bool, id: &Name, body: Vec<u8>) -> Answer {
-    let answer = Answer::json(body);
+    let answer = Answer::json(body).about(&**id);
     match created {
         true => answer.status(StatusCode::CREATED).with("location", location(id)),
         false => answer,

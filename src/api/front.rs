@@ -9,12 +9,12 @@ use crate::api::answer::{Answer, Routed, UNROUTED, position_text};
 use crate::api::call::Call;
 use crate::api::context::Shared;
 use crate::api::delivery::{Delivery, Outgoing, Stage};
-use crate::api::problem::{Outcome, Problem};
+use crate::api::hot::Hot;
+use crate::api::problem::Problem;
 use crate::api::query::bad;
 use crate::api::routes::{Routes, Slot};
-use crate::api::{consume, seed, submit};
-use crate::codec::wire::report::Kind;
-use crate::model::reject::{Code, Reject};
+use crate::api::{auth, gate};
+use crate::model::reject::Code;
 use futures_util::FutureExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderValue};
@@ -23,6 +23,7 @@ use hyper::service::Service;
 use hyper::{Method, Request, Response};
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,11 +41,18 @@ pub(crate) struct Front {
     shared: Arc<Shared>,
     routes: Arc<Routes>,
     delivery: Arc<Delivery>,
+    /// Who is at the other end.
+    peer: IpAddr,
 }
 
 impl Front {
-    pub(crate) fn new(shared: Arc<Shared>, routes: Arc<Routes>, delivery: Arc<Delivery>) -> Self {
-        Self { shared, routes, delivery }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        routes: Arc<Routes>,
+        delivery: Arc<Delivery>,
+        peer: IpAddr,
+    ) -> Self {
+        Self { shared, routes, delivery, peer }
     }
 }
 
@@ -67,6 +75,8 @@ impl Service<Request<Incoming>> for Front {
         let (method, started) = (method_name(&head.method), Instant::now());
         let call = Call {
             shared: self.shared.clone(),
+            peer: self.peer,
+            caller: auth::Caller::default(),
             head,
             params: Vec::new(),
             delivery: delivery.clone(),
@@ -116,9 +126,7 @@ async fn answer(mut call: Call, routes: Arc<Routes>) -> Response<Outgoing> {
     }
     match Hot::of(&mut call) {
         Some(hot) => {
-            let outcome = hot.run(call).await;
-            let mut answer = outcome.unwrap_or_else(Answer::from);
-            answer.route = hot.pattern();
+            let answer = gate::perform(call, hot.row(), |call| hot.run(call)).await;
             finished(answer, delivery)
         }
         None => {
@@ -183,80 +191,4 @@ fn uri_bytes(head: &Parts) -> usize {
 fn head_bytes(headers: &HeaderMap) -> usize {
     // Four bytes a line: colon, space, line end.
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
-}
-
-/// Verbs that are called per task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hot {
-    Consume,
-    Heartbeat,
-    Report(Kind),
-    Submit,
-    JobTasks,
-    SeedConsume,
-}
-
-impl Hot {
-    /// The hot verb of a call, with its path parts read.
-    fn of(call: &mut Call) -> Option<Self> {
-        let path = call.head.uri.path();
-        let verb = path.strip_prefix("/kwq/")?;
-        if call.head.method == Method::GET {
-            let rest = verb.strip_prefix("consume/")?;
-            let parts: Vec<&str> = rest.split('/').collect();
-            let three = parts.len() == 3 && parts.iter().all(|p| !p.is_empty());
-            return three.then(|| Self::with_params(call, Self::SeedConsume, 3)).flatten();
-        }
-        if call.head.method != Method::POST {
-            return None;
-        }
-        match verb {
-            "consume" => Some(Self::Consume),
-            "complete" => Some(Self::Report(Kind::Complete)),
-            "submit" => Some(Self::Submit),
-            "start" => Some(Self::Report(Kind::Start)),
-            "fail" => Some(Self::Report(Kind::Fail)),
-            "release" => Some(Self::Report(Kind::Release)),
-            "heartbeat" => Some(Self::Heartbeat),
-            other => {
-                let job = other.strip_prefix("jobs/")?.strip_suffix("/tasks")?;
-                let one = !job.is_empty() && !job.contains('/');
-                one.then(|| Self::with_params(call, Self::JobTasks, 1)).flatten()
-            }
-        }
-    }
-
-    /// A broken escape leaves the call to the filters, which refuse it.
-    fn with_params(call: &mut Call, hot: Self, count: usize) -> Option<Self> {
-        let parts = call.head.uri.path().split('/').skip(3).take(count);
-        let params: Result<Vec<String>, Reject> = parts.map(crate::api::query::decode).collect();
-        call.params = params.ok()?;
-        Some(hot)
-    }
-
-    /// Row of the table it stands for.
-    fn pattern(self) -> &'static str {
-        match self {
-            Self::Consume => "/kwq/consume",
-            Self::Heartbeat => "/kwq/heartbeat",
-            Self::Report(Kind::Start) => "/kwq/start",
-            Self::Report(Kind::Complete) => "/kwq/complete",
-            Self::Report(Kind::Fail) => "/kwq/fail",
-            Self::Report(Kind::Release) => "/kwq/release",
-            Self::Submit => "/kwq/submit",
-            Self::JobTasks => "/kwq/jobs/{job}/tasks",
-            Self::SeedConsume => "/kwq/consume/{workerAddress}/{workerEndpoint}/{waitSec}",
-        }
-    }
-
-    async fn run(self, call: Call) -> Outcome {
-        match self {
-            Self::Consume => consume::consume(call).await,
-            Self::Heartbeat => consume::heartbeat(call).await,
-            Self::Report(kind) => consume::report(call, kind).await,
-            Self::Submit => submit::submit(call).await,
-            Self::JobTasks => submit::job_tasks(call).await,
-            Self::SeedConsume => seed::consume(call).await,
-        }
-    }
 }

@@ -8,26 +8,30 @@ use crate::actor::handle_submit::RunningKey;
 use crate::actor::request::KeyOf;
 use crate::api::answer::Answer;
 use crate::api::call::{Call, Media};
+use crate::api::context::Shared;
 use crate::api::problem::Problem;
 use crate::api::query::bad;
 use crate::codec::digest::Pieces;
+use crate::model::command::Item;
 use crate::model::key::{Digest, Frees, KeyPart};
 use crate::model::limits;
 use crate::model::reject::Reject;
 
 const HEADER: &str = "idempotency-key";
 
-/// The key of a call; nobody else runs under it while this lives.
+/// The key of a call.
 pub(crate) struct Key {
     key: Digest,
     /// Everything of the content but the body.
     head: Digest,
     handle: KwqHandle,
-    _running: RunningKey,
+    /// Nobody else runs under the key while this lives.
+    running: Option<RunningKey>,
 }
 
 impl Call {
-    /// The key this call came with.
+    /// The key this call came with. A caller with scopes holds it only once it is known that the
+    /// call is about jobs of its own: until then it is not told whether the key is in use.
     ///
     /// # Errors
     /// A key that is none; `idempotency_in_progress`.
@@ -43,7 +47,6 @@ impl Call {
         }
         let handle = self.shared.api.handle.clone();
         let key = digest(&[text]);
-        let running = handle.begin_key(key).map_err(|busy| Problem::from(busy).closing())?;
         let media: &[u8] = match self.media() {
             Media::Ndjson => b"ndjson",
             Media::Json | Media::Absent | Media::Other => b"json",
@@ -52,11 +55,31 @@ impl Call {
         let (path, query) = (uri.path().as_bytes(), uri.query().unwrap_or_default().as_bytes());
         // Neither holds a line end.
         let head = digest(&[self.head.method.as_str().as_bytes(), path, query, media]);
-        Ok(Some(Key { key, head, handle, _running: running }))
+        let mut key = Key { key, head, handle, running: None };
+        if self.caller.scopes.everything() {
+            key.hold().map_err(|busy| Problem::from(busy).closing())?;
+        }
+        Ok(Some(key))
     }
 }
 
 impl Key {
+    /// Begins under the key.
+    ///
+    /// # Errors
+    /// `idempotency_in_progress`.
+    pub(crate) fn hold(&mut self) -> Result<(), Reject> {
+        if self.running.is_none() {
+            self.running = Some(self.handle.begin_key(self.key)?);
+        }
+        Ok(())
+    }
+
+    /// Did it begin?
+    pub(crate) fn held(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// One part of the call; `body` is the SHA-256 of what it asks.
     pub(crate) fn part(&self, chunk: u64, body: Digest, frees: Frees) -> KeyOf {
         let content = digest(&[&self.head.0, &body.0]);
@@ -89,6 +112,22 @@ impl Key {
     pub(crate) async fn forget(&self, part: KeyPart) -> Result<(), Reject> {
         self.handle.forget_key(part).await.map_err(Reject::possibly_applied)
     }
+}
+
+/// The key of a call that submits these, held; none when all are of jobs the caller may not touch:
+/// such a call is answered as if it had come without.
+///
+/// # Errors
+/// `idempotency_in_progress`.
+pub(crate) fn held<'a>(
+    shared: &Shared,
+    key: &'a mut Option<Key>,
+    items: &[Item],
+) -> Result<Option<&'a Key>, Reject> {
+    let own = shared.api.handle.owns_some(items);
+    let Some(key) = key.as_mut().filter(|_| own) else { return Ok(None) };
+    key.hold()?;
+    Ok(Some(key))
 }
 
 /// Marks the answer of an earlier call.

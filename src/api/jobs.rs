@@ -7,10 +7,11 @@ use crate::api::context::{Phase, Shared};
 use crate::api::create;
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::{Query, bad};
-use crate::api::route::{Route, on};
+use crate::api::route::{OPERATE, Route, Rule, SUBMIT, VIEW, on};
 use crate::codec::json;
 use crate::codec::wire::job as wire;
 use crate::codec::wire::out::Out;
+use crate::model::access::Role;
 use crate::model::id::Name;
 use crate::model::job::{JobChange, JobState};
 use crate::model::limits;
@@ -20,17 +21,25 @@ use hyper::{Method, StatusCode};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+const CLOSE: Rule = Rule::any_of(&[Role::Submit, Role::Operate]);
+
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        on(Method::POST, "/kwq/jobs", create::create),
-        on(Method::GET, "/kwq/jobs", list),
-        on(Method::GET, "/kwq/jobs/{job}", get),
-        on(Method::PATCH, "/kwq/jobs/{job}", patch),
-        on(Method::POST, "/kwq/jobs/{job}/close", |call| verb(call, JobChange::Close)),
-        on(Method::POST, "/kwq/jobs/{job}/pause", |call| verb(call, JobChange::Pause)),
-        on(Method::POST, "/kwq/jobs/{job}/resume", |call| verb(call, JobChange::Resume)),
-        on(Method::POST, "/kwq/jobs/{job}/cancel", cancel),
-        on(Method::GET, "/kwq/jobs/{job}/wait", wait),
+        on(Method::POST, "/kwq/jobs", SUBMIT.audited("job.create"), create::create),
+        on(Method::GET, "/kwq/jobs", VIEW, list),
+        on(Method::GET, "/kwq/jobs/{job}", VIEW, get),
+        on(Method::PATCH, "/kwq/jobs/{job}", OPERATE.audited("job.change"), patch),
+        on(Method::POST, "/kwq/jobs/{job}/close", CLOSE.audited("job.close"), |call| {
+            verb(call, JobChange::Close)
+        }),
+        on(Method::POST, "/kwq/jobs/{job}/pause", OPERATE.audited("job.pause"), |call| {
+            verb(call, JobChange::Pause)
+        }),
+        on(Method::POST, "/kwq/jobs/{job}/resume", OPERATE.audited("job.resume"), |call| {
+            verb(call, JobChange::Resume)
+        }),
+        on(Method::POST, "/kwq/jobs/{job}/cancel", OPERATE.audited("job.cancel"), cancel),
+        on(Method::GET, "/kwq/jobs/{job}/wait", VIEW, wait),
     ]
 }
 
@@ -137,8 +146,7 @@ async fn verb(mut call: Call, change: JobChange) -> Outcome {
     let job = call.name(0, "job")?;
     let bytes = call.optional_json().await?;
     let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
-    // The reason of a pause is for the audit trail, which this build does not keep; it is checked
-    // all the same.
+    // The reason of a pause is checked and not kept: the audit trail holds no free text.
     wire::parse_reason(&json::object(json::text(&bytes)?)?, &rules)?;
     change_job(&call.shared, job, change).await
 }

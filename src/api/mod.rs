@@ -8,6 +8,8 @@
 
 mod answer;
 pub(crate) mod assets;
+mod audit;
+mod auth;
 mod batch;
 mod call;
 mod cluster;
@@ -17,7 +19,9 @@ mod create;
 mod cursor;
 mod delivery;
 mod front;
+mod gate;
 mod head;
+mod hot;
 mod idempotency;
 mod io;
 mod jobs;
@@ -33,6 +37,7 @@ mod submit;
 mod tasks;
 mod workers;
 
+pub use auth::Guard;
 pub use context::ApiContext;
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 //! stays within one chunk.
 //!
 //! ```text
-//!   frames ─► lines ─► tasks of a chunk ─ 10,000 lines or 16 MiB ─► submit, durable ─► next chunk
+//!   frames ─► lines ─► items of a chunk ─ 10,000 lines or 16 MiB ─► submit, durable ─► next chunk
 //! ```
 
-use crate::actor::request::{KeyOf, SubmitOutcome, SubmitRequest};
+use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitRequest};
 use crate::api::answer::Answer;
 use crate::api::batch::{Batch, close_job, closed, count, listing, refuse_closed};
 use crate::api::call::{Call, Source};
@@ -17,12 +17,11 @@ use crate::codec::digest::Pieces;
 use crate::codec::json;
 use crate::codec::wire::field::Rules;
 use crate::codec::wire::submit::{Listing, Place, Summary, Tally};
-use crate::codec::wire::task;
+use crate::model::command::Item;
 use crate::model::id::Name;
 use crate::model::key::{Digest, Frees};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
-use crate::model::task::TaskInput;
 use std::sync::Arc;
 
 /// Submits a stream of lines, all into `job` if one is given.
@@ -39,10 +38,6 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>, key: Option<Key>) 
     };
     let listing = listing(&query, Listing::Errors)?;
     let close = query.flag("close")?;
-    let done = match &key {
-        Some(key) => Done::recalled(key).await?,
-        None => None,
-    };
     let mut stream = Stream {
         shared: call.shared.clone(),
         rules: call.shared.rules(query.flag("lenient")?),
@@ -59,9 +54,13 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>, key: Option<Key>) 
         chunk_digest: Pieces::default(),
         digest: Pieces::default(),
         key,
-        done,
+        done: None,
     };
     call.in_time()?;
+    if stream.job.is_some() || call.caller.scopes.everything() {
+        // Elsewhere only a line tells whether the call may know anything of its key.
+        stream.hold_key().await?;
+    }
     if let Some(source) = call.stream() {
         stream.run(source).await?;
     }
@@ -69,8 +68,9 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>, key: Option<Key>) 
     let job = stream.job.clone();
     let lines = Some((stream.lines, stream.chunks));
     let summary = Summary { job: job.as_deref(), lines, closed };
-    let again = stream.key.is_some() && stream.replayed;
-    Ok(marked(Answer::json(stream.tally.finish(summary)), again))
+    let again = stream.key.as_ref().is_some_and(Key::held) && stream.replayed;
+    let about = job.as_deref().unwrap_or("*").to_owned();
+    Ok(marked(Answer::json(stream.tally.finish(summary)).about(about), again))
 }
 
 /// What is known of a stream under a key once it has ended.
@@ -202,8 +202,7 @@ impl Stream {
         let place = Place::Line(self.lines);
         match json::text(line).and_then(json::object) {
             Ok(fields) => {
-                let parsed = task::parse(&fields, self.job.as_ref(), &self.rules);
-                self.chunk.add(place, parsed, &fields);
+                self.chunk.read(place, &fields, self.job.as_ref(), &self.rules);
             }
             Err(reject) => self.chunk.items.push((place, None, Some(reject))),
         }
@@ -236,7 +235,7 @@ impl Stream {
             let reject = reject.clone();
             let submitted = chunk.items.iter().filter(|(_, _, refused)| refused.is_none());
             let places: Vec<Place> = submitted.map(|(place, _, _)| *place).collect();
-            self.tally.accepted += outcomes.len().saturating_sub(1) as u64;
+            self.tally.accepted += outcomes.iter().flatten().map(tasks).sum::<u64>();
             if let Some(Place::Line(line)) = places.get(outcomes.len().saturating_sub(1)) {
                 self.durable_lines = line - 1;
             }
@@ -247,31 +246,31 @@ impl Stream {
         Ok(())
     }
 
-    /// Submits the tasks of the chunk that is full.
-    async fn admit(
-        &mut self,
-        tasks: Vec<TaskInput>,
-        bytes: usize,
-    ) -> Result<Vec<SubmitOutcome>, Reject> {
-        let key = self.part()?;
-        if tasks.is_empty() && key.is_none() {
+    /// Submits the items of the chunk that is full.
+    async fn admit(&mut self, items: Vec<Item>, bytes: usize) -> Result<Vec<ItemOutcome>, Reject> {
+        let key = self.part(&items).await?;
+        if items.is_empty() && key.is_none() {
             return Ok(Vec::new());
         }
-        let request = SubmitRequest { tasks, bytes, until_refused: self.stop, key };
+        let request = SubmitRequest { items, bytes, until_refused: self.stop, key };
         let answer = self.shared.api.handle.submit(request).await?;
         self.replayed &= answer.replayed;
         Ok(answer.outcomes)
     }
 
-    /// The chunk under the call's key.
-    fn part(&mut self) -> Result<Option<KeyOf>, Reject> {
-        let Some(key) = &self.key else { return Ok(None) };
+    /// The chunk under the call's key. A chunk with nothing of this caller's own leaves the key
+    /// alone.
+    async fn part(&mut self, items: &[Item]) -> Result<Option<KeyOf>, Reject> {
+        let digest = self.chunk_digest.take();
+        self.digest.add(&digest.0);
+        if self.shared.api.handle.owns_some(items) {
+            self.hold_key().await?;
+        }
+        let Some(key) = self.key.as_ref().filter(|key| key.held()) else { return Ok(None) };
         // The first call had fewer chunks.
         if self.done.as_ref().is_some_and(|done| self.chunks >= done.chunks.max(1)) {
             return Err(reused());
         }
-        let digest = self.chunk_digest.take();
-        self.digest.add(&digest.0);
         let frees = match (self.stop, &self.job) {
             (true, _) => Frees::Refused,
             (false, Some(_)) => Frees::Closed,
@@ -280,9 +279,18 @@ impl Stream {
         Ok(Some(key.part(self.chunks, digest, frees)))
     }
 
+    /// Begins under the key, if that was not done yet.
+    async fn hold_key(&mut self) -> Result<(), Reject> {
+        let Some(key) = self.key.as_mut().filter(|key| !key.held()) else { return Ok(()) };
+        key.hold()?;
+        self.done = Done::recalled(key).await?;
+        Ok(())
+    }
+
     /// After the last line: closes the job if that is asked for, once under a key.
     async fn end(&mut self, close: bool) -> Result<bool, Problem> {
         if self.chunks == 0 {
+            self.hold_key().await?;
             if let Some(job) = self.job.as_ref().filter(|_| self.done.is_none()) {
                 refuse_closed(&self.shared, job).await?;
             }
@@ -299,7 +307,7 @@ impl Stream {
             Some(job) if close => close_job(&self.shared, job, self.tally.accepted).await?,
             Some(_) | None => false,
         };
-        if let Some(key) = &self.key {
+        if let Some(key) = self.key.as_ref().filter(|key| key.held()) {
             let done = Done { closed, chunks: self.chunks, digest };
             key.remember(key.done(), done.note()).await?;
         }
@@ -332,5 +340,12 @@ impl Stream {
     fn told(&self, mut problem: Problem) -> Problem {
         problem.reject.not_applied &= self.tally.accepted == 0;
         problem.number("accepted", self.tally.accepted).number("nextLine", self.durable_lines + 1)
+    }
+}
+
+fn tasks(admitted: &ItemAdmitted) -> u64 {
+    match admitted {
+        ItemAdmitted::Task(_) => 1,
+        ItemAdmitted::Array { count, .. } => *count,
     }
 }

@@ -1,6 +1,6 @@
 //! Refusals → `application/problem+json`.
 
-use crate::api::answer::Answer;
+use crate::api::answer::{Answer, Refused};
 use crate::codec::wire::out::Out;
 use crate::model::reject::{Code, Reject};
 use hyper::StatusCode;
@@ -128,6 +128,12 @@ impl From<Problem> for Answer {
         }
         if problem.reject.not_applied && matches!(status, 429 | 503 | 507) {
             answer = answer.with("kwq-applied", "no");
+        }
+        let accepted = problem.extra.numbers.iter().any(|n| n.0 == "accepted" && n.1 > 0);
+        let unknown = status >= 500 && !problem.reject.not_applied;
+        answer.refused = Some(Refused { code: problem.reject.code, partly: accepted || unknown });
+        if problem.reject.code == Code::Unauthorized {
+            answer = answer.with("www-authenticate", "Bearer");
         }
         if let Some(allow) = &problem.extra.allow {
             answer = answer.with("allow", allow);

@@ -6,7 +6,7 @@ use crate::api::call::Call;
 use crate::api::context::Shared;
 use crate::api::problem::Outcome;
 use crate::api::query::bad;
-use crate::api::route::{Route, on};
+use crate::api::route::{OPERATE, Route, VIEW, on};
 use crate::codec::json;
 use crate::codec::wire::out::Out;
 use crate::codec::wire::{job, stats};
@@ -19,14 +19,24 @@ const WINDOWS_MAX: u64 = 2_000;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        on(Method::GET, "/kwq/queues", list),
-        on(Method::POST, "/kwq/queues/{p}/pause", |call| set_level(call, true)),
-        on(Method::POST, "/kwq/queues/{p}/resume", |call| set_level(call, false)),
+        on(Method::GET, "/kwq/queues", VIEW, list),
+        on(Method::POST, "/kwq/queues/{p}/pause", OPERATE.audited("queue.pause").whole(), |call| {
+            set_level(call, true)
+        }),
+        on(
+            Method::POST,
+            "/kwq/queues/{p}/resume",
+            OPERATE.audited("queue.resume").whole(),
+            |call| set_level(call, false),
+        ),
     ]
 }
 
 pub(crate) fn stats_routes() -> Vec<Route> {
-    vec![on(Method::GET, "/kwq/stats", seed_stats), on(Method::GET, "/kwq/stats/now", stats_now)]
+    vec![
+        on(Method::GET, "/kwq/stats", VIEW, seed_stats),
+        on(Method::GET, "/kwq/stats/now", VIEW, stats_now),
+    ]
 }
 
 fn rows(shared: &Shared, rows: &[QueueView]) -> Answer {

@@ -6,10 +6,10 @@
 
 use crate::api::answer::Answer;
 use crate::api::call::Call;
+use crate::api::hot::Hot;
 use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
-use crate::api::{assets, cluster, consume, jobs, query, queues, seed, submit, tasks, workers};
-use crate::codec::wire::report::Kind;
+use crate::api::{assets, audit, cluster, gate, jobs, query, queues, seed, tasks, workers};
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
 use hyper::{Method, Request};
@@ -81,6 +81,7 @@ fn groups() -> Vec<(&'static str, Vec<Route>)> {
         ("/kwq", seed::routes()),
         ("/kwq", hot()),
         ("/kwq", cluster::routes()),
+        ("/kwq", audit::routes()),
         ("/", cluster::outer_routes()),
         ("/", assets::routes()),
     ]
@@ -89,17 +90,11 @@ fn groups() -> Vec<(&'static str, Vec<Route>)> {
 /// Normally answered by the front; here for a call whose path the front could not read, and for
 /// 405.
 fn hot() -> Vec<Route> {
-    let report = |path, kind| on(Method::POST, path, move |call| consume::report(call, kind));
-    vec![
-        on(Method::POST, "/kwq/consume", consume::consume),
-        on(Method::POST, "/kwq/heartbeat", consume::heartbeat),
-        report("/kwq/start", Kind::Start),
-        report("/kwq/complete", Kind::Complete),
-        report("/kwq/fail", Kind::Fail),
-        report("/kwq/release", Kind::Release),
-        on(Method::POST, "/kwq/submit", submit::submit),
-        on(Method::POST, "/kwq/jobs/{job}/tasks", submit::job_tasks),
-    ]
+    let route = |hot: Hot| {
+        let row = hot.row();
+        on(hot.method(), row.pattern, row.rule, move |call| hot.run(call))
+    };
+    Hot::ALL.map(route).into()
 }
 
 /// Every row.
@@ -139,26 +134,21 @@ fn filter(route: Route) -> BoxedFilter<(Answer,)> {
 }
 
 async fn run(route: &Route, slot: &Slot, parts: &[&str]) -> Answer {
-    let Some(mut call) = slot.take() else {
+    let Some(call) = slot.take() else {
         return Problem::new(Code::Internal, "a call was routed twice").into();
     };
-    let params: Result<Vec<String>, Reject> = parts.iter().map(|p| query::decode(p)).collect();
-    let outcome = match params {
-        Ok(params) => {
-            call.params = params;
-            (route.handler)(call).await
-        }
-        Err(reject) => Err(reject.into()),
-    };
-    let mut answer = outcome.unwrap_or_else(Answer::from);
-    answer.route = route.pattern;
-    answer
+    gate::perform(call, route.row, |mut call| async move {
+        let params: Result<Vec<String>, Reject> = parts.iter().map(|p| query::decode(p)).collect();
+        call.params = params?;
+        (route.handler)(call).await
+    })
+    .await
 }
 
 /// The variable parts of a path, if the row is for it.
 fn matched<'p>(route: &Route, method: &Method, path: &'p str) -> Option<Vec<&'p str>> {
     let same = route.method == *method || (route.headed() && *method == Method::HEAD);
-    if same { parts(route.pattern, path) } else { None }
+    if same { parts(route.row.pattern, path) } else { None }
 }
 
 /// 405 with the methods of the path, or 404.
@@ -168,7 +158,7 @@ fn unrouted(slot: &Slot) -> Answer {
     };
     let mut methods: Vec<&str> = Vec::new();
     let rows = table();
-    for row in rows.iter().filter(|row| parts(row.pattern, &path).is_some()) {
+    for row in rows.iter().filter(|row| parts(row.row.pattern, &path).is_some()) {
         methods.push(row.method.as_str());
         if row.headed() {
             methods.push("HEAD");

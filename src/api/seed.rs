@@ -8,7 +8,7 @@ use crate::api::context::Shared;
 use crate::api::delivery::HandOuts;
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::bad;
-use crate::api::route::{Route, on};
+use crate::api::route::{ADMIN, ANY, Route, WORK, on};
 use crate::api::tasks;
 use crate::codec::json;
 use crate::codec::wire::cluster;
@@ -27,15 +27,13 @@ use hyper::header::ACCEPT;
 use std::sync::Arc;
 
 pub(crate) fn routes() -> Vec<Route> {
+    let simulate_path = "/kwq/simulate/{numberOfTasks}/{durationSeconds}/{numberOfWorkers}";
+    let simulating = ADMIN.audited("simulation.run").whole();
     vec![
-        on(Method::GET, "/kwq", about),
-        on(Method::GET, "/kwq/consume/{workerAddress}/{workerEndpoint}/{waitSec}", consume),
-        on(Method::POST, "/kwq/updateTask", update),
-        on(
-            Method::GET,
-            "/kwq/simulate/{numberOfTasks}/{durationSeconds}/{numberOfWorkers}",
-            simulate,
-        ),
+        on(Method::GET, "/kwq", ANY, about),
+        // A report, as every worker sends them: not for the audit trail.
+        on(Method::POST, "/kwq/updateTask", WORK, update),
+        on(Method::GET, simulate_path, simulating, simulate),
     ]
 }
 
@@ -56,6 +54,9 @@ async fn about(call: Call) -> Outcome {
     cluster::durability(&mut out, &ready.durability_reasons);
     out.count("partitions", api.handle.partition_count());
     out.flag("ready", ready.ready);
+    if api.config.insecure() {
+        out.flag("insecure", true);
+    }
     out.close();
     Ok(Answer::json(out.into_bytes()))
 }

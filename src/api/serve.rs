@@ -239,7 +239,7 @@ impl Acceptor {
         // The socket is registered anew with the runtime of its shard.
         let Ok(stream) = stream.into_std() else { return };
         let delivery = Arc::new(Delivery::default());
-        let front = Front::new(self.shared.clone(), self.routes.clone(), delivery.clone());
+        let front = Front::new(self.shared.clone(), self.routes.clone(), delivery.clone(), address);
         let (settings, phase) = (Arc::clone(&self.settings), self.phase.clone());
         let shard = &self.shards[turn % self.shards.len()];
         shard(Box::pin(async move {

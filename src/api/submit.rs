@@ -1,25 +1,25 @@
 //! Submits: one task, a JSON array, one object on the job route. NDJSON: `ndjson`.
 
-use crate::actor::request::{KeyOf, SubmitRequest};
+use crate::actor::request::{ItemAdmitted, KeyOf, SubmitRequest};
 use crate::api::answer::Answer;
 use crate::api::batch::{Batch, close_job, listing};
 use crate::api::call::{Bound, Call, Media};
 use crate::api::context::Shared;
-use crate::api::idempotency::{Key, marked};
+use crate::api::idempotency::{Key, held, marked};
 use crate::api::ndjson;
 use crate::api::problem::{Outcome, Problem};
 use crate::codec::json::{self};
-use crate::codec::wire::submit::{Listing, Summary, Tally};
-use crate::codec::wire::{seed, task};
+use crate::codec::wire::submit::{Listing, Place, Summary, Tally};
+use crate::codec::wire::{array, seed, task};
+use crate::model::command::Item;
 use crate::model::id::Name;
 use crate::model::key::Frees;
 use crate::model::reject::{Code, Reject};
-use crate::model::task::TaskInput;
 
 /// `POST /kwq/submit`.
 pub(crate) async fn submit(mut call: Call) -> Outcome {
     admitted(&call)?;
-    let key = call.key()?;
+    let mut key = call.key()?;
     if call.media() == Media::Ndjson {
         return ndjson::submit(call, None, key).await;
     }
@@ -32,24 +32,53 @@ pub(crate) async fn submit(mut call: Call) -> Outcome {
             .map_err(|reject| call.shared.refusal(reject))?;
         call.in_time()?;
         let tally = Tally::new(listing(&query, Listing::All)?, usize::MAX);
-        let key = key.as_ref().map(|key| key.whole(&bytes, Frees::Never));
-        let (tally, again) = batch.run(&call.shared, bytes.len(), tally, None, key).await?;
-        return Ok(marked(Answer::json(tally.finish(Summary::default())), again));
+        return several(&call, batch, &bytes, tally, key).await;
     }
     let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
     let fields = json::object(text)?;
+    if let Some(member) = array::member(&fields) {
+        let array = array::parse(&fields, member, None, &rules);
+        let array = array.map_err(|r| call.shared.refusal(r))?;
+        drop(fields);
+        // It answers like a batch of one.
+        let items = vec![(Place::Item(0), array.id.clone(), None)];
+        let batch = Batch { inputs: vec![Item::Array(array)], items };
+        call.in_time()?;
+        let tally = Tally::new(Listing::All, usize::MAX);
+        return several(&call, batch, &bytes, tally, key).await;
+    }
     let input = task::parse(&fields, None, &rules).map_err(|r| call.shared.refusal(r))?;
     drop(fields);
     call.in_time()?;
-    let key = key.as_ref().map(|key| key.whole(&bytes, Frees::Refused));
-    one(&call.shared, input, bytes.len(), key).await
+    let items = vec![Item::Task(input)];
+    let key = held(&call.shared, &mut key, &items)?;
+    let key = key.map(|key| key.whole(&bytes, Frees::Refused));
+    one(&call.shared, items, bytes.len(), key).await
+}
+
+/// Many tasks of any jobs.
+async fn several(
+    call: &Call,
+    batch: Batch,
+    bytes: &[u8],
+    tally: Tally,
+    mut key: Option<Key>,
+) -> Outcome {
+    let about = batch.about();
+    let part = held(&call.shared, &mut key, &batch.inputs)?;
+    let part = part.map(|key| key.whole(bytes, Frees::Never));
+    let (tally, again) = batch.run(&call.shared, bytes.len(), tally, None, part).await?;
+    let answer = Answer::json(tally.finish(Summary::default())).about(&*about);
+    Ok(marked(answer, again))
 }
 
 /// `POST /kwq/jobs/{job}/tasks`.
 pub(crate) async fn job_tasks(mut call: Call) -> Outcome {
     let job = call.name(0, "job")?;
     admitted(&call)?;
-    let key = call.key()?;
+    let mut key = call.key()?;
+    // The job is the caller's own, so its key is too.
+    key.as_mut().map_or(Ok(()), Key::hold)?;
     if call.media() == Media::Ndjson {
         return ndjson::submit(call, Some(job), key).await;
     }
@@ -109,17 +138,19 @@ async fn close_once(
     Ok((closed, false))
 }
 
-async fn one(shared: &Shared, input: TaskInput, bytes: usize, key: Option<KeyOf>) -> Outcome {
+async fn one(shared: &Shared, items: Vec<Item>, bytes: usize, key: Option<KeyOf>) -> Outcome {
     let handle = &shared.api.handle;
-    let request = SubmitRequest { tasks: vec![input], bytes, until_refused: false, key };
+    let request = SubmitRequest { items, bytes, until_refused: false, key };
     let answer = handle.submit(request).await?;
     let replayed = answer.replayed;
-    let missing = || Err(Reject::new(Code::Internal, "a submit without an outcome"));
-    let admitted = answer.outcomes.into_iter().next().unwrap_or_else(missing)?;
+    let first = answer.outcomes.into_iter().next().transpose()?;
+    let Some(ItemAdmitted::Task(admitted)) = first else {
+        return Err(Reject::new(Code::Internal, "a submit without an outcome").into());
+    };
     // Its own record: with the defaults of its job, and without waiting for the tracker.
     let stored = handle.admitted_text(&admitted).await?;
     let body = seed::submitted(&stored.spec, admitted.reference, stored.submitted);
-    let answer = Answer::json(body).with("kwq-ref", admitted.reference);
+    let answer = Answer::json(body).about(&*stored.spec.job).with("kwq-ref", admitted.reference);
     let outcome = if admitted.duplicate { "duplicate" } else { "ok" };
     let answer = answer.with("kwq-outcome", outcome).positions(&handle.positions());
     Ok(marked(answer, replayed))

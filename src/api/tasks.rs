@@ -7,10 +7,11 @@ use crate::api::context::Shared;
 use crate::api::cursor::{pack, unpack};
 use crate::api::problem::Outcome;
 use crate::api::query::{Query, bad, checked_name};
-use crate::api::route::{Route, on};
+use crate::api::route::{OPERATE, PAYLOAD, Route, VIEW, on};
 use crate::codec::json;
 use crate::codec::wire::out::Out;
 use crate::codec::wire::{job, task_out};
+use crate::model::access::Role;
 use crate::model::id::Name;
 use crate::model::limits;
 use crate::model::priority::Priority;
@@ -26,17 +27,17 @@ use std::sync::Arc;
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        on(Method::GET, "/kwq/tasks", |call| list(call, false)),
-        on(Method::GET, "/kwq/tasks/{task}", get),
-        on(Method::GET, "/kwq/tasks/{task}/payload", payload),
-        on(Method::GET, "/kwq/tasks/{task}/result", result),
-        on(Method::POST, "/kwq/tasks/{task}/cancel", cancel),
-        on(Method::POST, "/kwq/tasks/{task}/retry", retry),
+        on(Method::GET, "/kwq/tasks", VIEW, |call| list(call, false)),
+        on(Method::GET, "/kwq/tasks/{task}", VIEW, get),
+        on(Method::GET, "/kwq/tasks/{task}/payload", PAYLOAD, payload),
+        on(Method::GET, "/kwq/tasks/{task}/result", PAYLOAD, result),
+        on(Method::POST, "/kwq/tasks/{task}/cancel", OPERATE.audited("task.cancel"), cancel),
+        on(Method::POST, "/kwq/tasks/{task}/retry", OPERATE.audited("task.retry"), retry),
     ]
 }
 
 pub(crate) fn dead_routes() -> Vec<Route> {
-    vec![on(Method::GET, "/kwq/dlq", |call| list(call, true))]
+    vec![on(Method::GET, "/kwq/dlq", VIEW, |call| list(call, true))]
 }
 
 const FILTERS: &[&str] = &[
@@ -103,8 +104,9 @@ fn order(query: &Query, filtered: bool) -> Result<Order, Reject> {
 }
 
 fn filter(query: &Query) -> Result<TaskQuery, Reject> {
-    if query.one("index")?.is_some() {
-        return Err(Reject::new(Code::NotSupported, "arrays are not in this build yet").on("index"));
+    let index = query.integer("index", 0, limits::ARRAY_VALUE_MAX)?;
+    if index.is_some() && query.one("job")?.is_none() {
+        return Err(bad("index", "index is the value of an element: it needs job"));
     }
     let states = query.list("state", TaskState::parse)?;
     let stamp = |name| query.integer(name, 0, u64::MAX).map(|at| WallMs(at.unwrap_or(0)));
@@ -116,6 +118,7 @@ fn filter(query: &Query) -> Result<TaskQuery, Reject> {
     Ok(TaskQuery {
         job: query.name("job")?,
         id: query.name("id")?,
+        index,
         priority: query.integer("priority", 1, 9)?.and_then(Priority::new),
         worker: query.name("worker")?,
         states: states.iter().fold(0, |bits, s| bits | 1 << s.index()),
@@ -163,6 +166,10 @@ async fn get(call: Call) -> Outcome {
     let query = call.query(&["job", "payload", "result"])?;
     let key = key(call.param(0), query.name("job")?)?;
     let (payload, result) = (query.flag("payload")?, query.flag("result")?);
+    if (payload || result) && !call.caller.roles.has(Role::Payload) {
+        let detail = "payload and result need the role payload";
+        return Err(Reject::new(Code::Forbidden, detail).into());
+    }
     let answer = call.shared.api.handle.task(key, payload, result).await?;
     Ok(shown(&answer))
 }

@@ -3,22 +3,31 @@
 use crate::actor::request::WorkerRegistration;
 use crate::api::answer::Answer;
 use crate::api::call::Call;
-use crate::api::problem::Outcome;
-use crate::api::route::{Route, on};
+use crate::api::problem::{Outcome, Problem};
+use crate::api::route::{OPERATE, Route, Rule, VIEW, WORK, on};
 use crate::codec::json;
 use crate::codec::wire::out::Out;
 use crate::codec::wire::worker as wire;
+use crate::model::access::Role;
+use crate::model::reject::Code;
 use crate::model::view::{WorkerState, WorkerView};
 use hyper::Method;
 use std::sync::Arc;
 
+const DELETE: Rule = Rule::any_of(&[Role::Operate, Role::Work]);
+
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        on(Method::POST, "/kwq/workers", register),
-        on(Method::GET, "/kwq/workers", list),
-        on(Method::GET, "/kwq/workers/{worker}", get),
-        on(Method::POST, "/kwq/workers/{worker}/drain", drain),
-        on(Method::DELETE, "/kwq/workers/{worker}", delete),
+        on(Method::POST, "/kwq/workers", WORK.audited("worker.register"), register),
+        on(Method::GET, "/kwq/workers", VIEW, list),
+        on(Method::GET, "/kwq/workers/{worker}", VIEW, get),
+        on(
+            Method::POST,
+            "/kwq/workers/{worker}/drain",
+            OPERATE.audited("worker.drain").whole(),
+            drain,
+        ),
+        on(Method::DELETE, "/kwq/workers/{worker}", DELETE.audited("worker.delete"), delete),
     ]
 }
 
@@ -40,7 +49,7 @@ async fn register(mut call: Call) -> Outcome {
     out.num("heartbeatMs", heartbeat_ms);
     out.num("leaseMs", lease_ms);
     out.close();
-    Ok(Answer::json(out.into_bytes()))
+    Ok(Answer::json(out.into_bytes()).about(&*worker))
 }
 
 const CURSOR: &str = "workers";
@@ -102,6 +111,14 @@ async fn drain(mut call: Call) -> Outcome {
 async fn delete(call: Call) -> Outcome {
     call.query(&[])?;
     let worker = call.name(0, "worker")?;
+    if !call.caller.roles.has(Role::Operate) {
+        // A worker may say good-bye; taking its tasks away is for an operator.
+        let held = call.shared.api.handle.worker(worker.clone()).await?.leases;
+        if held > 0 {
+            let detail = format!("worker {worker} holds {held} tasks; this needs the role operate");
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+    }
     let released = call.shared.api.handle.delete_worker(worker).await?;
     let mut out = Out::default();
     out.open();

@@ -155,6 +155,7 @@ struct Bench<'a> {
     context: &'a Context,
     server: Option<Server>,
     addr: SocketAddr,
+    token: Option<String>,
     directory: PathBuf,
     run: Option<Run>,
     drained: bool,
@@ -198,20 +199,31 @@ impl<'a> Bench<'a> {
         } else {
             address(context.url())?
         };
+        let token = context.token()?;
         let report = Report {
             version: env!("CARGO_PKG_VERSION"),
             tasks: args.tasks,
             batch: if args.single { 1 } else { args.batch },
             connections: args.connections,
             payload_bytes: args.payload,
-            durability: durability(addr, context.global.token.as_deref()).await,
+            durability: durability(addr, token.as_deref()).await,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             load_before: load_average(),
             disk_sync_before: DiskSync::measure(&directory, SYNC_ROUNDS).ok(),
             not_tested: NOT_TESTED,
             ..Report::default()
         };
-        Ok(Self { args, context, server, addr, directory, run: None, drained: false, report })
+        Ok(Self {
+            args,
+            context,
+            server,
+            addr,
+            token,
+            directory,
+            run: None,
+            drained: false,
+            report,
+        })
     }
 
     async fn phases(&mut self) -> Result<(), Failure> {
@@ -258,12 +270,12 @@ impl<'a> Bench<'a> {
             }
             PhaseName::Idle => {
                 let pid = self.pid();
-                let token = self.context.global.token.as_deref();
+                let token = self.token.as_deref();
                 let idle = idle::park(self.addr, token, self.args.polls, pid).await?;
                 self.report.idle = Some(idle);
             }
             PhaseName::Wake => {
-                let token = self.context.global.token.as_deref();
+                let token = self.token.as_deref();
                 let wake = idle::wake(self.addr, token, self.args.rounds).await?;
                 self.report.wake = Some(wake);
             }
@@ -276,7 +288,7 @@ impl<'a> Bench<'a> {
         let id = crate::client::fresh_name();
         Run::new(Plan {
             addr: self.addr,
-            token: self.context.global.token.clone(),
+            token: self.token.clone(),
             job: format!("bench-{kind}-{id}"),
             tasks: self.args.tasks + depth,
             batch: self.args.batch,

@@ -50,7 +50,7 @@ pub(super) fn run(args: &DevArgs, context: &Context) -> Verdict {
     }
     let demo = match args.no_demo {
         true => None,
-        false => Some(Demo::new(&url, args.tasks, args.workers, context.out)?),
+        false => Some(Demo::new(&url, context.token()?, (args.tasks, args.workers), context.out)?),
     };
     let stopped = until_signal(demo, context);
     node.stop();
@@ -156,7 +156,7 @@ fn first_run(args: &DevArgs, url: &str) -> Vec<String> {
     lines.extend([
         format!("  {kwq} submit --job hello --array 1-1000 --payload 'task {{i}}' --close"),
         format!("  {kwq} work --job hello --idle-exit 2s -- cat"),
-        "dev mode: loopback only, no tokens. Ctrl-C drains and stops.".to_owned(),
+        "dev mode: Ctrl-C drains and stops.".to_owned(),
     ]);
     lines
 }

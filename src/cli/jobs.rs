@@ -190,6 +190,8 @@ pub(super) async fn run(verb: JobVerb, context: &Context) -> Verdict {
         JobVerb::Pause { job } => each(context, &client, &job, "pause", &json!({})).await,
         JobVerb::Resume { job } => each(context, &client, &job, "resume", &json!({})).await,
         JobVerb::Wait(args) => {
+            // Here --timeout is the wait's, not a request's.
+            let client = context.patient_client()?;
             let id = one(&client, &args.job).await?;
             wait(context, &client, &id, &args.what, context.global.timeout).await
         }

@@ -1,13 +1,14 @@
 //! `kwq log …`: the tools of a stopped server's data directory.
 
 use super::Context;
-use super::failure::{Verdict, exit};
+use super::failure::{Failure, Verdict, exit};
 use super::out::Format;
 use super::{human, serve};
 use crate::codec::dump::json::dump_json;
 use crate::codec::dump::{DumpBody, DumpRecord};
 use crate::log::embedded::inspect;
 use crate::model::id::{PartitionId, Position};
+use crate::store::audit::{Checked, Damage};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -125,14 +126,46 @@ fn verify(directory: &Path, context: &Context) -> Verdict {
             (3, "unknown format", what, body)
         }
     };
+    let trail = trail(directory)?;
+    let broken = trail.as_ref().is_some_and(|trail| trail.damage.is_some());
     if context.out.format() == Format::Table {
         context.out.data(&format!("{word}: {text}"));
+        trail.iter().for_each(|trail| context.out.data(&format!("audit trail: {}", told(trail))));
     } else {
         let mut body = body;
         body["verdict"] = json!(word);
+        if let Some(trail) = &trail {
+            body["audit"] =
+                json!({ "lines": trail.lines, "intact": !broken, "detail": told(trail) });
+        }
         context.out.data(&body.to_string());
     }
+    // The exit code is the log's alone: a power cut may take lines of the trail that no sync had
+    // covered, and no task depends on them.
     Ok(code)
+}
+
+/// The chain of the audit trail, where there is one.
+fn trail(directory: &Path) -> Result<Option<Checked>, Failure> {
+    let dir = directory.join("audit");
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    let checked = crate::store::audit::check(&dir);
+    checked.map(Some).map_err(|error| Failure::io("cannot read the audit trail", &error))
+}
+
+fn told(trail: &Checked) -> String {
+    match &trail.damage {
+        None if trail.torn > 0 => {
+            let (lines, torn) = (human::grouped(trail.lines), trail.torn);
+            format!("{lines} lines, {torn} pieces torn by a power cut or a kill")
+        }
+        None => format!("{} lines, whole", human::grouped(trail.lines)),
+        Some(Damage { file, line, fault }) => {
+            format!("{} line {line}: {fault}", file.display())
+        }
+    }
 }
 
 fn repair(directory: &Path, to: Position, aside: &Path, context: &Context) -> Verdict {

@@ -20,6 +20,7 @@ mod serve;
 mod state;
 mod submit;
 mod tasks;
+mod tokens;
 mod work;
 mod workers;
 
@@ -118,6 +119,9 @@ enum Verb {
     /// Configuration
     #[command(subcommand)]
     Config(config::ConfigVerb),
+    /// Tokens for the server's tokens file
+    #[command(subcommand)]
+    Token(tokens::TokenVerb),
     /// Check this machine and the server, with a fix for each finding
     Doctor(doctor::DoctorArgs),
     /// Exit 0 when the server is ready, else 1
@@ -152,14 +156,36 @@ impl Context {
     }
 
     fn client_with(&self, retries: u32, connect_retries: u32) -> Result<Client, Failure> {
-        Ok(Client::new(Options {
+        let timeout = self.global.timeout.unwrap_or(REQUEST);
+        Ok(Client::new(Options { retries, connect_retries, ..self.options(timeout)? })?)
+    }
+
+    /// A client whose requests have their usual time, whatever `--timeout` says.
+    fn patient_client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(Options { retries: 5, ..self.options(REQUEST)? })?)
+    }
+
+    fn options(&self, timeout: Duration) -> Result<Options, Failure> {
+        Ok(Options {
             url: self.url().to_owned(),
-            token: token(self.global.token.clone())?,
-            timeout: self.global.timeout.unwrap_or(REQUEST),
-            retries,
-            connect_retries,
+            token: self.token()?,
+            timeout,
             dry_run: self.global.dry_run,
-        })?)
+            ..Options::default()
+        })
+    }
+
+    /// The token of the flags, the environment, or the file it names.
+    fn token(&self) -> Result<Option<String>, Failure> {
+        if self.global.token.is_some() {
+            return Ok(self.global.token.clone());
+        }
+        let Some(path) = std::env::var_os("KWQ_TOKEN_FILE").map(PathBuf::from) else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Failure::io(&format!("cannot read {}", path.display()), &error))?;
+        Ok(Some(text.trim().to_owned()))
     }
 
     /// The server the flags name.
@@ -218,6 +244,7 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Log(verb) => logs::run(verb, context),
         Verb::State(verb) => state::run(verb, context),
         Verb::Config(verb) => config::run(&verb, context),
+        Verb::Token(verb) => tokens::run(verb, context),
         Verb::Doctor(args) => on_runtime(doctor::run(args, context)),
         Verb::Healthcheck => on_runtime(doctor::healthcheck(context)),
         Verb::Completions { shell } => help::completions(shell, context),
@@ -235,16 +262,6 @@ fn on_runtime(verb: impl Future<Output = Verdict>) -> Verdict {
     // A read of stdin cannot be interrupted; do not wait for it.
     runtime.shutdown_background();
     verdict
-}
-
-fn token(given: Option<String>) -> Result<Option<String>, Failure> {
-    if given.is_some() {
-        return Ok(given);
-    }
-    let Some(path) = std::env::var_os("KWQ_TOKEN_FILE").map(PathBuf::from) else { return Ok(None) };
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| Failure::io(&format!("cannot read {}", path.display()), &error))?;
-    Ok(Some(text.trim().to_owned()))
 }
 
 /// The command as the user typed it, for hints that can be pasted.

@@ -137,6 +137,10 @@ pub(super) fn start_failure(error: &node::Error) -> Failure {
         node::Error::Log(log) => log_failure(log),
         node::Error::Tracker(_) => Failure::new("tracker", what)
             .help("the tracker is a cache: move DATA_DIR/tracker away and start again"),
+        node::Error::Tokens(_) => Failure::new("tokens_file", what)
+            .help("one JSON object a line; `kwq token create` prints one"),
+        node::Error::Audit(_) => Failure::new("audit", what)
+            .help("look at the owner and the free space of DATA_DIR/audit"),
         node::Error::Start(_) => Failure::new("cannot_start", what)
             .help("`kwq doctor` looks for what is wrong with this machine"),
         node::Error::Strict(_) => Failure::new("reduced_durability", what)

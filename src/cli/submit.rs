@@ -132,10 +132,6 @@ async fn single(
     let answer: Value = client.send_keyed(call, &key, own).await?.read()?;
     let result = answer.pointer("/results/0").cloned().unwrap_or_default();
     let code = result.get("code").and_then(Value::as_str);
-    if let Some(range) = range.filter(|_| code == Some("not_supported")) {
-        context.out.note("this server has no arrays: sending single tasks");
-        return many(args, Source::count(range, args), context, client).await;
-    }
     if let Some(code) = code {
         let detail = text(&result, "detail");
         let conflict = matches!(code, "id_conflict" | "job_closed");
@@ -143,7 +139,12 @@ async fn single(
             .exit(if conflict { exit::CONFLICT } else { exit::FAILED })
             .help(format!("`kwq help {code}` tells more")));
     }
-    context.out.one(&result.to_string(), &VIEW);
+    match result.get("refs").and_then(Value::as_array) {
+        Some(refs) if context.out.format() == Format::Quiet => {
+            refs.iter().filter_map(Value::as_str).for_each(|reference| context.out.data(reference));
+        }
+        Some(_) | None => context.out.one(&result.to_string(), &VIEW),
+    }
     Ok(0)
 }
 

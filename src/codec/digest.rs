@@ -4,10 +4,16 @@ use crate::model::key::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
+/// SHA-256.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// SHA-256 in hexadecimal.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex(&sha256(bytes))
 }
 
 /// Bytes in hexadecimal.
@@ -34,6 +40,21 @@ impl Pieces {
     pub fn take(&mut self) -> Digest {
         Digest(self.0.finalize_reset().into())
     }
+}
+
+/// A digest from its hexadecimal text.
+#[must_use]
+pub fn parse_hex(text: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let mut out = [0; 32];
+    if pairs.len() != out.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, pair) in out.iter_mut().zip(pairs) {
+        let digit = |at: usize| char::from(pair[at]).to_digit(16);
+        *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
+    }
+    Some(out)
 }
 
 /// Tag of a message under a key: nested SHA-256 in the manner of HMAC (RFC 2104), so a longer

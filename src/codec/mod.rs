@@ -2,6 +2,8 @@
 //!
 //! Must not: do I/O, read a clock, log, trust a length it has read.
 
+#[cfg(feature = "server")]
+pub mod audit;
 pub mod bytes;
 #[cfg(feature = "server")]
 pub mod digest;
@@ -14,6 +16,8 @@ pub mod page;
 #[cfg(feature = "server")]
 pub mod pricing;
 pub mod stored;
+#[cfg(feature = "server")]
+pub mod tokens;
 #[cfg(feature = "server")]
 pub mod wire;
 

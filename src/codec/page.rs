@@ -44,6 +44,12 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Of rows that are all like this one.
+    #[must_use]
+    pub fn of_row(row: &Row) -> Self {
+        Self::of(std::slice::from_ref(row))
+    }
+
     fn of(rows: &[Row]) -> Self {
         let mut summary = Self { admitted: [u64::MAX, 0], ..Self::default() };
         for row in rows {

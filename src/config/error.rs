@@ -39,7 +39,7 @@ pub enum Error {
         origin: Origin,
     },
     /// A listener that others can reach, and no way to know who they are.
-    #[error("`{key}` = `{value}` is reachable from other machines, and there is no authentication")]
+    #[error("`{key}` = `{value}` is reachable from other machines, and no tokens are configured")]
     InsecureListen {
         /// Key.
         key: &'static str,
@@ -92,8 +92,9 @@ impl Error {
                 format!("see `{key}` in `kwq config default` for its unit, values and range")
             }
             Self::InsecureListen { key, .. } => format!(
-                "listen on loopback (`{key}=127.0.0.1:8080`), behind a proxy that authenticates, \
-                 or say `--insecure-no-auth`: then whoever reaches the port may do everything"
+                "name a file of tokens (`auth.tokens-file`, lines by `kwq token create`), listen \
+                 on loopback (`{key}=127.0.0.1:8080`), or say `--insecure-no-auth`: then whoever \
+                 reaches the port may do everything"
             ),
             Self::Unreadable { .. } => "check path and permissions, or drop --config".to_owned(),
             Self::NotToml { .. } => "`kwq config check FILE` lists every finding".to_owned(),

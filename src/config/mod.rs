@@ -27,6 +27,8 @@ use std::path::PathBuf;
 pub struct Config {
     /// `http.*`.
     pub http: Http,
+    /// `auth.tokens-file`; `None` = no tokens.
+    pub tokens_file: Option<PathBuf>,
     /// `auth.insecure-no-auth`.
     pub insecure_no_auth: bool,
     /// `log.*`.
@@ -161,6 +163,8 @@ pub struct Limits {
     pub payload: usize,
     /// `limits.result`.
     pub result: usize,
+    /// `limits.array`, count.
+    pub array: u64,
 }
 
 /// `drain.*`.
@@ -214,6 +218,12 @@ impl LogFormat {
 }
 
 impl Config {
+    /// Everybody who reaches the listener may do everything, and that is meant.
+    #[must_use]
+    pub fn insecure(&self) -> bool {
+        self.insecure_no_auth && self.tokens_file.is_none()
+    }
+
     /// Reasons why less than the default durability is promised; empty = full.
     #[must_use]
     pub fn durability_reasons(&self) -> Vec<String> {

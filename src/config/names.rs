@@ -6,7 +6,6 @@ const LATER: &[(&str, &str)] = &[
     ("http.tls-key", "TLS"),
     ("http.tls-client-ca", "client certificates"),
     ("http.http2", "HTTP/2"),
-    ("auth.tokens-file", "tokens and roles"),
     ("kafka.", "the Kafka back end"),
     ("http.ops-listen", "the listener for operations"),
     ("tracker.max-lag", "slowing submits by the lag of the tracker"),
@@ -19,7 +18,6 @@ const LATER: &[(&str, &str)] = &[
     ("job.implicit-close-idle", "closing of idle implicit jobs"),
     ("dead.retention", "purge of dead letters"),
     ("tags.", "break-down by tag"),
-    ("limits.array", "array submits"),
     ("simulator.enabled", "the simulator"),
 ];
 

@@ -25,6 +25,9 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
     let log = log(&mut read);
     let config = Config {
         http: http(&mut read),
+        tokens_file: Some(read.text("auth.tokens-file"))
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from),
         insecure_no_auth: read.boolean("auth.insecure-no-auth"),
         policy: policy(&mut read, log.partitions),
         log,
@@ -131,6 +134,7 @@ fn limits(read: &mut Reader<'_>) -> Limits {
         batch_items: read.count("limits.batch-items", 1..=bound::BATCH_ITEMS),
         payload: read.bytes("limits.payload", 1..=bound::PAYLOAD_BYTES_MAX),
         result: read.bytes("limits.result", 1..=bound::PAYLOAD_BYTES_MAX),
+        array: read.integer("limits.array", 1, bound::ARRAY_CEILING),
     }
 }
 
@@ -154,7 +158,8 @@ fn relations(config: &Config, read: &mut Reader<'_>) {
         read.wrong("log.strict", reason);
     }
     let address = config.http.listen;
-    if !address.ip().to_canonical().is_loopback() && !config.insecure_no_auth {
+    let guarded = config.tokens_file.is_some() || config.insecure();
+    if !address.ip().to_canonical().is_loopback() && !guarded {
         let value = address.to_string();
         read.errors.push(Error::InsecureListen { key: "http.listen", value });
     }

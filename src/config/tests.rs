@@ -106,12 +106,10 @@ fn a_key_of_a_later_feature_is_not_silently_accepted() {
         ("kafka.bootstrap-servers", "b:9092"),
         ("topics.prefix", "X"),
         ("node.id", "a"),
-        ("auth.tokens-file", "/t"),
         ("http.tls-cert", "/c"),
         ("http.http2", "true"),
         ("simulator.enabled", "true"),
         ("affinity.head-every", "8"),
-        ("limits.array", "5"),
         ("log.backend", "kafka"),
         ("log.lease-gate", "relaxed"),
     ] {
@@ -224,4 +222,21 @@ fn total_memory_is_read_from_meminfo() {
     let text = "MemFree: 1 kB\nMemTotal:       16384 kB\n";
     assert_eq!(super::memory::total_bytes(text), Some(16 << 20));
     assert_eq!(super::memory::total_bytes("nothing"), None);
+}
+
+#[test]
+fn a_wide_listener_needs_tokens_or_a_word_that_it_is_meant() {
+    let wide = ("http.listen", "0.0.0.0:8080");
+    assert_eq!(refused(wide.0, wide.1).code(), "config_insecure_listen");
+    let with = |key: &str, value: &str| {
+        let sets = [set(wide.0, wide.1), set(key, value)].concat();
+        load_from(&[], None, &env(&[]), &sets).unwrap().config
+    };
+    let tokens = with("auth.tokens-file", "/etc/kwq/tokens");
+    assert_eq!(tokens.tokens_file.as_deref(), Some(Path::new("/etc/kwq/tokens")));
+    assert!(!tokens.insecure());
+    assert!(with("auth.insecure-no-auth", "true").insecure());
+    let env = env(&[("KWQ_AUTH__TOKENS_FILE", "/t")]);
+    let both = load_from(&[], None, &env, &set("auth.insecure-no-auth", "true")).unwrap();
+    assert!(!both.config.insecure(), "tokens win");
 }

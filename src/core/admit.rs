@@ -1,186 +1,140 @@
-//! Admission: defaults of the job and the policy are filled in, then the tasks of one call become
-//! one event.
+//! Admission of one item: defaults of the job and the policy are filled in; tasks that follow each
+//! other become one event, an array has its own.
 
-use crate::core::keys;
+use crate::core::intern::JobKey;
 use crate::core::map::{self, Map};
 use crate::core::partition::Partition;
 use crate::core::unique::{self, UniqueTask};
+use crate::model::array::{ArrayInput, ArraySpec};
+use crate::model::command::Item;
 use crate::model::event::{Event, Stamped};
-use crate::model::id::{Name, PartitionId, Position, TaskSeq};
+use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::job::{DEFAULT_JOB, Dedup, JobDefaults, JobSpec};
-use crate::model::key::{Frees, Hash128, KeyAnswer, KeyPart, KeyedSubmit};
+use crate::model::key::Hash128;
 use crate::model::policy::{Backoff, Policy};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::{Admitted, Elsewhere, Reply, Submitted};
+use crate::model::reply::AdmittedItem;
 use crate::model::tags::TagSet;
 use crate::model::task::{BackoffInput, Delay, TaskInput, TaskSpec};
 use crate::model::time::WallMs;
 use std::collections::BTreeMap;
 
-/// What is gathered while the tasks of one call are looked at.
-struct Round {
-    first: TaskSeq,
+/// What is gathered while the items of one call are looked at.
+pub(crate) struct Round {
+    /// Tasks that are not committed yet.
     tasks: Vec<TaskSpec>,
-    /// Unique ids of `tasks`, which the index learns only when they are applied.
+    /// Unique ids of the call's tasks; the index learns them only when they are applied.
     fresh: Map<Hash128, UniqueTask>,
-    duplicates: BTreeMap<Name, u32>,
+    /// Tasks that were there already, by job.
+    pub(crate) duplicates: BTreeMap<Name, u64>,
 }
 
-/// What one task comes to.
-enum Admission {
-    New(TaskSpec),
-    Known(UniqueTask),
-    Elsewhere(PartitionId, TaskInput),
+impl Default for Round {
+    fn default() -> Self {
+        Self { tasks: Vec::new(), fresh: map::new(), duplicates: BTreeMap::new() }
+    }
+}
+
+/// What one item comes to.
+pub(crate) enum Admission {
+    /// It is in.
+    Here(AdmittedItem),
+    /// Another partition decides it, or this one later.
+    Elsewhere(PartitionId, Item),
 }
 
 impl Partition {
-    pub(crate) fn submit(
-        &mut self,
-        inputs: Vec<TaskInput>,
-        until_refused: bool,
-        events: &mut Vec<Stamped>,
-    ) -> Submitted {
-        let mut round = Round {
-            first: self.rows.next(),
-            tasks: Vec::with_capacity(inputs.len()),
-            fresh: map::new(),
-            duplicates: BTreeMap::new(),
-        };
-        let mut answer = Submitted { outcomes: Vec::with_capacity(inputs.len()), ..<_>::default() };
-        let mut inputs = inputs.into_iter().enumerate();
-        while let Some((item, input)) = inputs.next() {
-            let stops = match self.admit(input, &mut round, events) {
-                Ok(Admission::New(spec)) => {
-                    let seq = round.first.plus(round.tasks.len() as u64);
-                    answer.outcomes.push(Ok(self.entry(spec.priority, seq, false)));
-                    round.tasks.push(spec);
-                    false
-                }
-                Ok(Admission::Known(task)) => {
-                    answer.outcomes.push(Ok(self.entry(task.priority, task.seq, true)));
-                    false
-                }
-                Ok(Admission::Elsewhere(partition, task)) => {
-                    answer.outcomes.push(Err(Elsewhere::placeholder()));
-                    answer.elsewhere.push(Elsewhere { item, partition, task });
-                    if until_refused {
-                        let behind = inputs.by_ref();
-                        let place = |(item, task)| Elsewhere { item, partition, task };
-                        answer.elsewhere.extend(behind.map(place));
-                    }
-                    until_refused
-                }
-                Err(reject) => {
-                    answer.outcomes.push(Err(reject));
-                    until_refused
-                }
-            };
-            if stops {
-                break;
-            }
-        }
-        let Round { first, tasks, duplicates, .. } = round;
-        if !tasks.is_empty() {
+    /// Makes the tasks that were gathered an event.
+    pub(crate) fn commit_round(&mut self, round: &mut Round, events: &mut Vec<Stamped>) {
+        if !round.tasks.is_empty() {
+            let (first, tasks) = (self.rows.next(), std::mem::take(&mut round.tasks));
             self.commit(Event::Submitted { first, tasks }, events);
         }
-        if !duplicates.is_empty() {
-            self.commit(Event::Duplicates(duplicates.into_iter().collect()), events);
-        }
-        answer
     }
 
-    /// Submits under a key, or answers as the first time. The key lies in the same batch as the
-    /// tasks, so that either both are durable or none.
-    pub(crate) fn submit_keyed(&mut self, call: KeyedSubmit, events: &mut Vec<Stamped>) -> Reply {
-        let KeyedSubmit { tasks, until_refused, part, frees } = call;
-        match self.recall(&part) {
-            Err(reject) => return Reply::Refused(reject),
-            Ok(Some(KeyAnswer::Tasks(told))) => {
-                let known = |priority, seq, was| self.entry(priority, seq, was);
-                return Reply::Submitted(keys::retold(told, tasks, until_refused, known));
-            }
-            Ok(Some(KeyAnswer::Note(_) | KeyAnswer::Free)) => return Reply::Refused(reused()),
-            Ok(None) => {}
-        }
-        if let Some(reject) = self.no_room_for_keys() {
-            return Reply::Refused(reject);
-        }
-        let answer = self.submit(tasks, until_refused, events);
-        let refused = |reject: &Reject| match frees {
-            Frees::Never => false,
-            Frees::Closed => reject.code == Code::JobClosed,
-            Frees::Refused => true,
-        };
-        let free = answer.elsewhere.is_empty()
-            && answer.outcomes.iter().all(Result::is_err)
-            && answer.outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).any(refused);
-        if !free {
-            let told = KeyAnswer::Tasks(keys::told(&answer));
-            self.commit(Event::Key { part, answer: told }, events);
-        }
-        Reply::Submitted(answer)
-    }
-
-    /// Keeps a note under a key, or gives back the one that is there.
-    pub(crate) fn remember(
-        &mut self,
-        part: KeyPart,
-        note: Vec<u8>,
-        events: &mut Vec<Stamped>,
-    ) -> Reply {
-        match self.recall(&part) {
-            Err(reject) => return Reply::Refused(reject),
-            Ok(Some(KeyAnswer::Note(note))) => return Reply::Noted(note.clone(), true),
-            Ok(Some(KeyAnswer::Tasks(_) | KeyAnswer::Free)) => return Reply::Refused(reused()),
-            Ok(None) => {}
-        }
-        if let Some(reject) = self.no_room_for_keys() {
-            return Reply::Refused(reject);
-        }
-        self.commit(Event::Key { part, answer: KeyAnswer::Note(note.clone()) }, events);
-        Reply::Noted(note, false)
-    }
-
-    /// Frees a key whose request was refused after all.
-    pub(crate) fn forget_key(&mut self, part: KeyPart, events: &mut Vec<Stamped>) -> Reply {
-        if matches!(self.recall(&part), Ok(Some(_))) {
-            self.commit(Event::Key { part, answer: KeyAnswer::Free }, events);
-        }
-        Reply::Done
-    }
-
-    /// What a part of a keyed request was answered.
-    ///
-    /// # Errors
-    /// `idempotency_key_reused` when it asked for something else.
-    pub fn recall(&self, part: &KeyPart) -> Result<Option<&KeyAnswer>, Reject> {
-        match self.keys.get(part, self.now.wall, self.policy.key_retention_ms) {
-            Some(known) if known.content != part.content.half() => Err(reused()),
-            known => Ok(known.map(|known| &known.answer)),
-        }
-    }
-
-    fn no_room_for_keys(&self) -> Option<Reject> {
-        let wait_ms = self.keys.full(self.now.wall, self.policy.key_retention_ms)?;
-        let detail = "no memory for another Idempotency-Key; none is forgotten before its time";
-        let hint = "lower idempotency.retention, or send larger batches under a key";
-        let reject = Reject::new(Code::Overloaded, detail).hint(hint);
-        Some(reject.retry_unapplied(wait_ms.min(KEYS_WAIT_MS_MAX)))
-    }
-
-    fn entry(&self, priority: Priority, seq: TaskSeq, duplicate: bool) -> Admitted {
-        let reference = TaskRef::of_seq(priority, self.id, seq);
-        Admitted { reference, seq, record: Position::default(), index: 0, duplicate }
-    }
-
-    fn admit(
+    pub(crate) fn admit_task(
         &mut self,
         input: TaskInput,
         round: &mut Round,
         events: &mut Vec<Stamped>,
     ) -> Result<Admission, Reject> {
+        let (name, key) = self.open_job(&input, events)?;
+        let job = self.job(key);
+        let unique = match &input.id {
+            Some(id) if job.spec.dedup == Dedup::Task => Some(unique::id_hash(&name, id)),
+            Some(_) | None => None,
+        };
+        let seq = self.rows.next().plus(round.tasks.len() as u64);
+        let mut content = None;
+        if let Some(id) = unique {
+            let home = unique::home(id, self.policy.partitions);
+            if !self.decides(home) {
+                return Ok(Admission::Elsewhere(home, Item::Task(input)));
+            }
+            let hash = unique::content_hash(&input);
+            if let Some(known) = self.unique.get(id).or_else(|| round.fresh.get(&id)).copied() {
+                if known.content != hash {
+                    let existing = TaskRef::of_seq(known.priority, self.id, known.seq);
+                    return Err(task_conflict(&input, existing));
+                }
+                *round.duplicates.entry(name).or_default() += 1;
+                let entry = self.entry(known.priority, known.seq, true);
+                return Ok(Admission::Here(AdmittedItem::Task(entry)));
+            }
+            content = Some((id, hash));
+        }
+        let mut spec = self.resolve(input, name, key)?;
+        if let Some((id, content)) = content {
+            spec.content = Some(content);
+            round.fresh.insert(id, UniqueTask { id, content, seq, priority: spec.priority });
+        }
+        let entry = self.entry(spec.priority, seq, false);
+        round.tasks.push(spec);
+        Ok(Admission::Here(AdmittedItem::Task(entry)))
+    }
+
+    /// Admits this partition's share of an array.
+    pub(crate) fn admit_array(
+        &mut self,
+        input: ArrayInput,
+        round: &mut Round,
+        events: &mut Vec<Stamped>,
+    ) -> Result<AdmittedItem, Reject> {
+        let content = unique::array_hash(&input);
+        let of = u64::from(self.policy.partitions.max(1)).min(input.span.count);
+        let number = if self.policy.partitions > 1 { u64::from(self.id.0) } else { 0 };
+        let span = input.span.share(number, of);
+        let job = input.task.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
+        let key = self.job_keys.get(&job).copied();
+        let known = key.zip(input.id.clone()).and_then(|known| self.array_ids.get(&known)).copied();
+        if let Some((first, same)) = known {
+            let class = self.class(first).expect("an element keeps its class");
+            let reference = TaskRef::of_seq(class.priority, self.id, first);
+            if same != content {
+                return Err(array_conflict(reference));
+            }
+            *round.duplicates.entry(job).or_default() += span.count;
+            return Ok(AdmittedItem::Array { reference, count: span.count, duplicate: true });
+        }
+        let (name, key) = self.open_job(&input.task, events)?;
+        let task = TaskSpec { id: None, ..self.resolve(input.task, name, key)? };
+        // The tasks before it have their numbers.
+        self.commit_round(round, events);
+        let first = self.rows.next();
+        let reference = TaskRef::of_seq(task.priority, self.id, first);
+        let array = Box::new(ArraySpec { task, span, id: input.id, content });
+        self.commit(Event::SubmittedArray { first, array }, events);
+        Ok(AdmittedItem::Array { reference, count: span.count, duplicate: false })
+    }
+
+    /// The job of a task, created if need be.
+    fn open_job(
+        &mut self,
+        input: &TaskInput,
+        events: &mut Vec<Stamped>,
+    ) -> Result<(Name, JobKey), Reject> {
         let name = input.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
         if !self.job_keys.contains_key(&name) {
             let spec = implicit_spec(&self.policy);
@@ -192,49 +146,28 @@ impl Partition {
             let detail = format!("job {name} is closed and takes no more tasks");
             return Err(Reject::new(Code::JobClosed, detail).hint("submit into a new job"));
         }
-        let (defaults, priority) = (&job.spec.defaults, job.spec.priority);
-        let unique = match &input.id {
-            Some(id) if job.spec.dedup == Dedup::Task => Some(unique::id_hash(&name, id)),
-            Some(_) | None => None,
-        };
-        let Some(id) = unique else {
-            let spec = resolve(input, name, priority, defaults, &self.policy, self.now.wall)?;
-            return Ok(Admission::New(spec));
-        };
-        let home = unique::home(id, self.policy.partitions);
-        if self.policy.partitions > 1 && home != self.id {
-            return Ok(Admission::Elsewhere(home, input));
-        }
-        let content = unique::content_hash(&input);
-        if let Some(known) = self.unique.get(id).or_else(|| round.fresh.get(&id)).copied() {
-            if known.content != content {
-                return Err(conflict(&input, TaskRef::of_seq(known.priority, self.id, known.seq)));
-            }
-            *round.duplicates.entry(name).or_default() += 1;
-            return Ok(Admission::Known(known));
-        }
-        let mut spec = resolve(input, name, priority, defaults, &self.policy, self.now.wall)?;
-        spec.content = Some(content);
-        let seq = round.first.plus(round.tasks.len() as u64);
-        round.fresh.insert(id, UniqueTask { id, content, seq, priority: spec.priority });
-        Ok(Admission::New(spec))
+        Ok((name, key))
+    }
+
+    fn resolve(&self, input: TaskInput, name: Name, key: JobKey) -> Result<TaskSpec, Reject> {
+        let spec = &self.job(key).spec;
+        resolve(input, name, spec.priority, &spec.defaults, &self.policy, self.now.wall)
     }
 }
 
-/// Longest wait that is told when there is no room for keys, ms.
-const KEYS_WAIT_MS_MAX: u64 = 60_000;
-
-fn reused() -> Reject {
-    let detail = "the key was used for a request with another method, path, query or body";
-    Reject::new(Code::IdempotencyKeyReused, detail).hint("use a fresh key for another request")
-}
-
-fn conflict(input: &TaskInput, existing: TaskRef) -> Reject {
+fn task_conflict(input: &TaskInput, existing: TaskRef) -> Reject {
     let id = input.id.as_deref().unwrap_or_default();
     let detail = format!("the job has a task {id} with other content, {existing}");
     let mut reject = Reject::new(Code::IdConflict, detail).on("id");
     reject.existing = Some(Box::new(existing));
     reject.hint("use another id, or send the same payload, encoding, priority, tags and affinity")
+}
+
+fn array_conflict(existing: TaskRef) -> Reject {
+    let detail = format!("the job has another array of this id, {existing}");
+    let mut reject = Reject::new(Code::IdConflict, detail).on("array.id");
+    reject.existing = Some(Box::new(existing));
+    reject.hint("use another id, or send the same values, template, priority, tags and affinity")
 }
 
 /// What a job is when its first task creates it.
@@ -282,6 +215,7 @@ fn resolve(
         not_before: if not_before > now { not_before } else { WallMs(0) },
         traceparent: input.traceparent,
         content: None,
+        element: None,
     })
 }
 
@@ -312,8 +246,17 @@ impl Partition {
     /// Finds the task of a reference.
     #[must_use]
     pub fn seq_of(&self, reference: TaskRef) -> Option<TaskSeq> {
-        let seq = TaskSeq(reference.offset);
-        let known = self.rows.state(seq).is_some() && reference.index.is_none();
+        let first = TaskSeq(reference.offset);
+        let array = self.rows.array_of(first);
+        let seq = match (array, reference.index) {
+            (None, None) => first,
+            // Only the first element of an array gives its number to the references of all.
+            (Some(array), Some(value)) if array.first == first => {
+                first.plus(array.span.place(value)?)
+            }
+            (None, Some(_)) | (Some(_), _) => return None,
+        };
+        let known = self.rows.state(seq).is_some();
         // A finished task has shed its class; then any priority finds it and the tracker decides.
         let same = self.class(seq).is_none_or(|class| class.priority == reference.priority);
         (known && same).then_some(seq)

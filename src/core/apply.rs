@@ -1,19 +1,16 @@
 //! `apply`: the one match on [`Event`]. Never fails, and is the same live and in replay.
 
-use crate::core::intern::{Class, ClassKey, JobKey};
+use crate::core::intern::{Class, JobKey};
 use crate::core::job::JobRow;
 use crate::core::lease::{Answer, Fate, Live};
-use crate::core::partition::{Due, Partition, Timer, Touched};
-use crate::core::unique::{UniqueTask, id_hash};
+use crate::core::partition::{DelayedArray, Due, Partition, Timer, Touched};
 use crate::model::event::{
     Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped, Start,
 };
 use crate::model::id::{Epoch, LeaseNo, Name, Position, TaskSeq};
 use crate::model::job::JobSpec;
 use crate::model::priority::Priority;
-use crate::model::reference::TaskRef;
 use crate::model::state::TaskState;
-use crate::model::task::TaskSpec;
 use crate::model::time::WallMs;
 
 /// Shown as class of a task that ran too long or lost its worker.
@@ -40,8 +37,8 @@ impl Partition {
 
     /// Tells where an event decided here was written, once it is durable.
     pub fn placed(&mut self, event: &Event, position: Position) {
-        if let Event::Submitted { first, tasks } = event {
-            self.rows.place(*first, tasks.len() as u64, position);
+        if let Some((first, count)) = event.admits() {
+            self.rows.place(first, count, position);
         } else if let Event::Failed { tasks, .. } = event {
             for failure in tasks {
                 if let Some(touched) = self.touched.get_mut(&failure.seq) {
@@ -73,6 +70,7 @@ impl Partition {
                 }
             }
             Event::Submitted { tasks, .. } => self.apply_submitted(tasks, at),
+            Event::SubmittedArray { array, .. } => self.apply_array(array, at),
             Event::Allocated { worker, tasks, .. } => {
                 let batch = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
                 for task in tasks {
@@ -97,7 +95,7 @@ impl Partition {
             Event::Duplicates(jobs) => {
                 for (name, count) in jobs {
                     let key = *self.job_keys.get(name).expect("its first task came before");
-                    self.job_mut(key).numbers.duplicates += u64::from(*count);
+                    self.job_mut(key).numbers.duplicates += *count;
                 }
             }
         }
@@ -118,82 +116,9 @@ impl Partition {
         self.job_keys.insert(name.clone(), key);
     }
 
-    fn apply_submitted(&mut self, tasks: &[TaskSpec], at: WallMs) {
-        let first = self.rows.next();
-        let mut last: Option<(&TaskSpec, ClassKey, JobKey)> = None;
-        let mut keys = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let (key, job) = match last {
-                Some((same, key, job)) if same_class(same, task) => (key, job),
-                _ => self.class_of(task),
-            };
-            last = Some((task, key, job));
-            let delayed = task.not_before > at;
-            keys.push((key, job, if delayed { TaskState::Delayed } else { TaskState::Pending }));
-        }
-        let sizes = tasks.iter().map(|t| u32::try_from(t.payload.bytes.len()).unwrap_or(u32::MAX));
-        let rows = keys.iter().zip(sizes).map(|((key, _, state), bytes)| (*key, *state, bytes));
-        self.rows.push_record(at, rows);
-        let mut from = 0;
-        while from < keys.len() {
-            let (key, job, state) = keys[from];
-            let same = keys[from..].iter().take_while(|k| **k == keys[from]).count();
-            let seq = first.plus(from as u64);
-            let admitted = self.classes.value(key.0).priority;
-            // A job that was moved serves what comes later at its own priority.
-            self.count_admitted(job, admitted, state, same as u64);
-            if state == TaskState::Pending {
-                self.push_pending(job, admitted, seq, same as u64);
-            } else {
-                for (n, task) in (0u64..).zip(&tasks[from..from + same]) {
-                    self.delay(seq.plus(n), task.not_before);
-                }
-            }
-            from += same;
-        }
-        for (n, task) in (0u64..).zip(tasks) {
-            if let Some(id) = &task.id {
-                let seq = first.plus(n);
-                self.ids.insert(id, seq);
-                if let Some(content) = task.content {
-                    let id = id_hash(&task.job, id);
-                    self.unique.insert(UniqueTask { id, content, seq, priority: task.priority });
-                }
-            }
-        }
-    }
-
-    fn class_of(&mut self, task: &TaskSpec) -> (ClassKey, JobKey) {
-        let job = *self.job_keys.get(&task.job).expect("a job is defined before its first task");
-        let class = Class {
-            job,
-            priority: task.priority,
-            lease_ms: task.lease_ms,
-            timeout_s: task.timeout_s,
-            max_attempts: task.max_attempts,
-            max_crashes: task.max_crashes,
-            backoff: task.backoff,
-        };
-        (ClassKey(self.classes.number(&class)), job)
-    }
-
-    fn count_admitted(&mut self, job: JobKey, priority: Priority, state: TaskState, count: u64) {
-        let row = self.job_mut(job);
-        row.numbers.submitted += count;
-        row.numbers.counts.add(state, count);
-        row.by_level[priority.index()].add(state, count);
-        self.stats.submitted[priority.index()] += count;
-    }
-
-    fn push_pending(&mut self, job: JobKey, priority: Priority, first: TaskSeq, count: u64) {
-        self.wake_lane(job, priority);
-        self.job_mut(job).lanes[priority.index()].push_run(first, count);
-        self.relist(job, priority);
-    }
-
     /// A lane that becomes non-empty starts at max(own, lowest of the level): no credit is saved
     /// up.
-    fn wake_lane(&mut self, job: JobKey, priority: Priority) {
+    pub(crate) fn wake_lane(&mut self, job: JobKey, priority: Priority) {
         let lowest = self.levels[priority.index()].lowest();
         let lane = &mut self.job_mut(job).lanes[priority.index()];
         if let Some(lowest) = lowest
@@ -302,7 +227,7 @@ impl Partition {
         };
         let lease = self.leases.end(failure.lease, fate, at).expect("a failure names a live lease");
         self.settle(&class, &lease, failure.run_ms);
-        let reference = TaskRef::of_seq(class.priority, self.id, failure.seq);
+        let reference = self.reference_of(class.priority, failure.seq);
         let job = self.job_mut(class.job);
         match cause {
             FailCause::Crash => job.numbers.crashes += 1,
@@ -395,9 +320,22 @@ impl Partition {
                 return TaskState::Delayed;
             }
         }
+        if let Some(array) = self.delayed_array(seq)
+            && array.members.remove(seq)
+        {
+            // As above: live its turn would have come before.
+            let due = array.due.wall;
+            self.touched.entry(seq).or_default().available = due;
+            return TaskState::Delayed;
+        }
         self.job_mut(class.job).lanes[priority.index()].remove(seq);
         self.relist(class.job, priority);
         TaskState::Pending
+    }
+
+    fn delayed_array(&mut self, seq: TaskSeq) -> Option<&mut DelayedArray> {
+        let (_, array) = self.delayed_arrays.range_mut(..=seq).next_back()?;
+        Some(array)
     }
 
     /// Moves a leased task where `next` says.
@@ -449,7 +387,7 @@ impl Partition {
         self.relist(job, priority);
     }
 
-    fn delay(&mut self, seq: TaskSeq, wall: WallMs) {
+    pub(crate) fn delay(&mut self, seq: TaskSeq, wall: WallMs) {
         let tick = self.now.tick.plus(wall.since(self.now.wall));
         self.delayed.insert(seq, Due { wall, tick });
         self.delayed_order.insert(seq);
@@ -461,7 +399,9 @@ impl Partition {
     /// Latest entry into PENDING.
     pub(crate) fn available(&self, seq: TaskSeq) -> WallMs {
         let touched = self.touched.get(&seq).map(|t| t.available).filter(|at| *at != WallMs(0));
-        touched.unwrap_or_else(|| self.rows.submitted(seq))
+        touched.unwrap_or_else(|| {
+            self.rows.array_of(seq).map_or_else(|| self.rows.submitted(seq), |a| a.available)
+        })
     }
 
     pub(crate) fn note_drained(&mut self, key: JobKey, at: WallMs) {
@@ -470,13 +410,6 @@ impl Partition {
             job.numbers.drained = at;
         }
     }
-}
-
-fn same_class(a: &TaskSpec, b: &TaskSpec) -> bool {
-    a.job == b.job
-        && a.priority == b.priority
-        && (a.lease_ms, a.timeout_s, a.max_attempts, a.max_crashes, a.backoff)
-            == (b.lease_ms, b.timeout_s, b.max_attempts, b.max_crashes, b.backoff)
 }
 
 fn landing(next: Next) -> (TaskState, WallMs) {

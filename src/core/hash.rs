@@ -9,24 +9,34 @@ use crate::core::partition::Partition;
 use crate::model::state::{StateCounts, TaskState};
 
 /// Two FNV-1a lanes over the canonical content.
-struct Hasher([u64; 2]);
+pub(crate) struct Hasher(pub(crate) [u64; 2]);
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self([0xcbf2_9ce4_8422_2325, 0x8422_2325_cbf2_9ce4])
+    }
+}
 
 impl Hasher {
-    fn word(&mut self, word: u64) {
+    pub(crate) fn word(&mut self, word: u64) {
         for byte in word.to_le_bytes() {
             self.byte(byte);
         }
     }
 
-    fn byte(&mut self, byte: u8) {
+    pub(crate) fn byte(&mut self, byte: u8) {
         self.0[0] = (self.0[0] ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         self.0[1] =
             (self.0[1] ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(9);
     }
 
-    fn text(&mut self, text: &str) {
-        self.word(text.len() as u64);
-        text.bytes().for_each(|b| self.byte(b));
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.word(bytes.len() as u64);
+        bytes.iter().for_each(|b| self.byte(*b));
     }
 
     fn counts(&mut self, counts: &StateCounts) {
@@ -43,7 +53,7 @@ impl Partition {
     /// 32 hexadecimal digits.
     #[must_use]
     pub fn state_hash(&self) -> String {
-        let mut hasher = Hasher([0xcbf2_9ce4_8422_2325, 0x8422_2325_cbf2_9ce4]);
+        let mut hasher = Hasher::default();
         for (seq, stored) in self.rows.iter() {
             let state = if stored.live() { self.state(seq).unwrap_or(stored) } else { stored };
             let folded = if state == TaskState::Delayed { TaskState::Pending } else { state };
@@ -54,6 +64,11 @@ impl Partition {
                 hasher.word(u64::from(touched.errors) << 8 | u64::from(touched.crashes));
                 hasher.word(u64::from(touched.redriven));
             }
+        }
+        for ((job, id), (first, content)) in &self.array_ids {
+            hasher.word(u64::from(job.0));
+            hasher.text(id);
+            [first.0, content.0[0], content.0[1]].into_iter().for_each(|word| hasher.word(word));
         }
         self.drained.iter().for_each(|worker| hasher.text(worker));
         for (number, lease) in self.leases.iter() {

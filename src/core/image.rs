@@ -5,8 +5,8 @@ use crate::core::intern::{Class, Interner, JobKey};
 use crate::core::job::JobRow;
 use crate::core::keys::{Keys, Remembered};
 use crate::core::lease::{LeaseColumns, LeaseTable};
-use crate::core::partition::{Due, Partition, Touched};
-use crate::core::rows::Rows;
+use crate::core::partition::{ArrayAt, ArrayId, Due, Partition, Touched};
+use crate::core::rows::{Rows, Stretch};
 use crate::core::unique::{UniqueIndex, UniqueTask};
 use crate::model::id::{Epoch, Name, PartitionId, TaskSeq};
 use crate::model::policy::Policy;
@@ -29,6 +29,7 @@ pub struct PartitionImage {
     delayed: Vec<(TaskSeq, Due)>,
     leases: LeaseColumns,
     ids: Vec<IdEntry>,
+    array_ids: Vec<(ArrayId, ArrayAt)>,
     drained: Vec<Name>,
     unique: Vec<UniqueTask>,
     keys: Vec<Remembered>,
@@ -54,10 +55,11 @@ impl Partition {
             workers: self.workers.values().to_vec(),
             jobs,
             levels_paused: std::array::from_fn(|level| self.levels[level].paused),
-            touched: self.rows.iter().filter_map(|(seq, _)| touched(seq)).collect(),
+            touched: self.single_rows().filter_map(touched).collect(),
             delayed: self.delayed_order.iter().filter_map(delayed).collect(),
             leases: self.leases.columns(),
             ids: self.ids.entries().to_vec(),
+            array_ids: self.array_ids.iter().map(|(k, v)| (k.clone(), *v)).collect(),
             drained: self.drained.iter().cloned().collect(),
             unique: self.unique.tasks().to_vec(),
             keys: self.keys.iter().cloned().collect(),
@@ -87,11 +89,17 @@ impl Partition {
         }
         partition.leases = LeaseTable::restore(image.leases);
         partition.ids = IdIndex::restore(image.ids);
+        partition.array_ids = image.array_ids.into_iter().collect();
         partition.drained = image.drained.into_iter().collect();
         partition.unique = UniqueIndex::restore(image.unique);
         partition.keys = Keys::restore(image.keys);
         partition.fill_lanes();
         partition
+    }
+
+    /// Tasks that something may have happened to.
+    fn single_rows(&self) -> impl Iterator<Item = TaskSeq> + '_ {
+        self.rows.stretches().filter(|s| s.count == 1).map(|s| s.first)
     }
 
     fn fill_lanes(&mut self) {
@@ -100,17 +108,22 @@ impl Partition {
                 lane.vtime = vtime;
             }
         }
-        let pending: Vec<TaskSeq> = self
-            .rows
-            .iter()
-            .filter(|(_, state)| *state == TaskState::Pending)
-            .map(|(seq, _)| seq)
-            .collect();
-        for seq in pending {
-            let class = self.class(seq).expect("a pending task keeps its class");
-            if self.job(class.job).overlay(seq, TaskState::Pending) == TaskState::Pending {
-                let priority = self.current_priority(seq, &class);
-                self.job_mut(class.job).lanes[priority.index()].insert(seq);
+        let queued = |s: &Stretch| matches!(s.state, TaskState::Pending | TaskState::Delayed);
+        let queued: Vec<Stretch> = self.rows.stretches().filter(queued).collect();
+        for Stretch { first, count, state } in queued {
+            let class = self.class(first).expect("a queued task keeps its class");
+            if self.job(class.job).overlay(first, state) != state {
+                continue;
+            }
+            if state == TaskState::Pending {
+                let priority = self.current_priority(first, &class);
+                self.job_mut(class.job).lanes[priority.index()].push_run(first, count);
+            } else if !self.delayed.contains_key(&first) {
+                let array = self.rows.array_of(first).expect("a delayed task has its time");
+                let (key, wall) = (array.first, array.available);
+                let waiting = self.delayed_arrays.entry(key).or_default();
+                waiting.due.wall = wall;
+                waiting.members.insert_run(first, count);
             }
         }
         for number in 0..self.jobs.len() {

@@ -107,11 +107,17 @@ impl JobRow {
 
     /// Moves one task of a level between states.
     pub fn shift(&mut self, priority: Priority, from: TaskState, to: TaskState) {
-        self.numbers.counts.shift(from, to);
+        self.shift_many(priority, from, to, 1);
+    }
+
+    /// Moves tasks of a level between states.
+    pub fn shift_many(&mut self, priority: Priority, from: TaskState, to: TaskState, count: u64) {
+        self.numbers.counts.sub(from, count);
+        self.numbers.counts.add(to, count);
         let level = &mut self.by_level[priority.index()];
-        level.sub(from, 1);
+        level.sub(from, count);
         if to.live() {
-            level.add(to, 1);
+            level.add(to, count);
         }
     }
 

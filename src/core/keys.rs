@@ -6,13 +6,13 @@
 //! none is forgotten early.
 
 use crate::core::map::{self, Map};
+use crate::model::command::Item;
 use crate::model::id::TaskSeq;
 use crate::model::key::{Hash128, KeyAnswer, KeyPart, Told};
 use crate::model::limits;
 use crate::model::priority::Priority;
 use crate::model::reject::Reject;
-use crate::model::reply::{Admitted, Elsewhere, Submitted};
-use crate::model::task::TaskInput;
+use crate::model::reply::{Admitted, AdmittedItem, Elsewhere, Submitted};
 use crate::model::time::WallMs;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -124,7 +124,10 @@ fn cost(part: &Remembered) -> usize {
             let hint = refusal.hint.as_ref().map_or(0, |h| h.len());
             160 + refusal.detail.len() + hint
         }
-        Told::Admitted { .. } | Told::Duplicate { .. } | Told::Elsewhere { .. } => 0,
+        Told::Admitted { .. }
+        | Told::Duplicate { .. }
+        | Told::Array { .. }
+        | Told::Elsewhere { .. } => 0,
     };
     PART_BYTES
         + match &part.answer {
@@ -141,8 +144,8 @@ fn cost(part: &Remembered) -> usize {
 pub fn told(answer: &Submitted) -> Vec<Told> {
     let mut all: Vec<Told> = Vec::new();
     let mut elsewhere = answer.elsewhere.iter().peekable();
-    for (item, outcome) in answer.outcomes.iter().enumerate() {
-        if let Some(other) = elsewhere.next_if(|other| other.item == item) {
+    for (place, outcome) in answer.outcomes.iter().enumerate() {
+        if let Some(other) = elsewhere.next_if(|other| other.place == place) {
             match all.last_mut() {
                 Some(Told::Elsewhere { partition, count }) if *partition == other.partition => {
                     *count += 1;
@@ -152,7 +155,13 @@ pub fn told(answer: &Submitted) -> Vec<Told> {
             continue;
         }
         match outcome {
-            Ok(one) => add_known(&mut all, one),
+            Ok(AdmittedItem::Task(one)) => add_known(&mut all, one),
+            Ok(AdmittedItem::Array { reference, count, duplicate }) => all.push(Told::Array {
+                priority: reference.priority,
+                first: TaskSeq(reference.offset),
+                count: *count,
+                duplicate: *duplicate,
+            }),
             Err(reject) => all.push(Told::Refused(Box::new(reject.into()))),
         }
     }
@@ -180,36 +189,41 @@ fn add_known(all: &mut Vec<Told>, one: &Admitted) {
     }
 }
 
-/// The answer again, to the same tasks. `known` makes the entry of a task of this partition.
+/// The answer again, to the same items. `known` makes the entry of a task of this partition.
 pub fn retold(
     told: &[Told],
-    tasks: Vec<TaskInput>,
-    until_refused: bool,
+    items: Vec<Item>,
     known: impl Fn(Priority, TaskSeq, bool) -> Admitted,
 ) -> Submitted {
     let mut answer = Submitted { replayed: true, ..Submitted::default() };
-    let mut tasks = tasks.into_iter().enumerate();
+    let mut items = items.into_iter().enumerate();
     for one in told {
         match one {
             Told::Admitted { priority, first, count }
             | Told::Duplicate { priority, first, count } => {
                 let was = matches!(one, Told::Duplicate { .. });
                 for n in 0..u64::from(*count) {
-                    answer.outcomes.push(Ok(known(*priority, first.plus(n), was)));
-                    tasks.next();
+                    let task = known(*priority, first.plus(n), was);
+                    answer.outcomes.push(Ok(AdmittedItem::Task(task)));
+                    items.next();
                 }
+            }
+            Told::Array { priority, first, count, duplicate } => {
+                let reference = known(*priority, *first, *duplicate).reference;
+                let (count, duplicate) = (*count, *duplicate);
+                answer.outcomes.push(Ok(AdmittedItem::Array { reference, count, duplicate }));
+                items.next();
             }
             Told::Refused(refusal) => {
                 answer.outcomes.push(Err(Reject::from(&**refusal)));
-                tasks.next();
+                items.next();
             }
             Told::Elsewhere { partition, count } => {
-                let behind = if until_refused { usize::MAX } else { *count as usize };
-                let moved = tasks.by_ref().take(behind);
                 let partition = *partition;
-                let place = |(item, task)| Elsewhere { item, partition, task };
-                answer.elsewhere.extend(moved.map(place));
-                (0..*count).for_each(|_| answer.outcomes.push(Err(Elsewhere::placeholder())));
+                for (place, item) in items.by_ref().take(*count as usize) {
+                    answer.outcomes.push(Err(Elsewhere::placeholder()));
+                    answer.elsewhere.push(Elsewhere { place, partition, item });
+                }
             }
         }
     }

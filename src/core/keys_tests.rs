@@ -3,16 +3,17 @@
 use crate::core::partition::Partition;
 use crate::core::unique;
 use crate::model::affinity::AffinityKey;
-use crate::model::command::Command;
+use crate::model::array::{ArrayInput, Span};
+use crate::model::command::{ARRAYS, Command, Item, Submit};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{PartitionId, Position};
 use crate::model::job::{Dedup, JobChange};
-use crate::model::key::{Digest, Frees, KeyPart, KeyedSubmit};
+use crate::model::key::{Digest, Frees, KeyPart, Keyed};
 use crate::model::limits;
 use crate::model::policy::Policy;
 use crate::model::priority::Priority;
-use crate::model::reject::Code;
-use crate::model::reply::{Reply, Submitted};
+use crate::model::reject::{Code, Reject};
+use crate::model::reply::{AdmittedItem, Elsewhere, Reply, Submitted};
 use crate::model::task::{Blob, Encoding, TaskInput};
 use crate::model::time::{Now, Tick, WallMs};
 use proptest::collection::vec;
@@ -61,10 +62,10 @@ impl Rig {
         answer
     }
 
-    fn keyed(&mut self, key: u8, content: u8, tasks: Vec<TaskInput>, frees: Frees) -> Reply {
+    fn keyed(&mut self, key: u8, content: u8, items: Vec<Item>, frees: Frees) -> Reply {
         let part = KeyPart { key: Digest([key; 32]), content: Digest([content; 32]), part: 0 };
-        let call = KeyedSubmit { tasks, until_refused: false, part, frees };
-        self.run(Command::SubmitKeyed(Box::new(call)))
+        let key = Some(Keyed { part, frees });
+        self.run(Command::Submit(Box::new(Submit { items, until_refused: false, key })))
     }
 
     fn pass(&mut self, ms: u64) {
@@ -102,59 +103,84 @@ fn task(job: &str, id: Option<u8>, content: u8) -> TaskInput {
     }
 }
 
-/// One submit: key (none = without), and tasks: unique id or none, and content.
-type Call = (Option<u8>, Vec<(Option<u8>, u8)>);
+fn array(id: Option<u8>, content: u8, count: u64) -> Item {
+    let span = Span { from: 10, step: 2, count };
+    let id = id.map(|id| format!("array{id}").into());
+    Item::Array(ArrayInput { task: task("u", None, content), span, id })
+}
+
+/// A task or an array, its id in its job or none, and its content.
+type Thing = (bool, Option<u8>, u8);
+
+const ELEMENTS: u64 = 3;
+
+fn item((single, id, content): &Thing) -> Item {
+    match single {
+        true => Item::Task(task("u", *id, *content)),
+        false => array(*id, *content, ELEMENTS),
+    }
+}
+
+/// One submit: key (none = without), and things.
+type Call = (Option<u8>, Vec<Thing>);
 
 fn calls() -> impl Strategy<Value = Vec<(Call, u16)>> {
-    let one = (prop::option::of(0u8..4), 0u8..2);
+    let one = (prop::bool::weighted(0.7), prop::option::of(0u8..4), 0u8..2);
     let call = (prop::option::of(0u8..3), vec(one, 0..5));
     vec((call, 0u16..400), 1..40)
 }
 
-/// What a call is answered, as plain text: `ok`, `dup` or `no` with a number.
+/// What a call is answered, as plain text: `ok`, `dup` or `no` with a reference.
 fn texts(answer: &Submitted) -> Vec<String> {
-    let text = |outcome: &Result<crate::model::reply::Admitted, _>| match outcome {
-        Ok(one) if one.duplicate => format!("dup {}", one.reference),
-        Ok(one) => format!("ok {}", one.reference),
+    let text = |outcome: &Result<AdmittedItem, Reject>| match outcome {
+        Ok(AdmittedItem::Task(one)) if one.duplicate => format!("dup {}", one.reference),
+        Ok(AdmittedItem::Task(one)) => format!("ok {}", one.reference),
+        Ok(AdmittedItem::Array { reference, count, duplicate: true }) => {
+            format!("dup {reference} x {count}")
+        }
+        Ok(AdmittedItem::Array { reference, count, .. }) => format!("ok {reference} x {count}"),
         Err(reject) => {
-            let reject: &crate::model::reject::Reject = reject;
             format!("no {:?} {:?}", reject.code, reject.existing.as_ref().map(ToString::to_string))
         }
     };
     answer.outcomes.iter().map(text).collect()
 }
 
-/// Tasks, time, answer.
-type Known = (Vec<(Option<u8>, u8)>, WallMs, Vec<String>);
+/// Things, time, answer.
+type Known = (Vec<Thing>, WallMs, Vec<String>);
 
 #[derive(Default)]
 struct Naive {
     next: u64,
-    /// Id → content and reference.
-    ids: BTreeMap<u8, (u8, String)>,
+    /// Kind and id → content and reference.
+    ids: BTreeMap<(bool, u8), (u8, String)>,
     /// Key → its first call.
     keys: BTreeMap<u8, Known>,
     duplicates: u64,
 }
 
 impl Naive {
-    fn submit(&mut self, tasks: &[(Option<u8>, u8)]) -> Vec<String> {
+    fn submit(&mut self, things: &[Thing]) -> Vec<String> {
         let mut said = Vec::new();
-        for (id, content) in tasks {
-            let known = id.and_then(|id| self.ids.get(&id));
+        for (single, id, content) in things {
+            let known = id.and_then(|id| self.ids.get(&(*single, id)));
+            let (count, times) = match single {
+                true => (1, String::new()),
+                false => (ELEMENTS, format!(" x {ELEMENTS}")),
+            };
             said.push(match known {
                 Some((same, reference)) if same == content => {
-                    self.duplicates += 1;
-                    format!("dup {reference}")
+                    self.duplicates += count;
+                    format!("dup {reference}{times}")
                 }
                 Some((_, reference)) => format!("no IdConflict {:?}", Some(reference)),
                 None => {
                     let reference = format!("5-0-{}", self.next);
-                    self.next += 1;
+                    self.next += count;
                     if let Some(id) = id {
-                        self.ids.insert(*id, (*content, reference.clone()));
+                        self.ids.insert((*single, *id), (*content, reference.clone()));
                     }
-                    format!("ok {reference}")
+                    format!("ok {reference}{times}")
                 }
             });
         }
@@ -166,37 +192,39 @@ proptest! {
     #[test]
     fn submits_with_repeats_equal_a_naive_map(calls in calls()) {
         let (mut rig, mut naive) = (Rig::new(0, 1), Naive::default());
-        for ((key, tasks), wait) in calls {
+        for ((key, things), wait) in calls {
             rig.pass(u64::from(wait));
-            let inputs = tasks.iter().map(|(id, content)| task("u", *id, *content)).collect();
+            let items: Vec<Item> = things.iter().map(item).collect();
             let Some(key) = key else {
-                let answer = rig.submitted(Command::Submit(inputs));
-                prop_assert_eq!(texts(&answer), naive.submit(&tasks));
+                let call = Submit { items, ..Submit::default() };
+                let answer = rig.submitted(Command::Submit(Box::new(call)));
+                prop_assert_eq!(texts(&answer), naive.submit(&things));
                 continue;
             };
-            let content = tasks.iter().fold(9u8, |sum, (id, content)| {
-                sum.wrapping_mul(31).wrapping_add(id.map_or(7, |id| id * 2 + content))
+            let content = things.iter().fold(9u8, |sum, (single, id, content)| {
+                let one = id.map_or(7, |id| id * 2 + content) + 10 * u8::from(*single);
+                sum.wrapping_mul(31).wrapping_add(one)
             });
-            let reply = rig.keyed(key, content, inputs, Frees::Never);
+            let reply = rig.keyed(key, content, items, Frees::Never);
             let known = naive.keys.get(&key);
             let known = known.filter(|(_, at, _)| at.plus(RETENTION_MS) > rig.now.wall);
             match (known.cloned(), reply) {
-                (Some((same, _, said)), Reply::Submitted(answer)) if same == tasks => {
+                (Some((same, _, said)), Reply::Submitted(answer)) if same == things => {
                     prop_assert!(answer.replayed);
                     prop_assert_eq!(texts(&answer), said);
                 }
                 (Some((other, _, _)), Reply::Refused(reject)) => {
-                    prop_assert_ne!(other, tasks);
+                    prop_assert_ne!(other, things);
                     prop_assert_eq!(reject.code, Code::IdempotencyKeyReused);
                 }
                 (None, Reply::Submitted(answer)) => {
                     prop_assert!(!answer.replayed);
-                    let said = naive.submit(&tasks);
+                    let said = naive.submit(&things);
                     prop_assert_eq!(texts(&answer), said.clone());
-                    naive.keys.insert(key, (tasks, rig.now.wall, said));
+                    naive.keys.insert(key, (things, rig.now.wall, said));
                 }
                 // Two contents of one small hash: not what is tested.
-                (Some((other, _, _)), Reply::Submitted(_)) => prop_assume!(other == tasks),
+                (Some((other, _, _)), Reply::Submitted(_)) => prop_assume!(other == things),
                 other => prop_assert!(false, "{:?}", other),
             }
         }
@@ -210,12 +238,12 @@ proptest! {
 #[test]
 fn a_refusal_leaves_the_key_free_and_a_forgotten_part_too() {
     let mut rig = Rig::new(0, 1);
-    rig.submitted(Command::Submit(vec![task("u", Some(1), 1)]));
-    let refused = rig.keyed(9, 1, vec![task("u", Some(1), 2)], Frees::Refused);
+    rig.submitted(Command::submit(vec![task("u", Some(1), 1)]));
+    let refused = rig.keyed(9, 1, vec![item(&(true, Some(1), 2))], Frees::Refused);
     let Reply::Submitted(refused) = refused else { panic!("{refused:?}") };
     assert_eq!(texts(&refused), ["no IdConflict Some(\"5-0-0\")"]);
     // Other content under the same key: it was left free.
-    let Reply::Submitted(taken) = rig.keyed(9, 2, vec![task("u", Some(2), 2)], Frees::Refused)
+    let Reply::Submitted(taken) = rig.keyed(9, 2, vec![item(&(true, Some(2), 2))], Frees::Refused)
     else {
         panic!("the key was free")
     };
@@ -235,12 +263,13 @@ fn a_closed_job_frees_only_where_that_refuses_the_call() {
     let (spec, implicit) = (crate::core::admit::implicit_spec(&policy(1)), false);
     let (job, spec) = ("u".into(), Box::new(spec));
     rig.run(Command::ChangeJob { job, change: JobChange::Close, spec, implicit });
-    rig.keyed(1, 1, vec![task("u", None, 1)], Frees::Closed);
-    rig.keyed(2, 1, vec![task("u", None, 1)], Frees::Never);
+    rig.keyed(1, 1, vec![item(&(true, None, 1))], Frees::Closed);
+    rig.keyed(2, 1, vec![item(&(true, None, 1))], Frees::Never);
     let part = |key: u8| KeyPart { key: Digest([key; 32]), content: Digest([1; 32]), part: 0 };
     assert!(matches!(rig.partition.recall(&part(1)), Ok(None)));
     assert!(matches!(rig.partition.recall(&part(2)), Ok(Some(_))));
-    let Reply::Submitted(again) = rig.keyed(2, 1, vec![task("u", None, 1)], Frees::Never) else {
+    let Reply::Submitted(again) = rig.keyed(2, 1, vec![item(&(true, None, 1))], Frees::Never)
+    else {
         panic!("remembered")
     };
     assert_eq!(texts(&again), ["no JobClosed None"]);
@@ -248,18 +277,21 @@ fn a_closed_job_frees_only_where_that_refuses_the_call() {
     rig.check();
 }
 
+fn thirty() -> Vec<Item> {
+    (0..30).map(|id| item(&(true, Some(id), 0))).collect()
+}
+
 #[test]
 fn an_id_of_another_partition_is_handed_back_and_the_split_is_remembered() {
     let mut rig = Rig::new(1, 3);
-    let tasks: Vec<TaskInput> = (0..30).map(|id| task("u", Some(id), 0)).collect();
-    let Reply::Submitted(first) = rig.keyed(1, 1, tasks.clone(), Frees::Never) else { panic!() };
+    let Reply::Submitted(first) = rig.keyed(1, 1, thirty(), Frees::Never) else { panic!() };
     assert!(first.elsewhere.len() > 9 && first.elsewhere.len() < 30, "dealt by hash");
     for other in &first.elsewhere {
-        let id = unique::id_hash("u", other.task.id.as_deref().expect("given"));
-        assert_eq!((unique::home(id, 3), other.item), (other.partition, other.item));
+        let id = unique::id_hash("u", other.item.task().id.as_deref().expect("given"));
+        assert_eq!((unique::home(id, 3), &thirty()[other.place]), (other.partition, &other.item));
         assert_ne!(other.partition, PartitionId(1));
     }
-    let Reply::Submitted(again) = rig.keyed(1, 1, tasks, Frees::Never) else { panic!() };
+    let Reply::Submitted(again) = rig.keyed(1, 1, thirty(), Frees::Never) else { panic!() };
     assert_eq!(again, Submitted { replayed: true, ..first });
     rig.check();
 }
@@ -267,15 +299,65 @@ fn an_id_of_another_partition_is_handed_back_and_the_split_is_remembered() {
 #[test]
 fn what_ends_at_a_refusal_ends_at_another_partitions_task_too() {
     let mut rig = Rig::new(1, 3);
-    let tasks: Vec<TaskInput> = (0..30).map(|id| task("u", Some(id), 0)).collect();
     let part = KeyPart { key: Digest([1; 32]), content: Digest([1; 32]), part: 0 };
-    let call = KeyedSubmit { tasks, until_refused: true, part, frees: Frees::Refused };
-    let first = rig.submitted(Command::SubmitKeyed(Box::new(call.clone())));
-    let stop = first.elsewhere.first().expect("one of thirty").item;
-    assert_eq!((first.outcomes.len(), first.elsewhere.len()), (stop + 1, 30 - stop));
-    let again = rig.submitted(Command::SubmitKeyed(Box::new(call)));
-    let items = |answer: &Submitted| answer.elsewhere.iter().map(|e| e.item).collect::<Vec<_>>();
-    assert_eq!((again.outcomes.len(), items(&again)), (stop + 1, items(&first)));
+    let key = Some(Keyed { part, frees: Frees::Refused });
+    let call = Submit { items: thirty(), until_refused: true, key };
+    let first = rig.submitted(Command::Submit(Box::new(call.clone())));
+    let stop = first.elsewhere.first().expect("one of thirty").place;
+    assert_eq!((first.outcomes.len(), first.elsewhere.len()), (30, 30 - stop));
+    let again = rig.submitted(Command::Submit(Box::new(call)));
+    assert_eq!(again, Submitted { replayed: true, ..first });
+    rig.check();
+}
+
+#[test]
+fn an_array_is_decided_in_its_first_partition_with_all_that_stands_beside_it() {
+    let items = || vec![item(&(true, None, 1)), array(Some(1), 1, 7), item(&(true, None, 2))];
+    let mut beside = Rig::new(1, 3);
+    for replayed in [false, true] {
+        let Reply::Submitted(answer) = beside.keyed(1, 1, items(), Frees::Never) else { panic!() };
+        let whole = |(place, item)| Elsewhere { place, partition: ARRAYS, item };
+        let all: Vec<Elsewhere> = items().into_iter().enumerate().map(whole).collect();
+        assert_eq!((answer.elsewhere, answer.replayed), (all, replayed));
+    }
+    beside.check();
+    let mut first = Rig::new(0, 3);
+    for _ in 0..2 {
+        let Reply::Submitted(answer) = first.keyed(1, 1, items(), Frees::Never) else { panic!() };
+        assert_eq!(texts(&answer), ["ok 5-0-0", "ok 5-0-1 x 3", "ok 5-0-4"]);
+        assert!(answer.elsewhere.is_empty());
+    }
+    first.check();
+    // The others take their shares unasked.
+    let Item::Array(input) = array(Some(1), 1, 7) else { unreachable!("made as one") };
+    for said in ["ok 5-1-0 x 2", "dup 5-1-0 x 2"] {
+        let items = vec![Item::Share(input.clone())];
+        let call = Submit { items, ..Submit::default() };
+        assert_eq!(texts(&beside.submitted(Command::Submit(Box::new(call)))), [said]);
+    }
+    assert_eq!(beside.partition.job_rows()[0].numbers.duplicates, 2);
+    beside.check();
+}
+
+#[test]
+fn what_ends_at_a_refusal_waits_behind_each_array() {
+    let mut rig = Rig::new(0, 3);
+    let items = vec![array(None, 1, 7), array(None, 2, 7), item(&(true, None, 2))];
+    let call = Submit { items: items.clone(), until_refused: true, key: None };
+    let answer = rig.submitted(Command::Submit(Box::new(call)));
+    assert_eq!(texts(&answer)[0], "ok 5-0-0 x 3");
+    let behind: Vec<Item> = answer.elsewhere.into_iter().map(|other| other.item).collect();
+    assert_eq!(behind, items[1..]);
+    rig.check();
+}
+
+#[test]
+fn two_arrays_differ_even_where_their_shares_are_equal() {
+    let mut rig = Rig::new(0, 2);
+    let one = |count| Submit { items: vec![array(Some(1), 1, count)], ..Submit::default() };
+    assert_eq!(texts(&rig.submitted(Command::Submit(Box::new(one(3))))), ["ok 5-0-0 x 2"]);
+    let other = rig.submitted(Command::Submit(Box::new(one(4))));
+    assert_eq!(texts(&other), ["no IdConflict Some(\"5-0-0\")"]);
     rig.check();
 }
 

@@ -48,6 +48,12 @@ impl Lane {
         self.strand().insert_run(first, count);
     }
 
+    /// Takes over a set of tasks.
+    pub fn absorb_set(&mut self, set: SeqSet) {
+        self.strands.retain(|s| !s.is_empty());
+        self.strands.push(set);
+    }
+
     /// Adds one task at its place.
     pub fn insert(&mut self, seq: TaskSeq) {
         self.strand().insert(seq);

@@ -8,6 +8,7 @@
 pub mod admit;
 pub mod apply;
 pub mod apply_job;
+pub mod apply_submitted;
 pub mod bitmap;
 pub mod hash;
 pub mod idindex;
@@ -27,6 +28,7 @@ pub mod retry;
 pub mod rows;
 pub mod sip;
 pub mod stats;
+pub mod submit;
 pub mod timers;
 pub mod tracker;
 pub mod unique;

@@ -20,6 +20,7 @@ use crate::core::wheel::Wheel;
 use crate::model::command::Command;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Epoch, LeaseNo, Name, PartitionId, Position, TaskSeq};
+use crate::model::key::Hash128;
 use crate::model::policy::{Policy, Share};
 use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
@@ -27,7 +28,7 @@ use crate::model::reply::Reply;
 use crate::model::state::TaskState;
 use crate::model::time::{Now, Tick, WallMs};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One partition. Equal logs give equal partitions.
 #[derive(Clone, Debug)]
@@ -44,6 +45,10 @@ pub struct Partition {
     pub(crate) touched: Map<TaskSeq, Touched>,
     pub(crate) delayed: Map<TaskSeq, Due>,
     pub(crate) delayed_order: SeqSet,
+    /// Elements of delayed arrays that wait for the array's time, by first element.
+    pub(crate) delayed_arrays: BTreeMap<TaskSeq, DelayedArray>,
+    /// Arrays with an id.
+    pub(crate) array_ids: BTreeMap<ArrayId, ArrayAt>,
     pub(crate) leases: LeaseTable,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) ids: IdIndex,
@@ -93,6 +98,20 @@ pub struct Due {
     pub tick: Tick,
 }
 
+/// Job and id of an array.
+pub(crate) type ArrayId = (JobKey, Name);
+/// Its first element, and a hash of it as sent.
+pub(crate) type ArrayAt = (TaskSeq, Hash128);
+
+/// A delayed array: its elements become due in one step.
+#[derive(Clone, Debug, Default)]
+pub struct DelayedArray {
+    /// When.
+    pub due: Due,
+    /// Those that nothing has happened to.
+    pub members: SeqSet,
+}
+
 /// What the wheel holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
@@ -100,6 +119,8 @@ pub enum Timer {
     Lease(LeaseNo),
     /// A delayed task may be due.
     Due(TaskSeq),
+    /// A delayed array may be due.
+    DueArray(TaskSeq),
 }
 
 impl Partition {
@@ -119,6 +140,8 @@ impl Partition {
             touched: map::new(),
             delayed: map::new(),
             delayed_order: SeqSet::default(),
+            delayed_arrays: BTreeMap::new(),
+            array_ids: BTreeMap::new(),
             leases: LeaseTable::default(),
             wheel: Wheel::default(),
             ids: IdIndex::default(),
@@ -136,9 +159,7 @@ impl Partition {
     pub fn decide(&mut self, command: Command, now: Now, events: &mut Vec<Stamped>) -> Reply {
         self.set_now(now);
         match command {
-            Command::Submit(tasks) => Reply::Submitted(self.submit(tasks, false, events)),
-            Command::SubmitUntil(tasks) => Reply::Submitted(self.submit(tasks, true, events)),
-            Command::SubmitKeyed(call) => self.submit_keyed(*call, events),
+            Command::Submit(call) => self.submit(*call, events),
             Command::Remember { part, note } => self.remember(part, note, events),
             Command::ForgetKey(part) => self.forget_key(part, events),
             Command::Consume(consume) => Reply::Granted(self.consume(&consume, events)),

@@ -3,7 +3,8 @@
 use super::Partition;
 use crate::core::image::PartitionImage;
 use crate::model::affinity::AffinityMode;
-use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
+use crate::model::array::{ArrayInput, Span};
+use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat, Item, Submit};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -28,6 +29,7 @@ pub(super) fn consume(worker: &str, max: usize) -> Consume {
         seed_lease: false,
         levels: ALL_LEVELS,
         jobs: Vec::new(),
+        scopes: Default::default(),
         warm: Vec::new(),
         mode: AffinityMode::Prefer,
     }
@@ -99,6 +101,7 @@ fn replayed(log: &[Stamped]) -> Partition {
 #[derive(Clone, Debug)]
 enum Op {
     Submit(u8, u8, u8, u16),
+    Array(u8, u8, u16, u16),
     Consume(usize),
     Report(usize, u8),
     Beat,
@@ -114,6 +117,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0u8..3, 1u8..10, 1u8..30, 0u16..3_000)
             .prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
+        1 => (0u8..3, 1u8..10, 1u16..2_600, 0u16..3_000)
+            .prop_map(|(j, p, n, d)| Op::Array(j, p, n, d)),
         5 => (1usize..12).prop_map(Op::Consume),
         6 => (0usize..400, 0u8..5).prop_map(|(t, v)| Op::Report(t, v)),
         1 => Just(Op::Beat),
@@ -152,17 +157,30 @@ fn change(kind: u8) -> JobChange {
     }
 }
 
+fn input(job: u8, priority: u8, delay: u16) -> TaskInput {
+    TaskInput {
+        job: Some(Name::from(format!("job{job}"))),
+        priority: Priority::new(u64::from(priority)),
+        max_attempts: Some(2),
+        delay: if delay.is_multiple_of(3) { Delay::For(u64::from(delay)) } else { Delay::None },
+        ..TaskInput::default()
+    }
+}
+
 fn step(rig: &mut Rig, op: Op) {
     match op {
         Op::Submit(job, priority, count, delay) => {
-            let task = TaskInput {
-                job: Some(Name::from(format!("job{job}"))),
-                priority: Priority::new(u64::from(priority)),
-                max_attempts: Some(2),
-                delay: if delay % 3 == 0 { Delay::For(u64::from(delay)) } else { Delay::None },
-                ..TaskInput::default()
-            };
-            rig.run(Command::Submit(vec![task; usize::from(count)]));
+            let task = input(job, priority, delay);
+            rig.run(Command::submit(vec![task; usize::from(count)]));
+        }
+        Op::Array(job, priority, count, delay) => {
+            let task = input(job, priority, delay);
+            let span = Span { from: 3, step: 2, count: u64::from(count) };
+            // Some come twice.
+            let id = (delay % 2 == 0).then(|| Name::from(format!("array{}", count % 4)));
+            let array = ArrayInput { task, span, id };
+            let items = vec![Item::Array(array)];
+            rig.run(Command::Submit(Box::new(Submit { items, ..Submit::default() })));
         }
         Op::Consume(max) => {
             rig.run(Command::Consume(consume("w", max)));
@@ -229,7 +247,7 @@ proptest! {
         let priority = |p: &u8| Priority::new(u64::from(*p));
         let input = |p| TaskInput { priority: priority(p), ..TaskInput::default() };
         let inputs = tasks.iter().map(input);
-        rig.run(Command::Submit(inputs.collect()));
+        rig.run(Command::submit(inputs.collect()));
         let Reply::Granted(grants) = rig.run(Command::Consume(consume("w", 1_000))) else {
             panic!("a consume answers with grants");
         };
@@ -243,7 +261,7 @@ proptest! {
 #[test]
 fn a_lapsed_lease_still_completes_late_and_only_once() {
     let mut rig = Rig::new();
-    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::submit(vec![TaskInput::default()]));
     rig.run(Command::Consume(consume("w", 1)));
     rig.pass(1_100);
     assert!(rig.log.iter().any(|r| r.event.kind() == "Crashed"));
@@ -259,10 +277,10 @@ fn a_lapsed_lease_still_completes_late_and_only_once() {
 #[test]
 fn cancelling_a_task_that_was_never_handed_out_takes_nobody_elses_lease() {
     let mut rig = Rig::new();
-    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::submit(vec![TaskInput::default()]));
     rig.run(Command::Consume(consume("w", 1)));
     let delay = Delay::For(100);
-    rig.run(Command::Submit(vec![TaskInput { delay, ..TaskInput::default() }]));
+    rig.run(Command::submit(vec![TaskInput { delay, ..TaskInput::default() }]));
     rig.pass(200);
     rig.run(Command::CancelTask(TaskSeq(1)));
     assert_eq!(rig.partition.lease_count(), 1, "the first task is still leased");
@@ -274,7 +292,7 @@ fn cancelling_a_task_that_was_never_handed_out_takes_nobody_elses_lease() {
 fn a_redrive_with_a_priority_outlives_earlier_re_prioritises_and_yields_to_later_ones() {
     let mut rig = Rig::new();
     let level = |p| Priority::new(p).expect("in range");
-    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::submit(vec![TaskInput::default()]));
     let moved = |rig: &mut Rig, p| {
         let spec = Box::new(crate::core::admit::implicit_spec(&Policy::default()));
         let change = JobChange::Prioritise(level(p));

@@ -56,8 +56,7 @@ impl Partition {
             if consume.levels >> priority.index() & 1 == 0 || !level.ready() {
                 continue;
             }
-            let wanted =
-                |key: &_| consume.jobs.is_empty() || consume.jobs.contains(&self.job(*key).name);
+            let wanted = |key: &_| consume.takes(&self.job(*key).name);
             if let Some(key) = level.lanes().find(wanted) {
                 let head = self.job(key).lanes[priority.index()].head();
                 let seq = head.expect("a listed lane has a head");

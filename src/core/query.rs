@@ -1,9 +1,10 @@
 //! Reading a partition: jobs, levels, leases, where a task's text lies. Changes nothing.
 
+use crate::core::intern::ClassKey;
 use crate::core::job::JobRow;
 use crate::core::lanes::Level;
 use crate::core::partition::Partition;
-use crate::core::rows::Placed;
+use crate::core::rows::{ArrayRow, Placed};
 use crate::core::stats::Stats;
 use crate::model::id::{Epoch, LeaseNo, Name, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
@@ -66,6 +67,18 @@ impl Partition {
         })
     }
 
+    /// Elements of a job's arrays that have this value, oldest first.
+    #[must_use]
+    pub fn elements(&self, job: &Name, value: u64) -> Vec<TaskSeq> {
+        let of_job = |class: ClassKey| {
+            let class = self.classes.value(class.0);
+            self.job(class.job).name == *job
+        };
+        let arrays = self.rows.arrays().iter().filter(|array| of_job(array.class));
+        let element = |array: &ArrayRow| Some(array.first.plus(array.span.place(value)?));
+        arrays.filter_map(element).collect()
+    }
+
     /// Where the text of a live or dead task lies.
     #[must_use]
     pub fn text_at(&self, seq: TaskSeq) -> Option<Placed> {
@@ -109,6 +122,34 @@ impl Partition {
     pub fn leased_task(&self, token: &LeaseToken) -> Option<TaskSeq> {
         let genuine = self.leases.genuine(token);
         genuine.then(|| self.leases.remembered(token.number, self.rows.next()))?.map(|r| r.seq)
+    }
+
+    /// The task of a token with its job; of a task that is over the job is not known here.
+    #[must_use]
+    pub fn leased_job(&self, token: &LeaseToken) -> Option<(TaskSeq, Option<Name>)> {
+        let seq = self.leased_task(token)?;
+        Some((seq, self.job_of(seq)))
+    }
+
+    /// Leases a heartbeat of all of a worker's would tell of, with their jobs: live ones, and those
+    /// it has to stop.
+    #[must_use]
+    pub fn told_leases(&self, worker: &Name) -> Vec<(LeaseToken, Name)> {
+        let Some(key) = self.workers.known(worker) else { return Vec::new() };
+        let key = crate::core::intern::WorkerKey(key);
+        let stopped = self.leases.cancelled_of(key, self.now.wall);
+        let numbers = self.leases.of_worker(key).chain(stopped);
+        let told = numbers.filter_map(|number| {
+            let seq = self.leases.remembered(number, self.rows.next())?.seq;
+            Some((self.leases.token(self.id, number), self.job_of(seq)?))
+        });
+        told.collect()
+    }
+
+    /// Job of a task that is not over.
+    #[must_use]
+    pub fn job_of(&self, seq: TaskSeq) -> Option<Name> {
+        self.class(seq).map(|class| self.job(class.job).name.clone())
     }
 
     /// Workers that get no work.

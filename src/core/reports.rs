@@ -10,6 +10,7 @@ use crate::model::event::{
     Completion, Event, FailCause, Failure, Release, ReleaseCause, Stamped, Start,
 };
 use crate::model::id::{LeaseNo, Name, TaskSeq};
+use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reply::{CancelNotice, Renewal};
 use crate::model::report::{Budget, Outcome, Report, ReportOutcome, ReportedTask, Verb};
@@ -201,7 +202,16 @@ impl Partition {
     #[must_use]
     pub fn reference(&self, seq: TaskSeq) -> Option<TaskRef> {
         let class = self.class(seq)?;
-        Some(TaskRef::of_seq(class.priority, self.id, seq))
+        Some(self.reference_of(class.priority, seq))
+    }
+
+    /// Reference of a task; `admitted` = priority it was admitted with.
+    pub(crate) fn reference_of(&self, admitted: Priority, seq: TaskSeq) -> TaskRef {
+        let Some(array) = self.rows.array_of(seq) else {
+            return TaskRef::of_seq(admitted, self.id, seq);
+        };
+        let value = array.span.value(seq.0 - array.first.0);
+        TaskRef { index: Some(value), ..TaskRef::of_seq(admitted, self.id, array.first) }
     }
 
     fn start_lease(&mut self, number: LeaseNo, starts: &mut Vec<Start>) {

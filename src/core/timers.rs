@@ -13,16 +13,19 @@ impl Partition {
         self.wheel.advance(self.now.tick, &mut fired);
         // In order of grant and admission, so that equal inputs give equal logs.
         let mut leases: Vec<LeaseNo> = Vec::new();
-        let mut due: Vec<TaskSeq> = Vec::new();
+        let (mut due, mut arrays): (Vec<TaskSeq>, Vec<TaskSeq>) = Default::default();
         for timer in fired {
             match timer {
                 Timer::Lease(number) => leases.push(number),
                 Timer::Due(seq) => due.push(seq),
+                Timer::DueArray(first) => arrays.push(first),
             }
         }
         leases.sort_unstable();
         due.sort_unstable();
+        arrays.sort_unstable();
         due.into_iter().for_each(|seq| self.became_due(seq));
+        arrays.into_iter().for_each(|first| self.array_became_due(first));
         let lost = self.expire(&leases, events);
         self.leases.forget(self.now.wall, self.policy.lease_memory_ms);
         Reply::Ticked(lost)
@@ -80,6 +83,30 @@ impl Partition {
         self.enqueue(seq, class.job, priority);
     }
 
+    /// T6 for all elements of an array that still wait for it.
+    fn array_became_due(&mut self, first: TaskSeq) {
+        let Some(array) = self.delayed_arrays.get(&first) else { return };
+        if array.due.tick > self.now.tick {
+            self.wheel.insert(array.due.tick, Timer::DueArray(first));
+            return;
+        }
+        let array = self.delayed_arrays.remove(&first).expect("looked at just now");
+        if self.state(first).is_none() || array.members.is_empty() {
+            return;
+        }
+        let class = self.class(first).expect("an element keeps its class");
+        if self.job(class.job).overlay(first, TaskState::Delayed) == TaskState::Delayed {
+            let members = array.members;
+            self.rows.turn_array(first, TaskState::Pending, &members);
+            let priority = self.job(class.job).current(first, class.priority, 0);
+            let job = self.job_mut(class.job);
+            job.shift_many(priority, TaskState::Delayed, TaskState::Pending, members.len());
+            self.wake_lane(class.job, priority);
+            self.job_mut(class.job).lanes[priority.index()].absorb_set(members);
+            self.relist(class.job, priority);
+        }
+    }
+
     /// Starts the timers after a replay: every surviving lease and run limit begins anew with its
     /// full length.
     pub fn arm(&mut self, now: Now) {
@@ -87,6 +114,10 @@ impl Partition {
         self.armed = true;
         // What was counted while replaying has been published before.
         self.stats = crate::core::stats::Stats::default();
+        self.start_timers();
+    }
+
+    fn start_timers(&mut self) {
         let tick = self.now.tick;
         let numbers: Vec<LeaseNo> = self.leases.iter().map(|(number, _)| number).collect();
         for number in numbers {
@@ -103,11 +134,18 @@ impl Partition {
             self.delayed.insert(seq, due);
             self.wheel.insert(due.tick, Timer::Due(seq));
         }
+        let now = self.now;
+        for (first, array) in &mut self.delayed_arrays {
+            array.due.tick = now.tick.plus(array.due.wall.since(now.wall));
+            self.wheel.insert(array.due.tick, Timer::DueArray(*first));
+        }
     }
 
-    /// The log could not record for a while: lease clocks stood still and start anew.
+    /// Nobody could be heard or nothing recorded for a while: lease clocks stood still and start
+    /// anew.
     pub fn thaw(&mut self, now: Now) {
+        self.set_now(now);
         self.wheel = crate::core::wheel::Wheel::default();
-        self.arm(now);
+        self.start_timers();
     }
 }

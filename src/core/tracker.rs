@@ -3,13 +3,14 @@
 //! The fold never scans: what a job verb does to all tasks of a job is one mark, laid over a row
 //! when it is read.
 
+use crate::model::array::ArraySpec;
 use crate::model::event::{
     Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped,
 };
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::JobChange;
 use crate::model::priority::Priority;
-use crate::model::row::{Details, JobMarks, MoveCut, PastAttempt, Row};
+use crate::model::row::{ArrayRows, Details, JobMarks, MoveCut, PastAttempt, Row};
 use crate::model::state::TaskState;
 use crate::model::task::{TaskError, TaskSpec};
 use crate::model::time::WallMs;
@@ -19,6 +20,8 @@ use crate::model::view::{Attempt, AttemptOutcome};
 pub trait Rows {
     /// Appends a row; its sequence number is the next of the partition.
     fn push(&mut self, partition: PartitionId, row: Row);
+    /// Appends the elements of an array; what they have in common is in `array`.
+    fn push_array(&mut self, partition: PartitionId, array: ArrayRows);
     /// Changes a row in place.
     fn update(&mut self, partition: PartitionId, seq: TaskSeq, change: &mut dyn FnMut(&mut Row));
     /// Reads a row.
@@ -37,6 +40,8 @@ pub trait Rows {
     fn set_marks(&mut self, partition: PartitionId, job: u32, marks: JobMarks);
     /// Next sequence number of a partition.
     fn next(&self, partition: PartitionId) -> TaskSeq;
+    /// Elements were admitted, for rates and the list of recent changes.
+    fn admitted(&mut self, partition: PartitionId, array: &ArrayRows, at: WallMs);
     /// A task changed its state, for rates and the list of recent changes.
     fn changed(
         &mut self,
@@ -72,6 +77,9 @@ pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, sta
         | Event::Duplicates(_) => {}
         Event::JobChanged { job, change } => job_changed(rows, partition, job, change, at),
         Event::Submitted { tasks, .. } => submitted(rows, partition, position, tasks, at),
+        Event::SubmittedArray { array, .. } => {
+            submitted_array(rows, partition, position, array, at)
+        }
         Event::Allocated { worker, endpoint, tasks, .. } => {
             let worker = rows.number(worker);
             let endpoint = endpoint.as_ref().map_or(0, |e| rows.number(e));
@@ -148,24 +156,45 @@ fn submitted(
     at: WallMs,
 ) {
     for (entry, task) in (0u32..).zip(tasks) {
-        let delayed = task.not_before > at;
-        let state = if delayed { TaskState::Delayed } else { TaskState::Pending };
-        let row = Row {
-            state: state as u8,
-            submit_priority: task.priority.get(),
-            job: rows.number(&task.job),
-            submitted: at.0,
-            available: if delayed { 0 } else { at.0 },
-            due: if delayed { task.not_before.0 } else { 0 },
-            record: position.0,
-            entry,
-            payload_bytes: u32::try_from(task.payload.bytes.len()).unwrap_or(u32::MAX),
-            ..Row::default()
-        };
+        let row = Row { entry, ..admission(rows, position, task, at) };
         let seq = rows.next(partition);
         rows.push(partition, row);
         rows.changed(partition, seq, TaskState::Pending, &row, at);
     }
+}
+
+/// The row of a task that was just admitted.
+fn admission(rows: &mut dyn Rows, position: Position, task: &TaskSpec, at: WallMs) -> Row {
+    let delayed = task.not_before > at;
+    let state = if delayed { TaskState::Delayed } else { TaskState::Pending };
+    Row {
+        state: state as u8,
+        submit_priority: task.priority.get(),
+        job: rows.number(&task.job),
+        submitted: at.0,
+        available: if delayed { 0 } else { at.0 },
+        due: if delayed { task.not_before.0 } else { 0 },
+        record: position.0,
+        payload_bytes: u32::try_from(task.payload.bytes.len()).unwrap_or(u32::MAX),
+        ..Row::default()
+    }
+}
+
+fn submitted_array(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    position: Position,
+    array: &ArraySpec,
+    at: WallMs,
+) {
+    if array.span.count == 0 {
+        return;
+    }
+    let common = admission(rows, position, &array.task, at);
+    let first = rows.next(partition);
+    let array = ArrayRows::new(first, array, common);
+    rows.push_array(partition, array);
+    rows.admitted(partition, &array, at);
 }
 
 fn allocated(

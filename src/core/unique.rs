@@ -5,6 +5,7 @@
 
 use crate::core::map::{self, Map};
 use crate::core::sip::Sip128;
+use crate::model::array::{ArrayInput, Span};
 use crate::model::id::{PartitionId, TaskSeq};
 use crate::model::key::Hash128;
 use crate::model::priority::Priority;
@@ -98,6 +99,21 @@ pub fn home(id: Hash128, partitions: u16) -> PartitionId {
 #[must_use]
 pub fn content_hash(input: &TaskInput) -> Hash128 {
     let mut sip = Sip128::new(KEY);
+    add_content(&mut sip, input);
+    sip.finish()
+}
+
+/// As [`content_hash`], of an array: its values too.
+#[must_use]
+pub fn array_hash(array: &ArrayInput) -> Hash128 {
+    let mut sip = Sip128::new(KEY);
+    let Span { from, step, count } = array.span;
+    [from, step, count].iter().for_each(|word| sip.bytes(&word.to_le_bytes()));
+    add_content(&mut sip, &array.task);
+    sip.finish()
+}
+
+fn add_content(sip: &mut Sip128, input: &TaskInput) {
     sip.text(&input.payload.bytes);
     sip.byte(match input.payload.encoding {
         Encoding::Text => 0,
@@ -119,5 +135,4 @@ pub fn content_hash(input: &TaskInput) -> Hash128 {
         sip.text(key.as_bytes());
         sip.byte(weight);
     }
-    sip.finish()
 }

@@ -127,8 +127,13 @@ impl EventLog for MemoryLog {
     fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
         let read = |(position, entry): &(Position, u32)| {
             self.with_event(*position, |stamped| {
-                let Event::Submitted { tasks, .. } = &stamped.event else { return None };
-                let spec = tasks.get(index(u64::from(*entry)))?.clone();
+                let entry = u64::from(*entry);
+                let spec = if let Event::SubmittedArray { first, array } = &stamped.event {
+                    (entry < array.span.count).then(|| array.element(*first, entry))?
+                } else {
+                    let Event::Submitted { tasks, .. } = &stamped.event else { return None };
+                    tasks.get(index(entry))?.clone()
+                };
                 Some(StoredTask { submitted: stamped.at, spec })
             })
         };

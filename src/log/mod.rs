@@ -224,7 +224,8 @@ fn skimmed(mut record: LogRecord) -> Skimmed {
         Event::Completed(tasks) => {
             tasks.iter_mut().map(|t| t.result.as_mut().map_or(0, taken)).collect()
         }
-        Event::Owner { .. }
+        Event::SubmittedArray { .. }
+        | Event::Owner { .. }
         | Event::JobDefined { .. }
         | Event::JobChanged { .. }
         | Event::LevelChanged { .. }

@@ -123,6 +123,10 @@ declare! {
         "Connections: open; poll = with a parked consume.";
     REFUSED Counter Count "kwq_http_refused_total" ["reason"]
         "Connections and requests cut: cap, timeout, too_large.";
+    DENIED Counter Count "kwq_auth_denied_total" ["reason"]
+        "Calls not let in: missing, wrong or expired token, role, rate of wrong tokens.";
+    AUDIT_LOST Counter Count "kwq_audit_lost_total" []
+        "Lines of the audit trail that were dropped: full queue, or a disk that refuses.";
     INSECURE Gauge Count "kwq_insecure" [] "1 = everybody who reaches the port may do everything.";
     REDUCED Gauge Count "kwq_durability_reduced" [] "1 = less durability than the default.";
     BUILD Gauge Count "kwq_build_info" ["version" "backend"] "Always 1.";

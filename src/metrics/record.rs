@@ -1,9 +1,9 @@
 //! Recording and rendering: what the shells call. Nothing here runs per task.
 
 use super::{
-    ConnectionKind, ConsumeOutcome, Flow, Handles, JOB_STATES, LevelBuckets, Levels, LogFault,
-    Metrics, PartitionNumbers, Published, QueryKind, Refusal, RestartCause, ShedClass, ShedReason,
-    WorkerShown, names,
+    ConnectionKind, ConsumeOutcome, Denial, Flow, Handles, JOB_STATES, LevelBuckets, Levels,
+    LogFault, Metrics, PartitionNumbers, Published, QueryKind, Refusal, RestartCause, ShedClass,
+    ShedReason, WorkerShown, names,
 };
 use crate::model::id::PartitionId;
 use crate::model::job::JobState;
@@ -54,6 +54,11 @@ impl Metrics {
     /// Counts a connection or request that was cut.
     pub fn http_refused(&self, reason: Refusal) {
         self.refused[reason as usize].increment(1);
+    }
+
+    /// Counts a call that was not let in.
+    pub fn denied(&self, reason: Denial) {
+        self.denied[reason as usize].increment(1);
     }
 
     /// Records a request. `route` is the template of the route table, never the path.

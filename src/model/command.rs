@@ -1,9 +1,11 @@
 //! What is asked of a partition.
 
+use crate::model::access::Scopes;
 use crate::model::affinity::AffinityMode;
-use crate::model::id::{LeaseNo, Name, TaskSeq};
+use crate::model::array::ArrayInput;
+use crate::model::id::{LeaseNo, Name, PartitionId, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
-use crate::model::key::{KeyPart, KeyedSubmit};
+use crate::model::key::{KeyPart, Keyed};
 use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
 use crate::model::report::Report;
@@ -12,12 +14,8 @@ use crate::model::task::TaskInput;
 /// One command; `decide` holds the one match on it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Admit tasks.
-    Submit(Vec<TaskInput>),
-    /// Admit tasks up to the first one that is refused; what follows it is not looked at.
-    SubmitUntil(Vec<TaskInput>),
-    /// Admit tasks under a key, or answer as the first time.
-    SubmitKeyed(Box<KeyedSubmit>),
+    /// Admit tasks and arrays, in one atomic batch.
+    Submit(Box<Submit>),
     /// Keep a note under a key, or give back the one that is there.
     Remember {
         /// Which part of which request.
@@ -84,6 +82,52 @@ pub enum Command {
     Tick,
 }
 
+/// A submit as one partition sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Submit {
+    /// What is submitted.
+    pub items: Vec<Item>,
+    /// Ends at the first item that is refused; what follows it is not looked at.
+    pub until_refused: bool,
+    /// Its `Idempotency-Key`: decided once, then answered as the first time.
+    pub key: Option<Keyed>,
+}
+
+impl Command {
+    /// Admits tasks, without a key.
+    #[must_use]
+    pub fn submit(tasks: Vec<TaskInput>) -> Self {
+        let items = tasks.into_iter().map(Item::Task).collect();
+        Self::Submit(Box::new(Submit { items, ..Submit::default() }))
+    }
+}
+
+/// One item of a submit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A task.
+    Task(TaskInput),
+    /// An array that nobody has decided yet. Its first partition does, and takes its own share.
+    Array(ArrayInput),
+    /// An array that its first partition has admitted: the share of another one.
+    Share(ArrayInput),
+}
+
+/// Decides arrays, and holds the first share of each: so one of an id comes before all others of
+/// that id everywhere.
+pub const ARRAYS: PartitionId = PartitionId(0);
+
+impl Item {
+    /// The task, or what the elements of the array have in common.
+    #[must_use]
+    pub fn task(&self) -> &TaskInput {
+        match self {
+            Self::Task(task) => task,
+            Self::Array(array) | Self::Share(array) => &array.task,
+        }
+    }
+}
+
 /// A consume as one partition sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Consume {
@@ -105,10 +149,20 @@ pub struct Consume {
     pub levels: u16,
     /// Jobs allowed; empty = all.
     pub jobs: Vec<Name>,
+    /// Jobs its caller may touch.
+    pub scopes: Scopes,
     /// Keys the worker says it holds.
     pub warm: Vec<Name>,
     /// Use of affinity.
     pub mode: AffinityMode,
+}
+
+impl Consume {
+    /// May it be given tasks of this job?
+    #[must_use]
+    pub fn takes(&self, job: &Name) -> bool {
+        (self.jobs.is_empty() || self.jobs.contains(job)) && self.scopes.cover(job)
+    }
 }
 
 /// All nine levels.

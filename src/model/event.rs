@@ -2,6 +2,7 @@
 //! value (time, chance,
 //! token key) is inside. One event is one record of the log.
 
+use crate::model::array::ArraySpec;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::key::{KeyAnswer, KeyPart};
@@ -68,6 +69,13 @@ pub enum Event {
         /// The tasks.
         tasks: Vec<TaskSpec>,
     },
+    /// An array was admitted; element *k* has sequence number `first + k`.
+    SubmittedArray {
+        /// Sequence number of the first.
+        first: TaskSeq,
+        /// The array.
+        array: Box<ArraySpec>,
+    },
     /// Tasks were handed out in one answer; lease *i* has number `first_lease + i`.
     Allocated {
         /// Worker.
@@ -113,8 +121,9 @@ pub enum Event {
         /// What it answers.
         answer: KeyAnswer,
     },
-    /// Tasks were submitted that their jobs (`dedup: task`) had already.
-    Duplicates(Vec<(Name, u32)>),
+    /// Tasks were submitted that their jobs had already: of `dedup: task`, or elements of an array
+    /// of the same id.
+    Duplicates(Vec<(Name, u64)>),
 }
 
 /// One hand-out.
@@ -247,6 +256,18 @@ pub struct Release {
 }
 
 impl Event {
+    /// First sequence number and number of the tasks it admits; `None` for what admits none.
+    #[must_use]
+    pub fn admits(&self) -> Option<(TaskSeq, u64)> {
+        if let Self::Submitted { first, tasks } = self {
+            Some((*first, tasks.len() as u64))
+        } else if let Self::SubmittedArray { first, array } = self {
+            Some((*first, array.span.count))
+        } else {
+            None
+        }
+    }
+
     /// The `kind` of the log dump.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -256,7 +277,7 @@ impl Event {
             Self::JobChanged { .. } => "JobChanged",
             Self::LevelChanged { .. } => "LevelChanged",
             Self::WorkerDrained { .. } => "WorkerDrained",
-            Self::Submitted { .. } => "Submitted",
+            Self::Submitted { .. } | Self::SubmittedArray { .. } => "Submitted",
             Self::Allocated { .. } => "Allocated",
             Self::Started(_) => "Started",
             Self::Completed(_) => "Completed",

@@ -4,7 +4,6 @@ use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
-use crate::model::task::TaskInput;
 use serde::{Deserialize, Serialize};
 
 /// SHA-256.
@@ -24,7 +23,7 @@ impl Digest {
     }
 }
 
-/// 128 bits of a hash. Collisions are accepted (`docs/adr/0015-hashes-decide-identity.md`).
+/// 128 bits of a hash. Collisions are accepted (`docs/adr/0016-hashes-decide-identity.md`).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -64,13 +63,9 @@ pub enum Frees {
     Refused,
 }
 
-/// Tasks under a key.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KeyedSubmit {
-    /// The tasks.
-    pub tasks: Vec<TaskInput>,
-    /// Ends at the first task that is refused.
-    pub until_refused: bool,
+/// What makes a submit one under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keyed {
     /// Which part of which request.
     pub part: KeyPart,
     /// Which refusals leave the key free.
@@ -80,7 +75,7 @@ pub struct KeyedSubmit {
 /// What a remembered part answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyAnswer {
-    /// The outcomes of its tasks, in order.
+    /// The outcomes of its items, in order.
     Tasks(Vec<Told>),
     /// Bytes of the shell's own.
     Note(Vec<u8>),
@@ -88,7 +83,7 @@ pub enum KeyAnswer {
     Free,
 }
 
-/// What became of tasks of a part, in order; equal neighbours share one.
+/// What became of items of a part, in order; equal neighbours share one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Told {
     /// Admitted with consecutive numbers.
@@ -109,7 +104,18 @@ pub enum Told {
         /// How many.
         count: u32,
     },
-    /// Another partition decides them.
+    /// The share of an array.
+    Array {
+        /// Priority of its reference.
+        priority: Priority,
+        /// Number of its first element here.
+        first: TaskSeq,
+        /// Elements here.
+        count: u64,
+        /// It was there already.
+        duplicate: bool,
+    },
+    /// Another partition decides them, or this one later.
     Elsewhere {
         /// Which.
         partition: PartitionId,

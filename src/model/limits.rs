@@ -104,6 +104,12 @@ pub const KEY_RETENTION_MS_MAX: u64 = 2_592_000_000;
 pub const SLOTS_MAX: u32 = 10_000;
 /// Elements of an array.
 pub const ARRAY_MAX: u64 = 100_000_000;
+/// Ceiling of `limits.array`: an element's place fits 32 bits.
+pub const ARRAY_CEILING: u64 = u32::MAX as u64;
+/// Bytes of an array's id.
+pub const ARRAY_ID_BYTES_MAX: usize = 64;
+/// Values of elements are below this, so that every JSON reader keeps them exact.
+pub const ARRAY_VALUE_MAX: u64 = (1 << 53) - 1;
 /// Commands of one turn of a partition.
 pub const TURN_COMMANDS: usize = 256;
 /// Bytes of one turn of a partition.
@@ -116,6 +122,24 @@ pub const CHANNEL_COMMANDS: usize = 4_096;
 pub const CHANNEL_BYTES: usize = 16 << 20;
 /// Largest record of the log; a batch of the largest body fits with its encoding overhead.
 pub const RECORD_BYTES_MAX: usize = 48 << 20;
+/// Tokens of a tokens file.
+pub const TOKENS_MAX: usize = 1_000;
+/// Bytes of a tokens file.
+pub const TOKENS_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Scopes of a token.
+pub const SCOPES_MAX: usize = 64;
+/// Wrong tokens of an address within a minute; more are answered `auth_rate`.
+pub const WRONG_TOKENS_MAX: u32 = 50;
+/// Addresses whose wrong tokens are counted apart.
+pub const WRONG_ADDRESSES_MAX: usize = 10_000;
+/// Bytes of a file of the audit trail before the next one is begun.
+pub const AUDIT_FILE_BYTES: u64 = 16 << 20;
+/// Files of the audit trail; the oldest goes when there are more.
+pub const AUDIT_FILES_MAX: usize = 64;
+/// Lines of the audit trail that wait to be written.
+pub const AUDIT_QUEUE_MAX: usize = 10_000;
+/// Bytes of a target in a line of the audit trail; a longer one is cut.
+pub const AUDIT_TARGET_BYTES_MAX: usize = 256;
 /// Tasks of one tracker page.
 pub const PAGE_TASKS: usize = 1_024;
 

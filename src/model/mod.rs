@@ -3,7 +3,9 @@
 //!
 //! Must not: do I/O, read a clock, log, or know any other module of the crate.
 
+pub mod access;
 pub mod affinity;
+pub mod array;
 pub mod command;
 pub mod event;
 pub mod id;

@@ -1,5 +1,6 @@
 //! What a partition answers. Released to the caller only when everything decided so far is durable.
 
+use crate::model::command::Item;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
@@ -7,13 +8,12 @@ use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
 use crate::model::report::ReportOutcome;
 use crate::model::state::TaskState;
-use crate::model::task::TaskInput;
 use crate::model::time::WallMs;
 
 /// One reply; its variant follows the command's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// To `Submit`, `SubmitUntil`, `SubmitKeyed`.
+    /// To `Submit`.
     Submitted(Submitted),
     /// To `Remember`: the note in force, and whether it was there before.
     Noted(Vec<u8>, bool),
@@ -37,34 +37,35 @@ pub enum Reply {
     Refused(Reject),
 }
 
-/// What became of submitted tasks.
+/// What became of submitted items.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Submitted {
-    /// One per task, in order. Those of `elsewhere` have a refusal that stands for the one to come.
-    pub outcomes: Vec<Result<Admitted, Reject>>,
-    /// Tasks that another partition decides. After `until_refused` the first of them is the last
-    /// one looked at, and all behind it are here too.
+    /// One per item, in order, after `until_refused` up to the refusal. Those of `elsewhere` have a
+    /// refusal that stands for the one to come.
+    pub outcomes: Vec<Result<AdmittedItem, Reject>>,
+    /// Items that are not decided here and now. After `until_refused` all from the first of them on
+    /// are here.
     pub elsewhere: Vec<Elsewhere>,
     /// All of it is the answer of an earlier call.
     pub replayed: bool,
 }
 
-/// A task that another partition decides.
+/// An item that another partition decides, or this one once others are done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Elsewhere {
-    /// Its place among the tasks of the command.
-    pub item: usize,
+    /// Its place among the items of the command.
+    pub place: usize,
     /// Who decides.
     pub partition: PartitionId,
-    /// The task, handed back.
-    pub task: TaskInput,
+    /// The item, handed back.
+    pub item: Item,
 }
 
 impl Elsewhere {
     /// Stands for the outcome that the other partition gives.
     #[must_use]
     pub fn placeholder() -> Reject {
-        Reject::new(Code::Internal, "another partition decides this task and was not asked")
+        Reject::new(Code::Internal, "another partition decides this item and was not asked")
     }
 }
 
@@ -81,6 +82,22 @@ pub struct Admitted {
     pub index: u32,
     /// It was there already: same id, same content.
     pub duplicate: bool,
+}
+
+/// One admitted item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdmittedItem {
+    /// A task.
+    Task(Admitted),
+    /// An array's share in this partition.
+    Array {
+        /// Its reference here; that of an element adds the value.
+        reference: TaskRef,
+        /// Elements here.
+        count: u64,
+        /// It was admitted before, with the same content.
+        duplicate: bool,
+    },
 }
 
 /// What a job command did here.

@@ -1,5 +1,6 @@
 //! A task as the tracker stores it, the history beside it, and the marks a job verb leaves.
 
+use crate::model::array::{ArraySpec, Span, payload_bytes};
 use crate::model::id::{Name, TaskSeq};
 use crate::model::job::CancelMode;
 use crate::model::priority::Priority;
@@ -9,7 +10,7 @@ use crate::model::time::WallMs;
 use serde::{Deserialize, Serialize};
 
 /// Columns of one task. Names are numbers of the store's dictionary; 0 = none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// `TaskState` as stored; see [`Row::shown_state`].
     pub state: u8,
@@ -59,6 +60,48 @@ pub struct Row {
     pub result_entry: u32,
     /// Result bytes.
     pub result_bytes: u32,
+}
+
+/// The rows of an array, as long as nobody has touched them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrayRows {
+    /// Its first element.
+    pub first: TaskSeq,
+    /// Its values.
+    pub span: Span,
+    /// What all elements have in common.
+    common: Row,
+    /// Places of the value in a payload.
+    places: u32,
+}
+
+impl ArrayRows {
+    /// Of an array whose first element has this number.
+    #[must_use]
+    pub fn new(first: TaskSeq, array: &ArraySpec, common: Row) -> Self {
+        let template = &array.task.payload.bytes;
+        // A value of one digit and one of two differ by one byte a place.
+        let places = payload_bytes(template, 10) - payload_bytes(template, 1);
+        let fixed = payload_bytes(template, 1) - places;
+        let short = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let common = Row { payload_bytes: short(fixed), ..common };
+        Self { first, span: array.span, common, places: short(places) }
+    }
+
+    /// Behind its last element.
+    #[must_use]
+    pub fn end(&self) -> TaskSeq {
+        self.first.plus(self.span.count)
+    }
+
+    /// The row of an element.
+    #[must_use]
+    pub fn row(&self, seq: TaskSeq) -> Row {
+        let k = seq.0 - self.first.0;
+        let digits = self.span.value(k).checked_ilog10().unwrap_or(0) + 1;
+        let payload_bytes = self.common.payload_bytes + self.places * digits;
+        Row { entry: u32::try_from(k).unwrap_or(u32::MAX), payload_bytes, ..self.common }
+    }
 }
 
 /// What is kept beside a row that failed or was handed out more than once.

@@ -1,10 +1,12 @@
 //! A task as it is sent ([`TaskInput`]) and as it is stored ([`TaskSpec`]).
 
 use crate::model::affinity::AffinityKey;
-use crate::model::id::Name;
+use crate::model::array::Element;
+use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::key::Hash128;
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
+use crate::model::reference::TaskRef;
 use crate::model::time::WallMs;
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +124,22 @@ pub struct TaskSpec {
     pub traceparent: Option<Name>,
     /// Hash of what was sent, in a job whose ids are unique; there the id is never empty.
     pub content: Option<Hash128>,
+    /// Set when it was read as an element of an array; never in a record.
+    pub element: Option<Element>,
+}
+
+impl TaskSpec {
+    /// Its reference.
+    #[must_use]
+    pub fn reference(&self, partition: PartitionId, seq: TaskSeq) -> TaskRef {
+        let own = TaskRef::of_seq(self.priority, partition, seq);
+        match self.element {
+            None => own,
+            Some(Element { first, value }) => {
+                TaskRef { offset: first.0, index: Some(value), ..own }
+            }
+        }
+    }
 }
 
 /// Latest failure of a task.
@@ -158,6 +176,7 @@ impl TaskSpec {
             not_before: WallMs(0),
             traceparent: None,
             content: None,
+            element: None,
         }
     }
 }

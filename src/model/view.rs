@@ -1,6 +1,7 @@
 //! What is shown: rows and summaries that queries answer with. Values only; how they look on the
 //! wire is `codec::wire`.
 
+use crate::model::access::Scopes;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{JobSpec, JobState};
 use crate::model::priority::Priority;
@@ -156,7 +157,7 @@ impl TaskView {
     /// Its reference.
     #[must_use]
     pub fn reference(&self) -> TaskRef {
-        TaskRef::of_seq(self.row.submit_priority, self.row.partition, self.row.seq)
+        self.spec.reference(self.row.partition, self.row.seq)
     }
 }
 
@@ -381,10 +382,14 @@ pub enum Order {
 /// Filter of a task list; every part is an AND.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskQuery {
+    /// Jobs the caller may see.
+    pub scopes: Scopes,
     /// Job.
     pub job: Option<Name>,
     /// Client id (or reference).
     pub id: Option<Name>,
+    /// Value of an array element; only beside `job`.
+    pub index: Option<u64>,
     /// Current priority.
     pub priority: Option<Priority>,
     /// Worker of the latest hand-out.
@@ -410,11 +415,10 @@ pub struct TaskQuery {
 }
 
 /// Where a list goes on: for each partition the next sequence number to look at (exclusive bound
-/// for `New`), or the change number for `Recent`; for tasks of one client id the place of the last
-/// row.
+/// for `New`), or the change number for `Recent`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskCursor {
-    /// One number per partition; one in all for `Recent`; record and entry for a client id.
+    /// One number per partition; one in all for `Recent`.
     pub next: Vec<u64>,
 }
 

@@ -21,6 +21,8 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
+    /// 64 arrays.
+    Arrays = b'a',
     /// 16 tasks' histories.
     Details = b'd',
     /// 64 jobs' marks.
@@ -81,8 +83,15 @@ pub trait TrackerStore: Send {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::Details, Self::Marks, Self::Meta, Self::Names, Self::Page, Self::Table];
+    pub const ALL: [Self; 7] = [
+        Self::Arrays,
+        Self::Details,
+        Self::Marks,
+        Self::Meta,
+        Self::Names,
+        Self::Page,
+        Self::Table,
+    ];
 
     /// First byte of its keys.
     #[must_use]

@@ -6,6 +6,7 @@ use crate::model::id::{PartitionId, TaskSeq};
 use crate::model::limits::PAGE_TASKS;
 use crate::model::row::Row;
 use crate::store::block::{BlockKey, Error, Kind};
+use crate::store::ledger::Ledger;
 use crate::store::vault::Vault;
 use std::collections::BTreeMap;
 
@@ -53,10 +54,15 @@ impl Cache {
     ///
     /// # Errors
     /// `Damaged`.
-    pub fn rows(&mut self, key: PageKey, vault: &mut Vault) -> Result<&mut Vec<Row>, Error> {
+    pub fn rows(
+        &mut self,
+        key: PageKey,
+        vault: &mut Vault,
+        ledger: &Ledger,
+    ) -> Result<&mut Vec<Row>, Error> {
         self.clock += 1;
         if !self.pages.contains_key(&key) {
-            let rows = read(key, vault)?;
+            let rows = read(key, vault, ledger)?;
             self.make_room(vault);
             self.pages.insert(key, Page { rows, dirty: false, used: 0 });
         }
@@ -106,12 +112,14 @@ impl Cache {
     }
 }
 
-/// Reads a page past the cache.
+/// Reads a page past the cache; one that was never written is the array's, or empty.
 ///
 /// # Errors
 /// `Damaged`.
-pub fn read(key: PageKey, vault: &Vault) -> Result<Vec<Row>, Error> {
-    let Some(bytes) = vault.get(block(key))? else { return Ok(Vec::new()) };
+pub fn read(key: PageKey, vault: &Vault, ledger: &Ledger) -> Result<Vec<Row>, Error> {
+    let Some(bytes) = vault.get(block(key))? else {
+        return Ok(ledger.untouched(key).unwrap_or_default());
+    };
     decode(&bytes).map_err(|e| Error::Damaged(e.to_string()))
 }
 

@@ -28,6 +28,9 @@ fn history() -> Vec<Stamped> {
         let kind = if n < 3_900 { kind % 22 } else { kind % 24 };
         let step: Step = (kind, u16::from_be_bytes([low, high]), mix);
         writer.step(step);
+        if n == 1_000 {
+            writer.array(0, 3_000);
+        }
     }
     writer.log
 }

@@ -1,9 +1,10 @@
 //! [`Tracker`]: fold, read, list, checkpoint over a [`TrackerStore`].
 
 use crate::core::tracker::{self, Rows};
-use crate::model::event::{Event, Stamped};
+use crate::model::event::Stamped;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
-use crate::model::row::{Details, JobMarks, Row};
+use crate::model::limits::PAGE_TASKS;
+use crate::model::row::{ArrayRows, Details, JobMarks, Row};
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
 use crate::model::view::{Attempt, ResultAt, TrackedTask};
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 const DIRTY_MAX: usize = 128;
 /// The same in bytes of what waits encoded.
 const WAITING_BYTES_MAX: usize = 16 << 20;
+const PAGE: u64 = PAGE_TASKS as u64;
 /// Longest time between checkpoints, ms.
 const CHECKPOINT_MS: u64 = 10_000;
 
@@ -113,9 +115,8 @@ impl Tracker {
             if *position < from {
                 continue;
             }
-            if let Event::Submitted { first, .. } = &stamped.event
-                && *first != next
-            {
+            let admits = stamped.event.admits().filter(|(_, count)| *count > 0);
+            if let Some((first, _)) = admits.filter(|(first, _)| *first != next) {
                 let gap = format!("the log goes on at task {first}, the tracker at {next}");
                 inner.damage.get_or_insert(Error::Damaged(gap));
             }
@@ -302,7 +303,7 @@ impl Inner {
 
     /// The rows of a page; `None` after damage, which is kept for the shell.
     fn page_rows(&mut self, key: PageKey) -> Option<&mut Vec<Row>> {
-        match self.cache.rows(key, &mut self.vault) {
+        match self.cache.rows(key, &mut self.vault, &self.ledger) {
             Ok(rows) => Some(rows),
             Err(error) => {
                 self.damage.get_or_insert(error);
@@ -336,6 +337,31 @@ impl Rows for Inner {
         rows.push(row);
         self.cache.touch(key);
         self.cursors[partition.index()].next = seq.plus(1);
+    }
+
+    fn push_array(&mut self, partition: PartitionId, array: ArrayRows) {
+        self.ledger.add_array(partition.0, array);
+        let mut seq = array.first;
+        while seq < array.end() {
+            let page_end = TaskSeq((seq.0 / PAGE + 1) * PAGE);
+            if seq.0.is_multiple_of(PAGE) && page_end <= array.end() {
+                // Nothing is kept of a page that nobody has touched.
+                seq = page_end;
+                self.cursors[partition.index()].next = seq;
+            } else {
+                self.push(partition, array.row(seq));
+                seq = seq.plus(1);
+            }
+        }
+    }
+
+    fn admitted(&mut self, partition: PartitionId, array: &ArrayRows, at: WallMs) {
+        let first = array.row(array.first);
+        self.counter.count_many(TaskState::Pending, &first, at, array.span.count);
+        let shown = array.span.count.min(self.recent_max as u64);
+        for seq in array.end().0 - shown..array.end().0 {
+            self.note_change(partition, TaskSeq(seq));
+        }
     }
 
     fn update(&mut self, partition: PartitionId, seq: TaskSeq, change: &mut dyn FnMut(&mut Row)) {

@@ -79,7 +79,7 @@ fn command(op: Op, tokens: &[LeaseToken]) -> Command {
                 delay: if delayed { Delay::For(500) } else { Delay::None },
                 ..TaskInput::default()
             };
-            Command::Submit(vec![task; usize::from(count)])
+            Command::submit(vec![task; usize::from(count)])
         }
         Op::Consume(max) => Command::Consume(Consume {
             worker: "w".into(),
@@ -91,6 +91,7 @@ fn command(op: Op, tokens: &[LeaseToken]) -> Command {
             seed_lease: false,
             levels: ALL_LEVELS,
             jobs: Vec::new(),
+            scopes: Default::default(),
             warm: Vec::new(),
             mode: AffinityMode::Any,
         }),

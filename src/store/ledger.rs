@@ -1,11 +1,13 @@
-//! Names by number and the marks of job verbs. Both are held in memory whole: their number follows
-//! jobs, workers and failure classes ever seen, not tasks.
+//! Names by number, the marks of job verbs, and arrays. All are held in memory whole: their number
+//! follows jobs, workers, failure classes and arrays ever seen, not tasks.
 
 use crate::codec::stored;
 use crate::core::map::{self, Map};
-use crate::model::id::Name;
-use crate::model::row::JobMarks;
+use crate::model::id::{Name, TaskSeq};
+use crate::model::limits::PAGE_TASKS;
+use crate::model::row::{ArrayRows, JobMarks, Row};
 use crate::store::block::{BlockKey, Error, Kind};
+use crate::store::cache::PageKey;
 use crate::store::vault::Vault;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const NAMES: usize = 256;
 /// Jobs of a block.
 const JOBS: u32 = 64;
+/// Arrays of a block.
+const ARRAYS: usize = 64;
+const PAGE: u64 = PAGE_TASKS as u64;
 
 /// Names and marks.
 pub struct Ledger {
@@ -22,6 +27,8 @@ pub struct Ledger {
     saved: usize,
     marks: BTreeMap<(u16, u32), JobMarks>,
     changed: BTreeSet<(u16, u32)>,
+    /// By partition, in the order of their elements; and how many of them the vault has.
+    arrays: BTreeMap<u16, (Vec<ArrayRows>, usize)>,
 }
 
 impl Default for Ledger {
@@ -32,6 +39,7 @@ impl Default for Ledger {
             saved: 0,
             marks: BTreeMap::new(),
             changed: BTreeSet::new(),
+            arrays: BTreeMap::new(),
         }
     }
 }
@@ -56,6 +64,12 @@ impl Ledger {
                 let marks: Vec<(u32, JobMarks)> = block(vault, key)?;
                 ledger.marks.extend(marks.into_iter().map(|(job, m)| ((partition, job), m)));
             }
+            for number in vault.numbers(Kind::Arrays, partition) {
+                let key = BlockKey::new(Kind::Arrays, partition, number);
+                let (arrays, saved) = ledger.arrays.entry(partition).or_default();
+                arrays.extend(block::<Vec<ArrayRows>>(vault, key)?);
+                *saved = arrays.len();
+            }
         }
         Ok(ledger)
     }
@@ -69,6 +83,15 @@ impl Ledger {
                 vault.put(key, stored::encode(&names.to_vec()));
             }
             self.saved = self.names.len();
+        }
+        for (partition, (arrays, saved)) in &mut self.arrays {
+            let first = *saved / ARRAYS;
+            let blocks = arrays.chunks(ARRAYS).enumerate().skip(first);
+            for (number, block) in blocks.filter(|_| *saved < arrays.len()) {
+                let key = BlockKey::new(Kind::Arrays, *partition, number as u64);
+                vault.put(key, stored::encode(&block.to_vec()));
+            }
+            *saved = arrays.len();
         }
         for (partition, number) in std::mem::take(&mut self.changed) {
             let jobs = (partition, number * JOBS)..=(partition, number * JOBS + (JOBS - 1));
@@ -112,6 +135,28 @@ impl Ledger {
     pub fn set_marks(&mut self, partition: u16, job: u32, marks: JobMarks) {
         self.marks.insert((partition, job), marks);
         self.changed.insert((partition, job / JOBS));
+    }
+
+    /// Notes an array behind those that are there.
+    pub fn add_array(&mut self, partition: u16, array: ArrayRows) {
+        self.arrays.entry(partition).or_default().0.push(array);
+    }
+
+    /// The array all rows of a page belong to; such a page is stored only once it was touched.
+    #[must_use]
+    pub fn array_of_page(&self, (partition, page): PageKey) -> Option<&ArrayRows> {
+        let (first, end) = (TaskSeq(page * PAGE), TaskSeq((page + 1) * PAGE));
+        let (arrays, _) = self.arrays.get(&partition)?;
+        let at = arrays.partition_point(|array| array.first <= first).checked_sub(1)?;
+        arrays.get(at).filter(|array| array.end() >= end)
+    }
+
+    /// Rows of a page that nobody has touched.
+    #[must_use]
+    pub fn untouched(&self, key: PageKey) -> Option<Vec<Row>> {
+        let array = self.array_of_page(key)?;
+        let first = key.1 * PAGE;
+        Some((first..first + PAGE).map(|seq| array.row(TaskSeq(seq))).collect())
     }
 
     /// Was any job ever cancelled or moved?

@@ -7,6 +7,8 @@
 //! Everything here is derived from the log: on any doubt it is dropped and folded again. Must not:
 //! keep state per task in memory beyond the bounded caches, or decide anything.
 
+#[cfg(feature = "server")]
+pub mod audit;
 pub mod block;
 pub mod cache;
 pub mod details;
@@ -30,6 +32,8 @@ pub use rates::Rates;
 mod contract_tests;
 #[cfg(all(test, feature = "server"))]
 mod damage_tests;
+#[cfg(all(test, feature = "server"))]
+mod disk_tests;
 #[cfg(all(test, feature = "server"))]
 mod naive_tests;
 #[cfg(all(test, feature = "server"))]

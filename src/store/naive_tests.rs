@@ -1,7 +1,7 @@
 //! The tracker against a naive model that shares no code with it: every task is a plain struct and
 //! every job verb is applied to every task at once.
 
-use super::test_rig::{Folder, Step, Writer, placed, spec, steps};
+use super::test_rig::{Step, Writer, placed, spec, steps};
 use crate::model::event::{Completion, Event, FailCause, Failure, Next, ReleaseCause, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -13,7 +13,6 @@ use crate::model::view::{
     Attempt, AttemptOutcome as Outcome, Order, ResultAt, TaskQuery, TrackedTask,
 };
 use crate::store::memory::MemoryStore;
-use crate::store::sled::SledStore;
 use crate::store::{StoredText, TaskTexts, Tracker, TrackerStore};
 use proptest::prelude::*;
 
@@ -53,6 +52,10 @@ impl Model {
             | Event::Key { .. }
             | Event::Duplicates(_) => {}
             Event::Submitted { tasks, .. } => self.submit(position, tasks, at),
+            Event::SubmittedArray { first, array } => {
+                let elements = (0..array.span.count).map(|k| array.element(*first, k));
+                self.submit(position, &elements.collect::<Vec<_>>(), at);
+            }
             Event::JobChanged { job, change } => self.job(job, change, at),
             Event::Allocated { worker, endpoint, tasks, .. } => {
                 let seqs = tasks.iter().map(|grant| (grant.seq, grant.attempt));
@@ -352,7 +355,7 @@ pub(super) fn all_pages(
     panic!("the list never ends");
 }
 
-fn fold(store: Box<dyn TrackerStore>, records: &[(Position, &Stamped)]) -> Tracker {
+pub(super) fn fold(store: Box<dyn TrackerStore>, records: &[(Position, &Stamped)]) -> Tracker {
     let mut tracker = Tracker::open(store, 1, 50, WallMs(0)).expect("the store opens");
     tracker.fold(P0, records);
     tracker
@@ -413,28 +416,6 @@ proptest! {
             }
             prop_assert_eq!(all_pages(&mut tracker, &Texts(&model), q, budget), wanted);
         }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
-
-    #[test]
-    fn a_store_on_disk_continues_where_it_was(history in steps(200), cut in 0usize..400) {
-        let log = Writer::run(&history);
-        let records = placed(&log);
-        let model = Model::of(&records);
-        let folder = Folder::new();
-        let disk = || Box::new(SledStore::open(&folder.0).expect("the store opens"));
-        let cut = cut.min(records.len());
-        let mut tracker = fold(disk(), &records[..cut]);
-        tracker.checkpoint().expect("the disk takes it");
-        drop(tracker);
-        let mut tracker = Tracker::open(disk(), 1, 50, WallMs(0)).expect("the store opens");
-        let cursor = if cut == 0 { 0 } else { records[cut - 1].0.0 + 1 };
-        prop_assert_eq!(tracker.cursors(), vec![Position(cursor)]);
-        tracker.fold(P0, &records[cut..]);
-        compare(&mut tracker, &model, WallMs(5_000));
     }
 }
 

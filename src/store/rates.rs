@@ -55,6 +55,11 @@ impl Counter {
 
     /// Counts one change of state; `row` is the task after it.
     pub fn count(&mut self, to: TaskState, row: &Row, at: WallMs) {
+        self.count_many(to, row, at, 1);
+    }
+
+    /// Counts the same change of many tasks.
+    pub fn count_many(&mut self, to: TaskState, row: &Row, at: WallMs, count: u64) {
         if at < self.started {
             return;
         }
@@ -65,29 +70,29 @@ impl Counter {
         let second = self.second(at.0 / 1_000);
         let slot = match to {
             TaskState::Blocked | TaskState::Delayed | TaskState::Pending => {
-                second.counts[0] += u64::from(admitted);
-                second.level_in[level] += u64::from(admitted);
+                second.counts[0] += count * u64::from(admitted);
+                second.level_in[level] += count * u64::from(admitted);
                 0
             }
             TaskState::Allocated => {
-                second.counts[1] += 1;
-                second.level_out[level] += 1;
+                second.counts[1] += count;
+                second.level_out[level] += count;
                 self.first_seen.entry(job).or_insert(at.0 / 1_000);
                 1
             }
             TaskState::Running => 2,
             TaskState::Completed => {
-                second.counts[2] += 1;
-                *second.ended.entry(job).or_insert(0) += 1;
+                second.counts[2] += count;
+                *second.ended.entry(job).or_insert(0) += count;
                 4
             }
             TaskState::Error | TaskState::Cancelled | TaskState::Expired => {
-                second.counts[3] += u64::from(to == TaskState::Error);
-                *second.ended.entry(job).or_insert(0) += 1;
+                second.counts[3] += count * u64::from(to == TaskState::Error);
+                *second.ended.entry(job).or_insert(0) += count;
                 3
             }
         };
-        self.window(at)[slot] += 1;
+        self.window(at)[slot] += count;
     }
 
     /// Rates at `now`.

@@ -1,11 +1,13 @@
 //! Shared by the tests of the store: a folder that goes away, and a generator of legal event
 //! histories that knows nothing of partitions.
 
+use crate::model::array::{ArraySpec, Span};
 use crate::model::event::{
     Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped, Start,
 };
 use crate::model::id::{LeaseNo, Name, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
+use crate::model::key::Hash128;
 use crate::model::policy::Backoff;
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, Encoding, TaskSpec};
@@ -50,6 +52,7 @@ pub(super) fn spec(job: &str, priority: u8, tag: Option<&str>, not_before: u64) 
         not_before: WallMs(not_before),
         traceparent: None,
         content: None,
+        element: None,
     }
 }
 
@@ -135,6 +138,18 @@ impl Writer {
         if stage == Stage::Over {
             self.push(Event::Cancelled((first..first + count).map(TaskSeq).collect()));
         }
+    }
+
+    /// An array, its payload `x{i}`.
+    pub(super) fn array(&mut self, job: usize, count: u64) {
+        let first = self.tasks.len() as u64;
+        let mut task = spec(job_name(job), 5, Some("a:1"), 0);
+        task.payload.bytes = b"x{i}".to_vec();
+        let sketch = Sketch { job, stage: Stage::Queued, attempt: 0, late: false };
+        self.tasks.extend((0..count).map(|_| sketch.clone()));
+        let span = Span { from: 7, step: 3, count };
+        let array = Box::new(ArraySpec { task, span, id: None, content: Hash128::default() });
+        self.push(Event::SubmittedArray { first: TaskSeq(first), array });
     }
 
     /// Up to `max` tasks in one of the stages, from a place on.

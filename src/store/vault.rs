@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Raised with every change of a stored shape; another version is folded again.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// Checksums in a piece of the table.
 const PIECE: usize = 1_024;
 
@@ -135,9 +135,10 @@ impl Vault {
         (self.waiting.len(), self.waiting_bytes)
     }
 
-    /// What a stored page holds.
+    /// What a stored page holds; `None` when no such page was ever put.
     #[must_use]
     pub fn page_summary(&self, partition: u16, page: u64) -> Option<Summary> {
+        self.wanted(BlockKey::new(Kind::Page, partition, page))?;
         let at = usize::try_from(page).ok()?;
         self.summaries.get(&partition)?.get(at).copied()
     }
@@ -204,7 +205,7 @@ impl Vault {
             let kind = kind.ok_or_else(|| Error::Damaged("the head is not ours".to_owned()))?;
             self.load_pieces((kind, *partition), sums)?;
         }
-        for kind in [Kind::Details, Kind::Marks, Kind::Names, Kind::Page] {
+        for kind in [Kind::Arrays, Kind::Details, Kind::Marks, Kind::Names, Kind::Page] {
             self.check(kind)?;
         }
         Ok(head)

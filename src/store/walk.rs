@@ -2,6 +2,7 @@
 //! Pages whose summary cannot match are passed over unread.
 
 use crate::codec::page::Summary;
+use crate::model::access::Scopes;
 use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::limits::PAGE_TASKS;
 use crate::model::priority::Priority;
@@ -22,6 +23,7 @@ const PAGE: u64 = PAGE_TASKS as u64;
 
 /// The part of a query that columns decide, names turned into numbers.
 pub(crate) struct Filter {
+    scopes: Scopes,
     states: u16,
     job: Option<u32>,
     worker: Option<u32>,
@@ -52,6 +54,7 @@ impl Filter {
             TaskState::ALL.iter().filter(|s| s.live()).for_each(|s| stored |= bit(*s));
         }
         Some(Self {
+            scopes: query.scopes.clone(),
             states,
             job: number(&query.job)?,
             worker: number(&query.worker)?,
@@ -73,6 +76,7 @@ impl Filter {
             || self.class.is_some_and(|class| class != row.class)
             || row.submitted < self.since
             || row.submitted >= self.until
+            || !self.scopes.everything() && !self.scopes.cover(&ledger.name(row.job))
         {
             return false;
         }
@@ -153,7 +157,10 @@ impl Walk {
             let page = if self.newest_first { (self.at - 1) / PAGE } else { self.at / PAGE };
             let key: PageKey = (self.partition.0, page);
             let held = cache.peek(key);
-            let known = vault.page_summary(key.0, key.1).filter(|_| held.is_none());
+            let stored = vault.page_summary(key.0, key.1);
+            let array =
+                || ledger.array_of_page(key).map(|array| Summary::of_row(&array.row(array.first)));
+            let known = stored.or_else(array).filter(|_| held.is_none());
             if known.is_some_and(|page| !filter.may_hold(&page)) {
                 self.at = if self.newest_first { page * PAGE } else { (page + 1) * PAGE };
                 self.at = self.at.min(self.end);
@@ -162,7 +169,7 @@ impl Walk {
             }
             let rows = match held {
                 Some(rows) => Cow::Borrowed(rows),
-                None => Cow::Owned(read(key, vault)?),
+                None => Cow::Owned(read(key, vault, ledger)?),
             };
             self.look_in(page, &rows, filter, ledger, budget)?;
         }

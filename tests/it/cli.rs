@@ -311,3 +311,14 @@ fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound").port()
 }
+
+// api.md 12: `job wait --timeout` is the wait's own limit; 124 = the time is over.
+#[test]
+fn a_wait_that_may_not_wait_ends_with_124() {
+    let server = Server::start(&[]);
+    server.submit(&json!({"groupId": "open"}));
+    for limit in ["0s", "1ms"] {
+        let wait = ["job", "wait", "open", "--timeout", limit, "--url", &url(&server)];
+        assert_eq!(kwq(server.dir(), &wait).status.code(), Some(124), "{limit}");
+    }
+}

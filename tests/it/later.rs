@@ -45,21 +45,8 @@ fn routes_of_the_next_step_are_not_there() {
     not_there("GET", "/kwq/events");
     not_there("GET", "/kwq/stats/series?name=submit&range=10m");
     not_there("GET", "/kwq/stats/tags?key=currency");
-    not_there("GET", "/kwq/audit");
     not_there("GET", "/openapi.json");
     not_there("POST", "/kwq/simulations");
-}
-
-// api.md 2.1 Array, S 10: not yet: 422 not_supported, nothing admitted.
-#[test]
-fn arrays_are_refused_as_not_supported() {
-    let (server, job) = (shared(), unique("array"));
-    let array = json!({"array": {"from": 1, "to": 50, "payloadTemplate": "{i}"}, "priority": 4});
-    let body = server.post(&format!("/kwq/jobs/{job}/tasks"), &json!([array])).ok();
-    assert_eq!(body["results"][0]["code"], "not_supported", "{body}");
-    let single = json!({"array": {"to": 50}, "groupId": job});
-    server.post("/kwq/submit", &single).refused_field("not_supported", "array");
-    server.get(&format!("/kwq/jobs/{job}")).refused(404, "job_not_found");
 }
 
 // api.md 10: the simulator is off outside `kwq dev`: 404, never a run.

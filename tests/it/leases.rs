@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    eventually, in_background, int, now_ms, pause, shared, since, start_watch, text, unique,
+    Req, Server, eventually, in_background, int, now_ms, pause, shared, since, start_watch, text,
+    unique,
 };
 
 const QUICK: &str = r#"{"baseMs": 0, "capMs": 0, "jitter": "none"}"#;
@@ -199,4 +200,26 @@ fn a_dead_task_says_when_and_why() {
     let job = server.job(&job);
     assert_eq!(job["firstError"]["ref"], shown["ref"]);
     assert_eq!(job["firstError"]["class"], "pricer.nan");
+}
+
+// S 6.5, P9: while the server stands still no lease ends; beats that waited meanwhile count.
+#[test]
+fn a_frozen_server_ends_no_lease() {
+    let (server, job) = (Server::start(&[]), unique("frozen"));
+    let held = server.leased("w", &job, &json!({"leaseMs": 4_000}));
+    let other = server.leased("v", &job, &json!({"leaseMs": 4_000}));
+    server.signal("STOP");
+    let mut beat = crate::support::Conn::open(server.addr()).expect("connects");
+    let body = json!({"worker": "w", "leases": [held["lease"]]});
+    beat.send(&Req::new("POST", "/kwq/heartbeat").json(&body).to_bytes()).expect("sends");
+    pause(6_000);
+    server.signal("CONT");
+    let renewed = beat.answer(false).expect("an answer").ok();
+    assert_eq!(int(&renewed, "renewed"), 1, "{renewed}");
+    pause(500);
+    let later = server.task(text(&other, "ref"));
+    assert_eq!((text(&later, "state"), int(&later, "crashes")), ("ALLOCATED", 0), "{later}");
+    eventually("without a beat the lease ends all the same", || {
+        (int(&server.task(text(&other, "ref")), "crashes") == 1).then_some(())
+    });
 }

@@ -3,6 +3,8 @@
 
 mod support;
 
+mod arrays;
+mod auth;
 mod batch;
 mod cli;
 mod consume;

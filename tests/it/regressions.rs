@@ -312,6 +312,36 @@ fn a_client_id_that_many_tasks_share_lists_them_all() {
     assert_eq!(text(&server.task(&id), "ref"), refs[6], "by id: the newest");
 }
 
+// api.md 1: following `Kwq-Next` neither repeats nor skips, also where tasks of one id came at the
+// same time into several partitions.
+#[test]
+fn pages_of_a_client_id_neither_repeat_nor_skip() {
+    let (server, id) = (Server::start(&["log.partitions=8"]), unique("dup"));
+    let addr = server.addr();
+    let submit = |n: usize| {
+        let task = json!({"id": id, "groupId": format!("g{}", n % 3)});
+        crate::support::in_background(move || {
+            let mut conn = Conn::open(addr).expect("connects");
+            let send = |_| {
+                let answer = conn.call(&Req::new("POST", "/kwq/submit").json(&task));
+                answer.expect("an answer").header("kwq-ref").expect("a reference").to_owned()
+            };
+            (0..25).map(send).collect::<Vec<String>>()
+        })
+    };
+    let senders: Vec<_> = (0..8).map(submit).collect();
+    let mut refs: Vec<String> =
+        senders.into_iter().flat_map(|sender| sender.join().expect("its references")).collect();
+    refs.sort();
+    for order in ["new", "old"] {
+        let path = format!("/kwq/tasks?id={id}&order={order}&limit=7");
+        let pages = server.pages(&path);
+        let mut seen: Vec<String> = pages.iter().map(|t| text(t, "ref").to_owned()).collect();
+        seen.sort();
+        assert_eq!(seen, refs, "{order}");
+    }
+}
+
 // api.md 1: `?lenient=true` ignores unknown fields, the nested ones too.
 #[test]
 fn lenient_reaches_nested_fields() {

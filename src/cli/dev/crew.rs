@@ -31,6 +31,7 @@ pub(super) struct Usage {
 pub(super) struct Crew {
     url: String,
     job: String,
+    token: Option<String>,
     children: Vec<Child>,
     /// Processes started so far; part of a worker's name, which is never used twice.
     started: u32,
@@ -42,9 +43,14 @@ pub(super) struct Crew {
 
 impl Crew {
     /// Starts `count` workers for a job.
-    pub(super) fn start(url: &str, job: &str, count: u16) -> std::io::Result<Self> {
-        let (url, job) = (url.to_owned(), job.to_owned());
-        let mut crew = Self { url, job, spare: SPARE, ..Self::default() };
+    pub(super) fn start(
+        url: &str,
+        token: Option<&str>,
+        job: &str,
+        count: u16,
+    ) -> std::io::Result<Self> {
+        let (url, job, token) = (url.to_owned(), job.to_owned(), token.map(str::to_owned));
+        let mut crew = Self { url, job, token, spare: SPARE, ..Self::default() };
         for _ in 0..count {
             let child = crew.spawn()?;
             crew.children.push(child);
@@ -60,6 +66,8 @@ impl Crew {
             .args(["work", "--pricing", "--quiet", "--url", &self.url, "--job", &self.job])
             .args(["--target", TARGET, "--worker", &name, "--parent", &parent])
             .args(["--endpoint", "local"])
+            // Not an argument: those are for everybody on this machine to read.
+            .envs(self.token.iter().map(|token| ("KWQ_TOKEN", token)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             // Ctrl-C in the terminal must reach them once, from here.

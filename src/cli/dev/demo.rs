@@ -34,6 +34,7 @@ const Z_MAX: f64 = 6.0;
 /// The demo.
 pub(super) struct Demo {
     url: String,
+    token: Option<String>,
     client: Client,
     trades: Vec<PortfolioTrade>,
     tasks: u64,
@@ -52,12 +53,22 @@ struct Checked {
 
 impl Demo {
     /// A demo on a server.
-    pub(super) fn new(url: &str, tasks: u64, workers: u16, out: Out) -> Result<Self, Failure> {
+    pub(super) fn new(
+        url: &str,
+        token: Option<String>,
+        (tasks, workers): (u64, u16),
+        out: Out,
+    ) -> Result<Self, Failure> {
         let trades = pricing::portfolio(PORTFOLIO)
             .map_err(|what| Failure::new("portfolio", format!("the embedded portfolio: {what}")))?;
-        let options = Options { url: url.to_owned(), connect_retries: 5, ..Options::default() };
+        let options = Options {
+            url: url.to_owned(),
+            token: token.clone(),
+            connect_retries: 5,
+            ..Options::default()
+        };
         let (client, url) = (Client::new(options)?, url.to_owned());
-        Ok(Self { url, client, trades, tasks, workers, out })
+        Ok(Self { url, token, client, trades, tasks, workers, out })
     }
 
     /// Runs until the results are checked; may be dropped at any moment, the next run goes on from
@@ -69,7 +80,7 @@ impl Demo {
         if job.ended() {
             self.out.note(&format!("{JOB} has ended in an earlier run; checking its results"));
         } else {
-            *crew = Crew::start(&self.url, JOB, self.workers)
+            *crew = Crew::start(&self.url, self.token.as_deref(), JOB, self.workers)
                 .map_err(|error| Failure::io("cannot start a worker", &error))?;
             if job.state == "OPEN" {
                 self.submit().await?;
@@ -180,7 +191,7 @@ impl Demo {
             let replaced = crew.replace_ended();
             match replaced.map_err(|error| Failure::io("cannot start a worker", &error))? {
                 0 => {}
-                n => self.out.note(&format!("{n} local workers have ended and were replaced")),
+                n => self.out.note(&format!("local workers have ended; {n} replaced")),
             }
             if crew.all_gone() {
                 return Err(Failure::new("demo", "all local workers have ended")
@@ -208,7 +219,7 @@ impl Demo {
         let addr: SocketAddr = self.url.trim_start_matches("http://").parse().map_err(|_| {
             Failure::new("demo", format!("{} is no address", self.url)) //
         })?;
-        let (mut wire, mut sum) = (Wire::new(addr, None), Checked::default());
+        let (mut wire, mut sum) = (Wire::new(addr, self.token.as_deref()), Checked::default());
         for (reference, id) in &done {
             let Some(k) = self.number(id) else { continue };
             let path = format!("/kwq/tasks/{reference}/result");

@@ -70,8 +70,19 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
         }
         Event::Key { part, answer } => put_key(out, part, answer),
         Event::Duplicates(jobs) => {
-            let row = |(job, count): &(Name, u32)| json!({"job": job, "count": count});
+            let row = |(job, count): &(Name, u64)| json!({"job": job, "count": count});
             out.insert("duplicates".into(), jobs.iter().map(row).collect());
+        }
+        Event::SubmittedArray { array, .. } => {
+            let reference = refs.first().map(ToString::to_string);
+            let mut row = json!({
+                "ref": reference, "job": array.task.job, "priority": array.task.priority.get(),
+                "from": array.span.from, "step": array.span.step, "count": array.span.count,
+            });
+            if let Some(id) = &array.id {
+                row["id"] = json!(id);
+            }
+            out.insert("array".into(), row);
         }
         Event::Submitted { .. }
         | Event::Started(_)
@@ -96,7 +107,8 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::LevelChanged { .. }
         | Event::WorkerDrained { .. }
         | Event::Key { .. }
-        | Event::Duplicates(_) => return None,
+        | Event::Duplicates(_)
+        | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
             let rows = texts.iter().zip(tasks);
             rows.map(|(r, task)| submitted(r, task, stamped.at)).collect()
@@ -238,6 +250,10 @@ fn outcome(told: &Told) -> Value {
         }
         Told::Duplicate { priority, first, count } => json!({
             "outcome": "duplicate", "priority": priority.get(), "first": first.0, "count": count,
+        }),
+        Told::Array { priority, first, count, duplicate } => json!({
+            "outcome": if *duplicate { "duplicate" } else { "ok" }, "array": true,
+            "priority": priority.get(), "first": first.0, "count": count,
         }),
         Told::Elsewhere { partition, count } => {
             json!({"outcome": "elsewhere", "partition": partition.0, "count": count})

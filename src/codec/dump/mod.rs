@@ -3,6 +3,7 @@
 #[cfg(feature = "server")]
 pub mod json;
 
+use crate::model::array::Span;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Epoch, PartitionId, Position, TaskSeq};
 use crate::model::priority::Priority;
@@ -49,40 +50,57 @@ impl DumpRecord {
     }
 }
 
-/// Priorities at admission, which are part of a reference and stand only in `Submitted`.
+/// What a reference is made of beside the number of its task; it stands in the records of
+/// admission only.
 #[derive(Debug, Default)]
 pub struct References {
-    partitions: BTreeMap<PartitionId, Vec<Option<Priority>>>,
+    /// Where it changes, ascending.
+    partitions: BTreeMap<PartitionId, Vec<Admission>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Admission {
+    first: TaskSeq,
+    priority: Priority,
+    /// Values of the elements; `None` = single tasks.
+    array: Option<Span>,
 }
 
 impl References {
-    /// Numbers are dense from the start of a partition; one far beyond the rest is none of ours.
-    const GAP_MAX: usize = 1 << 20;
-
-    /// Remembers the tasks of a `Submitted`.
+    /// Remembers what an event admits.
     pub fn learn(&mut self, partition: PartitionId, event: &Event) {
-        let Event::Submitted { first, tasks } = event else { return };
         let known = self.partitions.entry(partition).or_default();
-        let first = usize::try_from(first.0).unwrap_or(usize::MAX);
-        if first > known.len().saturating_add(Self::GAP_MAX) {
-            return;
-        }
-        known.resize(known.len().max(first + tasks.len()), None);
-        for (place, task) in known.iter_mut().skip(first).zip(tasks) {
-            *place = Some(task.priority);
+        let mut add = |first: TaskSeq, priority: Priority, array: Option<Span>| {
+            let same = |last: &Admission| last.array.is_none() && last.priority == priority;
+            if array.is_some() || !known.last().is_some_and(same) {
+                known.push(Admission { first, priority, array });
+            }
+        };
+        if let Event::Submitted { first, tasks } = event {
+            for (seq, task) in (first.0..).zip(tasks) {
+                add(TaskSeq(seq), task.priority, None);
+            }
+        } else if let Event::SubmittedArray { first, array } = event {
+            add(*first, array.task.priority, Some(array.span));
         }
     }
 
-    /// References of the tasks of an event.
+    /// References of the tasks of an event; of an array its own.
     #[must_use]
     pub fn of(&self, partition: PartitionId, event: &Event) -> Vec<TaskRef> {
-        let known = self.partitions.get(&partition);
+        let known = self.partitions.get(&partition).map_or(&[][..], Vec::as_slice);
         let reference = |seq: TaskSeq| {
-            let index = usize::try_from(seq.0).unwrap_or(usize::MAX);
-            let priority = known.and_then(|k| k.get(index).copied().flatten());
-            TaskRef::of_seq(priority.unwrap_or(Priority::DEFAULT), partition, seq)
+            let at = known.partition_point(|a| a.first <= seq).checked_sub(1);
+            let Some(admission) = at.and_then(|at| known.get(at)) else {
+                return TaskRef::of_seq(Priority::DEFAULT, partition, seq);
+            };
+            let value = admission.array.map(|span| span.value(seq.0 - admission.first.0));
+            let offset = if value.is_some() { admission.first } else { seq };
+            TaskRef { index: value, ..TaskRef::of_seq(admission.priority, partition, offset) }
         };
-        seqs(event).into_iter().map(reference).collect()
+        let array = matches!(event, Event::SubmittedArray { .. });
+        let own = |r: TaskRef| if array { TaskRef { index: None, ..r } } else { r };
+        seqs(event).into_iter().map(|seq| own(reference(seq))).collect()
     }
 }
 
@@ -99,6 +117,7 @@ fn seqs(event: &Event) -> Vec<TaskSeq> {
         Event::Submitted { first, tasks } => {
             (first.0..).zip(tasks).map(|(seq, _)| TaskSeq(seq)).collect()
         }
+        Event::SubmittedArray { first, .. } => vec![*first],
         Event::Allocated { tasks, .. } => tasks.iter().map(|t| t.seq).collect(),
         Event::Started(tasks) => tasks.iter().map(|t| t.seq).collect(),
         Event::Completed(tasks) => tasks.iter().map(|t| t.seq).collect(),

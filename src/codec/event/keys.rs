@@ -6,7 +6,8 @@
 //!     outcome: 0 admitted, 1 duplicate: priority | first number | count
 //!              2 elsewhere: partition | count
 //!              3 refused: code | detail | field? | hint? | reference of the existing task?
-//! 1 = duplicates of `dedup: task`:  n | n × (job | count)
+//!              4 share of an array, 5 one that was there: priority | first number | count
+//! 1 = duplicates, of `dedup: task` and of arrays:  n | n × (job | count)
 //! ```
 
 use crate::codec::Malformed;
@@ -26,6 +27,8 @@ const ADMITTED: u8 = 0;
 const DUPLICATE: u8 = 1;
 const ELSEWHERE: u8 = 2;
 const REFUSED: u8 = 3;
+const ARRAY: u8 = 4;
+const ARRAY_AGAIN: u8 = 5;
 
 /// Appends the body of a remembered part.
 pub fn put_key(out: &mut Vec<u8>, part: &KeyPart, answer: &KeyAnswer) {
@@ -59,6 +62,12 @@ fn put_told(out: &mut Vec<u8>, told: &Told) {
             put_varint(out, first.0);
             put_varint(out, u64::from(*count));
         }
+        Told::Array { priority, first, count, duplicate } => {
+            out.push(if *duplicate { ARRAY_AGAIN } else { ARRAY });
+            out.push(priority.get());
+            put_varint(out, first.0);
+            put_varint(out, *count);
+        }
         Told::Elsewhere { partition, count } => {
             out.push(ELSEWHERE);
             put_varint(out, u64::from(partition.0));
@@ -76,12 +85,12 @@ fn put_told(out: &mut Vec<u8>, told: &Told) {
 }
 
 /// Appends the body of duplicates.
-pub fn put_duplicates(out: &mut Vec<u8>, jobs: &[(Name, u32)]) {
+pub fn put_duplicates(out: &mut Vec<u8>, jobs: &[(Name, u64)]) {
     out.push(DUPLICATES);
     put_varint(out, len_u64(jobs.len()));
     for (job, count) in jobs {
         put_bytes(out, job.as_bytes());
-        put_varint(out, u64::from(*count));
+        put_varint(out, *count);
     }
 }
 
@@ -104,7 +113,7 @@ pub fn read(body: &[u8]) -> Result<Event, Malformed> {
             let count = cursor.number()?;
             let mut jobs = cursor.reserve(count);
             for _ in 0..count {
-                jobs.push((cursor.text()?.into(), cursor.number()?));
+                jobs.push((cursor.text()?.into(), cursor.varint()?));
             }
             Event::Duplicates(jobs)
         }
@@ -162,6 +171,12 @@ fn told(cursor: &mut Cursor<'_>) -> Result<Told, Malformed> {
                 None => None,
             },
         })),
-        4.. => return Err(Malformed("key: outcome")),
+        form @ (ARRAY | ARRAY_AGAIN) => Told::Array {
+            priority: priority(cursor.byte()?)?,
+            first: TaskSeq(cursor.varint()?),
+            count: cursor.varint()?,
+            duplicate: form == ARRAY_AGAIN,
+        },
+        6.. => return Err(Malformed("key: outcome")),
     })
 }

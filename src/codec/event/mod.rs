@@ -4,6 +4,7 @@
 //! Field order is the format: change nothing here without a new [`crate::codec::frame::VERSION`]
 //! and new golden bytes.
 
+pub mod arrays;
 pub mod batches;
 pub mod control;
 pub mod keys;
@@ -33,7 +34,9 @@ const CANCELLED: u8 = 26;
 const REDRIVEN: u8 = 27;
 const WORKER_DRAINED: u8 = 28;
 const KEY: u8 = 29;
-const _: () = assert!(OWNER == KIND_EVENT_MIN && KEY == KIND_EVENT_MAX);
+/// `SubmittedArray`.
+pub const SUBMITTED_ARRAY: u8 = 30;
+const _: () = assert!(OWNER == KIND_EVENT_MIN && SUBMITTED_ARRAY == KIND_EVENT_MAX);
 
 /// How much of a record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,10 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
         Event::Submitted { first, tasks } => {
             submitted::put(out, *first, tasks);
             SUBMITTED
+        }
+        Event::SubmittedArray { first, array } => {
+            arrays::put(out, *first, array);
+            SUBMITTED_ARRAY
         }
         Event::Allocated { worker, endpoint, first_lease, tasks } => {
             batches::put_allocated(out, worker, endpoint.as_deref(), *first_lease, tasks);
@@ -133,6 +140,7 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         WORKER_DRAINED => control::worker_drained(body).and_then(plain),
         LEVEL_CHANGED => control::level_changed(body).and_then(plain),
         SUBMITTED => submitted::read(body, detail),
+        SUBMITTED_ARRAY => arrays::read(body).and_then(plain),
         ALLOCATED => batches::allocated(body).and_then(plain),
         STARTED => batches::started(body).and_then(plain),
         COMPLETED => batches::completed(body, detail),
@@ -141,7 +149,7 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         CANCELLED => batches::cancelled(body).and_then(plain),
         REDRIVEN => batches::redriven(body).and_then(plain),
         KEY => keys::read(body).and_then(plain),
-        0..OWNER | 30.. => Err(Malformed("record: kind")),
+        0..OWNER | 31.. => Err(Malformed("record: kind")),
     }?;
     Ok(Decoded { stamped: Stamped { at, event }, blob_bytes })
 }

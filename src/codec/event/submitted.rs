@@ -358,6 +358,7 @@ fn template(bytes: &[u8], texts: &mut Texts<'_, '_>) -> Result<TaskSpec, Malform
         not_before: WallMs(0),
         traceparent: None,
         content: None,
+        element: None,
     })
 }
 

@@ -1,9 +1,11 @@
 //! Round trips, golden bytes, sizes, and bodies that nobody wrote.
 
 use super::*;
+use crate::codec::event::arrays::decode_element;
 use crate::codec::event::batches::decode_result;
 use crate::codec::event::submitted::decode_task;
 use crate::model::affinity::AffinityKey;
+use crate::model::array::{ArraySpec, Span};
 use crate::model::event::{
     Allocation, Completion, FailCause, Failure, Next, Release, ReleaseCause, Start,
 };
@@ -50,6 +52,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
     let backoff = (any::<u32>(), any::<u32>(), jitter());
     (texts, numbers, backoff, priority(), blob(), keys()).prop_map(
         |(texts, numbers, backoff, priority, payload, affinity)| TaskSpec {
+            element: None,
             id: texts.0,
             job: texts.1,
             priority,
@@ -197,6 +200,13 @@ fn event() -> impl Strategy<Value = Event> {
         (name(), any::<bool>())
             .prop_map(|(worker, drains)| Event::WorkerDrained { worker, drains }),
         (seq(), vec(task(), 0..6)).prop_map(|(first, tasks)| Event::Submitted { first, tasks }),
+        (seq(), task(), of(name()), (any::<u32>(), 1u32.., any::<u32>()), any::<[u64; 2]>())
+            .prop_map(|(first, task, id, (from, step, count), content)| {
+                let (from, step, count) = (from.into(), step.into(), count.into());
+                let span = Span { from, step, count };
+                let array = Box::new(ArraySpec { task, span, id, content: Hash128(content) });
+                Event::SubmittedArray { first, array }
+            }),
         allocated.prop_map(|(worker, endpoint, first, tasks)| Event::Allocated {
             worker,
             endpoint,
@@ -210,7 +220,7 @@ fn event() -> impl Strategy<Value = Event> {
         vec(seq(), 0..6).prop_map(Event::Cancelled),
         (vec(seq(), 0..6), of(priority()))
             .prop_map(|(tasks, priority)| Event::Redriven { tasks, priority }),
-        vec((name(), any::<u32>()), 0..4).prop_map(Event::Duplicates),
+        vec((name(), any::<u64>()), 0..4).prop_map(Event::Duplicates),
         key(),
     ]
 }
@@ -308,6 +318,7 @@ fn plain_task(id: &str, payload: &[u8]) -> TaskSpec {
         not_before: WallMs(0),
         traceparent: None,
         content: None,
+        element: None,
     }
 }
 
@@ -321,6 +332,9 @@ fn key() -> impl Strategy<Value = Event> {
     let told = prop_oneof![
         known().prop_map(|(priority, first, count)| Told::Admitted { priority, first, count }),
         known().prop_map(|(priority, first, count)| Told::Duplicate { priority, first, count }),
+        (known(), any::<u64>(), any::<bool>()).prop_map(|((priority, first, _), count, again)| {
+            Told::Array { priority, first, count, duplicate: again }
+        }),
         (any::<u16>(), any::<u32>())
             .prop_map(|(p, count)| Told::Elsewhere { partition: PartitionId(p), count }),
         refusal.prop_map(|(code, detail, field, hint, existing)| {
@@ -370,6 +384,12 @@ fn golden() -> Vec<Event> {
         defaults: JobDefaults { timeout_s: Some(60), ..JobDefaults::default() },
     };
     let ok = Told::Admitted { priority: Priority::DEFAULT, first: TaskSeq(40), count: 2 };
+    let array = |duplicate| Told::Array {
+        priority: Priority::DEFAULT,
+        first: TaskSeq(42),
+        count: 16_666_667,
+        duplicate,
+    };
     let refused = Told::Refused(Box::new(Refusal {
         code: "id_conflict".into(),
         detail: "other".into(),
@@ -402,8 +422,18 @@ fn golden() -> Vec<Event> {
         Event::Cancelled(vec![TaskSeq(1), TaskSeq(2), TaskSeq(1_000)]),
         Event::Redriven { tasks: vec![TaskSeq(9)], priority: Priority::new(9) },
         Event::Key { part: key_part(2), answer: KeyAnswer::Tasks(vec![ok, refused]) },
+        Event::Key { part: key_part(2), answer: KeyAnswer::Tasks(vec![array(false), array(true)]) },
         Event::Key { part: key_part(KeyPart::DONE), answer: KeyAnswer::Note(b"note".to_vec()) },
         Event::Duplicates(vec![("nightly".into(), 3)]),
+        Event::SubmittedArray {
+            first: TaskSeq(42),
+            array: Box::new(ArraySpec {
+                task: TaskSpec { id: None, ..plain_task("", b"{\"path\":{i}}") },
+                span: Span { from: 1, step: 3, count: 16_666_667 },
+                id: Some("paths".into()),
+                content: Hash128([5, 6]),
+            }),
+        },
     ]
 }
 
@@ -441,4 +471,16 @@ fn a_task_of_a_batch_costs_few_bytes_beside_its_id_and_payload() {
     let (_, body) = encoded(&Event::Submitted { first: TaskSeq(1), tasks });
     let extra = body.len() - 1_000 * (4 + 50);
     assert!(extra < 12_500, "{extra} bytes for 1,000 tasks");
+}
+
+#[test]
+fn an_element_is_read_alone() {
+    let Some(Event::SubmittedArray { first, array }) = golden().pop() else { panic!("the last") };
+    let (_, body) = encoded(&Event::SubmittedArray { first, array: array.clone() });
+    for k in [0, 1, 16_666_666] {
+        let element = decode_element(&body, k).expect("it is there");
+        assert_eq!(element, array.element(first, u64::from(k)));
+        assert_eq!(element.payload.bytes, format!("{{\"path\":{}}}", 1 + 3 * k).into_bytes());
+    }
+    assert!(decode_element(&body, 16_666_667).is_err(), "behind the last");
 }

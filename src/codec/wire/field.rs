@@ -23,6 +23,8 @@ pub struct Rules {
     pub payload_bytes_max: usize,
     /// Result bytes after decoding.
     pub result_bytes_max: usize,
+    /// Elements of an array.
+    pub array_max: u64,
     /// Wall clock, for times that may lie ahead only so far.
     pub now: WallMs,
 }
@@ -33,6 +35,7 @@ impl Default for Rules {
             lenient: false,
             payload_bytes_max: limits::PAYLOAD_BYTES,
             result_bytes_max: limits::RESULT_BYTES,
+            array_max: limits::ARRAY_MAX,
             now: WallMs::default(),
         }
     }

@@ -4,6 +4,7 @@
 //! Must not: know HTTP, the engine or time; every rule that needs one of them gets it as an
 //! argument.
 
+pub mod array;
 pub mod base64;
 pub mod cluster;
 pub mod consume;

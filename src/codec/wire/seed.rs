@@ -85,7 +85,7 @@ pub fn hand_out(task: &HandOut, worker: &str, endpoint: Option<&str>) -> Vec<u8>
     let (grant, spec) = (&task.grant, &task.spec);
     write(&Shape {
         id: spec.id.as_deref(),
-        reference: TaskRef::of_seq(spec.priority, grant.token.partition, grant.seq),
+        reference: spec.reference(grant.token.partition, grant.seq),
         job: &spec.job,
         priority: grant.priority.get(),
         tag: spec.tag.as_deref(),

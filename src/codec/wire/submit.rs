@@ -22,6 +22,22 @@ pub enum Listing {
     Errors,
 }
 
+/// An item that is in.
+#[derive(Clone, Copy, Debug)]
+pub enum Settled<'a> {
+    /// A task, and whether it was there before.
+    Task(TaskRef, bool),
+    /// An array.
+    Array {
+        /// Elements.
+        count: u64,
+        /// One reference per partition it has elements in.
+        refs: &'a [TaskRef],
+        /// It was there before.
+        duplicate: bool,
+    },
+}
+
 /// Counts and listed outcomes of one call.
 #[derive(Debug)]
 pub struct Tally {
@@ -48,6 +64,21 @@ pub struct Summary<'a> {
     pub closed: bool,
 }
 
+impl Settled<'_> {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Task(..) => 1,
+            Self::Array { count, .. } => *count,
+        }
+    }
+
+    fn duplicate(&self) -> bool {
+        match self {
+            Self::Task(_, duplicate) | Self::Array { duplicate, .. } => *duplicate,
+        }
+    }
+}
+
 impl Tally {
     /// Nothing counted yet; at most `listed_max` outcomes are listed, all are counted.
     #[must_use]
@@ -57,17 +88,13 @@ impl Tally {
         Self { accepted: 0, duplicates: 0, rejected: 0, listing, listed_max, listed: 0, out }
     }
 
-    /// Counts and lists one outcome: a task with whether it was there already, or a refusal.
-    pub fn add(
-        &mut self,
-        place: Place,
-        id: Option<&str>,
-        outcome: &Result<(TaskRef, bool), Reject>,
-    ) {
+    /// Counts and lists one outcome.
+    pub fn add(&mut self, place: Place, id: Option<&str>, outcome: Result<Settled<'_>, &Reject>) {
         let listed = match outcome {
-            Ok((_, duplicate)) => {
-                let counter = if *duplicate { &mut self.duplicates } else { &mut self.accepted };
-                *counter += 1;
+            Ok(settled) => {
+                let duplicate = settled.duplicate();
+                let counter = if duplicate { &mut self.duplicates } else { &mut self.accepted };
+                *counter += settled.count();
                 self.listing == Listing::All
             }
             Err(_) => {
@@ -86,10 +113,21 @@ impl Tally {
             Place::Line(line) => out.num("line", line),
         }
         match outcome {
-            Ok((reference, duplicate)) => {
-                out.str("outcome", if *duplicate { "duplicate" } else { "ok" });
+            Ok(Settled::Task(reference, duplicate)) => {
+                out.str("outcome", if duplicate { "duplicate" } else { "ok" });
                 out.opt_str("id", id);
                 out.shown("ref", reference);
+            }
+            Ok(Settled::Array { count, refs, duplicate }) => {
+                out.str("outcome", if duplicate { "duplicate" } else { "ok" });
+                out.opt_str("id", id);
+                out.num("count", count);
+                out.list("refs");
+                refs.iter().for_each(|reference| out.text(&reference.to_string()));
+                out.close_list();
+                if let Some(first) = refs.first().filter(|_| duplicate) {
+                    out.shown("existing", first);
+                }
             }
             Err(reject) => refused(out, id, reject),
         }

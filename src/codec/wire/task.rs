@@ -68,6 +68,8 @@ pub fn parse(fields: &Fields<'_>, job: Option<&Name>, rules: &Rules) -> Result<T
     let mut texts = Texts::default();
     for (key, raw) in fields.iter() {
         match key {
+            // Who has one is read by `array::parse`.
+            "array" => {}
             "payload" => texts.payload = Some(raw),
             "encoding" => texts.encoding = Some(raw),
             "tag" => texts.tag = Some(raw),
@@ -238,7 +240,7 @@ pub fn backoff(raw: Raw<'_>, rules: &Rules) -> Result<BackoffInput, Reject> {
 /// A field that is none of those a task is sent with.
 fn foreign(key: &str, known: &[&'static str], rules: &Rules) -> Result<(), Reject> {
     match key {
-        "array" | "deadline_ts" | "ttlMs" | "requires" => Err(field::later(key)),
+        "deadline_ts" | "ttlMs" | "requires" => Err(field::later(key)),
         "leaseUntil_ts" => Ok(()),
         key if OUTPUT_ONLY.contains(&key) || key.ends_with("_ts") || rules.lenient => Ok(()),
         key => Err(field::unknown(key, known)),

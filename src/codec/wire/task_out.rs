@@ -23,7 +23,7 @@ pub struct Holder<'a> {
 /// A hand-out: the task with payload, lease and stamps.
 pub fn hand_out(out: &mut Out, task: &HandOut, holder: Holder<'_>) {
     let (grant, spec) = (&task.grant, &task.spec);
-    let reference = TaskRef::of_seq(spec.priority, grant.token.partition, grant.seq);
+    let reference = spec.reference(grant.token.partition, grant.seq);
     out.open();
     identity(out, spec, &reference);
     out.num("priority", grant.priority.get());

@@ -30,7 +30,7 @@ mod writer;
 use crate::codec::event::{self, Detail};
 use crate::log::memory::MemoryLog;
 use crate::log::{Batch, Error, EventLog, LogRecord, Room, Skimmed, StoredTask, Ticket};
-use crate::model::event::{Event, Stamped};
+use crate::model::event::Stamped;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::task::Blob;
@@ -245,7 +245,7 @@ impl EventLog for Disk {
             let what = "appending an empty batch or a record beyond its limit".to_owned();
             return Err(Error::Io { what, cause: format!("{largest:?} bytes") });
         }
-        let submit = batch.events.iter().any(|s| matches!(s.event, Event::Submitted { .. }));
+        let submit = batch.events.iter().any(|s| s.event.admits().is_some());
         let batch = group::Encoded { partition, epoch: batch.epoch, records, bodies };
         self.shared.append(batch, submit)
     }
@@ -280,10 +280,11 @@ impl EventLog for Disk {
                 Some((at, record)) if at == position => record,
                 Some(_) | None => self.reader.record(&self.shared, position)?,
             };
-            if record.head.kind != event::SUBMITTED {
-                return Err(Error::NoRecord(position));
-            }
-            let spec = event::submitted::decode_task(&record.body, entry);
+            let spec = match record.head.kind {
+                event::SUBMITTED => event::submitted::decode_task(&record.body, entry),
+                event::SUBMITTED_ARRAY => event::arrays::decode_element(&record.body, entry),
+                _ => return Err(Error::NoRecord(position)),
+            };
             let spec = spec.map_err(|_| Error::NoRecord(position))?;
             found[i] = Some(StoredTask { submitted: record.head.at, spec });
             last = Some((position, record));

@@ -1,6 +1,6 @@
 //! Reading durable records: in order, or one by its position.
 
-use crate::codec::event::{self, Detail, OWNER, SUBMITTED};
+use crate::codec::event::{self, Detail, OWNER, SUBMITTED, SUBMITTED_ARRAY};
 use crate::codec::frame::{self, HEAD_BYTES, Head, KIND_EVENT_MIN, Place};
 use crate::log::Error;
 use crate::log::embedded::files::io_error;
@@ -61,7 +61,7 @@ impl Reader {
         let head = frame.map_err(|e| bad(e.to_string()))?.head;
         bytes.drain(..HEAD_BYTES);
         let record = Arc::new(Record { head, body: bytes });
-        if head.kind == SUBMITTED {
+        if matches!(head.kind, SUBMITTED | SUBMITTED_ARRAY) {
             self.keep(at, &record);
         }
         Ok(record)

@@ -78,6 +78,7 @@ pub(super) fn task(payload: &[u8]) -> TaskSpec {
         not_before: WallMs(0),
         traceparent: None,
         content: None,
+        element: None,
     }
 }
 

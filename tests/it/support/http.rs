@@ -255,7 +255,13 @@ impl Conn {
 
     fn fill(&mut self) -> io::Result<()> {
         let mut part = [0_u8; 16 * 1024];
-        let read = self.stream.read(&mut part)?;
+        let read = loop {
+            match self.stream.read(&mut part) {
+                // A read with a time limit ends so when the machine was frozen for a moment.
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

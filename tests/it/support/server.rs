@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::folder::Folder;
 use super::http::{Answer, Conn, Req};
-use super::process::clean;
+use super::process::{clean, signal};
 use super::wait::{eventually, pause};
 
 /// How long a start may take on a crowded machine.
@@ -111,10 +111,24 @@ impl Server {
 
     /// Sends SIGTERM and does not wait for what it leads to.
     pub(crate) fn signal_term(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) {
         let running = self.running.as_ref().expect("the server runs");
-        let pid = running.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill exists");
-        assert!(sent.success(), "the signal was delivered");
+        signal(running.child.id(), name);
+    }
+
+    /// Everything it has said since it was launched.
+    pub(crate) fn said(&self) -> String {
+        let running = self.running.as_ref().expect("the server runs");
+        running.lines.lock().expect("no test panics while it holds this").join("\n")
+    }
+
+    /// Waits for words in what it says.
+    pub(crate) fn says(&self, words: &str) {
+        eventually(words, || self.said().contains(words).then_some(()));
     }
 
     /// SIGTERM; the end it leads to must be 0 (P23).

@@ -98,6 +98,7 @@ pub(crate) fn some_hand_out() -> HandOut {
         not_before: WallMs(0),
         traceparent: None,
         content: None,
+        element: None,
     };
     HandOut { grant, spec, submitted: WallMs(1_000), error: None }
 }

@@ -7,12 +7,12 @@ use crate::model::priority::Priority;
 fn body(listing: Listing, listed_max: usize) -> serde_json::Value {
     let reference = TaskRef::of_seq(Priority::DEFAULT, PartitionId(0), TaskSeq(1_744));
     let mut tally = Tally::new(listing, listed_max);
-    tally.add(Place::Item(0), Some("t1"), &Ok((reference, false)));
-    tally.add(Place::Item(1), Some("t2"), &Err(Reject::field("priority", "priority must be 1..9")));
+    tally.add(Place::Item(0), Some("t1"), Ok(Settled::Task(reference, false)));
+    tally.add(Place::Item(1), Some("t2"), Err(&Reject::field("priority", "priority must be 1..9")));
     let mut conflict = Reject::new(Code::IdConflict, "another task");
     conflict.existing = Some(Box::new(reference));
-    tally.add(Place::Line(3), None, &Err(conflict));
-    tally.add(Place::Line(4), Some("t1"), &Ok((reference, true)));
+    tally.add(Place::Line(3), None, Err(&conflict));
+    tally.add(Place::Line(4), Some("t1"), Ok(Settled::Task(reference, true)));
     let summary = Summary { job: Some("var"), lines: Some((3, 1)), closed: true };
     serde_json::from_slice(&tally.finish(summary)).expect("JSON")
 }

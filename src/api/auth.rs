@@ -1,0 +1,123 @@
+//! Who is calling: the presented token against the tokens in force. No file is read and no clock is
+//! asked here; the node hands tokens in, the call brings the time.
+
+mod failures;
+
+use crate::codec::digest;
+use crate::metrics::Denial;
+use crate::model::access::{Roles, Scopes, Token};
+use crate::model::id::Name;
+use crate::model::reject::{Code, Reject};
+use crate::model::time::Now;
+use failures::Failures;
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// The caller of one call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    /// Name of its token; `None` where no tokens are configured, and before it was asked for.
+    pub(crate) name: Option<Name>,
+    /// What it may do.
+    pub(crate) roles: Roles,
+    /// Where.
+    pub(crate) scopes: Scopes,
+}
+
+/// Why somebody is not let in.
+pub(crate) type Denied = (Denial, Reject);
+
+/// The tokens in force.
+#[derive(Default)]
+pub struct Guard {
+    /// `None`: no tokens are configured, and everybody has every role.
+    tokens: Option<RwLock<Arc<[Token]>>>,
+    failures: Mutex<Failures>,
+}
+
+impl Guard {
+    /// Lets in who brings one of these.
+    #[must_use]
+    pub fn new(tokens: Vec<Token>) -> Self {
+        Self { tokens: Some(RwLock::new(tokens.into())), failures: Mutex::default() }
+    }
+
+    /// Puts other tokens in force. Without any configured it changes nothing: who may come in must
+    /// not depend on when a file was read.
+    pub fn replace(&self, tokens: Vec<Token>) {
+        if let Some(held) = &self.tokens {
+            *held.write().unwrap_or_else(PoisonError::into_inner) = tokens.into();
+        }
+    }
+
+    /// The caller behind a head.
+    pub(crate) fn identify(
+        &self,
+        headers: &HeaderMap,
+        from: IpAddr,
+        now: Now,
+    ) -> Result<Caller, Denied> {
+        let Some(held) = &self.tokens else {
+            return Ok(Caller { roles: Roles::ALL, ..Caller::default() });
+        };
+        let presented = bearer(headers)?;
+        let tokens = Arc::clone(&held.read().unwrap_or_else(PoisonError::into_inner));
+        let Some(token) = known(&tokens, &digest::sha256(presented)) else {
+            return Err(self.wrong(from, now));
+        };
+        if token.expires.known().is_some_and(|end| now.wall >= end) {
+            return Err(denied(Denial::Expired, "the token has expired"));
+        }
+        let name = Some(token.name.clone());
+        Ok(Caller { name, roles: token.roles, scopes: token.scopes.clone() })
+    }
+
+    fn wrong(&self, from: IpAddr, now: Now) -> Denied {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match failures.wrong(from, now.tick) {
+            None => denied(Denial::Wrong, "the token is not known"),
+            Some(held) => {
+                if held.first {
+                    tracing::warn!(%from, "too many wrong tokens; the address is held");
+                }
+                let detail = "too many wrong tokens from this address";
+                (Denial::Rate, Reject::new(Code::AuthRate, detail).retry_unapplied(held.wait_ms))
+            }
+        }
+    }
+}
+
+/// The token of a head.
+fn bearer(headers: &HeaderMap) -> Result<&[u8], Denied> {
+    let missing = || denied(Denial::Missing, "send `Authorization: Bearer TOKEN`");
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or_else(missing)?;
+    if values.next().is_some() {
+        return Err(denied(Denial::Missing, "more than one Authorization header"));
+    }
+    let (scheme, rest) = value.as_bytes().split_at_checked(7).ok_or_else(missing)?;
+    let token = rest.trim_ascii();
+    let named = scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty();
+    if named { Ok(token) } else { Err(missing()) }
+}
+
+fn denied(why: Denial, detail: &'static str) -> Denied {
+    (why, Reject::new(Code::Unauthorized, detail))
+}
+
+/// Looks at every token and at every byte, so that the time tells nothing of how near a guess was.
+fn known<'t>(tokens: &'t [Token], digest: &[u8; 32]) -> Option<&'t Token> {
+    tokens.iter().fold(None, |found, token| {
+        let hit = same(&token.sha256, digest);
+        if hit { Some(token) } else { found }
+    })
+}
+
+fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    let differ = a.iter().zip(b).fold(0, |bits, (a, b)| std::hint::black_box(bits | (a ^ b)));
+    differ == 0
+}
+
+#[cfg(test)]
+mod tests;

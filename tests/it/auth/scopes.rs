@@ -1,0 +1,255 @@
+//! Two tenants on one server, and an operator who sees both.
+
+use serde_json::{Value, json};
+
+use super::kit::{Guarded, ROLES, Ring, bearer};
+use crate::support::{Conn, Req, eventually, in_background};
+
+/// `a` and `b` may do everything inside their own jobs, `all` everywhere.
+fn tenants() -> Guarded {
+    let ring = Ring::new().add("all", &ROLES, &[]).add("a", &ROLES, &["--scope", "a-"]);
+    Guarded::start(ring.add("b", &ROLES, &["--scope", "b-", "--scope", "bb"]))
+}
+
+fn task(job: &str, id: &str) -> Value {
+    json!({"groupId": job, "id": id, "payload": "p"})
+}
+
+impl Guarded {
+    #[track_caller]
+    fn submit(&self, who: &str, job: &str, id: &str) -> String {
+        let answer = self.post(who, "/kwq/submit", &task(job, id));
+        answer.expect(200).header("Kwq-Ref").expect("a reference").to_owned()
+    }
+
+    #[track_caller]
+    fn take(&self, who: &str, more: Value) -> Vec<Value> {
+        let ask = json!({"worker": format!("w-{who}"), "waitMs": 0, "max": 100});
+        let answer = self.post(who, "/kwq/consume", &crate::support::merge(&ask, &more));
+        if answer.status == 204 {
+            return Vec::new();
+        }
+        answer.ok()["tasks"].as_array().expect("tasks").clone()
+    }
+}
+
+fn member(rows: &Value, name: &str) -> Vec<String> {
+    let rows = rows.as_array().expect("a list");
+    let mut found: Vec<String> =
+        rows.iter().map(|row| row[name].as_str().unwrap_or_default().to_owned()).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_submit_outside_the_scopes_is_one_into_a_job_that_does_not_exist() {
+    let g = tenants();
+    g.post("a", "/kwq/submit", &task("b-1", "x")).refused(404, "job_not_found");
+    g.post("a", "/kwq/submit", &json!({"payload": "p"})).refused(404, "job_not_found");
+    g.post("a", "/kwq/jobs/b-1/tasks", &json!([{}])).refused(404, "job_not_found");
+    g.post("a", "/kwq/jobs", &json!({"id": "b-1"})).refused(404, "job_not_found");
+    g.post("a", "/kwq/jobs", &json!({})).refused_field("invalid_field", "id");
+    g.post("a", "/kwq/jobs", &json!({"id": "a-made"})).expect(201);
+    let items = json!([task("a-1", "1"), task("b-1", "2"), task("a-1", "3"), {"priority": 99}]);
+    let body = g.post("a", "/kwq/submit", &items).ok();
+    assert_eq!((&body["accepted"], &body["rejected"]), (&json!(2), &json!(2)), "{body}");
+    assert_eq!(body["results"][0]["outcome"], "ok", "{body}");
+    assert_eq!(body["results"][1]["code"], "job_not_found", "{body}");
+    assert_eq!(body["results"][2]["id"], "3", "{body}");
+    assert_eq!(g.get("all", "/kwq/tasks?job=a-1").ok().as_array().map(Vec::len), Some(2));
+    g.get("all", "/kwq/jobs/b-1").refused(404, "job_not_found");
+    let only = json!([task("b-1", "1")]);
+    assert_eq!(g.post("a", "/kwq/submit", &only).ok()["rejected"], 1);
+}
+
+#[test]
+fn a_stream_skips_or_stops_at_a_foreign_line() {
+    let g = tenants();
+    let lines = [task("a-n", "1"), task("b-n", "2"), task("a-n", "3")];
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let send = |query: &str| {
+        let req = Req::new("POST", &format!("/kwq/submit{query}"));
+        g.call("a", req.text("application/x-ndjson", &text))
+    };
+    let stopped = send("?onError=stop");
+    stopped.expect(422);
+    let body = stopped.json();
+    assert_eq!((&body["accepted"], &body["nextLine"]), (&json!(1), &json!(2)), "{body}");
+    assert_eq!(body["code"], "job_not_found", "{body}");
+    let body = send("").ok();
+    assert_eq!((&body["accepted"], &body["rejected"]), (&json!(2), &json!(1)), "{body}");
+    assert_eq!(g.get("all", "/kwq/tasks?job=a-n").ok().as_array().map(Vec::len), Some(3));
+    g.get("all", "/kwq/jobs/b-n").refused(404, "job_not_found");
+}
+
+#[test]
+fn what_is_read_is_only_ones_own() {
+    let g = tenants();
+    let own = g.submit("a", "a-r", "same-id");
+    let foreign = g.submit("b", "b-r", "same-id");
+    let later = g.submit("b", "bb-r", "other-id");
+    assert_eq!(member(&g.get("a", "/kwq/jobs").ok(), "id"), ["a-r"]);
+    assert_eq!(member(&g.get("b", "/kwq/jobs").ok(), "id"), ["b-r", "bb-r"]);
+    assert_eq!(member(&g.get("all", "/kwq/jobs").ok(), "id"), ["a-r", "b-r", "bb-r"]);
+    for list in ["", "?order=old", "?order=new", "?state=PENDING", "?limit=1000&priority=5"] {
+        let path = format!("/kwq/tasks{list}");
+        assert_eq!(member(&g.get("a", &path).ok(), "ref"), [own.as_str()], "{path}");
+        assert_eq!(g.get("b", &path).ok().as_array().map(Vec::len), Some(2), "{path}");
+        assert_eq!(g.get("all", &path).ok().as_array().map(Vec::len), Some(3), "{path}");
+    }
+    assert_eq!(member(&g.get("a", "/kwq/tasks?id=same-id").ok(), "ref"), [own.as_str()]);
+    assert!(member(&g.get("a", &format!("/kwq/tasks?id={foreign}")).ok(), "ref").is_empty());
+    assert!(member(&g.get("a", "/kwq/tasks?job=b-r").ok(), "ref").is_empty());
+    // The newest task of that id is another tenant's.
+    assert_eq!(g.get("a", "/kwq/tasks/same-id").ok()["ref"], own);
+    assert_eq!(g.get("all", "/kwq/tasks/same-id").ok()["ref"], foreign);
+    for path in [&foreign, &later, "other-id", "same-id?job=b-r"] {
+        g.get("a", &format!("/kwq/tasks/{path}")).refused(404, "task_not_found");
+    }
+    g.get("a", &format!("/kwq/tasks/{foreign}/payload")).refused(404, "task_not_found");
+    g.get("a", "/kwq/jobs/b-r").refused(404, "job_not_found");
+    g.get("a", "/kwq/jobs/b-r/wait?waitMs=0").refused(404, "job_not_found");
+    let now = g.get("a", "/kwq/stats/now").ok();
+    assert_eq!(member(&now["jobs"], "id"), ["a-r"]);
+    // A foreign job answers exactly like one that never was.
+    let (there, nowhere) = (g.get("a", "/kwq/jobs/b-r"), g.get("a", "/kwq/jobs/b-q"));
+    assert_eq!(there.text().replace("b-r", "b-q"), nowhere.text());
+}
+
+#[test]
+fn what_is_controlled_is_only_ones_own() {
+    let g = tenants();
+    let foreign = g.submit("b", "b-c", "t");
+    for verb in ["close", "pause", "resume", "cancel"] {
+        let path = format!("/kwq/jobs/b-c/{verb}");
+        g.post("a", &path, &json!({})).refused(404, "job_not_found");
+    }
+    let patch = Req::new("PATCH", "/kwq/jobs/b-c").json(&json!({"priority": 9}));
+    g.call("a", patch).refused(404, "job_not_found");
+    let cancel = format!("/kwq/tasks/{foreign}/cancel");
+    g.post("a", &cancel, &json!({})).refused(404, "task_not_found");
+    let job = g.get("b", "/kwq/jobs/b-c").ok();
+    assert_eq!((&job["state"], &job["paused"]), (&json!("OPEN"), &json!(false)), "{job}");
+    g.post("b", &cancel, &json!({})).ok();
+    for path in ["/kwq/queues/all/pause", "/kwq/queues/9/resume", "/kwq/admin/image"] {
+        g.post("b", path, &json!({})).refused(403, "forbidden");
+    }
+}
+
+#[test]
+fn a_worker_is_handed_only_tasks_of_its_jobs() {
+    let g = tenants();
+    // Older, and more urgent: what is not for this worker must not stand in its way.
+    for i in 0..20 {
+        let urgent = json!({"groupId": "b-w", "id": format!("b{i}"), "priority": 9});
+        g.post("b", "/kwq/submit", &urgent).ok();
+    }
+    assert!(g.take("a", json!({})).is_empty());
+    for i in 0..5 {
+        g.submit("a", "a-w", &format!("a{i}"));
+    }
+    let mine = json!(g.take("a", json!({})));
+    assert_eq!(member(&mine, "id"), ["a0", "a1", "a2", "a3", "a4"]);
+    assert!(g.take("a", json!({"jobs": ["b-w"]})).is_empty(), "asking by name opens nothing");
+    assert_eq!(g.take("b", json!({})).len(), 20);
+    let seed = Req::new("GET", "/kwq/consume/w-seed/e/0");
+    g.submit("b", "b-w", "seed");
+    g.call("a", seed).expect(204);
+}
+
+#[test]
+fn a_parked_worker_is_woken_by_its_own_work_only() {
+    let g = tenants();
+    let secret = g.ring.secret("a").to_owned();
+    let addr = g.server.addr();
+    let parked = in_background(move || {
+        let ask = json!({"worker": "w-park", "waitMs": 60_000});
+        let req = bearer(Req::new("POST", "/kwq/consume").json(&ask), &secret);
+        Conn::open(addr).and_then(|mut conn| conn.call(&req)).expect("an answer")
+    });
+    eventually("the consume is parked", || {
+        let waiting = g.get("all", "/kwq/stats/now").ok()["consumersWaiting"].as_u64();
+        (waiting == Some(1)).then_some(())
+    });
+    g.submit("b", "b-p", "not-for-a");
+    // It may look at the offer, finds nothing, and waits on.
+    g.submit("a", "a-p", "for-a");
+    let answer = parked.join().expect("no panic").ok();
+    assert_eq!(member(&answer["tasks"], "id"), ["for-a"]);
+    assert_eq!(g.take("b", json!({})).len(), 1);
+}
+
+#[test]
+fn foreign_leases_are_lost_leases_in_every_call() {
+    let g = tenants();
+    g.submit("b", "b-l", "t");
+    g.submit("a", "a-l", "t");
+    let theirs = g.take("b", json!({})).remove(0);
+    let mine = g.take("a", json!({})).remove(0);
+    let lease = json!({"lease": theirs["lease"]});
+    for verb in ["start", "complete", "fail", "release"] {
+        g.post("a", &format!("/kwq/{verb}"), &lease).refused(409, "lease_lost");
+    }
+    let items = json!({"items": [lease, {"lease": mine["lease"]}]});
+    let body = g.post("a", "/kwq/start", &items).ok();
+    assert_eq!(body["items"][0]["outcome"], "lease_lost", "{body}");
+    assert_eq!(body["items"][1]["outcome"], "ok", "{body}");
+    assert!(body["items"][0].get("ref").is_none(), "tells nothing: {body}");
+    // By the name of the other's worker, as one that was taken over would.
+    let both = json!({"worker": "w-b", "leases": [theirs["lease"], mine["lease"]]});
+    let body = g.post("a", "/kwq/heartbeat", &both).ok();
+    assert_eq!(body["renewed"], 0, "{body}");
+    assert_eq!(body["lost"].as_array().map(Vec::len), Some(2), "{body}");
+    let body = g.post("a", "/kwq/heartbeat", &json!({"worker": "w-b"})).ok();
+    assert_eq!((&body["renewed"], &body["lost"]), (&json!(0), &json!([])), "{body}");
+    let body = g.post("a", "/kwq/heartbeat", &json!({"worker": "w-a"})).ok();
+    assert_eq!(body["renewed"], 1, "{body}");
+    let ask = json!({"worker": "w-a", "waitMs": 0, "leases": [theirs["lease"], mine["lease"]],
+                     "done": [lease]});
+    let body = g.post("a", "/kwq/consume", &ask).ok();
+    assert_eq!(body["done"][0]["outcome"], "lease_lost", "{body}");
+    assert_eq!((&body["renewed"], &body["lost"]), (&json!(1), &json!([theirs["lease"]])), "{body}");
+    let seed = json!({"id": "t", "groupId": "b-l", "status": "COMPLETED", "worker": "w-b"});
+    g.post("a", "/kwq/updateTask", &seed).refused(404, "task_not_found");
+    // All of this changed nothing for its holder.
+    assert_eq!(g.post("b", "/kwq/complete", &lease).ok()["outcome"], "ok");
+    g.post("a", "/kwq/complete", &lease).refused(409, "lease_lost");
+}
+
+#[test]
+fn ones_own_reports_act_and_repeat_as_ever() {
+    let g = tenants();
+    g.submit("a", "a-o", "t");
+    let task = g.take("a", json!({})).remove(0);
+    let lease = json!({"lease": task["lease"]});
+    assert_eq!(g.post("a", "/kwq/complete", &lease).ok()["outcome"], "ok");
+    // The task is over, so its job is known to the tracker alone.
+    assert_eq!(g.post("a", "/kwq/complete", &lease).ok()["outcome"], "duplicate");
+    g.submit("a", "a-o", "u");
+    let task = g.take("a", json!({})).remove(0);
+    g.post(
+        "a",
+        &format!("/kwq/tasks/{}/cancel", task["ref"].as_str().expect("a reference")),
+        &json!({}),
+    )
+    .ok();
+    let body = g.post("a", "/kwq/heartbeat", &json!({"worker": "w-a"})).ok();
+    assert_eq!(body["cancel"][0]["lease"], task["lease"], "{body}");
+    let body = g.post("b", "/kwq/heartbeat", &json!({"worker": "w-a"})).ok();
+    assert_eq!(body["cancel"], json!([]), "{body}");
+}
+
+#[test]
+fn a_worker_of_two_tenants_shows_and_gives_back_only_what_is_ones_own() {
+    let g = tenants();
+    g.submit("a", "a-h", "t");
+    g.submit("b", "b-h", "t");
+    let ask = json!({"worker": "w-both", "waitMs": 0, "max": 10});
+    let held = g.post("all", "/kwq/consume", &ask).ok();
+    assert_eq!(held["tasks"].as_array().map(Vec::len), Some(2));
+    let shown = g.get("a", "/kwq/workers/w-both").ok();
+    assert_eq!(member(&shown["held"], "groupId"), ["a-h"], "{shown}");
+    let delete = || Req::new("DELETE", "/kwq/workers/w-both");
+    g.call("a", delete()).refused(403, "forbidden");
+    assert_eq!(g.call("all", delete()).ok()["released"], 2);
+}
