@@ -98,8 +98,8 @@ impl KwqHandle {
     /// Whether a job exists that a creation with this specification would find.
     ///
     /// # Errors
-    /// `job_conflict` when its specification is another; `job_not_found` outside the scopes; no room
-    /// for new work.
+    /// `job_conflict` when its specification is another; `job_not_found` outside the scopes; no
+    /// room for new work.
     pub async fn check_job(&self, job: &Name, spec: &JobSpec) -> Answer<bool> {
         if !self.scopes.cover(job) {
             return Err(no_job(job));

@@ -75,11 +75,6 @@ impl Key {
         Ok(())
     }
 
-    /// Did it begin?
-    pub(crate) fn held(&self) -> bool {
-        self.running.is_some()
-    }
-
     /// One part of the call; `body` is the SHA-256 of what it asks.
     pub(crate) fn part(&self, chunk: u64, body: Digest, frees: Frees) -> KeyOf {
         let content = digest(&[&self.head.0, &body.0]);

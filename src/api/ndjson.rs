@@ -54,6 +54,7 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>, key: Option<Key>) 
         chunk_digest: Pieces::default(),
         digest: Pieces::default(),
         key,
+        keyed: false,
         done: None,
     };
     call.in_time()?;
@@ -68,7 +69,7 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>, key: Option<Key>) 
     let job = stream.job.clone();
     let lines = Some((stream.lines, stream.chunks));
     let summary = Summary { job: job.as_deref(), lines, closed };
-    let again = stream.key.as_ref().is_some_and(Key::held) && stream.replayed;
+    let again = stream.keyed && stream.replayed;
     let about = job.as_deref().unwrap_or("*").to_owned();
     Ok(marked(Answer::json(stream.tally.finish(summary)).about(about), again))
 }
@@ -136,6 +137,8 @@ struct Stream {
     chunk_digest: Pieces,
     digest: Pieces,
     key: Option<Key>,
+    /// The key is in force.
+    keyed: bool,
     /// How an earlier call with the key ended.
     done: Option<Done>,
 }
@@ -266,7 +269,7 @@ impl Stream {
         if self.shared.api.handle.owns_some(items) {
             self.hold_key().await?;
         }
-        let Some(key) = self.key.as_ref().filter(|key| key.held()) else { return Ok(None) };
+        let Some(key) = self.key.as_ref().filter(|_| self.keyed) else { return Ok(None) };
         // The first call had fewer chunks.
         if self.done.as_ref().is_some_and(|done| self.chunks >= done.chunks.max(1)) {
             return Err(reused());
@@ -281,9 +284,10 @@ impl Stream {
 
     /// Begins under the key, if that was not done yet.
     async fn hold_key(&mut self) -> Result<(), Reject> {
-        let Some(key) = self.key.as_mut().filter(|key| !key.held()) else { return Ok(()) };
+        let Some(key) = self.key.as_mut().filter(|_| !self.keyed) else { return Ok(()) };
         key.hold()?;
         self.done = Done::recalled(key).await?;
+        self.keyed = true;
         Ok(())
     }
 
@@ -307,7 +311,7 @@ impl Stream {
             Some(job) if close => close_job(&self.shared, job, self.tally.accepted).await?,
             Some(_) | None => false,
         };
-        if let Some(key) = self.key.as_ref().filter(|key| key.held()) {
+        if let Some(key) = self.key.as_ref().filter(|_| self.keyed) {
             let done = Done { closed, chunks: self.chunks, digest };
             key.remember(key.done(), done.note()).await?;
         }

@@ -16,6 +16,7 @@ mod http_rules;
 mod job_control;
 mod job_lists;
 mod jobs;
+mod keyed_arrays;
 mod keys;
 mod later;
 mod leases;

@@ -383,20 +383,6 @@ fn golden() -> Vec<Event> {
         paused: false,
         defaults: JobDefaults { timeout_s: Some(60), ..JobDefaults::default() },
     };
-    let ok = Told::Admitted { priority: Priority::DEFAULT, first: TaskSeq(40), count: 2 };
-    let array = |duplicate| Told::Array {
-        priority: Priority::DEFAULT,
-        first: TaskSeq(42),
-        count: 16_666_667,
-        duplicate,
-    };
-    let refused = Told::Refused(Box::new(Refusal {
-        code: "id_conflict".into(),
-        detail: "other".into(),
-        field: Some("id".into()),
-        hint: None,
-        existing: TaskRef::parse("5-0-7"),
-    }));
     vec![
         Event::Owner { node: "n1".into(), addr: "a:1".into(), token_key: [1, 2] },
         Event::JobDefined { job: "nightly".into(), implicit: false, spec },
@@ -421,6 +407,25 @@ fn golden() -> Vec<Event> {
         Event::Released { cause: ReleaseCause::Worker, tasks: vec![release] },
         Event::Cancelled(vec![TaskSeq(1), TaskSeq(2), TaskSeq(1_000)]),
         Event::Redriven { tasks: vec![TaskSeq(9)], priority: Priority::new(9) },
+    ]
+}
+
+fn golden_identity() -> Vec<Event> {
+    let ok = Told::Admitted { priority: Priority::DEFAULT, first: TaskSeq(40), count: 2 };
+    let array = |duplicate| Told::Array {
+        priority: Priority::DEFAULT,
+        first: TaskSeq(42),
+        count: 16_666_667,
+        duplicate,
+    };
+    let refused = Told::Refused(Box::new(Refusal {
+        code: "id_conflict".into(),
+        detail: "other".into(),
+        field: Some("id".into()),
+        hint: None,
+        existing: TaskRef::parse("5-0-7"),
+    }));
+    vec![
         Event::Key { part: key_part(2), answer: KeyAnswer::Tasks(vec![ok, refused]) },
         Event::Key { part: key_part(2), answer: KeyAnswer::Tasks(vec![array(false), array(true)]) },
         Event::Key { part: key_part(KeyPart::DONE), answer: KeyAnswer::Note(b"note".to_vec()) },
@@ -441,6 +446,7 @@ fn golden() -> Vec<Event> {
 fn the_bytes_of_every_kind_are_the_golden_ones() {
     let lines: Vec<String> = golden()
         .iter()
+        .chain(&golden_identity())
         .map(|event| {
             let (kind, body) = encoded(event);
             let hex: String = body.iter().map(|b| format!("{b:02x}")).collect();
@@ -475,7 +481,9 @@ fn a_task_of_a_batch_costs_few_bytes_beside_its_id_and_payload() {
 
 #[test]
 fn an_element_is_read_alone() {
-    let Some(Event::SubmittedArray { first, array }) = golden().pop() else { panic!("the last") };
+    let Some(Event::SubmittedArray { first, array }) = golden_identity().pop() else {
+        panic!("the last")
+    };
     let (_, body) = encoded(&Event::SubmittedArray { first, array: array.clone() });
     for k in [0, 1, 16_666_666] {
         let element = decode_element(&body, k).expect("it is there");
