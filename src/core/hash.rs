@@ -105,7 +105,7 @@ impl Partition {
                 hasher.word(word);
             }
         }
-        for part in self.keys.iter() {
+        for part in self.remembered.iter() {
             for word in part.key.0.into_iter().chain(part.content.0).chain([part.part, part.at.0]) {
                 hasher.word(word);
             }

@@ -37,20 +37,20 @@ pub struct Remembered {
 
 /// Remembered parts.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct RememberedKeys {
     parts: Map<(Hash128, u64), Remembered>,
     /// By age; a place whose part has another stamp by now is void.
     order: VecDeque<(WallMs, Hash128, u64)>,
     bytes: usize,
 }
 
-impl Default for Keys {
+impl Default for RememberedKeys {
     fn default() -> Self {
         Self { parts: map::new(), order: VecDeque::new(), bytes: 0 }
     }
 }
 
-impl Keys {
+impl RememberedKeys {
     /// A part that is still remembered at `now`.
     #[must_use]
     pub fn get(&self, part: &KeyPart, now: WallMs, retention_ms: u64) -> Option<&Remembered> {

@@ -196,8 +196,7 @@ proptest! {
             rig.pass(u64::from(wait));
             let items: Vec<Item> = things.iter().map(item).collect();
             let Some(key) = key else {
-                let call = Submit { items, ..Submit::default() };
-                let answer = rig.submitted(Command::Submit(Box::new(call)));
+                let answer = rig.submitted(Command::submit(items));
                 prop_assert_eq!(texts(&answer), naive.submit(&things));
                 continue;
             };
@@ -331,9 +330,8 @@ fn an_array_is_decided_in_its_first_partition_with_all_that_stands_beside_it() {
     // The others take their shares unasked.
     let Item::Array(input) = array(Some(1), 1, 7) else { unreachable!("made as one") };
     for said in ["ok 5-1-0 x 2", "dup 5-1-0 x 2"] {
-        let items = vec![Item::Share(input.clone())];
-        let call = Submit { items, ..Submit::default() };
-        assert_eq!(texts(&beside.submitted(Command::Submit(Box::new(call)))), [said]);
+        let share = Command::submit(vec![Item::Share(input.clone())]);
+        assert_eq!(texts(&beside.submitted(share)), [said]);
     }
     assert_eq!(beside.partition.job_rows()[0].numbers.duplicates, 2);
     beside.check();
@@ -354,9 +352,9 @@ fn what_ends_at_a_refusal_waits_behind_each_array() {
 #[test]
 fn two_arrays_differ_even_where_their_shares_are_equal() {
     let mut rig = Rig::new(0, 2);
-    let one = |count| Submit { items: vec![array(Some(1), 1, count)], ..Submit::default() };
-    assert_eq!(texts(&rig.submitted(Command::Submit(Box::new(one(3))))), ["ok 5-0-0 x 2"]);
-    let other = rig.submitted(Command::Submit(Box::new(one(4))));
+    let one = |count| Command::submit(vec![array(Some(1), 1, count)]);
+    assert_eq!(texts(&rig.submitted(one(3))), ["ok 5-0-0 x 2"]);
+    let other = rig.submitted(one(4));
     assert_eq!(texts(&other), ["no IdConflict Some(\"5-0-0\")"]);
     rig.check();
 }
@@ -402,5 +400,5 @@ fn a_full_memory_refuses_new_keys_and_forgets_none() {
         rig.run(Command::Remember { part: part(count), note }),
         Reply::Noted(_, false)
     ));
-    assert_eq!(rig.partition.keys.iter().count(), 1, "what was too old is gone");
+    assert_eq!(rig.partition.remembered.iter().count(), 1, "what was too old is gone");
 }

@@ -5,11 +5,12 @@
 //! replay uses, so that the next command of a batch sees it. Nothing here is acknowledged before
 //! the log has it.
 
+use crate::core::affinity::{KeyColumns, Keys, Learned};
 use crate::core::bitmap::SeqSet;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
 use crate::core::job::JobRow;
-use crate::core::keys::Keys;
+use crate::core::keys::RememberedKeys;
 use crate::core::lanes::Level;
 use crate::core::lease::LeaseTable;
 use crate::core::map::{self, Map};
@@ -38,7 +39,10 @@ pub struct Partition {
     pub(crate) epoch: Epoch,
     pub(crate) rows: Rows,
     pub(crate) classes: Interner<Class>,
+    pub(crate) keys: Keys,
     pub(crate) workers: Workers,
+    /// What workers are warm for; a hint, not state.
+    pub(crate) learned: Learned,
     pub(crate) jobs: Vec<JobRow>,
     pub(crate) job_keys: Map<Name, JobKey>,
     pub(crate) levels: [Level; Priority::LEVELS],
@@ -55,7 +59,7 @@ pub struct Partition {
     /// Tasks of jobs whose ids are unique.
     pub(crate) unique: UniqueIndex,
     /// Remembered `Idempotency-Key`s.
-    pub(crate) keys: Keys,
+    pub(crate) remembered: RememberedKeys,
     /// Workers that get no work; kept by the first partition for all of them.
     pub(crate) drained: BTreeSet<Name>,
     pub(crate) stats: Stats,
@@ -133,7 +137,9 @@ impl Partition {
             epoch: Epoch(0),
             rows: Rows::default(),
             classes: Interner::default(),
+            keys: Keys::restore(KeyColumns::default(), policy.affinity_on()),
             workers: Workers::default(),
+            learned: Learned::default(),
             jobs: Vec::new(),
             job_keys: map::new(),
             levels: Default::default(),
@@ -146,7 +152,7 @@ impl Partition {
             wheel: Wheel::default(),
             ids: IdIndex::default(),
             unique: UniqueIndex::default(),
-            keys: Keys::default(),
+            remembered: RememberedKeys::default(),
             drained: BTreeSet::new(),
             stats: Stats::default(),
             now: Now::default(),

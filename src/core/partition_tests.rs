@@ -4,7 +4,7 @@ use super::Partition;
 use crate::core::image::PartitionImage;
 use crate::model::affinity::AffinityMode;
 use crate::model::array::{ArrayInput, Span};
-use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat, Item, Submit};
+use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -179,8 +179,7 @@ fn step(rig: &mut Rig, op: Op) {
             // Some come twice.
             let id = (delay % 2 == 0).then(|| Name::from(format!("array{}", count % 4)));
             let array = ArrayInput { task, span, id };
-            let items = vec![Item::Array(array)];
-            rig.run(Command::Submit(Box::new(Submit { items, ..Submit::default() })));
+            rig.run(Command::submit(vec![array]));
         }
         Op::Consume(max) => {
             rig.run(Command::Consume(consume("w", max)));

@@ -164,14 +164,14 @@ impl Partition {
     /// # Errors
     /// `idempotency_key_reused` when it asked for something else.
     pub fn recall(&self, part: &KeyPart) -> Result<Option<&KeyAnswer>, Reject> {
-        match self.keys.get(part, self.now.wall, self.policy.key_retention_ms) {
+        match self.remembered.get(part, self.now.wall, self.policy.key_retention_ms) {
             Some(known) if known.content != part.content.half() => Err(reused()),
             known => Ok(known.map(|known| &known.answer)),
         }
     }
 
     fn no_room_for_keys(&self) -> Option<Reject> {
-        let wait_ms = self.keys.full(self.now.wall, self.policy.key_retention_ms)?;
+        let wait_ms = self.remembered.full(self.now.wall, self.policy.key_retention_ms)?;
         let detail = "no memory for another Idempotency-Key; none is forgotten before its time";
         let hint = "lower idempotency.retention, or send larger batches under a key";
         let reject = Reject::new(Code::Overloaded, detail).hint(hint);

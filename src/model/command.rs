@@ -94,10 +94,10 @@ pub struct Submit {
 }
 
 impl Command {
-    /// Admits tasks, without a key.
+    /// Admits items, without a key.
     #[must_use]
-    pub fn submit(tasks: Vec<TaskInput>) -> Self {
-        let items = tasks.into_iter().map(Item::Task).collect();
+    pub fn submit<T: Into<Item>>(items: Vec<T>) -> Self {
+        let items = items.into_iter().map(Into::into).collect();
         Self::Submit(Box::new(Submit { items, ..Submit::default() }))
     }
 }
@@ -111,6 +111,18 @@ pub enum Item {
     Array(ArrayInput),
     /// An array that its first partition has admitted: the share of another one.
     Share(ArrayInput),
+}
+
+impl From<TaskInput> for Item {
+    fn from(task: TaskInput) -> Self {
+        Self::Task(task)
+    }
+}
+
+impl From<ArrayInput> for Item {
+    fn from(array: ArrayInput) -> Self {
+        Self::Array(array)
+    }
 }
 
 /// Decides arrays, and holds the first share of each: so one of an id comes before all others of

@@ -56,6 +56,20 @@ pub struct Policy {
     pub key_retention_ms: u64,
     /// `log.partitions`: unique ids are dealt to them by hash; 1 = all are decided where they come.
     pub partitions: u16,
+    /// `affinity.head-every`: of so many hand-outs of a lane one is its head; 1 = affinity off.
+    pub head_every: u16,
+    /// `affinity.learned-keys`: keys of completed tasks remembered per worker.
+    pub learned_keys: usize,
+    /// `worker.forget`, ms: how long a silent worker's learned keys are kept.
+    pub worker_forget_ms: u64,
+}
+
+impl Policy {
+    /// `affinity.head-every` = 1 switches it off: no postings, nothing learned, nothing counted.
+    #[must_use]
+    pub fn affinity_on(&self) -> bool {
+        self.head_every > 1
+    }
 }
 
 impl Default for Policy {
@@ -71,6 +85,9 @@ impl Default for Policy {
             retention_ms: 604_800_000,
             key_retention_ms: 86_400_000,
             partitions: 1,
+            head_every: 8,
+            learned_keys: 64,
+            worker_forget_ms: 600_000,
         }
     }
 }
