@@ -13,7 +13,6 @@ const LATER: &[(&str, &str)] = &[
     ("node.", "several instances"),
     ("job.implicit-close-idle", "closing of idle implicit jobs"),
     ("dead.retention", "purge of dead letters"),
-    ("idempotency.retention", "idempotency keys"),
 ];
 
 /// Properties of the original and what they are called here.

@@ -25,14 +25,15 @@ const LOW_FLOOR_MIN: f64 = 0.000_001;
 /// Values and findings; the values are good only without findings.
 pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
     let mut read = Reader { values, errors: Vec::new() };
+    let log = log(&mut read);
     let config = Config {
         http: http(&mut read),
         tokens_file: Some(read.text("auth.tokens-file"))
             .filter(|path| !path.is_empty())
             .map(PathBuf::from),
         insecure_no_auth: read.boolean("auth.insecure-no-auth"),
-        log: log(&mut read),
-        policy: policy(&mut read),
+        policy: policy(&mut read, log.partitions),
+        log,
         poll: Poll {
             default_wait_ms: read.duration("poll.default-wait", 0..=bound::WAIT_MS_MAX),
             max_parked: read.count("poll.max-parked", 0..=1_000_000),
@@ -114,7 +115,7 @@ fn log(read: &mut Reader<'_>) -> Log {
     }
 }
 
-fn policy(read: &mut Reader<'_>) -> Policy {
+fn policy(read: &mut Reader<'_>, partitions: u16) -> Policy {
     let backoff_max = u64::from(bound::BACKOFF_MS_MAX);
     let lease = u64::from(bound::LEASE_MS_MIN)..=u64::from(bound::LEASE_MS_MAX);
     Policy {
@@ -133,6 +134,9 @@ fn policy(read: &mut Reader<'_>) -> Policy {
             jitter: read.choice("retry.jitter", &[("full", Jitter::Full), ("none", Jitter::None)]),
         },
         retention_ms: read.duration("job.retention", 0..=bound::RETENTION_MS_MAX),
+        key_retention_ms: read
+            .duration("idempotency.retention", SECOND..=bound::KEY_RETENTION_MS_MAX),
+        partitions,
         head_every: read.integer("affinity.head-every", 1, bound::HEAD_EVERY_MAX),
         learned_keys: read.count("affinity.learned-keys", 0..=bound::AFFINITY_WORKER_MAX),
         worker_forget_ms: worker_forget_ms(read),

@@ -49,7 +49,7 @@ impl Model {
             priority: Some(priority),
             ..TaskInput::default()
         };
-        self.run(Command::Submit((0..count).map(|_| task()).collect()));
+        self.run(Command::submit((0..count).map(|_| task()).collect()));
         for _ in 0..count {
             self.pending.push((job.clone(), priority, TaskSeq(self.next), self.now.wall));
             self.next += 1;

@@ -89,6 +89,15 @@ impl Partition {
             Event::Redriven { tasks, priority } => {
                 tasks.iter().for_each(|seq| self.apply_redrive(*seq, *priority, at));
             }
+            Event::Key { part, answer } => {
+                self.remembered.apply(part, answer, at, self.policy.key_retention_ms);
+            }
+            Event::Duplicates(jobs) => {
+                for (name, count) in jobs {
+                    let key = *self.job_keys.get(name).expect("its first task came before");
+                    self.job_mut(key).numbers.duplicates += *count;
+                }
+            }
         }
     }
 

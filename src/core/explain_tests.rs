@@ -3,7 +3,7 @@
 use super::{Around, Past, explain, explain_ended};
 use crate::core::partition::Partition;
 use crate::model::array::{ArrayInput, Span};
-use crate::model::command::{Command, Item};
+use crate::model::command::Command;
 use crate::model::event::Event;
 use crate::model::explain::{Cause, Explanation};
 use crate::model::id::{PartitionId, Position, TaskSeq};
@@ -43,7 +43,7 @@ impl Rig {
 
     fn submit(&mut self, job: &str, priority: u64, count: usize) -> TaskSeq {
         let first = self.0.admitted();
-        self.run(Command::Submit(vec![task(job, priority); count]));
+        self.run(Command::submit(vec![task(job, priority); count]));
         first
     }
 
@@ -79,7 +79,7 @@ fn a_lane_that_has_risen_stands_among_those_of_its_new_level() {
     let own = rig.submit("own", 5, 2);
     let later = Now { wall: NOW.wall.plus(1_500), tick: Tick(1_500) };
     let mut at_once = |job: &str, priority| {
-        rig.0.decide(Command::Submit(vec![task(job, priority)]), later, &mut Vec::new());
+        rig.0.decide(Command::submit(vec![task(job, priority)]), later, &mut Vec::new());
     };
     at_once("six", 6);
     at_once("seven", 7);
@@ -116,7 +116,7 @@ fn a_delayed_task_does_not_start_before_its_time() {
     let mut rig = rig();
     let seq = rig.0.admitted();
     let delay = Delay::For(60_000);
-    rig.run(Command::Submit(vec![TaskInput { delay, ..task("own", 5) }]));
+    rig.run(Command::submit(vec![TaskInput { delay, ..task("own", 5) }]));
     let why = rig.why(seq);
     assert_eq!(why.state, TaskState::Delayed);
     assert_eq!(causes(&why), [(Cause::Delayed, None)]);
@@ -154,7 +154,7 @@ fn a_place_in_fifty_million_is_found_by_blocks() {
     array.payload.bytes = b"{i}".to_vec();
     let span = Span { from: 0, step: 1, count: 50_000_000 };
     let array = ArrayInput { task: array, span, id: None };
-    rig.run(Command::SubmitItems(vec![Item::Array(Box::new(array))]));
+    rig.run(Command::submit(vec![array]));
     let why = rig.why(TaskSeq(49_999_999));
     assert_eq!(why.ahead, Some([49_999_999, 0, 0]));
 }

@@ -4,9 +4,11 @@ use crate::core::affinity::{KeyColumns, Keys};
 use crate::core::idindex::{IdEntry, IdIndex};
 use crate::core::intern::{Class, Interner, JobKey};
 use crate::core::job::JobRow;
+use crate::core::keys::{Remembered, RememberedKeys};
 use crate::core::lease::{LeaseColumns, LeaseTable};
 use crate::core::partition::{ArrayAt, ArrayId, Due, Partition, Touched};
 use crate::core::rows::{Rows, Stretch};
+use crate::core::unique::{UniqueIndex, UniqueTask};
 use crate::model::id::{Epoch, Name, PartitionId, TaskSeq};
 use crate::model::policy::Policy;
 use crate::model::priority::Priority;
@@ -32,6 +34,8 @@ pub struct PartitionImage {
     ids: Vec<IdEntry>,
     array_ids: Vec<(ArrayId, ArrayAt)>,
     drained: Vec<Name>,
+    unique: Vec<UniqueTask>,
+    remembered: Vec<Remembered>,
 }
 
 impl Partition {
@@ -56,6 +60,8 @@ impl Partition {
             ids: self.ids.entries().to_vec(),
             array_ids: self.array_ids.iter().map(|(k, v)| (k.clone(), *v)).collect(),
             drained: self.drained.iter().cloned().collect(),
+            unique: self.unique.tasks().to_vec(),
+            remembered: self.remembered.iter().cloned().collect(),
         }
     }
 
@@ -86,6 +92,8 @@ impl Partition {
         partition.ids = IdIndex::restore(image.ids);
         partition.array_ids = image.array_ids.into_iter().collect();
         partition.drained = image.drained.into_iter().collect();
+        partition.unique = UniqueIndex::restore(image.unique);
+        partition.remembered = RememberedKeys::restore(image.remembered);
         partition.fill_lanes();
         partition
     }

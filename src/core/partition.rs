@@ -11,15 +11,18 @@ use crate::core::bitmap::SeqSet;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
 use crate::core::job::JobRow;
+use crate::core::keys::RememberedKeys;
 use crate::core::lanes::Level;
 use crate::core::lease::LeaseTable;
 use crate::core::map::{self, Map};
 use crate::core::rows::Rows;
 use crate::core::stats::Stats;
+use crate::core::unique::UniqueIndex;
 use crate::core::wheel::Wheel;
 use crate::model::command::Command;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Epoch, LeaseNo, Name, PartitionId, Position, TaskSeq};
+use crate::model::key::Hash128;
 use crate::model::policy::{Policy, Share};
 use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
@@ -58,6 +61,10 @@ pub struct Partition {
     pub(crate) leases: LeaseTable,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) ids: IdIndex,
+    /// Tasks of jobs whose ids are unique.
+    pub(crate) unique: UniqueIndex,
+    /// Remembered `Idempotency-Key`s.
+    pub(crate) remembered: RememberedKeys,
     /// Workers that get no work; kept by the first partition for all of them.
     pub(crate) drained: BTreeSet<Name>,
     pub(crate) stats: Stats,
@@ -103,7 +110,7 @@ pub struct Due {
 /// Job and id of an array.
 pub(crate) type ArrayId = (JobKey, Name);
 /// Its first element, and a hash of it as sent.
-pub(crate) type ArrayAt = (TaskSeq, [u64; 2]);
+pub(crate) type ArrayAt = (TaskSeq, Hash128);
 
 /// A delayed array: its elements become due in one step.
 #[derive(Clone, Debug, Default)]
@@ -151,6 +158,8 @@ impl Partition {
             leases: LeaseTable::default(),
             wheel: Wheel::default(),
             ids: IdIndex::default(),
+            unique: UniqueIndex::default(),
+            remembered: RememberedKeys::default(),
             drained: BTreeSet::new(),
             stats: Stats::default(),
             now: Now::default(),
@@ -163,9 +172,9 @@ impl Partition {
     pub fn decide(&mut self, command: Command, now: Now, events: &mut Vec<Stamped>) -> Reply {
         self.set_now(now);
         match command {
-            Command::Submit(tasks) => Reply::Submitted(self.submit(tasks, false, events)),
-            Command::SubmitUntil(tasks) => Reply::Submitted(self.submit(tasks, true, events)),
-            Command::SubmitItems(items) => Reply::Items(self.submit_items(items, events)),
+            Command::Submit(call) => self.submit(*call, events),
+            Command::Remember { part, note } => self.remember(part, note, events),
+            Command::ForgetKey(part) => self.forget_key(part, events),
             Command::Consume(consume) => Reply::Granted(self.consume(&consume, events)),
             Command::Report(reports) => Reply::Reported(self.report(reports, events)),
             Command::Heartbeat(beat) => Reply::Renewed(self.heartbeat(&beat, events)),

@@ -74,7 +74,9 @@ pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, sta
         Event::Owner { .. }
         | Event::JobDefined { .. }
         | Event::LevelChanged { .. }
-        | Event::WorkerDrained { .. } => {}
+        | Event::WorkerDrained { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_) => {}
         Event::JobChanged { job, change } => job_changed(rows, partition, job, change, at),
         Event::Submitted { tasks, .. } => submitted(rows, partition, position, tasks, at),
         Event::SubmittedArray { array, .. } => {

@@ -6,6 +6,7 @@ use crate::model::affinity::Fit;
 use crate::model::array::ArraySpec;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
+use crate::model::key::{KeyAnswer, KeyPart};
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
@@ -114,6 +115,16 @@ pub enum Event {
         /// New priority, if one was set.
         priority: Option<Priority>,
     },
+    /// A part of a request under an `Idempotency-Key` is remembered, or forgotten.
+    Key {
+        /// Which.
+        part: KeyPart,
+        /// What it answers.
+        answer: KeyAnswer,
+    },
+    /// Tasks were submitted that their jobs had already: of `dedup: task`, or elements of an array
+    /// of the same id.
+    Duplicates(Vec<(Name, u64)>),
 }
 
 /// One hand-out.
@@ -282,6 +293,7 @@ impl Event {
             Self::Released { .. } => "Released",
             Self::Cancelled(_) => "Cancelled",
             Self::Redriven { .. } => "Redriven",
+            Self::Key { .. } | Self::Duplicates(_) => "Key",
         }
     }
 }

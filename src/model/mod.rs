@@ -12,6 +12,7 @@ pub mod event;
 pub mod explain;
 pub mod id;
 pub mod job;
+pub mod key;
 pub mod lease;
 pub mod limits;
 pub mod policy;

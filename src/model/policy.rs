@@ -52,6 +52,10 @@ pub struct Policy {
     pub backoff: Backoff,
     /// `job.retention`, ms.
     pub retention_ms: u64,
+    /// `idempotency.retention`, ms.
+    pub key_retention_ms: u64,
+    /// `log.partitions`: unique ids are dealt to them by hash; 1 = all are decided where they come.
+    pub partitions: u16,
     /// `affinity.head-every`: of so many hand-outs of a lane one is its head; 1 = affinity off.
     pub head_every: u16,
     /// `affinity.learned-keys`: keys of completed tasks remembered per worker.
@@ -85,6 +89,8 @@ impl Default for Policy {
             max_crashes: 5,
             backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
             retention_ms: 604_800_000,
+            key_retention_ms: 86_400_000,
+            partitions: 1,
             head_every: 8,
             learned_keys: 64,
             age_step_ms: 0,

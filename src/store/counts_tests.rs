@@ -8,6 +8,7 @@ use crate::model::breakdown::{LevelCounts, TagCaps, TagCounts, Within};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
+use crate::model::key::Hash128;
 use crate::model::priority::Priority;
 use crate::model::state::StateCounts;
 use crate::model::tags::{TagPart, TagSet, split};
@@ -211,7 +212,7 @@ fn delayed_array(job: &str, first: u64, count: u64, due: u64) -> Event {
     let mut task = spec(job, 5, Some("a:1,b:2"), due);
     task.payload.bytes = b"{i}".to_vec();
     let span = Span { from: 0, step: 1, count };
-    let array = Box::new(ArraySpec { task, span, id: None, content: [0; 2] });
+    let array = Box::new(ArraySpec { task, span, id: None, content: Hash128::default() });
     Event::SubmittedArray { first: TaskSeq(first), array }
 }
 

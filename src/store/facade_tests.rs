@@ -79,7 +79,7 @@ fn command(op: Op, tokens: &[LeaseToken]) -> Command {
                 delay: if delayed { Delay::For(500) } else { Delay::None },
                 ..TaskInput::default()
             };
-            Command::Submit(vec![task; usize::from(count)])
+            Command::submit(vec![task; usize::from(count)])
         }
         Op::Consume(max) => Command::Consume(Consume {
             worker: "w".into(),

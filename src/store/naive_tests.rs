@@ -48,7 +48,9 @@ impl Model {
             Event::Owner { .. }
             | Event::JobDefined { .. }
             | Event::LevelChanged { .. }
-            | Event::WorkerDrained { .. } => {}
+            | Event::WorkerDrained { .. }
+            | Event::Key { .. }
+            | Event::Duplicates(_) => {}
             Event::Submitted { tasks, .. } => self.submit(position, tasks, at),
             Event::SubmittedArray { first, array } => {
                 let elements = (0..array.span.count).map(|k| array.element(*first, k));

@@ -1,12 +1,13 @@
 //! One JSON object a record, as `docs` and the fault checker read it. No payload, only its size and
 //! SHA-256; no token.
 
-use crate::codec::digest::sha256_hex;
+use crate::codec::digest::{hex, sha256_hex};
 use crate::codec::dump::{DumpBody, DumpRecord};
 use crate::model::affinity::{AffinityKey, Fit};
 use crate::model::event::{Event, Next, Stamped};
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
+use crate::model::key::{KeyAnswer, KeyPart, Told};
 use crate::model::policy::Jitter;
 use crate::model::reference::TaskRef;
 use crate::model::tags::TagSet;
@@ -67,6 +68,11 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
         Event::Redriven { priority: Some(priority), .. } => {
             out.insert("priority".into(), json!(priority.get()));
         }
+        Event::Key { part, answer } => put_key(out, part, answer),
+        Event::Duplicates(jobs) => {
+            let row = |(job, count): &(Name, u64)| json!({"job": job, "count": count});
+            out.insert("duplicates".into(), jobs.iter().map(row).collect());
+        }
         Event::SubmittedArray { array, .. } => {
             let reference = refs.first().map(ToString::to_string);
             let mut row = json!({
@@ -100,6 +106,8 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::JobChanged { .. }
         | Event::LevelChanged { .. }
         | Event::WorkerDrained { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
         | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
             let rows = texts.iter().zip(tasks);
@@ -219,6 +227,47 @@ fn put_change(out: &mut Object, change: &JobChange) {
         JobChange::Retention(ms) => {
             out.insert("retentionMs".into(), json!(ms));
         }
+    }
+}
+
+fn put_key(out: &mut Object, part: &KeyPart, answer: &KeyAnswer) {
+    out.insert("keySha256".into(), json!(hex(&part.key.0)));
+    out.insert("contentSha256".into(), json!(hex(&part.content.0)));
+    if part.part == KeyPart::DONE {
+        out.insert("part".into(), json!("done"));
+    } else {
+        out.insert("part".into(), json!(part.part >> 16));
+        out.insert("step".into(), json!(part.part & 0xffff));
+    }
+    match answer {
+        KeyAnswer::Tasks(told) => {
+            out.insert("outcomes".into(), told.iter().map(outcome).collect());
+        }
+        KeyAnswer::Note(note) => {
+            out.insert("noteBytes".into(), json!(note.len()));
+        }
+        KeyAnswer::Free => {
+            out.insert("forgotten".into(), json!(true));
+        }
+    }
+}
+
+fn outcome(told: &Told) -> Value {
+    match told {
+        Told::Admitted { priority, first, count } => {
+            json!({"outcome": "ok", "priority": priority.get(), "first": first.0, "count": count})
+        }
+        Told::Duplicate { priority, first, count } => json!({
+            "outcome": "duplicate", "priority": priority.get(), "first": first.0, "count": count,
+        }),
+        Told::Array { priority, first, count, duplicate } => json!({
+            "outcome": if *duplicate { "duplicate" } else { "ok" }, "array": true,
+            "priority": priority.get(), "first": first.0, "count": count,
+        }),
+        Told::Elsewhere { partition, count } => {
+            json!({"outcome": "elsewhere", "partition": partition.0, "count": count})
+        }
+        Told::Refused(refusal) => json!({"outcome": "refused", "code": refusal.code}),
     }
 }
 

@@ -111,7 +111,9 @@ fn seqs(event: &Event) -> Vec<TaskSeq> {
         | Event::JobDefined { .. }
         | Event::JobChanged { .. }
         | Event::LevelChanged { .. }
-        | Event::WorkerDrained { .. } => Vec::new(),
+        | Event::WorkerDrained { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_) => Vec::new(),
         Event::Submitted { first, tasks } => {
             (first.0..).zip(tasks).map(|(seq, _)| TaskSeq(seq)).collect()
         }

@@ -8,6 +8,7 @@ mod allocated;
 pub mod arrays;
 pub mod batches;
 pub mod control;
+pub mod keys;
 pub mod submitted;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ const RELEASED: u8 = 25;
 const CANCELLED: u8 = 26;
 const REDRIVEN: u8 = 27;
 const WORKER_DRAINED: u8 = 28;
+const KEY: u8 = 29;
 /// `SubmittedArray`.
 pub const SUBMITTED_ARRAY: u8 = 30;
 const _: () = assert!(OWNER == KIND_EVENT_MIN && SUBMITTED_ARRAY == KIND_EVENT_MAX);
@@ -115,6 +117,14 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
             batches::put_redriven(out, tasks, *priority);
             REDRIVEN
         }
+        Event::Key { part, answer } => {
+            keys::put_key(out, part, answer);
+            KEY
+        }
+        Event::Duplicates(jobs) => {
+            keys::put_duplicates(out, jobs);
+            KEY
+        }
     }
 }
 
@@ -139,7 +149,8 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         RELEASED => batches::released(body).and_then(plain),
         CANCELLED => batches::cancelled(body).and_then(plain),
         REDRIVEN => batches::redriven(body).and_then(plain),
-        0..OWNER | 29 | 31.. => Err(Malformed("record: kind")),
+        KEY => keys::read(body).and_then(plain),
+        0..OWNER | 31.. => Err(Malformed("record: kind")),
     }?;
     Ok(Decoded { stamped: Stamped { at, event }, blob_bytes })
 }

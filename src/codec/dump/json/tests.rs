@@ -26,6 +26,7 @@ fn task(priority: u64, payload: &[u8], not_before: u64) -> TaskSpec {
         backoff: Backoff { base_ms: 1, cap_ms: 2, jitter: Jitter::Full },
         not_before: WallMs(not_before),
         traceparent: None,
+        content: None,
         element: None,
     }
 }
