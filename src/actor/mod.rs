@@ -12,6 +12,7 @@ mod envelope;
 mod gate;
 mod handle_items;
 mod handle_jobs;
+mod handle_operations;
 mod handle_stats;
 mod handle_tasks;
 pub mod handle_work;

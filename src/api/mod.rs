@@ -24,6 +24,7 @@ mod hot;
 mod io;
 mod jobs;
 mod ndjson;
+mod operations;
 mod problem;
 mod query;
 mod queues;

@@ -14,6 +14,7 @@ mod human;
 mod jobs;
 mod lists;
 mod logs;
+mod operations;
 mod out;
 mod queues;
 mod serve;
@@ -107,6 +108,9 @@ enum Verb {
     /// Dead letters
     #[command(subcommand)]
     Dlq(dlq::DlqVerb),
+    /// Redrives and purges, running or ended
+    #[command(subcommand)]
+    Op(operations::OpVerb),
     /// Measure a server
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -240,6 +244,7 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Queue(verb) => on_runtime(queues::run(verb, context)),
         Verb::Worker(verb) => on_runtime(workers::run(verb, context)),
         Verb::Dlq(verb) => on_runtime(dlq::run(verb, context)),
+        Verb::Op(verb) => on_runtime(operations::run(verb, context)),
         Verb::Bench(verb) => on_runtime(bench::run(verb, context)),
         Verb::Log(verb) => logs::run(verb, context),
         Verb::State(verb) => state::run(verb, context),

@@ -16,7 +16,6 @@ const LATER: &[(&str, &str)] = &[
     ("queue.low-floor", "ageing of priorities"),
     ("affinity.", "soft affinity"),
     ("job.implicit-close-idle", "closing of idle implicit jobs"),
-    ("dead.retention", "purge of dead letters"),
     ("idempotency.retention", "idempotency keys"),
     ("tags.", "break-down by tag"),
     ("simulator.enabled", "the simulator"),

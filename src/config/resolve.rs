@@ -35,6 +35,7 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
             max_parked: read.count("poll.max-parked", 0..=1_000_000),
         },
         job: Job { priority: read.integer("job.priority", 1, 9) },
+        dead_retention_ms: read.duration("dead.retention", 0..=bound::RETENTION_MS_MAX),
         worker_forget_ms: read.duration("worker.forget", SECOND..=7 * DAY),
         tracker: Tracker { recent: read.count("tracker.recent", 0..=1_000_000) },
         limits: limits(&mut read),

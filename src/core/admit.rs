@@ -85,8 +85,7 @@ impl Partition {
         let key = self.job_keys.get(&job).copied();
         let known = key.zip(id.clone()).and_then(|known| self.array_ids.get(&known)).copied();
         if let Some((first, same)) = known {
-            let class = self.class(first).expect("an element keeps its class");
-            let reference = TaskRef::of_seq(class.priority, self.id, first);
+            let reference = TaskRef::of_seq(self.array_priority(first), self.id, first);
             if same != content {
                 let detail = "the job has another array of this id";
                 return Err(Reject::new(Code::IdConflict, detail).on("array.id"));
@@ -101,6 +100,12 @@ impl Partition {
         let array = Box::new(ArraySpec { task, span, id, content });
         self.commit(Event::SubmittedArray { first, array }, events);
         Ok(AdmittedItem::Array { reference, count: span.count, duplicate: false })
+    }
+
+    /// Priority an array was admitted with; of an empty share the usual one.
+    fn array_priority(&self, first: TaskSeq) -> Priority {
+        let array = self.rows.array_of(first).filter(|array| array.first == first);
+        array.map_or(Priority::DEFAULT, |array| self.classes.value(array.class.0).priority)
     }
 
     fn admit(&mut self, input: TaskInput, events: &mut Vec<Stamped>) -> Result<TaskSpec, Reject> {

@@ -114,6 +114,25 @@ impl SeqSet {
         })
     }
 
+    /// Members as consecutive runs: first and number of each, in order.
+    #[must_use]
+    pub fn runs(&self) -> Vec<(TaskSeq, u64)> {
+        let mut runs: Vec<(TaskSeq, u64)> = Vec::new();
+        let mut add = |first: TaskSeq, count: u64| match runs.last_mut() {
+            Some((start, length)) if start.0 + *length == first.0 => *length += count,
+            _ => runs.push((first, count)),
+        };
+        for (number, block) in &self.blocks {
+            if let Block::Run(from, to) = block {
+                add(join(*number, *from), u64::from(to - from));
+            } else {
+                let members = (0..BLOCK).filter(|offset| block.contains(*offset));
+                members.for_each(|offset| add(join(*number, offset), 1));
+            }
+        }
+        runs
+    }
+
     fn insert_piece(&mut self, number: u64, from: u16, count: u16) {
         let run = Block::Run(from, from + count);
         match self.find(number) {

@@ -1,9 +1,11 @@
 //! Image of a partition: plain columns from which it is rebuilt without the log before them.
 
+use crate::core::gone::{Gone, GoneColumns};
 use crate::core::idindex::{IdEntry, IdIndex};
 use crate::core::intern::{Class, Interner, JobKey};
 use crate::core::job::JobRow;
 use crate::core::lease::{LeaseColumns, LeaseTable};
+use crate::core::operations::{OperationColumns, Operations};
 use crate::core::partition::{ArrayAt, ArrayId, Due, Partition, Touched};
 use crate::core::rows::{Rows, Stretch};
 use crate::model::id::{Epoch, Name, PartitionId, TaskSeq};
@@ -29,6 +31,9 @@ pub struct PartitionImage {
     ids: Vec<IdEntry>,
     array_ids: Vec<(ArrayId, ArrayAt)>,
     drained: Vec<Name>,
+    departed: u64,
+    gone: GoneColumns,
+    operations: OperationColumns,
 }
 
 impl Partition {
@@ -54,9 +59,12 @@ impl Partition {
             touched: self.single_rows().filter_map(touched).collect(),
             delayed: self.delayed_order.iter().filter_map(delayed).collect(),
             leases: self.leases.columns(),
-            ids: self.ids.entries().to_vec(),
+            ids: self.ids.entries(),
             array_ids: self.array_ids.iter().map(|(k, v)| (k.clone(), *v)).collect(),
             drained: self.drained.iter().cloned().collect(),
+            departed: self.departed,
+            gone: self.gone.columns(),
+            operations: self.operations.columns(),
         }
     }
 
@@ -71,7 +79,11 @@ impl Partition {
         partition.workers = Interner::restore(image.workers);
         partition.jobs = image.jobs;
         for (number, job) in (0u32..).zip(&partition.jobs) {
-            partition.job_keys.insert(job.name.clone(), JobKey(number));
+            if job.vacant {
+                partition.free_jobs.insert(JobKey(number));
+            } else {
+                partition.job_keys.insert(job.name.clone(), JobKey(number));
+            }
         }
         for (level, paused) in partition.levels.iter_mut().zip(image.levels_paused) {
             level.paused = paused;
@@ -85,6 +97,9 @@ impl Partition {
         partition.ids = IdIndex::restore(image.ids);
         partition.array_ids = image.array_ids.into_iter().collect();
         partition.drained = image.drained.into_iter().collect();
+        partition.departed = image.departed;
+        partition.gone = Gone::restore(image.gone);
+        partition.operations = Operations::restore(image.operations);
         partition.fill_lanes();
         partition
     }

@@ -6,12 +6,14 @@
 //! the log has it.
 
 use crate::core::bitmap::SeqSet;
+use crate::core::gone::Gone;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
 use crate::core::job::JobRow;
 use crate::core::lanes::Level;
 use crate::core::lease::LeaseTable;
 use crate::core::map::{self, Map};
+use crate::core::operations::Operations;
 use crate::core::rows::Rows;
 use crate::core::stats::Stats;
 use crate::core::wheel::Wheel;
@@ -37,6 +39,10 @@ pub struct Partition {
     pub(crate) classes: Interner<Class>,
     pub(crate) workers: Workers,
     pub(crate) jobs: Vec<JobRow>,
+    /// Slots of `jobs` whose job was purged; the lowest is taken first.
+    pub(crate) free_jobs: BTreeSet<JobKey>,
+    /// Tasks of jobs that were purged whole.
+    pub(crate) departed: u64,
     pub(crate) job_keys: Map<Name, JobKey>,
     pub(crate) levels: [Level; Priority::LEVELS],
     pub(crate) touched: Map<TaskSeq, Touched>,
@@ -49,6 +55,8 @@ pub struct Partition {
     pub(crate) leases: LeaseTable,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) ids: IdIndex,
+    pub(crate) gone: Gone,
+    pub(crate) operations: Operations,
     /// Workers that get no work; kept by the first partition for all of them.
     pub(crate) drained: BTreeSet<Name>,
     pub(crate) stats: Stats,
@@ -114,6 +122,8 @@ pub enum Timer {
     Due(TaskSeq),
     /// A delayed array may be due.
     DueArray(TaskSeq),
+    /// Operations go on.
+    Operations,
 }
 
 impl Partition {
@@ -128,6 +138,8 @@ impl Partition {
             classes: Interner::default(),
             workers: Workers::default(),
             jobs: Vec::new(),
+            free_jobs: BTreeSet::new(),
+            departed: 0,
             job_keys: map::new(),
             levels: Default::default(),
             touched: map::new(),
@@ -138,6 +150,8 @@ impl Partition {
             leases: LeaseTable::default(),
             wheel: Wheel::default(),
             ids: IdIndex::default(),
+            gone: Gone::default(),
+            operations: Operations::default(),
             drained: BTreeSet::new(),
             stats: Stats::default(),
             now: Now::default(),
@@ -173,6 +187,10 @@ impl Partition {
             Command::SetLevel { level, paused } => self.set_level(level, paused, events),
             Command::CancelTask(seq) => self.cancel_task(seq, events),
             Command::RetryTask { seq, priority } => self.retry_task(seq, priority, events),
+            Command::StartOperation { op, spec, tasks } => {
+                self.start_operation(op, spec, tasks, events)
+            }
+            Command::StopOperation(op) => self.stop_operation(op, events),
             Command::Tick => self.tick(events),
         }
     }
@@ -333,4 +351,4 @@ fn illegal(state: TaskState, verb: &str) -> Reply {
 
 #[cfg(test)]
 #[path = "partition_tests.rs"]
-mod tests;
+pub(crate) mod tests;

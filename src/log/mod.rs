@@ -235,7 +235,9 @@ fn skimmed(mut record: LogRecord) -> Skimmed {
         | Event::Failed { .. }
         | Event::Released { .. }
         | Event::Cancelled(_)
-        | Event::Redriven { .. } => Vec::new(),
+        | Event::Redriven { .. }
+        | Event::Purged(_)
+        | Event::Operation { .. } => Vec::new(),
     };
     Skimmed { record, blob_bytes }
 }

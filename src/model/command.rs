@@ -6,6 +6,7 @@ use crate::model::array::ArrayInput;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::lease::LeaseToken;
+use crate::model::operation::{OpNo, OpSpec};
 use crate::model::priority::Priority;
 use crate::model::report::Report;
 use crate::model::task::TaskInput;
@@ -72,7 +73,18 @@ pub enum Command {
         /// New priority.
         priority: Option<Priority>,
     },
-    /// Time has passed: expire, time out, wake.
+    /// Begin this partition's part of an operation.
+    StartOperation {
+        /// Number.
+        op: OpNo,
+        /// What was asked for.
+        spec: Box<OpSpec>,
+        /// Tasks that matched here, in submit order.
+        tasks: Vec<TaskSeq>,
+    },
+    /// Stop an operation.
+    StopOperation(OpNo),
+    /// Time has passed: expire, time out, wake, go on with operations.
     Tick,
 }
 

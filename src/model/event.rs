@@ -5,6 +5,7 @@
 use crate::model::array::ArraySpec;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
+use crate::model::operation::{OpNo, OpStep};
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
@@ -112,6 +113,15 @@ pub enum Event {
         tasks: Vec<TaskSeq>,
         /// New priority, if one was set.
         priority: Option<Priority>,
+    },
+    /// Ended tasks are gone for good.
+    Purged(Vec<TaskSeq>),
+    /// A step of an operation; what it did to tasks stands in the records before it.
+    Operation {
+        /// Number.
+        op: OpNo,
+        /// The step.
+        step: OpStep,
     },
 }
 
@@ -276,6 +286,8 @@ impl Event {
             Self::Released { .. } => "Released",
             Self::Cancelled(_) => "Cancelled",
             Self::Redriven { .. } => "Redriven",
+            Self::Purged(_) => "Purged",
+            Self::Operation { .. } => "Operation",
         }
     }
 }

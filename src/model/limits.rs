@@ -136,6 +136,23 @@ pub const AUDIT_FILES_MAX: usize = 64;
 pub const AUDIT_QUEUE_MAX: usize = 10_000;
 /// Bytes of a target in a line of the audit trail; a longer one is cut.
 pub const AUDIT_TARGET_BYTES_MAX: usize = 256;
+/// Tasks an operation deals with at one beat of a partition; a beat is 16 ms.
+pub const OPERATION_SLICE: usize = 500;
+/// Operations that may run at once.
+pub const OPERATIONS_RUNNING_MAX: usize = 64;
+/// Operations a partition remembers; of more the oldest that have ended go.
+pub const OPERATIONS_KEPT: usize = 1_000;
+/// An operation is shown this long after its end (7 days), ms.
+pub const OPERATION_SHOWN_MS: u64 = 604_800_000;
+/// A partition forgets its part this long after its end, ms: later than it is shown, so that no sum
+/// lacks a part.
+pub const OPERATION_FORGET_MS: u64 = OPERATION_SHOWN_MS + 86_400_000;
+/// References a filter of dead letters may list.
+pub const FILTER_REFS_MAX: usize = 1_000;
+/// What was purged is answered as purged this long (7 days), ms.
+pub const PURGED_KNOWN_MS: u64 = 604_800_000;
+/// Purged jobs a partition remembers by name.
+pub const PURGED_JOBS_MAX: usize = 100_000;
 /// Tasks of one tracker page.
 pub const PAGE_TASKS: usize = 1_024;
 

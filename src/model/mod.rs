@@ -12,6 +12,7 @@ pub mod id;
 pub mod job;
 pub mod lease;
 pub mod limits;
+pub mod operation;
 pub mod policy;
 pub mod priority;
 pub mod reference;

@@ -20,6 +20,8 @@ mod later;
 mod leases;
 mod long_poll;
 mod ndjson;
+mod operations;
+mod purge;
 mod regressions;
 mod restart;
 mod retries;

@@ -7,6 +7,7 @@
 pub mod arrays;
 pub mod batches;
 pub mod control;
+pub mod operations;
 pub mod submitted;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,9 @@ const REDRIVEN: u8 = 27;
 const WORKER_DRAINED: u8 = 28;
 /// `SubmittedArray`.
 pub const SUBMITTED_ARRAY: u8 = 30;
-const _: () = assert!(OWNER == KIND_EVENT_MIN && SUBMITTED_ARRAY == KIND_EVENT_MAX);
+const OPERATION: u8 = 31;
+const PURGED: u8 = 32;
+const _: () = assert!(OWNER == KIND_EVENT_MIN && PURGED == KIND_EVENT_MAX);
 
 /// How much of a record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +117,14 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
             batches::put_redriven(out, tasks, *priority);
             REDRIVEN
         }
+        Event::Purged(tasks) => {
+            batches::put_seqs(out, tasks);
+            PURGED
+        }
+        Event::Operation { op, step } => {
+            operations::put(out, *op, step);
+            OPERATION
+        }
     }
 }
 
@@ -138,7 +149,9 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         RELEASED => batches::released(body).and_then(plain),
         CANCELLED => batches::cancelled(body).and_then(plain),
         REDRIVEN => batches::redriven(body).and_then(plain),
-        0..OWNER | 29 | 31.. => Err(Malformed("record: kind")),
+        OPERATION => operations::operation(body).and_then(plain),
+        PURGED => operations::purged(body).and_then(plain),
+        0..OWNER | 29 | 33.. => Err(Malformed("record: kind")),
     }?;
     Ok(Decoded { stamped: Stamped { at, event }, blob_bytes })
 }

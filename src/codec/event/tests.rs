@@ -11,6 +11,7 @@ use crate::model::event::{
 };
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
+use crate::model::operation::{OpKind, OpNo, OpSpec, OpStep};
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
 use crate::model::task::{BackoffInput, Blob, Encoding, TaskSpec};
@@ -114,6 +115,7 @@ fn change() -> impl Strategy<Value = JobChange> {
         priority().prop_map(JobChange::Prioritise),
         any::<u16>().prop_map(JobChange::Weight),
         any::<u64>().prop_map(JobChange::Retention),
+        Just(JobChange::Purge),
     ]
 }
 
@@ -173,6 +175,23 @@ fn allocation() -> impl Strategy<Value = Allocation> {
     })
 }
 
+fn step() -> impl Strategy<Value = OpStep> {
+    let kinds = [OpKind::Redrive, OpKind::PurgeDlq, OpKind::PurgeJob];
+    let spec = (prop::sample::select(kinds.to_vec()), name(), of(name()), vec(name(), 0..3));
+    let rest = (name(), of(priority()), any::<u64>(), vec(seq(), 0..6));
+    let started = (spec, rest).prop_map(|((kind, filter, job, scopes), rest)| {
+        let (by, priority, matched, tasks) = rest;
+        let spec = Box::new(OpSpec { kind, filter, job, scopes, by, priority });
+        OpStep::Started { spec, matched, tasks }
+    });
+    prop_oneof![
+        started,
+        (seq(), any::<u64>(), any::<u64>())
+            .prop_map(|(upto, done, skipped)| OpStep::Progress { upto, done, skipped }),
+        Just(OpStep::Stopped),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let causes = [FailCause::Error, FailCause::Timeout, FailCause::Crash];
     let releases = [ReleaseCause::Release, ReleaseCause::Worker, ReleaseCause::Undelivered];
@@ -217,6 +236,8 @@ fn event() -> impl Strategy<Value = Event> {
         vec(seq(), 0..6).prop_map(Event::Cancelled),
         (vec(seq(), 0..6), of(priority()))
             .prop_map(|(tasks, priority)| Event::Redriven { tasks, priority }),
+        vec(seq(), 0..6).prop_map(Event::Purged),
+        (any::<u64>(), step()).prop_map(|(op, step)| Event::Operation { op: OpNo(op), step }),
     ]
 }
 
@@ -373,6 +394,28 @@ fn golden() -> Vec<Event> {
         Event::Released { cause: ReleaseCause::Worker, tasks: vec![release] },
         Event::Cancelled(vec![TaskSeq(1), TaskSeq(2), TaskSeq(1_000)]),
         Event::Redriven { tasks: vec![TaskSeq(9)], priority: Priority::new(9) },
+        Event::Operation {
+            op: OpNo(12),
+            step: OpStep::Started {
+                spec: Box::new(OpSpec {
+                    kind: OpKind::Redrive,
+                    filter: "{\"job\":\"a\"}".into(),
+                    job: Some("a".into()),
+                    scopes: vec!["eod-".into()],
+                    by: "ops-2".into(),
+                    priority: Priority::new(8),
+                }),
+                matched: 3,
+                tasks: vec![TaskSeq(3), TaskSeq(4), TaskSeq(900)],
+            },
+        },
+        Event::Operation {
+            op: OpNo(12),
+            step: OpStep::Progress { upto: TaskSeq(900), done: 2, skipped: 1 },
+        },
+        Event::Operation { op: OpNo(12), step: OpStep::Stopped },
+        Event::Purged(vec![TaskSeq(5), TaskSeq(6)]),
+        Event::JobChanged { job: "nightly".into(), change: JobChange::Purge },
         Event::SubmittedArray {
             first: TaskSeq(42),
             array: Box::new(ArraySpec {
