@@ -91,7 +91,8 @@ impl KwqHandle {
         }
         let now = self.now().wall;
         let shown = |op: &Operation| {
-            let over = op.ended.known().is_some_and(|at| now.since(at) >= limits::OPERATION_SHOWN_MS);
+            let over =
+                op.ended.known().is_some_and(|at| now.since(at) >= limits::OPERATION_SHOWN_MS);
             !over && reaches(&self.scopes, &op.spec)
         };
         Ok(sums.into_values().rev().filter(shown).collect())
@@ -215,6 +216,14 @@ impl KwqHandle {
             let log = self.engine.log()?;
             let stretch = self.engine.tracker.select(query.clone(), log, (slot.id, from)).await?;
             tasks.extend(stretch.tasks);
+            if tasks.len() > limits::OPERATION_TASKS_MAX {
+                let detail = format!(
+                    "more than {} dead tasks of one partition match",
+                    limits::OPERATION_TASKS_MAX
+                );
+                let reject = Reject::new(Code::TooManyItems, detail).on("filter");
+                return Err(reject.hint("narrow the filter, e.g. by job or by since and until"));
+            }
             match stretch.next {
                 Some(next) => from = next,
                 None => return Ok(tasks),
@@ -228,17 +237,15 @@ impl KwqHandle {
         reference: TaskRef,
         query: &TaskQuery,
     ) -> Answer<Option<(PartitionId, TaskSeq)>> {
-        let missing =
-            |reject: &Reject| matches!(reject.code, Code::TaskNotFound | Code::Purged);
+        let missing = |reject: &Reject| matches!(reject.code, Code::TaskNotFound | Code::Purged);
         let (partition, seq) = match self.find(&TaskKey::Ref(reference)).await {
             Ok(found) => found,
             Err(reject) if missing(&reject) => return Ok(None),
             Err(reject) => return Err(reject),
         };
         let view = self.task_view(partition, seq, false, false).await?;
-        let same = |id: &Name| {
-            view.spec.id.as_ref() == Some(id) || TaskRef::parse(id) == Some(reference)
-        };
+        let same =
+            |id: &Name| view.spec.id.as_ref() == Some(id) || TaskRef::parse(id) == Some(reference);
         let passes = crate::actor::tracker::matches(&view, query);
         Ok((passes && query.id.as_ref().is_none_or(same)).then_some((partition, seq)))
     }

@@ -360,10 +360,7 @@ async fn select_live(client: &Client, selector: &str) -> Result<Vec<String>, Fai
 }
 
 /// As [`select`]; where a selector means several, only those that have ended.
-pub(super) async fn select_ended(
-    client: &Client,
-    selector: &str,
-) -> Result<Vec<String>, Failure> {
+pub(super) async fn select_ended(client: &Client, selector: &str) -> Result<Vec<String>, Failure> {
     let ended = "COMPLETED,COMPLETED_WITH_ERRORS,FAILED,CANCELLED";
     chosen(client, selector, &[("state", ended)]).await
 }

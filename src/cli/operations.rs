@@ -113,11 +113,7 @@ pub(super) async fn run(verb: OpVerb, context: &Context) -> Verdict {
 }
 
 /// `kwq dlq redrive`
-pub(super) async fn redrive(
-    args: DeadArgs,
-    priority: Option<u8>,
-    context: &Context,
-) -> Verdict {
+pub(super) async fn redrive(args: DeadArgs, priority: Option<u8>, context: &Context) -> Verdict {
     let client = context.client()?;
     let mut body = args.body();
     if let Some(priority) = priority {
@@ -224,8 +220,7 @@ fn path(op: &str) -> String {
 impl DeadArgs {
     fn body(self) -> Map<String, Value> {
         let mut filter = Map::new();
-        let lists =
-            [("ref", self.reference), ("tag", self.tag), ("tagAny", self.tag_any)];
+        let lists = [("ref", self.reference), ("tag", self.tag), ("tagAny", self.tag_any)];
         for (name, list) in lists {
             jobs::put(&mut filter, name, (!list.is_empty()).then_some(list));
         }

@@ -83,7 +83,8 @@ impl Partition {
             hasher.word(u64::from(job.spec.weight) << 8 | u64::from(job.spec.priority.get()));
             hasher.counts(&job.numbers.counts);
             let n = &job.numbers;
-            for word in [n.submitted, n.handed_out, n.failed_attempts, n.crashes, n.redriven, n.purged]
+            for word in
+                [n.submitted, n.handed_out, n.failed_attempts, n.crashes, n.redriven, n.purged]
             {
                 hasher.word(word);
             }

@@ -139,12 +139,7 @@ impl Partition {
     }
 
     /// The purge of a job is one record, whatever its size: it ends where it begins.
-    fn start_purge(
-        &mut self,
-        op: OpNo,
-        spec: Box<OpSpec>,
-        events: &mut Vec<Stamped>,
-    ) -> Reply {
+    fn start_purge(&mut self, op: OpNo, spec: Box<OpSpec>, events: &mut Vec<Stamped>) -> Reply {
         let job = spec.job.clone().filter(|job| self.job_keys.contains_key(job));
         let counts = job.as_ref().map(|job| self.job(self.job_keys[job]).numbers.counts);
         if counts.is_some_and(|counts| counts.live() > 0) {

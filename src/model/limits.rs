@@ -138,6 +138,8 @@ pub const AUDIT_QUEUE_MAX: usize = 10_000;
 pub const AUDIT_TARGET_BYTES_MAX: usize = 256;
 /// Tasks an operation deals with at one beat of a partition; a beat is 16 ms.
 pub const OPERATION_SLICE: usize = 500;
+/// Tasks of one partition an operation may name; their numbers fit one record of the log.
+pub const OPERATION_TASKS_MAX: usize = 8_000_000;
 /// Operations that may run at once.
 pub const OPERATIONS_RUNNING_MAX: usize = 64;
 /// Operations a partition remembers; of more the oldest that have ended go.
@@ -157,5 +159,6 @@ pub const PURGED_JOBS_MAX: usize = 100_000;
 pub const PAGE_TASKS: usize = 1_024;
 
 const _: () = assert!(RECORD_BYTES_MAX > 2 * BATCH_BODY_BYTES);
+const _: () = assert!(RECORD_BYTES_MAX > 5 * OPERATION_TASKS_MAX);
 const _: () = assert!(PAYLOAD_BYTES <= PAYLOAD_BYTES_MAX && RESULT_BYTES <= PAYLOAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES >= PAYLOAD_BYTES + LINE_EXTRA_BYTES);

@@ -14,9 +14,7 @@ impl Server {
             if held.is_empty() {
                 return buried;
             }
-            let report = |task: &Value| {
-                json!({"lease": task["lease"], "class": class, "message": "m", "retryable": false})
-            };
+            let report = |task: &Value| json!({"lease": task["lease"], "class": class, "message": "m", "retryable": false});
             let items: Vec<Value> = held.iter().map(report).collect();
             let told = self.post("/kwq/fail", &json!({"items": items})).ok();
             let outcomes = told["items"].as_array().expect("items");
@@ -89,7 +87,7 @@ fn a_redrive_by_filter_brings_back_what_matches_and_nothing_else() {
     assert_eq!(server.counts(&job), (2, 1));
     assert_eq!(server.job(&job)["state"], "CLOSED");
     assert_eq!(int(&server.job(&job), "redriven"), 1);
-    let task = server.task(&format!("a?job={job}"));
+    let task = server.get(&format!("/kwq/tasks/a?job={job}")).ok();
     assert_eq!((&task["errors"], &task["redriven"]), (&json!(0), &json!(1)), "{task}");
     assert_eq!((&task["priority"], &task["state"]), (&json!(8), &json!("PENDING")));
 }
@@ -130,7 +128,9 @@ fn an_empty_filter_and_bad_fields_are_refused() {
         server.post(&path, &json!({})).refused(422, "empty_filter");
         server.post(&path, &json!({"filter": {}, "dryRun": true})).refused(422, "empty_filter");
         server.post(&path, &json!({"filter": {"all": true}})).refused_field("unknown_field", "all");
-        server.post(&path, &json!({"filter": {"ref": ["x"]}})).refused_field("invalid_field", "ref");
+        server
+            .post(&path, &json!({"filter": {"ref": ["x"]}}))
+            .refused_field("invalid_field", "ref");
         let dry = json!({"all": true, "dryRun": true});
         assert!(int(&server.post(&path, &dry).ok(), "matched") >= 0);
     }
@@ -276,9 +276,10 @@ fn a_purge_of_dead_letters_removes_them_for_good() {
     assert_eq!(server.counts(&job), (1, 0));
     for task in [&refs[0], &refs[1], &format!("x?job={job}")] {
         server.get(&format!("/kwq/tasks/{task}")).refused(410, "purged");
-        let retry = format!("/kwq/tasks/{}", task.replace('?', "/retry?"));
-        let retry = if retry.contains("retry") { retry } else { format!("{retry}/retry") };
-        server.post(&retry, &json!({})).refused(410, "purged");
+    }
+    for verb in ["retry", "cancel"] {
+        let path = format!("/kwq/tasks/{}/{verb}", refs[0]);
+        server.post(&path, &json!({})).refused(410, "purged");
     }
     assert_eq!(server.state(&more[0]), "ERROR");
     assert_eq!(server.tasks(&job, "").len(), 1, "lists leave them out");

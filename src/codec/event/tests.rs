@@ -186,8 +186,11 @@ fn step() -> impl Strategy<Value = OpStep> {
     });
     prop_oneof![
         started,
-        (seq(), any::<u64>(), any::<u64>())
-            .prop_map(|(upto, done, skipped)| OpStep::Progress { upto, done, skipped }),
+        (seq(), any::<u64>(), any::<u64>()).prop_map(|(upto, done, skipped)| OpStep::Progress {
+            upto,
+            done,
+            skipped
+        }),
         Just(OpStep::Stopped),
     ]
 }

@@ -27,9 +27,8 @@ pub struct Bulk {
 }
 
 const FIELDS: &[&str] = &["filter", "all", "dryRun", "set"];
-const FILTER: &[&str] = &[
-    "job", "id", "ref", "priority", "tag", "tagAny", "class", "worker", "since", "until",
-];
+const FILTER: &[&str] =
+    &["job", "id", "ref", "priority", "tag", "tagAny", "class", "worker", "since", "until"];
 
 /// Reads a body; `set` is a field of a redrive only.
 ///
