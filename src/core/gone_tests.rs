@@ -1,3 +1,5 @@
+//! What is remembered of purges, and for how long.
+
 use super::*;
 
 const DAY_MS: u64 = 24 * HOUR_MS;

@@ -24,6 +24,7 @@ mod operations;
 mod purge;
 mod regressions;
 mod restart;
+mod retention;
 mod retries;
 mod seed_defects;
 mod seed_routes;

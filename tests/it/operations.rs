@@ -14,7 +14,8 @@ impl Server {
             if held.is_empty() {
                 return buried;
             }
-            let report = |task: &Value| json!({"lease": task["lease"], "class": class, "message": "m", "retryable": false});
+            let why = json!({"class": class, "message": "m", "retryable": false});
+            let report = |task: &Value| merge(&json!({"lease": task["lease"]}), &why);
             let items: Vec<Value> = held.iter().map(report).collect();
             let told = self.post("/kwq/fail", &json!({"items": items})).ok();
             let outcomes = told["items"].as_array().expect("items");

@@ -397,6 +397,12 @@ fn golden() -> Vec<Event> {
         Event::Released { cause: ReleaseCause::Worker, tasks: vec![release] },
         Event::Cancelled(vec![TaskSeq(1), TaskSeq(2), TaskSeq(1_000)]),
         Event::Redriven { tasks: vec![TaskSeq(9)], priority: Priority::new(9) },
+    ]
+}
+
+/// Golden events of bulk work; an array comes last.
+fn golden_bulk() -> Vec<Event> {
+    vec![
         Event::Operation {
             op: OpNo(12),
             step: OpStep::Started {
@@ -435,6 +441,7 @@ fn golden() -> Vec<Event> {
 fn the_bytes_of_every_kind_are_the_golden_ones() {
     let lines: Vec<String> = golden()
         .iter()
+        .chain(&golden_bulk())
         .map(|event| {
             let (kind, body) = encoded(event);
             let hex: String = body.iter().map(|b| format!("{b:02x}")).collect();
@@ -469,7 +476,9 @@ fn a_task_of_a_batch_costs_few_bytes_beside_its_id_and_payload() {
 
 #[test]
 fn an_element_is_read_alone() {
-    let Some(Event::SubmittedArray { first, array }) = golden().pop() else { panic!("the last") };
+    let Some(Event::SubmittedArray { first, array }) = golden_bulk().pop() else {
+        panic!("the last")
+    };
     let (_, body) = encoded(&Event::SubmittedArray { first, array: array.clone() });
     for k in [0, 1, 16_666_666] {
         let element = decode_element(&body, k).expect("it is there");

@@ -1,3 +1,5 @@
+//! Bodies of bulk work, and what is refused in them.
+
 use super::*;
 use crate::codec::json;
 
