@@ -48,11 +48,13 @@ fn a_redrive_goes_on_in_slices_and_in_submit_order() {
         rig.check();
     }
     assert_eq!(part(&rig.partition, op).done, 1_800);
-    let order = rig.log.iter().filter_map(|r| match &r.event {
-        Event::Redriven { tasks, .. } => Some(tasks.clone()),
-        _ => None,
-    });
-    assert_eq!(order.flatten().collect::<Vec<_>>(), tasks);
+    let mut order: Vec<TaskSeq> = Vec::new();
+    for record in &rig.log {
+        if let Event::Redriven { tasks, .. } = &record.event {
+            order.extend(tasks);
+        }
+    }
+    assert_eq!(order, tasks);
     assert_eq!(rig.partition.job_row("a").expect("there").numbers.redriven, 1_800);
 }
 
@@ -126,9 +128,9 @@ fn a_stopped_operation_stays_stopped_and_keeps_what_it_did() {
     rig.pass(100);
     let stopped = part(&rig.partition, op);
     assert_eq!((stopped.state, stopped.done), (OpState::Stopped, 500));
-    let refused = |reply| match reply {
-        Reply::Refused(reject) => reject.code,
-        other => panic!("{other:?}"),
+    let refused = |reply: Reply| {
+        let Reply::Refused(reject) = reply else { panic!("{reply:?}") };
+        reject.code
     };
     assert_eq!(refused(rig.run(Command::StopOperation(op))), Code::OperationEnded);
     assert_eq!(refused(rig.run(Command::StopOperation(OpNo(9)))), Code::OperationNotFound);

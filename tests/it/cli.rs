@@ -344,8 +344,8 @@ fn dead_letters_and_jobs_are_redriven_and_removed_from_the_command_line() {
     assert_eq!((int(&op, "done"), &op["kind"]), (2, &json!("redrive")));
     assert_eq!(server.bury("j", "io"), 2);
     let id = op["op"].as_str().expect("op");
-    assert_eq!(run(&["op", "get", id]), [op.clone()]);
-    assert_eq!(run(&["op", "ls"]), [op.clone()]);
+    assert_eq!(run(&["op", "get", id])[0], op);
+    assert_eq!(run(&["op", "ls"])[0], op);
     let out = kwq(server.dir(), &["op", "stop", id, "--url", &url]);
     assert_eq!(out.status.code(), Some(4), "a conflict");
     server.ended(&run(&["job", "retry", "j"])[0]);

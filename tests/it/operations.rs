@@ -7,7 +7,7 @@ use crate::support::{Req, Server, encode, eventually, int, merge, shared, text, 
 impl Server {
     /// Lets every waiting task of a job die, with a class.
     #[track_caller]
-    pub(crate) fn bury(&self, job: &str, class: &str) -> usize {
+    pub(crate) fn bury(&self, job: &str, class: &str) -> i64 {
         let mut buried = 0;
         loop {
             let held = self.consume("undertaker", job, &json!({"max": 1_000}));
@@ -20,7 +20,7 @@ impl Server {
             let told = self.post("/kwq/fail", &json!({"items": items})).ok();
             let outcomes = told["items"].as_array().expect("items");
             assert!(outcomes.iter().all(|o| o["outcome"] == "dead"), "{}", outcomes[0]);
-            buried += held.len();
+            buried += i64::try_from(held.len()).expect("at most 1,000");
         }
     }
 
@@ -234,7 +234,7 @@ fn a_redrive_goes_on_after_a_kill_with_exact_numbers() {
     const TASKS: i64 = 24_000;
     let (mut server, job) = (Server::start(&["log.partitions=3"]), unique("kill"));
     server.add_array(&job, TASKS);
-    assert_eq!(server.bury(&job, "e"), TASKS as usize);
+    assert_eq!(server.bury(&job, "e"), TASKS);
     server.job_verb(&job, "pause");
     let op = server.redrive(&json!({"filter": {"job": job}}));
     let path = format!("/kwq/operations/{}", text(&op, "op"));
@@ -255,7 +255,7 @@ fn a_redrive_goes_on_after_a_kill_with_exact_numbers() {
     let shown = server.job(&job);
     assert_eq!((int(&shown, "redriven"), server.counts(&job)), (TASKS, (0, TASKS)));
     server.job_verb(&job, "resume");
-    assert_eq!(server.bury(&job, "e"), TASKS as usize);
+    assert_eq!(server.bury(&job, "e"), TASKS);
     let once = |task: &Value| task["redriven"] == 1;
     assert!(server.pages(&format!("/kwq/dlq?job={}&limit=1000", encode(&job))).iter().all(once));
 }
