@@ -32,6 +32,7 @@ mod route;
 mod routes;
 mod seed;
 pub mod serve;
+mod simulations;
 mod submit;
 mod tasks;
 mod workers;

@@ -18,6 +18,7 @@ mod operations;
 mod out;
 mod queues;
 mod serve;
+mod simulate;
 mod state;
 mod submit;
 mod tasks;
@@ -111,6 +112,8 @@ enum Verb {
     /// Redrives and purges, running or ended
     #[command(subcommand)]
     Op(operations::OpVerb),
+    /// Put a simulated load on a server whose simulator is on
+    Simulate(simulate::SimulateArgs),
     /// Measure a server
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -245,6 +248,7 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Worker(verb) => on_runtime(workers::run(verb, context)),
         Verb::Dlq(verb) => on_runtime(dlq::run(verb, context)),
         Verb::Op(verb) => on_runtime(operations::run(verb, context)),
+        Verb::Simulate(args) => on_runtime(simulate::run(args, context)),
         Verb::Bench(verb) => on_runtime(bench::run(verb, context)),
         Verb::Log(verb) => logs::run(verb, context),
         Verb::State(verb) => state::run(verb, context),

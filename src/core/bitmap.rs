@@ -114,23 +114,16 @@ impl SeqSet {
         })
     }
 
-    /// Members as consecutive runs: first and number of each, in order.
-    #[must_use]
-    pub fn runs(&self) -> Vec<(TaskSeq, u64)> {
-        let mut runs: Vec<(TaskSeq, u64)> = Vec::new();
-        let mut add = |first: TaskSeq, count: u64| match runs.last_mut() {
-            Some((start, length)) if start.0 + *length == first.0 => *length += count,
-            _ => runs.push((first, count)),
-        };
-        for (number, block) in &self.blocks {
-            if let Block::Run(from, to) = block {
-                add(join(*number, *from), u64::from(to - from));
-            } else {
-                let members = (0..BLOCK).filter(|offset| block.contains(*offset));
-                members.for_each(|offset| add(join(*number, offset), 1));
-            }
-        }
-        runs
+    /// Members in order as (first, count) of consecutive ones; where a block is one run, in O(1).
+    pub fn runs(&self) -> impl Iterator<Item = (TaskSeq, u64)> + '_ {
+        self.blocks.iter().flat_map(|(number, block)| {
+            let (run, others) = match block {
+                Block::Run(from, to) => (Some((join(*number, *from), u64::from(to - from))), 0),
+                Block::List(_) | Block::Bits(..) => (None, BLOCK),
+            };
+            let others = (0..others).filter(|o| block.contains(*o)).map(|o| (join(*number, o), 1));
+            run.into_iter().chain(others)
+        })
     }
 
     fn insert_piece(&mut self, number: u64, from: u16, count: u16) {

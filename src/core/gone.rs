@@ -100,7 +100,7 @@ impl Gone {
     pub fn columns(&self) -> GoneColumns {
         let hour = |hour: &Hour| HourColumns {
             number: hour.number,
-            tasks: hour.tasks.runs(),
+            tasks: hour.tasks.runs().collect(),
             ids: hour.ids.iter().copied().collect(),
         };
         GoneColumns {

@@ -47,6 +47,8 @@ pub struct JobRow {
     pub vacant: bool,
     /// Virtual time per level, for the image.
     pub vtimes: [i64; Priority::LEVELS],
+    /// Hand-outs since the latest head per level, for the image.
+    pub since_heads: [u16; Priority::LEVELS],
 }
 
 /// What a job cancel left behind, so that no task needs to be touched.
@@ -82,6 +84,22 @@ impl JobRow {
             span: None,
             vacant: false,
             vtimes: [0; Priority::LEVELS],
+            since_heads: [0; Priority::LEVELS],
+        }
+    }
+
+    /// A copy for an image: its lanes are empty, because they are derived from the rows again.
+    #[must_use]
+    pub fn columns(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            spec: self.spec.clone(),
+            cancel: self.cancel.clone(),
+            numbers: self.numbers.clone(),
+            lanes: Default::default(),
+            vtimes: std::array::from_fn(|level| self.lanes[level].vtime),
+            since_heads: std::array::from_fn(|level| self.lanes[level].since_head),
+            ..*self
         }
     }
 

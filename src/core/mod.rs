@@ -6,6 +6,7 @@
 //! own is `std`.
 
 pub mod admit;
+pub mod affinity;
 pub mod apply;
 pub mod apply_job;
 pub mod apply_submitted;
@@ -23,6 +24,7 @@ pub mod map;
 pub mod operations;
 pub mod partition;
 pub mod pick;
+pub mod posting;
 pub mod purge;
 pub mod query;
 pub mod reports;

@@ -69,7 +69,8 @@ impl Operations {
     /// For an image.
     #[must_use]
     pub fn columns(&self) -> OperationColumns {
-        let parts = self.parts.values().map(|part| (part.shown.clone(), part.todo.runs()));
+        let parts =
+            self.parts.values().map(|part| (part.shown.clone(), part.todo.runs().collect()));
         OperationColumns { next: self.next, parts: parts.collect() }
     }
 

@@ -5,6 +5,7 @@
 //! replay uses, so that the next command of a batch sees it. Nothing here is acknowledged before
 //! the log has it.
 
+use crate::core::affinity::{KeyColumns, Keys, Learned};
 use crate::core::bitmap::SeqSet;
 use crate::core::gone::Gone;
 use crate::core::idindex::IdIndex;
@@ -37,7 +38,10 @@ pub struct Partition {
     pub(crate) epoch: Epoch,
     pub(crate) rows: Rows,
     pub(crate) classes: Interner<Class>,
+    pub(crate) keys: Keys,
     pub(crate) workers: Workers,
+    /// What workers are warm for; a hint, not state.
+    pub(crate) learned: Learned,
     pub(crate) jobs: Vec<JobRow>,
     /// Slots of `jobs` whose job was purged; the lowest is taken first.
     pub(crate) free_jobs: BTreeSet<JobKey>,
@@ -136,7 +140,9 @@ impl Partition {
             epoch: Epoch(0),
             rows: Rows::default(),
             classes: Interner::default(),
+            keys: Keys::restore(KeyColumns::default(), policy.affinity_on()),
             workers: Workers::default(),
+            learned: Learned::default(),
             jobs: Vec::new(),
             free_jobs: BTreeSet::new(),
             departed: 0,

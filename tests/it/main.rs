@@ -3,6 +3,7 @@
 
 mod support;
 
+mod affinity;
 mod arrays;
 mod auth;
 mod batch;
@@ -28,6 +29,7 @@ mod retention;
 mod retries;
 mod seed_defects;
 mod seed_routes;
+mod simulations;
 mod submit;
 mod submit_fields;
 mod tags;

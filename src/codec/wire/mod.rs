@@ -14,6 +14,7 @@ pub mod operation;
 pub mod out;
 pub mod report;
 pub mod seed;
+pub mod simulation;
 pub mod stats;
 pub mod submit;
 pub mod task;
