@@ -12,6 +12,7 @@ mod engine;
 mod envelope;
 mod gate;
 mod handle_jobs;
+mod handle_operations;
 mod handle_stats;
 pub mod handle_submit;
 mod handle_tasks;

@@ -26,6 +26,7 @@ mod idempotency;
 mod io;
 mod jobs;
 mod ndjson;
+mod operations;
 mod problem;
 mod query;
 mod queues;
