@@ -68,6 +68,8 @@ pub(crate) struct Engine {
     thawed_at: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
     turn: AtomicUsize,
+    /// Held while bulk work begins or a job goes: neither may see the other half done.
+    pub(crate) bulk: tokio::sync::Mutex<()>,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
     node_name: crate::model::id::Name,
 }
@@ -170,6 +172,7 @@ impl Engine {
             thawed_at: AtomicU64::new(0),
             log: RwLock::new(None),
             turn: AtomicUsize::new(0),
+            bulk: tokio::sync::Mutex::new(()),
             node: Mutex::new(None),
             node_name: parts.node_name,
             config: parts.config,

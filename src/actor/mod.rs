@@ -14,6 +14,7 @@ mod gate;
 mod handle_breakdown;
 mod handle_explain;
 mod handle_jobs;
+mod handle_operations;
 mod handle_stats;
 pub mod handle_submit;
 mod handle_tasks;

@@ -337,6 +337,7 @@ impl PartitionActor {
             // No lease ends while nothing can be recorded; what comes after looks again.
             return;
         }
+        self.partition.rest_operations(self.log.room() != Room::Plenty);
         self.act(Command::Tick, ctx);
     }
 

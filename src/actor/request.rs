@@ -8,6 +8,7 @@ use crate::model::id::{Name, PartitionId, Position};
 use crate::model::job::JobState;
 use crate::model::key::{Digest, Frees, KeyPart};
 use crate::model::lease::LeaseToken;
+use crate::model::operation::{OpSpec, Operation};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
@@ -15,7 +16,7 @@ use crate::model::reply::{Admitted, CancelNotice};
 use crate::model::report::{Report, ReportOutcome};
 use crate::model::state::StateCounts;
 use crate::model::time::WallMs;
-use crate::model::view::{HandOut, JobView, QueueView, TaskPage, TaskView};
+use crate::model::view::{HandOut, JobView, QueueView, TaskPage, TaskQuery, TaskView};
 
 /// How `{task}` in a path names a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,6 +265,33 @@ pub struct JobPage {
     pub rows: Vec<JobView>,
     /// More follow after this id.
     pub next: Option<Name>,
+}
+
+/// Redrive or purge of the dead tasks that a filter matches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BulkRequest {
+    /// What is asked for.
+    pub spec: OpSpec,
+    /// The filter but for `refs`; states, order and scopes are filled in.
+    pub query: TaskQuery,
+    /// Only these; empty = no condition.
+    pub refs: Vec<TaskRef>,
+    /// Count only.
+    pub dry_run: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BulkAnswer {
+    /// Nothing was done.
+    Counted {
+        /// Tasks that match.
+        matched: u64,
+        /// Those of them that would be left as they are.
+        skipped: u64,
+    },
+    /// It runs, or has ended already.
+    Started(Operation),
 }
 
 /// A page of workers.

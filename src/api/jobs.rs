@@ -5,9 +5,10 @@ use crate::api::answer::Answer;
 use crate::api::call::Call;
 use crate::api::context::{Phase, Shared};
 use crate::api::create;
+use crate::api::operations;
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::{Query, bad};
-use crate::api::route::{OPERATE, Route, Rule, SUBMIT, VIEW, on};
+use crate::api::route::{ADMIN, OPERATE, Route, Rule, SUBMIT, VIEW, on};
 use crate::codec::json;
 use crate::codec::wire::job as wire;
 use crate::codec::wire::out::Out;
@@ -40,6 +41,8 @@ pub(crate) fn routes() -> Vec<Route> {
         }),
         on(Method::POST, "/kwq/jobs/{job}/cancel", OPERATE.audited("job.cancel"), cancel),
         on(Method::GET, "/kwq/jobs/{job}/wait", VIEW, wait),
+        on(Method::POST, "/kwq/jobs/{job}/retry", OPERATE.audited("job.retry"), retry),
+        on(Method::DELETE, "/kwq/jobs/{job}", ADMIN.audited("job.purge"), purge),
     ]
 }
 
@@ -162,6 +165,23 @@ async fn cancel(mut call: Call) -> Outcome {
 async fn change_job(shared: &Shared, job: Name, change: JobChange) -> Outcome {
     let view = shared.api.handle.change_job(job, change).await?;
     Ok(controlled(shared, &view))
+}
+
+async fn retry(mut call: Call) -> Outcome {
+    let job = call.name(0, "job")?;
+    let bytes = call.optional_json().await?;
+    let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
+    let priority = wire::parse_set(&json::object(json::text(&bytes)?)?, &rules)?;
+    let by = operations::by(&call);
+    let operation = call.shared.api.handle.retry_job(job, priority, by).await?;
+    Ok(operations::accepted(&operation))
+}
+
+async fn purge(call: Call) -> Outcome {
+    let job = call.name(0, "job")?;
+    call.query(&[])?;
+    let operation = call.shared.api.handle.purge_job(job, operations::by(&call)).await?;
+    Ok(operations::accepted(&operation))
 }
 
 async fn wait(call: Call) -> Outcome {

@@ -27,6 +27,7 @@ mod idempotency;
 mod io;
 mod jobs;
 mod ndjson;
+mod operations;
 mod problem;
 mod query;
 mod queues;

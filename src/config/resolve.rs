@@ -39,6 +39,7 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
             max_parked: read.count("poll.max-parked", 0..=1_000_000),
         },
         job: Job { priority: read.integer("job.priority", 1, 9) },
+        dead_retention_ms: read.duration("dead.retention", 0..=bound::RETENTION_MS_MAX),
         worker_forget_ms: worker_forget_ms(&mut read),
         tracker: Tracker {
             recent: read.count("tracker.recent", 0..=1_000_000),

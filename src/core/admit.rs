@@ -110,8 +110,7 @@ impl Partition {
         let key = self.job_keys.get(&job).copied();
         let known = key.zip(input.id.clone()).and_then(|known| self.array_ids.get(&known)).copied();
         if let Some((first, same)) = known {
-            let class = self.class(first).expect("an element keeps its class");
-            let reference = TaskRef::of_seq(class.priority, self.id, first);
+            let reference = TaskRef::of_seq(self.array_priority(first), self.id, first);
             if same != content {
                 return Err(array_conflict(reference));
             }
@@ -127,6 +126,12 @@ impl Partition {
         let array = Box::new(ArraySpec { task, span, id: input.id, content });
         self.commit(Event::SubmittedArray { first, array }, events);
         Ok(AdmittedItem::Array { reference, count: span.count, duplicate: false })
+    }
+
+    /// Priority an array was admitted with; of an empty share the usual one.
+    fn array_priority(&self, first: TaskSeq) -> Priority {
+        let array = self.rows.array_of(first).filter(|array| array.first == first);
+        array.map_or(Priority::DEFAULT, |array| self.classes.value(array.class.0).priority)
     }
 
     /// The job of a task, created if need be.

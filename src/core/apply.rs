@@ -98,6 +98,8 @@ impl Partition {
                     self.job_mut(key).numbers.duplicates += *count;
                 }
             }
+            Event::Purged(tasks) => self.apply_purged(tasks, at),
+            Event::Operation { op, step } => self.apply_operation(*op, step, at),
         }
     }
 
@@ -111,8 +113,17 @@ impl Partition {
             Priority::DESCENDING.iter().for_each(|priority| self.relist(key, *priority));
             return;
         }
-        let key = JobKey(u32::try_from(self.jobs.len()).expect("fewer than 2^32 jobs"));
-        self.jobs.push(JobRow::new(name.clone(), spec.clone(), implicit, at));
+        let row = JobRow::new(name.clone(), spec.clone(), implicit, at);
+        let key = match self.free_jobs.pop_first() {
+            Some(key) => {
+                *self.job_mut(key) = row;
+                key
+            }
+            None => {
+                self.jobs.push(row);
+                JobKey(u32::try_from(self.jobs.len() - 1).expect("fewer than 2^32 jobs"))
+            }
+        };
         self.job_keys.insert(name.clone(), key);
     }
 

@@ -38,6 +38,7 @@ impl Partition {
             let admitted = self.classes.value(key.0).priority;
             // A job that was moved serves what comes later at its own priority.
             self.count_admitted(job, admitted, state, same as u64);
+            self.job_mut(job).extend(seq, same as u64);
             if state == TaskState::Pending {
                 self.push_pending(key, seq, same as u64);
             } else {
@@ -74,6 +75,7 @@ impl Partition {
         self.rows.push_array(row);
         let priority = array.task.priority;
         self.count_admitted(job, priority, state, span.count);
+        self.job_mut(job).extend(first, span.count);
         if state == TaskState::Pending {
             self.push_pending(class, first, span.count);
         } else {

@@ -77,16 +77,24 @@ impl Partition {
             hasher.byte(u8::from(lease.started));
             hasher.text(self.workers.value(lease.worker.0));
         }
-        for job in &self.jobs {
+        for job in self.job_rows() {
             hasher.text(&job.name);
             let flags = [job.implicit, job.closed, job.paused, job.cancel.is_some()];
             flags.iter().for_each(|f| hasher.byte(u8::from(*f)));
             hasher.word(u64::from(job.spec.weight) << 8 | u64::from(job.spec.priority.get()));
             hasher.counts(&job.numbers.counts);
             let n = &job.numbers;
-            for word in [n.submitted, n.handed_out, n.failed_attempts, n.crashes, n.redriven] {
+            for word in
+                [n.submitted, n.handed_out, n.failed_attempts, n.crashes, n.redriven, n.purged]
+            {
                 hasher.word(word);
             }
+        }
+        hasher.word(self.departed);
+        for part in self.operations() {
+            let words = [part.op.0, part.matched, part.done, part.skipped];
+            words.into_iter().for_each(|word| hasher.word(word));
+            hasher.text(part.state.name());
         }
         self.levels.iter().for_each(|level| hasher.byte(u8::from(level.paused)));
         self.hash_identity(&mut hasher);

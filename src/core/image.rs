@@ -1,11 +1,13 @@
 //! Image of a partition: plain columns from which it is rebuilt without the log before them.
 
 use crate::core::affinity::{KeyColumns, Keys};
+use crate::core::gone::{Gone, GoneColumns};
 use crate::core::idindex::{IdEntry, IdIndex};
 use crate::core::intern::{Class, Interner, JobKey};
 use crate::core::job::JobRow;
 use crate::core::keys::{Remembered, RememberedKeys};
 use crate::core::lease::{LeaseColumns, LeaseTable};
+use crate::core::operations::{OperationColumns, Operations};
 use crate::core::partition::{ArrayAt, ArrayId, Due, Partition, Touched};
 use crate::core::rows::{Rows, Stretch};
 use crate::core::unique::{UniqueIndex, UniqueTask};
@@ -36,6 +38,9 @@ pub struct PartitionImage {
     drained: Vec<Name>,
     unique: Vec<UniqueTask>,
     remembered: Vec<Remembered>,
+    departed: u64,
+    gone: GoneColumns,
+    operations: OperationColumns,
 }
 
 impl Partition {
@@ -57,11 +62,14 @@ impl Partition {
             touched: self.single_rows().filter_map(touched).collect(),
             delayed: self.delayed_order.iter().filter_map(delayed).collect(),
             leases: self.leases.columns(),
-            ids: self.ids.entries().to_vec(),
+            ids: self.ids.entries(),
             array_ids: self.array_ids.iter().map(|(k, v)| (k.clone(), *v)).collect(),
             drained: self.drained.iter().cloned().collect(),
-            unique: self.unique.tasks().to_vec(),
+            unique: self.unique.tasks().copied().collect(),
             remembered: self.remembered.iter().cloned().collect(),
+            departed: self.departed,
+            gone: self.gone.columns(),
+            operations: self.operations.columns(),
         }
     }
 
@@ -77,7 +85,11 @@ impl Partition {
         partition.workers = Interner::restore(image.workers);
         partition.jobs = image.jobs;
         for (number, job) in (0u32..).zip(&partition.jobs) {
-            partition.job_keys.insert(job.name.clone(), JobKey(number));
+            if job.vacant {
+                partition.free_jobs.insert(JobKey(number));
+            } else {
+                partition.job_keys.insert(job.name.clone(), JobKey(number));
+            }
         }
         for (level, paused) in partition.levels.iter_mut().zip(image.levels_paused) {
             level.paused = paused;
@@ -94,6 +106,9 @@ impl Partition {
         partition.drained = image.drained.into_iter().collect();
         partition.unique = UniqueIndex::restore(image.unique);
         partition.remembered = RememberedKeys::restore(image.remembered);
+        partition.departed = image.departed;
+        partition.gone = Gone::restore(image.gone);
+        partition.operations = Operations::restore(image.operations);
         partition.fill_lanes();
         partition
     }

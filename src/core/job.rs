@@ -1,8 +1,10 @@
 //! A job as one partition sees it: flags, counters, its lanes' virtual times, its run-time average.
 
+use crate::core::admit::implicit_spec;
 use crate::core::lanes::Lane;
 use crate::model::id::{Name, TaskSeq};
 use crate::model::job::{CancelMode, JobSpec};
+use crate::model::policy::Policy;
 use crate::model::priority::Priority;
 use crate::model::row::MoveCut;
 use crate::model::state::{StateCounts, TaskState};
@@ -42,6 +44,10 @@ pub struct JobRow {
     /// Lane per level; rebuilt, never stored.
     #[serde(skip)]
     pub lanes: [Lane; Priority::LEVELS],
+    /// Its first task here, and behind its last one.
+    pub span: Option<(TaskSeq, TaskSeq)>,
+    /// Nothing: the slot waits for another job.
+    pub vacant: bool,
     /// Virtual time per level, for the image.
     pub vtimes: [i64; Priority::LEVELS],
     /// Hand-outs since the latest head per level, for the image.
@@ -79,6 +85,8 @@ impl JobRow {
             mean_us: 0,
             listed: 0,
             lanes: Default::default(),
+            span: None,
+            vacant: false,
             vtimes: [0; Priority::LEVELS],
             since_heads: [0; Priority::LEVELS],
         }
@@ -97,6 +105,19 @@ impl JobRow {
             since_heads: std::array::from_fn(|level| self.lanes[level].since_head),
             ..*self
         }
+    }
+
+    /// The slot of a job that was purged.
+    #[must_use]
+    pub fn vacant() -> Self {
+        let spec = implicit_spec(&Policy::default());
+        Self { vacant: true, ..Self::new(Name::from(""), spec, true, WallMs(0)) }
+    }
+
+    /// Notes tasks that were just admitted.
+    pub fn extend(&mut self, first: TaskSeq, count: u64) {
+        let start = self.span.map_or(first, |(start, _)| start);
+        self.span = Some((start, first.plus(count)));
     }
 
     /// May its tasks be handed out?

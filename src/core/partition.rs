@@ -8,6 +8,7 @@
 use crate::core::affinity::{KeyColumns, Keys, Learned};
 use crate::core::ageing::Rises;
 use crate::core::bitmap::SeqSet;
+use crate::core::gone::Gone;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
 use crate::core::job::JobRow;
@@ -15,6 +16,7 @@ use crate::core::keys::RememberedKeys;
 use crate::core::lanes::Level;
 use crate::core::lease::LeaseTable;
 use crate::core::map::{self, Map};
+use crate::core::operations::Operations;
 use crate::core::rows::Rows;
 use crate::core::stats::Stats;
 use crate::core::unique::UniqueIndex;
@@ -45,6 +47,10 @@ pub struct Partition {
     /// What workers are warm for; a hint, not state.
     pub(crate) learned: Learned,
     pub(crate) jobs: Vec<JobRow>,
+    /// Slots of `jobs` whose job was purged; the lowest is taken first.
+    pub(crate) free_jobs: BTreeSet<JobKey>,
+    /// Tasks of jobs that were purged whole.
+    pub(crate) departed: u64,
     pub(crate) job_keys: Map<Name, JobKey>,
     pub(crate) levels: [Level; Priority::LEVELS],
     /// When lanes rise next; empty without ageing.
@@ -65,6 +71,8 @@ pub struct Partition {
     pub(crate) unique: UniqueIndex,
     /// Remembered `Idempotency-Key`s.
     pub(crate) remembered: RememberedKeys,
+    pub(crate) gone: Gone,
+    pub(crate) operations: Operations,
     /// Workers that get no work; kept by the first partition for all of them.
     pub(crate) drained: BTreeSet<Name>,
     pub(crate) stats: Stats,
@@ -130,6 +138,8 @@ pub enum Timer {
     Due(TaskSeq),
     /// A delayed array may be due.
     DueArray(TaskSeq),
+    /// Operations go on.
+    Operations,
 }
 
 impl Partition {
@@ -146,6 +156,8 @@ impl Partition {
             workers: Workers::default(),
             learned: Learned::default(),
             jobs: Vec::new(),
+            free_jobs: BTreeSet::new(),
+            departed: 0,
             job_keys: map::new(),
             levels: Default::default(),
             rises: Rises::new(),
@@ -160,6 +172,8 @@ impl Partition {
             ids: IdIndex::default(),
             unique: UniqueIndex::default(),
             remembered: RememberedKeys::default(),
+            gone: Gone::default(),
+            operations: Operations::default(),
             drained: BTreeSet::new(),
             stats: Stats::default(),
             now: Now::default(),
@@ -195,6 +209,10 @@ impl Partition {
             Command::SetLevel { level, paused } => self.set_level(level, paused, events),
             Command::CancelTask(seq) => self.cancel_task(seq, events),
             Command::RetryTask { seq, priority } => self.retry_task(seq, priority, events),
+            Command::StartOperation { op, spec, tasks } => {
+                self.start_operation(op, spec, tasks, events)
+            }
+            Command::StopOperation(op) => self.stop_operation(op, events),
             Command::Tick => self.tick(events),
         }
     }

@@ -46,6 +46,17 @@ impl Move {
     }
 }
 
+/// Takes counts out of others.
+///
+/// # Errors
+/// There are not as many.
+pub fn go(all: &mut StateCounts, own: &StateCounts) -> Result<(), Negative> {
+    for (all, own) in all.0.iter_mut().zip(own.0) {
+        *all = all.checked_sub(own).ok_or(Negative)?;
+    }
+    Ok(())
+}
+
 /// A value with a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Line {
@@ -155,6 +166,24 @@ impl Tally {
     /// There are not as many.
     pub fn shift_key(&mut self, step: Move) -> Result<(), Negative> {
         step.apply(&mut self.with_key)
+    }
+
+    /// Takes out all that is counted in a tally that was part of this one.
+    ///
+    /// # Errors
+    /// There are not as many.
+    pub fn leave(&mut self, part: &Self) -> Result<(), Negative> {
+        go(&mut self.with_key, &part.with_key)?;
+        go(&mut self.rest, &part.rest)?;
+        for line in &part.lines {
+            match usize::from(line.whole).checked_sub(1) {
+                None => go(&mut self.rest, &line.counts)?,
+                Some(at) => {
+                    go(&mut self.lines.get_mut(at).ok_or(Negative)?.counts, &line.counts)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Counts of a row.

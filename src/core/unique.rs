@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// secret; who could make ids collide may submit into the job anyway.
 const KEY: [u64; 2] = [0x6b77_712d_756e_6971, 0x7565_2d69_6473_3031];
 
+/// Stands for the id of a purged task; no id that is looked for has this hash.
+const PURGED: Hash128 = Hash128([0; 2]);
+
 /// One task with a unique id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UniqueTask {
@@ -36,13 +39,15 @@ const _: () = assert!(size_of::<UniqueTask>() <= 48);
 #[derive(Clone, Debug)]
 pub struct UniqueIndex {
     places: Map<Hash128, u32>,
-    /// In order of admission, which is also what an image keeps.
+    /// In order of admission; those of purged tasks are dropped many at a time.
     tasks: Vec<UniqueTask>,
+    /// Entries of `tasks` that are purged.
+    dropped: usize,
 }
 
 impl Default for UniqueIndex {
     fn default() -> Self {
-        Self { places: map::new(), tasks: Vec::new() }
+        Self { places: map::new(), tasks: Vec::new(), dropped: 0 }
     }
 }
 
@@ -63,10 +68,31 @@ impl UniqueIndex {
         self.tasks.push(task);
     }
 
+    /// Forgets the id of a purged task, if it has one: it may be submitted anew.
+    pub fn remove(&mut self, seq: TaskSeq) {
+        let Ok(at) = self.tasks.binary_search_by_key(&seq, |task| task.seq) else { return };
+        let id = std::mem::replace(&mut self.tasks[at].id, PURGED);
+        if id == PURGED {
+            return;
+        }
+        self.places.remove(&id);
+        self.dropped += 1;
+        if self.dropped > self.tasks.len() / 2 {
+            *self = Self::restore(self.tasks().copied().collect());
+        }
+    }
+
+    /// Forgets the ids of the purged tasks between two numbers, the last one excluded.
+    pub fn remove_within(&mut self, first: TaskSeq, end: TaskSeq) {
+        let from = self.tasks.partition_point(|task| task.seq < first);
+        let those = self.tasks[from..].iter().take_while(|task| task.seq < end);
+        let seqs: Vec<TaskSeq> = those.map(|task| task.seq).collect();
+        seqs.into_iter().for_each(|seq| self.remove(seq));
+    }
+
     /// Every task, in order of admission.
-    #[must_use]
-    pub fn tasks(&self) -> &[UniqueTask] {
-        &self.tasks
+    pub fn tasks(&self) -> impl Iterator<Item = &UniqueTask> {
+        self.tasks.iter().filter(|task| task.id != PURGED)
     }
 
     /// Rebuilds from [`Self::tasks`].

@@ -237,7 +237,9 @@ fn skimmed(mut record: LogRecord) -> Skimmed {
         | Event::Cancelled(_)
         | Event::Redriven { .. }
         | Event::Key { .. }
-        | Event::Duplicates(_) => Vec::new(),
+        | Event::Duplicates(_)
+        | Event::Purged(_)
+        | Event::Operation { .. } => Vec::new(),
     };
     Skimmed { record, blob_bytes }
 }

@@ -7,6 +7,7 @@ use crate::model::id::{LeaseNo, Name, PartitionId, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::key::{KeyPart, Keyed};
 use crate::model::lease::LeaseToken;
+use crate::model::operation::{OpNo, OpSpec};
 use crate::model::priority::Priority;
 use crate::model::report::Report;
 use crate::model::task::TaskInput;
@@ -78,7 +79,18 @@ pub enum Command {
         /// New priority.
         priority: Option<Priority>,
     },
-    /// Time has passed: expire, time out, wake.
+    /// Begin this partition's part of an operation.
+    StartOperation {
+        /// Number.
+        op: OpNo,
+        /// What was asked for.
+        spec: Box<OpSpec>,
+        /// Tasks that matched here, in submit order.
+        tasks: Vec<TaskSeq>,
+    },
+    /// Stop an operation.
+    StopOperation(OpNo),
+    /// Time has passed: expire, time out, wake, go on with operations.
     Tick,
 }
 

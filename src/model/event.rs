@@ -7,6 +7,7 @@ use crate::model::array::ArraySpec;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::key::{KeyAnswer, KeyPart};
+use crate::model::operation::{OpNo, OpStep};
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
@@ -125,6 +126,15 @@ pub enum Event {
     /// Tasks were submitted that their jobs had already: of `dedup: task`, or elements of an array
     /// of the same id.
     Duplicates(Vec<(Name, u64)>),
+    /// Ended tasks are gone for good.
+    Purged(Vec<TaskSeq>),
+    /// A step of an operation; what it did to tasks stands in the records before it.
+    Operation {
+        /// Number.
+        op: OpNo,
+        /// The step.
+        step: OpStep,
+    },
 }
 
 /// One hand-out.
@@ -294,6 +304,8 @@ impl Event {
             Self::Cancelled(_) => "Cancelled",
             Self::Redriven { .. } => "Redriven",
             Self::Key { .. } | Self::Duplicates(_) => "Key",
+            Self::Purged(_) => "Purged",
+            Self::Operation { .. } => "Operation",
         }
     }
 }

@@ -196,6 +196,8 @@ pub enum JobChange {
     Weight(u16),
     /// Retention after the end, ms.
     Retention(u64),
+    /// The job and all its tasks are gone for good.
+    Purge,
 }
 
 impl JobChange {
@@ -210,6 +212,7 @@ impl JobChange {
             Self::Prioritise(_) => "prioritise",
             Self::Weight(_) => "weight",
             Self::Retention(_) => "retention",
+            Self::Purge => "purge",
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod job;
 pub mod key;
 pub mod lease;
 pub mod limits;
+pub mod operation;
 pub mod policy;
 pub mod priority;
 pub mod reference;

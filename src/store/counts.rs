@@ -7,7 +7,7 @@
 //! a bounded amount is held ([`Tally`]: 131,072 rows of at most 300 B; sets: 8 MiB).
 
 use crate::codec::stored;
-use crate::core::tally::{Move, Negative, Tally};
+use crate::core::tally::{Move, Negative, Tally, go};
 use crate::model::breakdown::{BARE_KEY, LevelCounts, TagCaps};
 use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::job::CancelMode;
@@ -418,6 +418,32 @@ impl Counts {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A job is gone: what is left of it is taken from the counters of all jobs.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub(crate) fn purge_job(
+        &mut self,
+        vault: &mut Vault,
+        partition: u16,
+        job: u32,
+    ) -> Result<(), Error> {
+        self.waiting.forget(partition, job);
+        self.sets.forget_texts();
+        let Some(head) = self.heads.remove(&(partition, job)) else { return Ok(()) };
+        self.changed.insert((partition, job / JOBS));
+        let whole = self.head(partition, WHOLE);
+        let levels = whole.levels.iter_mut().zip(&head.levels);
+        levels.into_iter().try_for_each(|(all, own)| go(all, own)).map_err(negative)?;
+        for number in head.keys.values() {
+            let at = (partition, u64::from(*number));
+            let gone = std::mem::take(self.tallies.change(vault, at)?);
+            let whole = self.tallies.change(vault, (partition, u64::from(gone.whole)))?;
+            whole.leave(&gone).map_err(negative)?;
         }
         Ok(())
     }

@@ -91,6 +91,11 @@ impl Ledger {
                 let key = BlockKey::new(Kind::Arrays, *partition, number as u64);
                 vault.put(key, stored::encode(&block.to_vec()));
             }
+            let blocks = arrays.len().div_ceil(ARRAYS) as u64;
+            let behind: Vec<u64> = vault.numbers(Kind::Arrays, *partition).collect();
+            for number in behind.into_iter().filter(|number| *number >= blocks) {
+                vault.remove(BlockKey::new(Kind::Arrays, *partition, number));
+            }
             *saved = arrays.len();
         }
         for (partition, number) in std::mem::take(&mut self.changed) {
@@ -153,6 +158,19 @@ impl Ledger {
         let (arrays, _) = self.arrays.get(&partition)?;
         let at = arrays.partition_point(|array| array.first <= seq).checked_sub(1)?;
         arrays.get(at).filter(|array| seq < array.end())
+    }
+
+    /// Forgets the arrays and the marks of a job. Its name stays: it may come again.
+    pub fn purge_job(&mut self, partition: u16, job: u32) {
+        if let Some((arrays, saved)) = self.arrays.get_mut(&partition)
+            && let Some(first) = arrays.iter().position(|array| array.job() == job)
+        {
+            arrays.retain(|array| array.job() != job);
+            *saved = (*saved).min(first);
+        }
+        if self.marks.remove(&(partition, job)).is_some() {
+            self.changed.insert((partition, job / JOBS));
+        }
     }
 
     /// The array all rows of a page belong to; such a page is stored only once it was touched.

@@ -17,8 +17,10 @@ mod delays;
 pub mod details;
 pub mod ledger;
 pub mod memory;
+pub mod purge;
 pub mod query;
 pub mod rates;
+pub mod select;
 pub mod shelf;
 #[cfg(feature = "server")]
 pub mod sled;
@@ -34,6 +36,7 @@ pub use block::{BlockKey, Error, Kind, TrackerStore};
 pub use facade::Tracker;
 pub use query::{StoredText, TaskList, TaskTexts};
 pub use rates::Rates;
+pub use select::Selected;
 
 #[cfg(all(test, feature = "server"))]
 mod contract_tests;

@@ -93,6 +93,12 @@ impl TagSets {
         self.by_text.insert((partition, job, text.clone()), set);
     }
 
+    /// Forgets which text means which set.
+    pub fn forget_texts(&mut self) {
+        self.by_text.clear();
+        self.text_bytes = 0;
+    }
+
     /// Number of a set, from 1; 0 is the empty one.
     ///
     /// # Errors

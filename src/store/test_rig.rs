@@ -79,7 +79,7 @@ enum Stage {
 pub(super) type Step = (u8, u16, u8);
 
 pub(super) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec((0u8..24, any::<u16>(), any::<u8>()), 1..max)
+    proptest::collection::vec((0u8..26, any::<u16>(), any::<u8>()), 1..max)
 }
 
 /// Builds a legal history for one partition.
@@ -121,6 +121,8 @@ impl Writer {
             20 => self.redrive(pick, bits),
             21 => self.prioritise(usize::from(pick % 3), bits),
             22 => self.cancel_job(usize::from(pick % 3), bits),
+            23 => self.purge(pick),
+            24 => self.purge_job(usize::from(pick % 3), bits),
             _ => self.at += u64::from(pick % 500),
         }
     }
@@ -293,6 +295,30 @@ impl Writer {
             let tasks = chosen.iter().map(|n| TaskSeq(*n as u64)).collect();
             self.push(Event::Redriven { tasks, priority });
         }
+    }
+
+    fn purge(&mut self, pick: u16) {
+        let mut chosen = self.some(pick, 3, &[Stage::Dead]);
+        chosen.sort_unstable();
+        chosen.iter().for_each(|n| self.tasks[*n].stage = Stage::Over);
+        if !chosen.is_empty() {
+            self.push(Event::Purged(chosen.iter().map(|n| TaskSeq(*n as u64)).collect()));
+        }
+    }
+
+    /// Cancelled first if it has to be; the next task of that name begins a new job.
+    pub(super) fn purge_job(&mut self, job: usize, bits: u8) {
+        if bits > 60 {
+            return;
+        }
+        let name = Name::from(job_name(job));
+        if self.cancelled[job] != Some(CancelMode::Stop) {
+            let change = JobChange::Cancel(CancelMode::Stop, None);
+            self.push(Event::JobChanged { job: name.clone(), change });
+        }
+        self.cancelled[job] = None;
+        self.tasks.iter_mut().filter(|t| t.job == job).for_each(|t| t.stage = Stage::Over);
+        self.push(Event::JobChanged { job: name, change: JobChange::Purge });
     }
 
     fn prioritise(&mut self, job: usize, bits: u8) {

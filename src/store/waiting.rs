@@ -53,6 +53,13 @@ impl Waiting {
         }
     }
 
+    /// Forgets the tasks of a job.
+    pub fn forget(&mut self, partition: u16, job: u32) {
+        if let Some(all) = self.by_due.get_mut(&partition) {
+            all.retain(|_, waiter| waiter.job != job);
+        }
+    }
+
     /// The next entry that is due by `now`.
     pub fn pop_due(&mut self, now: u64) -> Option<(u16, TaskSeq, Waiter)> {
         for (partition, all) in &mut self.by_due {

@@ -28,7 +28,7 @@ fn routes_of_a_later_release_are_not_there() {
     not_there("GET", "/kwq/autoscale");
 }
 
-// api.md 3, routes of the next step: bulk work, results, events, operations.
+// api.md 3, routes of the next step: results, events, numbers.
 #[test]
 fn routes_of_the_next_step_are_not_there() {
     let job = unique("next");
@@ -36,11 +36,6 @@ fn routes_of_the_next_step_are_not_there() {
     for rest in ["results", "events"] {
         not_there("GET", &format!("/kwq/jobs/{job}/{rest}"));
     }
-    not_there("POST", &format!("/kwq/jobs/{job}/retry"));
-    not_there("POST", "/kwq/dlq/redrive");
-    not_there("POST", "/kwq/dlq/purge");
-    not_there("GET", "/kwq/operations");
-    not_there("GET", "/kwq/operations/op-1");
     not_there("GET", "/kwq/events");
     not_there("GET", "/kwq/stats/series?name=submit&range=10m");
     not_there("GET", "/openapi.json");

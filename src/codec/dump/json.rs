@@ -8,6 +8,7 @@ use crate::model::event::{Event, Next, Stamped};
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
 use crate::model::key::{KeyAnswer, KeyPart, Told};
+use crate::model::operation::OpStep;
 use crate::model::policy::Jitter;
 use crate::model::reference::TaskRef;
 use crate::model::tags::TagSet;
@@ -73,6 +74,10 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
             let row = |(job, count): &(Name, u64)| json!({"job": job, "count": count});
             out.insert("duplicates".into(), jobs.iter().map(row).collect());
         }
+        Event::Operation { op, step } => {
+            out.insert("op".into(), json!(op.to_string()));
+            put_step(out, step);
+        }
         Event::SubmittedArray { array, .. } => {
             let reference = refs.first().map(ToString::to_string);
             let mut row = json!({
@@ -90,6 +95,7 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
         | Event::Failed { .. }
         | Event::Released { .. }
         | Event::Cancelled(_)
+        | Event::Purged(_)
         | Event::Redriven { priority: None, .. } => {}
     }
     if let Some(tasks) = tasks(stamped, refs) {
@@ -108,6 +114,7 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::WorkerDrained { .. }
         | Event::Key { .. }
         | Event::Duplicates(_)
+        | Event::Operation { .. }
         | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
             let rows = texts.iter().zip(tasks);
@@ -161,7 +168,7 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
                 row
             })
             .collect(),
-        Event::Cancelled(_) | Event::Redriven { .. } => {
+        Event::Cancelled(_) | Event::Redriven { .. } | Event::Purged(_) => {
             texts.iter().map(|r| json!({"ref": r})).collect()
         }
     };
@@ -206,10 +213,27 @@ fn put_due(row: &mut Value, next: Next) {
     }
 }
 
+fn put_step(out: &mut Object, step: &OpStep) {
+    out.insert("step".into(), json!(step.word()));
+    match step {
+        OpStep::Started { spec, matched, .. } => {
+            out.insert("operation".into(), json!(spec.kind.word()));
+            out.insert("filter".into(), json!(spec.filter));
+            out.insert("by".into(), json!(spec.by));
+            out.insert("matched".into(), json!(matched));
+        }
+        OpStep::Progress { done, skipped, .. } => {
+            out.insert("done".into(), json!(done));
+            out.insert("skipped".into(), json!(skipped));
+        }
+        OpStep::Stopped => {}
+    }
+}
+
 fn put_change(out: &mut Object, change: &JobChange) {
     out.insert("change".into(), json!(change.word()));
     match change {
-        JobChange::Close | JobChange::Pause | JobChange::Resume => {}
+        JobChange::Close | JobChange::Pause | JobChange::Resume | JobChange::Purge => {}
         JobChange::Cancel(mode, reason) => {
             let mode = match mode {
                 CancelMode::Stop => "stop",

@@ -113,7 +113,8 @@ fn seqs(event: &Event) -> Vec<TaskSeq> {
         | Event::LevelChanged { .. }
         | Event::WorkerDrained { .. }
         | Event::Key { .. }
-        | Event::Duplicates(_) => Vec::new(),
+        | Event::Duplicates(_)
+        | Event::Operation { .. } => Vec::new(),
         Event::Submitted { first, tasks } => {
             (first.0..).zip(tasks).map(|(seq, _)| TaskSeq(seq)).collect()
         }
@@ -123,6 +124,8 @@ fn seqs(event: &Event) -> Vec<TaskSeq> {
         Event::Completed(tasks) => tasks.iter().map(|t| t.seq).collect(),
         Event::Failed { tasks, .. } => tasks.iter().map(|t| t.seq).collect(),
         Event::Released { tasks, .. } => tasks.iter().map(|t| t.seq).collect(),
-        Event::Cancelled(tasks) | Event::Redriven { tasks, .. } => tasks.clone(),
+        Event::Cancelled(tasks) | Event::Redriven { tasks, .. } | Event::Purged(tasks) => {
+            tasks.clone()
+        }
     }
 }

@@ -356,7 +356,11 @@ pub fn put_seqs(out: &mut Vec<u8>, tasks: &[TaskSeq]) {
     tasks.iter().for_each(|seq| steps.put(out, *seq, false));
 }
 
-fn seqs(cursor: &mut Cursor<'_>) -> Result<Vec<TaskSeq>, Malformed> {
+/// Reads what [`put_seqs`] wrote, as a part of a body.
+///
+/// # Errors
+/// Anything else.
+pub fn seqs(cursor: &mut Cursor<'_>) -> Result<Vec<TaskSeq>, Malformed> {
     let count: usize = cursor.number()?;
     let mut tasks = cursor.reserve(count);
     let mut steps = Steps::new();

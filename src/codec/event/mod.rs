@@ -9,6 +9,7 @@ pub mod arrays;
 pub mod batches;
 pub mod control;
 pub mod keys;
+pub mod operations;
 pub mod submitted;
 #[cfg(test)]
 mod tests;
@@ -37,7 +38,9 @@ const WORKER_DRAINED: u8 = 28;
 const KEY: u8 = 29;
 /// `SubmittedArray`.
 pub const SUBMITTED_ARRAY: u8 = 30;
-const _: () = assert!(OWNER == KIND_EVENT_MIN && SUBMITTED_ARRAY == KIND_EVENT_MAX);
+const OPERATION: u8 = 31;
+const PURGED: u8 = 32;
+const _: () = assert!(OWNER == KIND_EVENT_MIN && PURGED == KIND_EVENT_MAX);
 
 /// How much of a record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +128,14 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
             keys::put_duplicates(out, jobs);
             KEY
         }
+        Event::Purged(tasks) => {
+            batches::put_seqs(out, tasks);
+            PURGED
+        }
+        Event::Operation { op, step } => {
+            operations::put(out, *op, step);
+            OPERATION
+        }
     }
 }
 
@@ -150,7 +161,9 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         CANCELLED => batches::cancelled(body).and_then(plain),
         REDRIVEN => batches::redriven(body).and_then(plain),
         KEY => keys::read(body).and_then(plain),
-        0..OWNER | 31.. => Err(Malformed("record: kind")),
+        OPERATION => operations::operation(body).and_then(plain),
+        PURGED => operations::purged(body).and_then(plain),
+        0..OWNER | 33.. => Err(Malformed("record: kind")),
     }?;
     Ok(Decoded { stamped: Stamped { at, event }, blob_bytes })
 }

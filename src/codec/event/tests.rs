@@ -12,6 +12,7 @@ use crate::model::event::{
 use crate::model::id::{LeaseNo, Name, PartitionId, TaskSeq};
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
 use crate::model::key::{Digest, Hash128, KeyAnswer, KeyPart, Refusal, Told};
+use crate::model::operation::{OpKind, OpNo, OpSpec, OpStep};
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
@@ -121,6 +122,7 @@ fn change() -> impl Strategy<Value = JobChange> {
         priority().prop_map(JobChange::Prioritise),
         any::<u16>().prop_map(JobChange::Weight),
         any::<u64>().prop_map(JobChange::Retention),
+        Just(JobChange::Purge),
     ]
 }
 
@@ -181,6 +183,26 @@ fn allocation() -> impl Strategy<Value = Allocation> {
     )
 }
 
+fn step() -> impl Strategy<Value = OpStep> {
+    let kinds = [OpKind::Redrive, OpKind::PurgeDlq, OpKind::PurgeJob];
+    let spec = (prop::sample::select(kinds.to_vec()), name(), of(name()), vec(name(), 0..3));
+    let rest = (name(), of(priority()), any::<u64>(), vec(seq(), 0..6));
+    let started = (spec, rest).prop_map(|((kind, filter, job, scopes), rest)| {
+        let (by, priority, matched, tasks) = rest;
+        let spec = Box::new(OpSpec { kind, filter, job, scopes, by, priority });
+        OpStep::Started { spec, matched, tasks }
+    });
+    prop_oneof![
+        started,
+        (seq(), any::<u64>(), any::<u64>()).prop_map(|(upto, done, skipped)| OpStep::Progress {
+            upto,
+            done,
+            skipped
+        }),
+        Just(OpStep::Stopped),
+    ]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let causes = [FailCause::Error, FailCause::Timeout, FailCause::Crash];
     let releases = [ReleaseCause::Release, ReleaseCause::Worker, ReleaseCause::Undelivered];
@@ -227,6 +249,8 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(tasks, priority)| Event::Redriven { tasks, priority }),
         vec((name(), any::<u64>()), 0..4).prop_map(Event::Duplicates),
         key(),
+        vec(seq(), 0..6).prop_map(Event::Purged),
+        (any::<u64>(), step()).prop_map(|(op, step)| Event::Operation { op: OpNo(op), step }),
     ]
 }
 

@@ -3,7 +3,7 @@
 use crate::codec::json::{Fields, Raw};
 use crate::codec::wire::field::{self, Rules, set};
 use crate::codec::wire::out::Out;
-use crate::codec::wire::{task, task_out};
+use crate::codec::wire::{operation, task, task_out};
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, Dedup, JobDefaults, JobSpec};
 use crate::model::limits;
@@ -282,17 +282,7 @@ pub fn parse_set(fields: &Fields<'_>, rules: &Rules) -> Result<Option<Priority>,
     for (key, raw) in fields.iter() {
         match key {
             "set" if raw.is_null() => {}
-            "set" => {
-                for (key, raw) in field::nested("set", raw)?.iter() {
-                    match key {
-                        "priority" => set(&mut priority, raw, |r| {
-                            field::priority(r).map_err(|reject| reject.on("set.priority"))
-                        })?,
-                        _ if rules.lenient => {}
-                        other => return Err(field::unknown(other, &["priority"])),
-                    }
-                }
-            }
+            "set" => priority = operation::read_set(raw, rules)?,
             _ if rules.lenient => {}
             other => return Err(field::unknown(other, &["set"])),
         }

@@ -12,6 +12,7 @@ pub mod consume;
 pub mod explain;
 pub mod field;
 pub mod job;
+pub mod operation;
 pub mod out;
 pub mod report;
 pub mod seed;

@@ -365,3 +365,36 @@ fn tags_are_counted_over_the_jobs_of_the_scopes() {
     g.get("a", &path).refused(404, "task_not_found");
     g.get("b", &path).ok();
 }
+
+// api.md 1.1: bulk work reaches the caller's own jobs only, and so does what is shown of it.
+#[test]
+fn an_operation_stays_inside_the_scopes() {
+    let g = tenants();
+    for job in ["a-1", "b-1"] {
+        g.submit("all", job, "x");
+        let held = g.take("all", json!({"jobs": [job]}));
+        let fail = json!({"lease": held[0]["lease"], "retryable": false});
+        assert_eq!(g.post("all", "/kwq/fail", &fail).ok()["outcome"], "dead");
+    }
+    let dry = json!({"all": true, "dryRun": true});
+    assert_eq!(g.post("a", "/kwq/dlq/redrive", &dry).ok()["matched"], 1);
+    assert_eq!(g.post("all", "/kwq/dlq/redrive", &dry).ok()["matched"], 2);
+    let by_job = json!({"filter": {"job": "b-1"}, "dryRun": true});
+    assert_eq!(g.post("a", "/kwq/dlq/purge", &by_job).ok()["matched"], 0);
+    let own = g.post("a", "/kwq/dlq/redrive", &json!({"all": true}));
+    let own = own.expect(202).json();
+    assert_eq!((&own["by"], &own["matched"]), (&json!("a"), &json!(1)), "{own}");
+    let foreign = g.post("b", "/kwq/dlq/purge", &json!({"all": true})).expect(202).json();
+    let path = |op: &Value| format!("/kwq/operations/{}", op["op"].as_str().expect("op"));
+    g.get("a", &path(&own)).expect(200);
+    g.get("all", &path(&own)).expect(200);
+    g.get("a", &path(&foreign)).refused(404, "operation_not_found");
+    let stop = Req::new("DELETE", &path(&foreign));
+    g.call("a", stop).refused(404, "operation_not_found");
+    assert_eq!(member(&g.get("a", "/kwq/operations").ok(), "by"), ["a"]);
+    assert_eq!(member(&g.get("all", "/kwq/operations").ok(), "by"), ["a", "b"]);
+    g.call("a", Req::new("DELETE", "/kwq/jobs/b-1")).refused(404, "job_not_found");
+    g.post("a", "/kwq/jobs/b-1/retry", &json!({})).refused(404, "job_not_found");
+    let gone = || (g.get("all", "/kwq/dlq").ok() == json!([])).then_some(());
+    eventually("both operations have ended", gone);
+}

@@ -67,6 +67,7 @@ pub(super) fn golden() -> Vec<Event> {
     ];
     events.extend(golden_identity());
     events.extend(golden_of_later_kinds());
+    events.extend(golden_of_bulk_work());
     events
 }
 
@@ -118,5 +119,32 @@ fn golden_of_later_kinds() -> Vec<Event> {
             first_lease: LeaseNo(981),
             tasks: fits.map(allocation).to_vec(),
         },
+    ]
+}
+
+fn golden_of_bulk_work() -> Vec<Event> {
+    vec![
+        Event::Operation {
+            op: OpNo(12),
+            step: OpStep::Started {
+                spec: Box::new(OpSpec {
+                    kind: OpKind::Redrive,
+                    filter: "{\"job\":\"a\"}".into(),
+                    job: Some("a".into()),
+                    scopes: vec!["eod-".into()],
+                    by: "ops-2".into(),
+                    priority: Priority::new(8),
+                }),
+                matched: 3,
+                tasks: vec![TaskSeq(3), TaskSeq(4), TaskSeq(900)],
+            },
+        },
+        Event::Operation {
+            op: OpNo(12),
+            step: OpStep::Progress { upto: TaskSeq(900), done: 2, skipped: 1 },
+        },
+        Event::Operation { op: OpNo(12), step: OpStep::Stopped },
+        Event::Purged(vec![TaskSeq(5), TaskSeq(6)]),
+        Event::JobChanged { job: "nightly".into(), change: JobChange::Purge },
     ]
 }
