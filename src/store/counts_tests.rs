@@ -69,11 +69,12 @@ fn keys(text: Option<&Name>) -> Vec<String> {
     set.iter().map(key).collect()
 }
 
-/// The first so many keys of a job.
-fn counted_keys(model: &Model, job: &str, most: usize) -> (Vec<String>, bool) {
+/// The first so many keys of a job in one of its lives, and whether there are more.
+fn counted_keys(model: &Model, job: &str, life: usize, most: usize) -> (Vec<String>, bool) {
     let (mut first, mut more) = (Vec::<String>::new(), false);
-    for n in (0..model.len()).filter(|n| &*model.spec(*n).job == job) {
-        for key in keys(model.spec(n).tag.as_ref()) {
+    let own = |n: &usize| &*model.tasks[*n].spec.job == job && model.tasks[*n].life == life;
+    for n in (0..model.tasks.len()).filter(own) {
+        for key in keys(model.tasks[n].spec.tag.as_ref()) {
             let known = first.contains(&key);
             more |= !known && first.len() == most;
             if !known && first.len() < most {
@@ -84,29 +85,33 @@ fn counted_keys(model: &Model, job: &str, most: usize) -> (Vec<String>, bool) {
     (first, more)
 }
 
-/// Counts by hand; the jobs are those whose first values have the rows.
+/// Counts by hand. Of one job only its present life is looked at; the first values of all jobs may
+/// have come and gone with an earlier one.
 fn count(model: &Model, now: WallMs, jobs: &[&str], key: &str, caps: TagCaps) -> TagCounts {
     let (mut sum, mut own) = (TagCounts::default(), Vec::<String>::new());
     let mut rows = std::collections::BTreeMap::<Name, StateCounts>::new();
     let mut counting = Vec::new();
     for job in jobs {
-        let (counted, more) = counted_keys(model, job, caps.keys);
-        let counts = counted.iter().any(|k| k == key);
-        sum.overflow |= more && !counts;
-        counting.extend(counts.then_some(*job));
+        let present = model.lives.iter().filter(|name| &***name == *job).count();
+        let first = if jobs.len() > 1 { 0 } else { present };
+        for life in first..=present {
+            let (counted, more) = counted_keys(model, job, life, caps.keys);
+            let counts = counted.iter().any(|k| k == key);
+            sum.overflow |= more && !counts && life == present;
+            counting.push((*job, life, counts));
+        }
     }
-    for n in 0..model.len() {
-        let task = model.spec(n);
-        if !jobs.contains(&&*task.job) {
-            continue;
-        }
+    for n in 0..model.tasks.len() {
+        let task = &model.tasks[n].spec;
+        let own_life = |(job, life, _): &&(&str, usize, bool)| {
+            *job == &*task.job && *life == model.tasks[n].life
+        };
+        let Some((.., counts)) = counting.iter().find(own_life) else { continue };
         let state = model.row(n, now).state;
-        let mut found = values(task.tag.as_ref(), key);
-        if !counting.contains(&&*task.job) {
-            found.clear();
-        }
+        let here = u64::from(!model.tasks[n].purged);
+        let found = if *counts { values(task.tag.as_ref(), key) } else { Vec::new() };
         if found.is_empty() {
-            sum.none.add(state, 1);
+            sum.none.add(state, here);
         }
         for value in found {
             let mut known = own.contains(&value);
@@ -115,20 +120,22 @@ fn count(model: &Model, now: WallMs, jobs: &[&str], key: &str, caps: TagCaps) ->
                 known = true;
             }
             if known {
-                rows.entry(Name::from(value)).or_default().add(state, 1);
+                rows.entry(Name::from(value)).or_default().add(state, here);
             } else {
-                sum.other.add(state, 1);
+                sum.other.add(state, here);
                 sum.overflow = true;
             }
         }
     }
-    sum.rows = rows.into_iter().collect();
+    sum.rows = rows.into_iter().filter(|(_, counts)| counts.total() > 0).collect();
     sum
 }
 
 fn levels(model: &Model, now: WallMs, job: &str) -> LevelCounts {
     let mut levels = LevelCounts::default();
-    for n in (0..model.len()).filter(|n| &*model.spec(*n).job == job) {
+    for n in (0..model.tasks.len())
+        .filter(|n| &*model.tasks[*n].spec.job == job && !model.tasks[*n].purged)
+    {
         let row = model.row(n, now);
         levels[row.priority.index()].add(row.state, 1);
     }

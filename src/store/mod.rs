@@ -49,4 +49,6 @@ mod disk_tests;
 #[cfg(all(test, feature = "server"))]
 mod naive_tests;
 #[cfg(all(test, feature = "server"))]
+mod order_tests;
+#[cfg(all(test, feature = "server"))]
 mod test_rig;

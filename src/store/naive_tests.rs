@@ -20,20 +20,24 @@ pub(super) const P0: PartitionId = PartitionId(0);
 
 /// What people would write down.
 #[derive(Clone)]
-struct Plain {
+pub(super) struct Plain {
     row: TrackedTask,
     attempts: Vec<Attempt>,
     /// What a re-prioritise of its job makes of it whenever it is queued.
     pulled: Option<Priority>,
     /// When its delay ends.
     due: Option<WallMs>,
-    spec: TaskSpec,
-    purged: bool,
+    pub(super) spec: TaskSpec,
+    pub(super) purged: bool,
+    /// How often its job had been purged before it came.
+    pub(super) life: usize,
 }
 
 #[derive(Default)]
 pub(super) struct Model {
-    tasks: Vec<Plain>,
+    pub(super) tasks: Vec<Plain>,
+    /// Jobs that were purged, as often as they were.
+    pub(super) lives: Vec<Name>,
 }
 
 impl Model {
@@ -193,6 +197,7 @@ impl Model {
                 result: None,
             };
             let (spec, due) = (spec.clone(), delayed.then_some(spec.not_before));
+            let life = self.lives.iter().filter(|job| **job == spec.job).count();
             self.tasks.push(Plain {
                 row,
                 attempts: Vec::new(),
@@ -200,6 +205,7 @@ impl Model {
                 due,
                 spec,
                 purged: false,
+                life,
             });
         }
     }
@@ -226,6 +232,7 @@ impl Model {
                 for task in self.tasks.iter_mut().filter(|t| t.row.job == *job) {
                     task.purged = true;
                 }
+                self.lives.push(job.clone());
             }
             JobChange::Close
             | JobChange::Pause
@@ -233,16 +240,6 @@ impl Model {
             | JobChange::Weight(_)
             | JobChange::Retention(_) => {}
         }
-    }
-
-    /// Tasks.
-    pub(super) fn len(&self) -> usize {
-        self.tasks.len()
-    }
-
-    /// Text of a task.
-    pub(super) fn spec(&self, n: usize) -> &TaskSpec {
-        &self.tasks[n].spec
     }
 
     /// The row at a time: a delay that has passed is over.
@@ -304,7 +301,7 @@ impl Plain {
 }
 
 /// Reads texts out of the model.
-struct Texts<'a>(&'a Model);
+pub(super) struct Texts<'a>(pub(super) &'a Model);
 
 impl TaskTexts for Texts<'_> {
     fn texts(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredText>, String> {
@@ -488,25 +485,4 @@ fn the_latest_changes_come_first_and_each_task_once() {
     assert_eq!(seqs(&all), [8, 7, 2, 1, 0, 6, 5, 4, 3]);
     let paged = all_pages(&mut tracker, &Texts(&model), q(2), 100);
     assert_eq!(seqs(&paged), seqs(&all));
-}
-
-#[test]
-fn several_partitions_are_listed_in_order_of_admission() {
-    let store = Box::new(MemoryStore::default());
-    let mut tracker = Tracker::open(store, 3, 50, WallMs(0)).expect("the store opens");
-    for (at, partition, first) in [(10, 0, 0), (20, 2, 0), (30, 1, 0), (40, 0, 2), (50, 2, 2)] {
-        let tasks = vec![spec("j", 5, None, 0); 2];
-        let event = Event::Submitted { first: TaskSeq(first), tasks };
-        let record = Stamped { at: WallMs(at), event };
-        tracker.fold(PartitionId(partition), &[(Position(at), &record)]);
-    }
-    for budget in [1, 2, 3, 100] {
-        let q = TaskQuery { order: Order::Old, limit: 3, ..TaskQuery::default() };
-        let rows = all_pages(&mut tracker, &Texts(&Model::default()), q, budget);
-        let found: Vec<_> = rows.iter().map(|r| (r.submitted.0, r.seq.0)).collect();
-        let wanted = [10, 10, 20, 20, 30, 30, 40, 40, 50, 50]
-            .into_iter()
-            .zip([0, 1, 0, 1, 0, 1, 2, 3, 2, 3]);
-        assert_eq!(found, wanted.collect::<Vec<_>>());
-    }
 }
