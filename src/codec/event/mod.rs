@@ -6,6 +6,8 @@
 
 pub mod arrays;
 pub mod batches;
+#[cfg(test)]
+mod bulk_tests;
 pub mod control;
 pub mod operations;
 pub mod submitted;

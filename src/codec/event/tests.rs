@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec::event::arrays::decode_element;
 use crate::codec::event::batches::decode_result;
+use crate::codec::event::bulk_tests::{golden_of_bulk_work, step};
 use crate::codec::event::submitted::decode_task;
 use crate::model::affinity::{AffinityKey, Fit};
 use crate::model::array::{ArraySpec, Span};
@@ -11,7 +12,7 @@ use crate::model::event::{
 };
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
-use crate::model::operation::{OpKind, OpNo, OpSpec, OpStep};
+use crate::model::operation::OpNo;
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
 use crate::model::task::{BackoffInput, Blob, Encoding, TaskSpec};
@@ -19,15 +20,15 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 
-fn name() -> impl Strategy<Value = Name> {
+pub(super) fn name() -> impl Strategy<Value = Name> {
     "[a-cé]{0,6}".prop_map(Name::from)
 }
 
-fn seq() -> impl Strategy<Value = TaskSeq> {
+pub(super) fn seq() -> impl Strategy<Value = TaskSeq> {
     prop_oneof![0..200u64, any::<u64>()].prop_map(TaskSeq)
 }
 
-fn priority() -> impl Strategy<Value = Priority> {
+pub(super) fn priority() -> impl Strategy<Value = Priority> {
     (1..=9u64).prop_map(|p| Priority::new(p).unwrap())
 }
 
@@ -170,26 +171,6 @@ fn release() -> impl Strategy<Value = Release> {
 fn allocation() -> impl Strategy<Value = Allocation> {
     (seq(), 0..3u32, 0..2u32, prop::sample::select(Fit::ALL.to_vec()))
         .prop_map(|(seq, attempt, lease_ms, fit)| Allocation { fit, seq, attempt, lease_ms })
-}
-
-fn step() -> impl Strategy<Value = OpStep> {
-    let kinds = [OpKind::Redrive, OpKind::PurgeDlq, OpKind::PurgeJob];
-    let spec = (prop::sample::select(kinds.to_vec()), name(), of(name()), vec(name(), 0..3));
-    let rest = (name(), of(priority()), any::<u64>(), vec(seq(), 0..6));
-    let started = (spec, rest).prop_map(|((kind, filter, job, scopes), rest)| {
-        let (by, priority, matched, tasks) = rest;
-        let spec = Box::new(OpSpec { kind, filter, job, scopes, by, priority });
-        OpStep::Started { spec, matched, tasks }
-    });
-    prop_oneof![
-        started,
-        (seq(), any::<u64>(), any::<u64>()).prop_map(|(upto, done, skipped)| OpStep::Progress {
-            upto,
-            done,
-            skipped
-        }),
-        Just(OpStep::Stopped),
-    ]
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -399,33 +380,6 @@ fn golden() -> Vec<Event> {
     events.extend(golden_of_later_kinds());
     events.extend(golden_of_bulk_work());
     events
-}
-
-fn golden_of_bulk_work() -> Vec<Event> {
-    vec![
-        Event::Operation {
-            op: OpNo(12),
-            step: OpStep::Started {
-                spec: Box::new(OpSpec {
-                    kind: OpKind::Redrive,
-                    filter: "{\"job\":\"a\"}".into(),
-                    job: Some("a".into()),
-                    scopes: vec!["eod-".into()],
-                    by: "ops-2".into(),
-                    priority: Priority::new(8),
-                }),
-                matched: 3,
-                tasks: vec![TaskSeq(3), TaskSeq(4), TaskSeq(900)],
-            },
-        },
-        Event::Operation {
-            op: OpNo(12),
-            step: OpStep::Progress { upto: TaskSeq(900), done: 2, skipped: 1 },
-        },
-        Event::Operation { op: OpNo(12), step: OpStep::Stopped },
-        Event::Purged(vec![TaskSeq(5), TaskSeq(6)]),
-        Event::JobChanged { job: "nightly".into(), change: JobChange::Purge },
-    ]
 }
 
 fn golden_of_later_kinds() -> Vec<Event> {
