@@ -89,18 +89,7 @@ impl KwqHandle {
     pub async fn define_job(&self, job: Name, mut spec: JobSpec) -> Answer<JobCreated> {
         // The id is what an unnamed job is called anyway.
         spec.name = spec.name.filter(|name| *name != job);
-        if !self.scopes.cover(&job) {
-            return Err(no_job(&job));
-        }
-        self.engine.admits_submits()?;
-        let known = self.sum_job(&job).await?;
-        if let Some(sum) = &known
-            && !sum.first.implicit
-            && !sum.first.spec.same(&spec, &self.engine.config.policy)
-        {
-            let detail = format!("job {job} exists with another specification");
-            return Err(Reject::new(Code::JobConflict, detail).hint("use PATCH to change it"));
-        }
+        let known = self.check_job(&job, &spec).await?;
         let command = Command::DefineJob { job: job.clone(), spec: Box::new(spec), replace: false };
         let outcomes = self.everywhere(&command).await?;
         if outcomes.contains(&JobOutcome::Conflict) {
@@ -109,8 +98,28 @@ impl KwqHandle {
             return Err(Reject::new(Code::JobConflict, detail));
         }
         // Of several who create it at once one is the first in the first partition.
-        let created = known.is_none() && outcomes.first() == Some(&JobOutcome::Created);
+        let created = !known && outcomes.first() == Some(&JobOutcome::Created);
         Ok(JobCreated { created, job: self.after(job).await? })
+    }
+
+    /// Whether a job exists that a creation with this specification would find.
+    ///
+    /// # Errors
+    /// `job_conflict` when its specification is another; `job_not_found` outside the scopes; no
+    /// room for new work.
+    pub async fn check_job(&self, job: &Name, spec: &JobSpec) -> Answer<bool> {
+        if !self.scopes.cover(job) {
+            return Err(no_job(job));
+        }
+        self.engine.admits_submits()?;
+        let Some(sum) = self.sum_job(job).await? else { return Ok(false) };
+        let named = |name: &Name| name != job;
+        let spec = JobSpec { name: spec.name.clone().filter(named), ..spec.clone() };
+        if !sum.first.implicit && !sum.first.spec.same(&spec, &self.engine.config.policy) {
+            let detail = format!("job {job} exists with another specification");
+            return Err(Reject::new(Code::JobConflict, detail).hint("use PATCH to change it"));
+        }
+        Ok(true)
     }
 
     /// One job, exact.

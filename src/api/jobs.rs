@@ -1,9 +1,10 @@
-//! Jobs: create, list, show, change, wait.
+//! Jobs: list, show, change, wait.
 
 use crate::actor::request::{JobPatch, JobQuery, JobSort};
 use crate::api::answer::Answer;
 use crate::api::call::Call;
 use crate::api::context::{Phase, Shared};
+use crate::api::create;
 use crate::api::operations;
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::{Query, bad};
@@ -16,7 +17,6 @@ use crate::model::id::Name;
 use crate::model::job::{JobChange, JobState};
 use crate::model::limits;
 use crate::model::priority::Priority;
-use crate::model::reject::{Code, Reject};
 use crate::model::view::JobView;
 use hyper::{Method, StatusCode};
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ const CLOSE: Rule = Rule::any_of(&[Role::Submit, Role::Operate]);
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        on(Method::POST, "/kwq/jobs", SUBMIT.audited("job.create"), create),
+        on(Method::POST, "/kwq/jobs", SUBMIT.audited("job.create"), create::create),
         on(Method::GET, "/kwq/jobs", VIEW, list),
         on(Method::GET, "/kwq/jobs/{job}", VIEW, get),
         on(Method::PATCH, "/kwq/jobs/{job}", OPERATE.audited("job.change"), patch),
@@ -46,7 +46,7 @@ pub(crate) fn routes() -> Vec<Route> {
     ]
 }
 
-fn body(shared: &Shared, job: &JobView) -> Vec<u8> {
+pub(crate) fn body(shared: &Shared, job: &JobView) -> Vec<u8> {
     let mut out = Out::with_capacity(900);
     wire::view(&mut out, job, &shared.api.config.policy, shared.api.handle.now().wall);
     out.into_bytes()
@@ -60,7 +60,7 @@ fn controlled(shared: &Shared, job: &JobView) -> Answer {
     if partly { answer.with("location", location(&job.id)) } else { answer }
 }
 
-fn location(job: &str) -> String {
+pub(crate) fn location(job: &str) -> String {
     let mut out = String::from("/kwq/jobs/");
     for byte in job.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -70,37 +70,6 @@ fn location(job: &str) -> String {
         }
     }
     out
-}
-
-async fn create(mut call: Call) -> Outcome {
-    call.refuse_key()?;
-    let bytes = call.json().await?;
-    let shared = &call.shared;
-    let rules = shared.rules(call.query(&[])?.flag("lenient")?);
-    let base = wire::Base {
-        priority: Priority::new(u64::from(shared.api.config.job.priority))
-            .unwrap_or(Priority::DEFAULT),
-        retention_ms: shared.api.config.policy.retention_ms,
-    };
-    let (id, spec) = wire::parse(&json::object(json::text(&bytes)?)?, base, &rules)?;
-    call.in_time()?;
-    let handle = &shared.api.handle;
-    if id.is_none() && !call.caller.scopes.everything() {
-        let detail = "a token with scopes must name the job it creates";
-        return Err(Reject::field("id", detail).into());
-    }
-    let id = id.unwrap_or_else(|| Arc::from(format!("j-{:016x}", handle.random())));
-    let defined = handle.define_job(id.clone(), spec).await;
-    let defined = defined.map_err(|reject| {
-        let conflict = reject.code == Code::JobConflict;
-        let problem = Problem::from(reject);
-        if conflict { problem.text("existing", id.as_ref()) } else { problem }
-    })?;
-    let answer = Answer::json(body(shared, &defined.job)).about(&*id);
-    Ok(match defined.created {
-        true => answer.status(StatusCode::CREATED).with("location", location(&id)),
-        false => answer,
-    })
 }
 
 async fn list(call: Call) -> Outcome {

@@ -5,6 +5,7 @@ use crate::core::bitmap::SeqSet;
 use crate::core::intern::{Class, ClassKey, JobKey};
 use crate::core::partition::{DelayedArray, Due, Partition, Timer};
 use crate::core::rows::ArrayRow;
+use crate::core::unique::{UniqueTask, id_hash};
 use crate::model::array::ArraySpec;
 use crate::model::id::TaskSeq;
 use crate::model::priority::Priority;
@@ -49,7 +50,12 @@ impl Partition {
         }
         for (n, task) in (0u64..).zip(tasks) {
             if let Some(id) = &task.id {
-                self.ids.insert(id, first.plus(n));
+                let seq = first.plus(n);
+                self.ids.insert(id, seq);
+                if let Some(content) = task.content {
+                    let id = id_hash(&task.job, id);
+                    self.unique.insert(UniqueTask { id, content, seq, priority: task.priority });
+                }
             }
         }
     }

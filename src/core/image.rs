@@ -5,10 +5,12 @@ use crate::core::gone::{Gone, GoneColumns};
 use crate::core::idindex::{IdEntry, IdIndex};
 use crate::core::intern::{Class, Interner, JobKey};
 use crate::core::job::JobRow;
+use crate::core::keys::{Remembered, RememberedKeys};
 use crate::core::lease::{LeaseColumns, LeaseTable};
 use crate::core::operations::{OperationColumns, Operations};
 use crate::core::partition::{ArrayAt, ArrayId, Due, Partition, Touched};
 use crate::core::rows::{Rows, Stretch};
+use crate::core::unique::{UniqueIndex, UniqueTask};
 use crate::model::id::{Epoch, Name, PartitionId, TaskSeq};
 use crate::model::policy::Policy;
 use crate::model::priority::Priority;
@@ -27,12 +29,15 @@ pub struct PartitionImage {
     workers: Vec<Name>,
     jobs: Vec<JobRow>,
     levels_paused: [bool; Priority::LEVELS],
+    hand_outs: u64,
     touched: Vec<(TaskSeq, Touched)>,
     delayed: Vec<(TaskSeq, Due)>,
     leases: LeaseColumns,
     ids: Vec<IdEntry>,
     array_ids: Vec<(ArrayId, ArrayAt)>,
     drained: Vec<Name>,
+    unique: Vec<UniqueTask>,
+    remembered: Vec<Remembered>,
     departed: u64,
     gone: GoneColumns,
     operations: OperationColumns,
@@ -52,6 +57,7 @@ impl Partition {
             keys: self.keys.columns(),
             workers: self.workers.values().to_vec(),
             jobs: self.jobs.iter().map(JobRow::columns).collect(),
+            hand_outs: self.hand_outs,
             levels_paused: std::array::from_fn(|level| self.levels[level].paused),
             touched: self.single_rows().filter_map(touched).collect(),
             delayed: self.delayed_order.iter().filter_map(delayed).collect(),
@@ -59,6 +65,8 @@ impl Partition {
             ids: self.ids.entries(),
             array_ids: self.array_ids.iter().map(|(k, v)| (k.clone(), *v)).collect(),
             drained: self.drained.iter().cloned().collect(),
+            unique: self.unique.tasks().copied().collect(),
+            remembered: self.remembered.iter().cloned().collect(),
             departed: self.departed,
             gone: self.gone.columns(),
             operations: self.operations.columns(),
@@ -86,6 +94,7 @@ impl Partition {
         for (level, paused) in partition.levels.iter_mut().zip(image.levels_paused) {
             level.paused = paused;
         }
+        partition.hand_outs = image.hand_outs;
         partition.touched.extend(image.touched);
         for (seq, due) in image.delayed {
             partition.delayed.insert(seq, due);
@@ -95,6 +104,8 @@ impl Partition {
         partition.ids = IdIndex::restore(image.ids);
         partition.array_ids = image.array_ids.into_iter().collect();
         partition.drained = image.drained.into_iter().collect();
+        partition.unique = UniqueIndex::restore(image.unique);
+        partition.remembered = RememberedKeys::restore(image.remembered);
         partition.departed = image.departed;
         partition.gone = Gone::restore(image.gone);
         partition.operations = Operations::restore(image.operations);

@@ -12,8 +12,8 @@ use crate::model::time::WallMs;
 use crate::model::view::JobNumbers;
 use serde::{Deserialize, Serialize};
 
-/// Cost of a hand-out before anything of the level has run, ms.
-const FIRST_COST_US: u64 = 1_000_000;
+/// Cost of a hand-out before anything of the level has run, µs.
+pub(crate) const FIRST_COST_US: u64 = 1_000_000;
 
 /// One job in one partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct JobRow {
     pub by_level: [StateCounts; Priority::LEVELS],
     /// Moving average of the run time, µs; 0 = none yet.
     pub mean_us: u64,
+    /// Levels whose order holds its lane, bit `Priority::index`; rebuilt, never stored.
+    #[serde(skip)]
+    pub listed: u16,
     /// Lane per level; rebuilt, never stored.
     #[serde(skip)]
     pub lanes: [Lane; Priority::LEVELS],
@@ -80,6 +83,7 @@ impl JobRow {
             numbers,
             by_level: Default::default(),
             mean_us: 0,
+            listed: 0,
             lanes: Default::default(),
             span: None,
             vacant: false,
@@ -160,12 +164,6 @@ impl JobRow {
         }
     }
 
-    /// Expected run time of one task, µs.
-    #[must_use]
-    pub fn cost_us(&self) -> u64 {
-        if self.mean_us == 0 { FIRST_COST_US } else { self.mean_us.max(1_000) }
-    }
-
     /// Folds a run time into the moving average: avg += 0.2 × (run − avg).
     pub fn ran(&mut self, run_ms: u64) {
         let run_us = run_ms.saturating_mul(1_000).max(1_000);
@@ -174,4 +172,9 @@ impl JobRow {
         self.numbers.runs += 1;
         self.numbers.run_ms_sum += run_ms;
     }
+}
+
+/// Worker time on the scale of virtual times.
+pub(crate) fn weighted(us: u64, weight: u16) -> i64 {
+    i64::try_from(us / u64::from(weight.max(1))).unwrap_or(i64::MAX / 4)
 }

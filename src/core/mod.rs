@@ -7,6 +7,7 @@
 
 pub mod admit;
 pub mod affinity;
+pub mod ageing;
 pub mod apply;
 pub mod apply_job;
 pub mod apply_submitted;
@@ -18,6 +19,7 @@ pub mod image;
 pub mod intern;
 pub mod job;
 pub mod jobs;
+pub mod keys;
 pub mod lanes;
 pub mod lease;
 pub mod map;
@@ -30,8 +32,11 @@ pub mod query;
 pub mod reports;
 pub mod retry;
 pub mod rows;
+pub mod sip;
 pub mod stats;
+pub mod submit;
 pub mod timers;
 pub mod tracker;
+pub mod unique;
 pub mod wheel;
 pub mod workers;

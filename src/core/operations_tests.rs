@@ -14,7 +14,7 @@ use crate::model::state::TaskState;
 use std::collections::BTreeMap;
 
 fn dead(rig: &mut Rig, job: &str, count: usize) -> Vec<TaskSeq> {
-    rig.run(Command::Submit(vec![task(job); count]));
+    rig.run(Command::submit(vec![task(job); count]));
     rig.kill(count, |_| true)
 }
 
@@ -103,7 +103,7 @@ fn it_goes_on_after_a_restart_from_the_log_and_from_an_image() {
 fn what_is_no_longer_dead_or_of_a_cancelled_job_is_skipped() {
     let mut rig = Rig::new();
     let (a, b) = (dead(&mut rig, "a", 4), dead(&mut rig, "b", 3));
-    rig.run(Command::Submit(vec![task("a"); 2]));
+    rig.run(Command::submit(vec![task("a"); 2]));
     let change = JobChange::Cancel(CancelMode::Stop, None);
     let spec = Box::new(crate::core::admit::implicit_spec(&Policy::default()));
     rig.run(Command::ChangeJob { job: "b".into(), change, spec, implicit: true });

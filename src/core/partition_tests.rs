@@ -4,7 +4,7 @@ use super::Partition;
 use crate::core::image::PartitionImage;
 use crate::model::affinity::AffinityMode;
 use crate::model::array::{ArrayInput, Span};
-use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat, Item};
+use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -25,6 +25,7 @@ pub(crate) fn consume(worker: &str, max: usize) -> Consume {
         endpoint: None,
         max,
         target_ms: None,
+        peers: 1,
         max_bytes: u64::MAX,
         lease_ms: Some(1_000),
         seed_lease: false,
@@ -51,7 +52,11 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        let mut partition = Partition::new(PartitionId(0), Policy::default(), 7);
+        Self::with(Policy::default())
+    }
+
+    fn with(policy: Policy) -> Self {
+        let mut partition = Partition::new(PartitionId(0), policy, 7);
         let owner = Event::Owner { node: "n".into(), addr: "".into(), token_key: [1, 2] };
         let log = vec![Stamped { at: WallMs(1_000), event: owner }];
         partition.replay(Position(0), &log[0]);
@@ -126,7 +131,7 @@ impl Rig {
         let counted = |p: &Priority| {
             let level = &self.partition.levels[p.index()];
             let lanes = level.lanes().filter(|_| level.ready());
-            lanes.map(|job| self.partition.job(job).lanes[p.index()].len()).sum::<u64>()
+            lanes.map(|(_, _, job)| self.partition.job(job).lanes[p.index()].len()).sum::<u64>()
         };
         let ready: u64 = Priority::DESCENDING.iter().map(counted).sum();
         assert_eq!(self.partition.ready_tasks(), ready);
@@ -234,7 +239,7 @@ fn step(rig: &mut Rig, op: Op) {
     match op {
         Op::Submit(job, priority, count, delay) => {
             let task = input(job, priority, delay);
-            rig.run(Command::Submit(vec![task; usize::from(count)]));
+            rig.run(Command::submit(vec![task; usize::from(count)]));
         }
         Op::Array(job, priority, count, delay) => {
             let task = input(job, priority, delay);
@@ -242,7 +247,7 @@ fn step(rig: &mut Rig, op: Op) {
             // Some come twice.
             let id = (delay % 2 == 0).then(|| Name::from(format!("array{}", count % 4)));
             let array = ArrayInput { task, span, id };
-            rig.run(Command::SubmitItems(vec![Item::Array(Box::new(array))]));
+            rig.run(Command::submit(vec![array]));
         }
         Op::Consume(max) => {
             rig.run(Command::Consume(consume("w", max)));
@@ -300,8 +305,10 @@ proptest! {
     fn any_history_conserves_tasks_and_replays_to_the_same_state(
         ops in proptest::collection::vec(op(), 1..150),
         cut in 0usize..150,
+        ages in any::<bool>(),
     ) {
-        let mut rig = Rig::new();
+        let aged = Policy { age_step_ms: 400, low_every: 5, ..Policy::default() };
+        let mut rig = Rig::with(if ages { aged } else { Policy::default() });
         let mut image: Option<(PartitionImage, usize)> = None;
         for (n, op) in ops.into_iter().enumerate() {
             step(&mut rig, op);
@@ -328,7 +335,7 @@ proptest! {
         let priority = |p: &u8| Priority::new(u64::from(*p));
         let input = |p| TaskInput { priority: priority(p), ..TaskInput::default() };
         let inputs = tasks.iter().map(input);
-        rig.run(Command::Submit(inputs.collect()));
+        rig.run(Command::submit(inputs.collect()));
         let Reply::Granted(grants) = rig.run(Command::Consume(consume("w", 1_000))) else {
             panic!("a consume answers with grants");
         };
@@ -342,7 +349,7 @@ proptest! {
 #[test]
 fn a_lapsed_lease_still_completes_late_and_only_once() {
     let mut rig = Rig::new();
-    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::submit(vec![TaskInput::default()]));
     rig.run(Command::Consume(consume("w", 1)));
     rig.pass(1_100);
     assert!(rig.log.iter().any(|r| r.event.kind() == "Crashed"));
@@ -358,10 +365,10 @@ fn a_lapsed_lease_still_completes_late_and_only_once() {
 #[test]
 fn cancelling_a_task_that_was_never_handed_out_takes_nobody_elses_lease() {
     let mut rig = Rig::new();
-    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::submit(vec![TaskInput::default()]));
     rig.run(Command::Consume(consume("w", 1)));
     let delay = Delay::For(100);
-    rig.run(Command::Submit(vec![TaskInput { delay, ..TaskInput::default() }]));
+    rig.run(Command::submit(vec![TaskInput { delay, ..TaskInput::default() }]));
     rig.pass(200);
     rig.run(Command::CancelTask(TaskSeq(1)));
     assert_eq!(rig.partition.lease_count(), 1, "the first task is still leased");
@@ -373,7 +380,7 @@ fn cancelling_a_task_that_was_never_handed_out_takes_nobody_elses_lease() {
 fn a_redrive_with_a_priority_outlives_earlier_re_prioritises_and_yields_to_later_ones() {
     let mut rig = Rig::new();
     let level = |p| Priority::new(p).expect("in range");
-    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::submit(vec![TaskInput::default()]));
     let moved = |rig: &mut Rig, p| {
         let spec = Box::new(crate::core::admit::implicit_spec(&Policy::default()));
         let change = JobChange::Prioritise(level(p));

@@ -24,6 +24,7 @@ impl Partition {
             numbers.purged += 1;
             self.gone.add_tasks(*seq, 1, at);
             self.touched.remove(seq);
+            self.unique.remove(*seq);
         }
         // The newest of several tasks of one id is found first.
         for seq in tasks.iter().rev() {
@@ -83,6 +84,7 @@ impl Partition {
 
     fn forget_ids(&mut self, runs: &[Stretch], at: WallMs) {
         for run in runs.iter().rev() {
+            self.unique.remove_within(run.first, run.first.plus(run.count));
             for seq in self.ids.within(run.first, run.first.plus(run.count)).into_iter().rev() {
                 if let Some(hash) = self.ids.remove(seq) {
                     self.gone.add_id(hash, at);

@@ -1,10 +1,11 @@
 //! Purges give back what tasks cost, and what is left is what replay and images say.
 
+use crate::core::partition::Partition;
 use crate::core::partition::tests::{Rig, consume, replayed, task};
 use crate::model::array::{ArrayInput, Span};
 use crate::model::command::{Command, Item};
-use crate::model::id::TaskSeq;
-use crate::model::job::{CancelMode, JobChange};
+use crate::model::id::{PartitionId, TaskSeq};
+use crate::model::job::{CancelMode, Dedup, JobChange, JobSpec};
 use crate::model::operation::OpKind;
 use crate::model::reference::TaskRef;
 use crate::model::reply::{JobOutcome, Reply};
@@ -18,13 +19,13 @@ fn change(rig: &mut Rig, job: &str, change: JobChange) -> Reply {
 
 fn submit(rig: &mut Rig, job: &str, count: u64) {
     let input = |n: u64| TaskInput { id: Some(format!("{job}-{n}").into()), ..task(job) };
-    rig.run(Command::Submit((0..count).map(input).collect()));
+    rig.run(Command::submit((0..count).map(input).collect()));
 }
 
 fn array(rig: &mut Rig, job: &str, count: u64) {
     let span = Span { from: 10, step: 2, count };
     let array = ArrayInput { task: task(job), span, id: Some("a".into()) };
-    rig.run(Command::SubmitItems(vec![Item::Array(Box::new(array))]));
+    rig.run(Command::submit(vec![Item::Array(array)]));
 }
 
 fn cancel(rig: &mut Rig, job: &str) {
@@ -135,4 +136,29 @@ fn single_elements_go_while_their_array_lives() {
     // The same array again is still the same.
     array(&mut rig, "mc", 3_000);
     assert_eq!(rig.partition.admitted(), TaskSeq(3_000));
+}
+
+#[test]
+fn a_unique_id_is_free_again_once_its_task_is_purged() {
+    let mut rig = Rig::new();
+    let unique = |rig: &mut Rig| {
+        let usual = crate::core::admit::implicit_spec(&Default::default());
+        let spec = Box::new(JobSpec { dedup: Dedup::Task, ..usual });
+        rig.run(Command::DefineJob { job: "once".into(), spec, replace: false });
+    };
+    let admitted = |rig: &Rig| rig.partition.admitted().0;
+    unique(&mut rig);
+    submit(&mut rig, "once", 100);
+    submit(&mut rig, "once", 100);
+    assert_eq!(admitted(&rig), 100, "the second time they are duplicates");
+    cancel(&mut rig, "once");
+    change(&mut rig, "once", JobChange::Purge);
+    assert_eq!(rig.partition.unique.tasks().count(), 0);
+    rig.check();
+    unique(&mut rig);
+    submit(&mut rig, "once", 100);
+    assert_eq!(admitted(&rig), 200, "a new job of that name knows nothing of the old one");
+    let restored = Partition::restore(PartitionId(0), Default::default(), 3, rig.partition.image());
+    assert_eq!(restored.unique.tasks().count(), 100);
+    rig.check();
 }

@@ -77,6 +77,8 @@ pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, sta
         | Event::JobDefined { .. }
         | Event::LevelChanged { .. }
         | Event::WorkerDrained { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
         | Event::Operation { .. } => {}
         Event::Purged(tasks) => tasks.iter().for_each(|seq| rows.purge(partition, *seq)),
         Event::JobChanged { job, change } => job_changed(rows, partition, job, change, at),

@@ -236,6 +236,8 @@ fn skimmed(mut record: LogRecord) -> Skimmed {
         | Event::Released { .. }
         | Event::Cancelled(_)
         | Event::Redriven { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
         | Event::Purged(_)
         | Event::Operation { .. } => Vec::new(),
     };

@@ -14,7 +14,7 @@ pub enum Dedup {
     /// Ids are labels.
     #[default]
     Batch,
-    /// An id names one task of the job (not in this release's first slice).
+    /// An id names one task of the job.
     Task,
 }
 

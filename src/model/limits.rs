@@ -100,6 +100,10 @@ pub const PAGE: usize = 100;
 pub const TOKEN_CHARS_MAX: usize = 64;
 /// `Idempotency-Key` characters.
 pub const IDEMPOTENCY_KEY_MAX: usize = 128;
+/// Memory of remembered `Idempotency-Key`s in one partition, bytes; about 800,000 requests.
+pub const KEYS_BYTES_MAX: usize = 128 << 20;
+/// Longest `idempotency.retention` (30 days), ms.
+pub const KEY_RETENTION_MS_MAX: u64 = 2_592_000_000;
 /// Slots a worker may register.
 pub const SLOTS_MAX: u32 = 10_000;
 /// Elements of an array.

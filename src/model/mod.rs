@@ -10,6 +10,7 @@ pub mod command;
 pub mod event;
 pub mod id;
 pub mod job;
+pub mod key;
 pub mod lease;
 pub mod limits;
 pub mod operation;

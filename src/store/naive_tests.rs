@@ -50,6 +50,8 @@ impl Model {
             | Event::JobDefined { .. }
             | Event::LevelChanged { .. }
             | Event::WorkerDrained { .. }
+            | Event::Key { .. }
+            | Event::Duplicates(_)
             | Event::Operation { .. } => {}
             Event::Purged(tasks) => {
                 tasks.iter().for_each(|seq| self.task(*seq).purged = true);

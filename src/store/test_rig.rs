@@ -8,6 +8,7 @@ use crate::model::event::{
 };
 use crate::model::id::{LeaseNo, Name, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
+use crate::model::key::Hash128;
 use crate::model::policy::Backoff;
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, Encoding, TaskSpec};
@@ -51,6 +52,7 @@ pub(super) fn spec(job: &str, priority: u8, tag: Option<&str>, not_before: u64) 
         backoff: Backoff { base_ms: 1, cap_ms: 2, jitter: Default::default() },
         not_before: WallMs(not_before),
         traceparent: None,
+        content: None,
         element: None,
     }
 }
@@ -149,7 +151,7 @@ impl Writer {
         let sketch = Sketch { job, stage: Stage::Queued, attempt: 0, late: false };
         self.tasks.extend((0..count).map(|_| sketch.clone()));
         let span = Span { from: 7, step: 3, count };
-        let array = Box::new(ArraySpec { task, span, id: None, content: [0; 2] });
+        let array = Box::new(ArraySpec { task, span, id: None, content: Hash128::default() });
         self.push(Event::SubmittedArray { first: TaskSeq(first), array });
     }
 
@@ -177,6 +179,7 @@ impl Writer {
                 attempt: task.attempt,
                 lease_ms: 1_000,
                 fit: Fit::None,
+                served: None,
             });
         }
         let worker = Name::from(format!("w{}", bits % 4));

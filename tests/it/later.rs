@@ -42,23 +42,3 @@ fn routes_of_the_next_step_are_not_there() {
     not_there("GET", "/kwq/stats/tags?key=currency");
     not_there("GET", "/openapi.json");
 }
-
-// api.md 1 Idempotency-Key, S 9: a key that is not honoured must not be taken silently.
-#[test]
-fn an_idempotency_key_is_refused_as_not_supported() {
-    let (server, job) = (shared(), unique("key"));
-    let req = Req::new("POST", "/kwq/submit").header("Idempotency-Key", "load-17");
-    let answer = server.call(&req.json(&json!({"groupId": job})));
-    answer.refused(422, "not_supported");
-    let req = Req::new("POST", &format!("/kwq/jobs/{job}/tasks")).header("Idempotency-Key", "k");
-    server.call(&req.json(&json!([{}]))).refused(422, "not_supported");
-    let req = Req::new("POST", "/kwq/jobs").header("Idempotency-Key", "k");
-    server.call(&req.json(&json!({"id": job}))).refused(422, "not_supported");
-}
-
-// api.md 2.3 dedup, S 9: not yet.
-#[test]
-fn dedup_by_task_is_refused_as_not_supported() {
-    let spec = json!({"id": unique("dedup"), "dedup": "task"});
-    shared().post("/kwq/jobs", &spec).refused_field("not_supported", "dedup");
-}

@@ -4,6 +4,7 @@
 mod support;
 
 mod affinity;
+mod ageing;
 mod arrays;
 mod auth;
 mod batch;
@@ -17,6 +18,8 @@ mod http_rules;
 mod job_control;
 mod job_lists;
 mod jobs;
+mod keyed_arrays;
+mod keys;
 mod later;
 mod leases;
 mod long_poll;
@@ -36,6 +39,7 @@ mod tags;
 mod task_lists;
 mod tasks;
 mod tokens;
+mod unique_ids;
 mod views;
 mod work_process;
 mod workers;

@@ -1,12 +1,13 @@
 //! One JSON object a record, as `docs` and the fault checker read it. No payload, only its size and
 //! SHA-256; no token.
 
-use crate::codec::digest::sha256_hex;
+use crate::codec::digest::{hex, sha256_hex};
 use crate::codec::dump::{DumpBody, DumpRecord};
 use crate::model::affinity::{AffinityKey, Fit};
 use crate::model::event::{Event, Next, Stamped};
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
+use crate::model::key::{KeyAnswer, KeyPart, Told};
 use crate::model::operation::OpStep;
 use crate::model::policy::Jitter;
 use crate::model::reference::TaskRef;
@@ -68,6 +69,11 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
         Event::Redriven { priority: Some(priority), .. } => {
             out.insert("priority".into(), json!(priority.get()));
         }
+        Event::Key { part, answer } => put_key(out, part, answer),
+        Event::Duplicates(jobs) => {
+            let row = |(job, count): &(Name, u64)| json!({"job": job, "count": count});
+            out.insert("duplicates".into(), jobs.iter().map(row).collect());
+        }
         Event::Operation { op, step } => {
             out.insert("op".into(), json!(op.to_string()));
             put_step(out, step);
@@ -106,6 +112,8 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::JobChanged { .. }
         | Event::LevelChanged { .. }
         | Event::WorkerDrained { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
         | Event::Operation { .. }
         | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
@@ -120,6 +128,9 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
                     json!({"ref": r, "attempt": attempt, "lease": lease, "leaseMs": lease_ms});
                 if task.fit != Fit::None {
                     row["affinity"] = json!(task.fit.word());
+                }
+                if let Some(level) = task.served {
+                    row["servedPriority"] = json!(level.get());
                 }
                 row
             })
@@ -240,6 +251,47 @@ fn put_change(out: &mut Object, change: &JobChange) {
         JobChange::Retention(ms) => {
             out.insert("retentionMs".into(), json!(ms));
         }
+    }
+}
+
+fn put_key(out: &mut Object, part: &KeyPart, answer: &KeyAnswer) {
+    out.insert("keySha256".into(), json!(hex(&part.key.0)));
+    out.insert("contentSha256".into(), json!(hex(&part.content.0)));
+    if part.part == KeyPart::DONE {
+        out.insert("part".into(), json!("done"));
+    } else {
+        out.insert("part".into(), json!(part.part >> 16));
+        out.insert("step".into(), json!(part.part & 0xffff));
+    }
+    match answer {
+        KeyAnswer::Tasks(told) => {
+            out.insert("outcomes".into(), told.iter().map(outcome).collect());
+        }
+        KeyAnswer::Note(note) => {
+            out.insert("noteBytes".into(), json!(note.len()));
+        }
+        KeyAnswer::Free => {
+            out.insert("forgotten".into(), json!(true));
+        }
+    }
+}
+
+fn outcome(told: &Told) -> Value {
+    match told {
+        Told::Admitted { priority, first, count } => {
+            json!({"outcome": "ok", "priority": priority.get(), "first": first.0, "count": count})
+        }
+        Told::Duplicate { priority, first, count } => json!({
+            "outcome": "duplicate", "priority": priority.get(), "first": first.0, "count": count,
+        }),
+        Told::Array { priority, first, count, duplicate } => json!({
+            "outcome": if *duplicate { "duplicate" } else { "ok" }, "array": true,
+            "priority": priority.get(), "first": first.0, "count": count,
+        }),
+        Told::Elsewhere { partition, count } => {
+            json!({"outcome": "elsewhere", "partition": partition.0, "count": count})
+        }
+        Told::Refused(refusal) => json!({"outcome": "refused", "code": refusal.code}),
     }
 }
 

@@ -112,6 +112,8 @@ fn seqs(event: &Event) -> Vec<TaskSeq> {
         | Event::JobChanged { .. }
         | Event::LevelChanged { .. }
         | Event::WorkerDrained { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
         | Event::Operation { .. } => Vec::new(),
         Event::Submitted { first, tasks } => {
             (first.0..).zip(tasks).map(|(seq, _)| TaskSeq(seq)).collect()
