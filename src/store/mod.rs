@@ -40,4 +40,6 @@ mod disk_tests;
 #[cfg(all(test, feature = "server"))]
 mod naive_tests;
 #[cfg(all(test, feature = "server"))]
+mod purge_tests;
+#[cfg(all(test, feature = "server"))]
 mod test_rig;
