@@ -9,7 +9,9 @@ use crate::api::call::Call;
 use crate::api::hot::Hot;
 use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
-use crate::api::{assets, audit, cluster, gate, jobs, query, queues, seed, tasks, workers};
+use crate::api::{
+    assets, audit, cluster, documents, gate, jobs, query, queues, seed, tasks, workers,
+};
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
 use hyper::{Method, Request};
@@ -84,6 +86,7 @@ fn groups() -> Vec<(&'static str, Vec<Route>)> {
         ("/kwq", audit::routes()),
         ("/", cluster::outer_routes()),
         ("/", assets::routes()),
+        ("/", documents::routes()),
     ]
 }
 

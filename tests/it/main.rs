@@ -20,6 +20,7 @@ mod later;
 mod leases;
 mod long_poll;
 mod ndjson;
+mod openapi;
 mod regressions;
 mod restart;
 mod retries;
