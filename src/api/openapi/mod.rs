@@ -51,8 +51,7 @@ fn document() -> Value {
             "description": ABOUT,
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
-        // Relative to the document, so that it holds behind a path prefix too.
-        "servers": [{ "url": "." }],
+        "servers": [{ "url": "/" }],
         "tags": TAGS.map(|(name, note)| json!({ "name": name, "description": note })),
         "paths": paths(),
         "components": {

@@ -71,7 +71,12 @@ fn cases() -> Vec<Case> {
         case("NewTask", json!({}), "", task_of),
         case("Backoff", json!({ "backoff": {} }), "/backoff", task_of),
         case("NewArray", json!({ "array": { "to": 1 } }), "", array_of),
-        case("ArraySpan", json!({ "array": { "to": 1 } }), "/array", array_of),
+        case(
+            "ArraySpan",
+            json!({ "array": { "to": 1, "payloadTemplate": "{i}" } }),
+            "/array",
+            array_of,
+        ),
         case("NewJob", json!({}), "", job_of),
         case("NewDefaults", json!({ "defaults": {} }), "/defaults", job_of),
         case("JobPatch", json!({}), "", |f| job_wire::parse_patch(f, &Rules::default()).map(drop)),
@@ -134,7 +139,10 @@ impl Case {
         };
         let schemas = all();
         let of = |name: &&str| schemas[*name]["properties"].as_object().cloned();
-        answered.iter().filter_map(of).flatten().map(|(name, _)| name).collect()
+        let echoed = answered.iter().filter_map(of).flatten().map(|(name, _)| name);
+        // What has the member `array` is no task, and goes to another parser.
+        let apart = (self.name == "NewTask").then(|| "array".to_owned());
+        echoed.chain(apart).collect()
     }
 }
 
@@ -169,7 +177,7 @@ fn a_schema_and_its_parser_know_the_same_fields() {
             assert!(case.knows(field), "{}: the parser does not know {field}", case.name);
         }
         let echoed = case.echoed();
-        let ignored = |w: &&String| echoed.contains(*w) || w.ends_with("_ts") && w.len() > 3;
+        let ignored = |w: &&String| echoed.contains(*w) || w.ends_with("_ts");
         let own = words.iter().filter(|w| !described.contains(*w) && !ignored(w));
         let hidden: Vec<&String> = own.filter(|word| case.knows(word)).collect();
         assert!(hidden.is_empty(), "{}: the schema does not know {hidden:?}", case.name);
