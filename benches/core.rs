@@ -1,5 +1,6 @@
 //! ns per operation of the pure partition at 1 k, 1 M and 50 M pending tasks, and bytes per pending
-//! task.
+//! task; then the same with 10,000 affinity keys and 64 workers that hold 100 of them each, and
+//! bytes per posting.
 //!
 //! `cargo bench --bench core` (all depths need about 2 GiB), `cargo bench --bench core -- 1000
 //! 1000000` for some.
@@ -7,10 +8,10 @@
 //! serves all rows.
 
 use kwq::core::partition::Partition;
-use kwq::model::affinity::AffinityMode;
+use kwq::model::affinity::{AffinityKey, AffinityMode};
 use kwq::model::command::{ALL_LEVELS, Command, Consume};
 use kwq::model::event::{Event, Stamped};
-use kwq::model::id::{PartitionId, Position};
+use kwq::model::id::{Name, PartitionId, Position};
 use kwq::model::policy::Policy;
 use kwq::model::priority::Priority;
 use kwq::model::reply::{Grant, Reply};
@@ -21,20 +22,40 @@ use std::time::Instant;
 
 const BATCH: u64 = 1_000;
 const MEASURED: u64 = 200_000;
+const KEYS: u64 = 10_000;
+const WORKERS: u64 = 64;
+/// Keys a worker names; it learns as many more.
+const WARM: u64 = 36;
 
 fn main() {
     let asked: Vec<u64> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let depths = if asked.is_empty() { vec![1_000, 1_000_000, 50_000_000] } else { asked };
     report("depth", &["submit", "consume", "complete", "bytes/task"].map(String::from));
-    for depth in depths {
+    for depth in &depths {
+        let depth = *depth;
         let before = resident_bytes();
         let mut rig = Rig::new();
-        let fill = rig.fill(depth);
+        let fill = rig.fill(depth, 0);
         let bytes = resident_bytes().saturating_sub(before) as f64 / depth as f64;
         let (consume, complete) = rig.cycle(MEASURED.min(depth * 10));
         let row = [fill, consume, complete].map(|ns| format!("{ns:.0} ns"));
         let mut row = row.to_vec();
         row.push(format!("{bytes:.1}"));
+        report(&depth.to_string(), &row);
+    }
+    let columns = ["submit", "consume", "complete", "bytes/task", "B/posting", "hits %"];
+    report("affinity", &columns.map(String::from));
+    for depth in depths {
+        let before = resident_bytes();
+        let mut rig = Rig::new();
+        let fill = rig.fill(depth, KEYS);
+        let bytes = resident_bytes().saturating_sub(before) as f64 / depth as f64;
+        let posting = rig.partition.posting_bytes() as f64 / depth as f64;
+        rig.keys = KEYS;
+        let (consume, complete) = rig.cycle(MEASURED.min(depth * 10));
+        let row = [fill, consume, complete].map(|ns| format!("{ns:.0} ns"));
+        let mut row = row.to_vec();
+        row.extend([bytes, posting, rig.hit_percent()].map(|n| format!("{n:.1}")));
         report(&depth.to_string(), &row);
     }
 }
@@ -48,6 +69,8 @@ struct Rig {
     partition: Partition,
     events: Vec<Stamped>,
     now: Now,
+    /// Affinity keys of what is submitted by the cycle; 0 = none.
+    keys: u64,
 }
 
 impl Rig {
@@ -58,7 +81,13 @@ impl Rig {
         partition.replay(Position(0), &Stamped { at: WallMs(1), event: owner });
         let now = Now { wall: WallMs(1_800_000_000_000), tick: Tick(0) };
         partition.arm(now);
-        Self { partition, events: Vec::new(), now }
+        Self { partition, events: Vec::new(), now, keys: 0 }
+    }
+
+    /// Hits of the hand-outs with keys on both sides.
+    fn hit_percent(&self) -> f64 {
+        let [_, hits, misses] = self.partition.stats().fits;
+        100.0 * hits as f64 / (hits + misses).max(1) as f64
     }
 
     fn run(&mut self, command: Command) -> Reply {
@@ -66,15 +95,18 @@ impl Rig {
         self.partition.decide(command, self.now, &mut self.events)
     }
 
-    /// Fills to `depth` over three priorities; ns per task.
-    fn fill(&mut self, depth: u64) -> f64 {
+    /// Fills to `depth` over three priorities, with a key of so many by chance; ns per task.
+    fn fill(&mut self, depth: u64, keys: u64) -> f64 {
         let mut spent = 0.0;
         let mut left = depth;
         while left > 0 {
             let count = left.min(BATCH);
-            let task =
-                |n: u64| TaskInput { priority: Priority::new(4 + n % 3), ..TaskInput::default() };
-            let tasks: Vec<TaskInput> = (0..count).map(|n| task(n / 100)).collect();
+            let task = |n: u64| TaskInput {
+                priority: Priority::new(4 + n / 100 % 3),
+                affinity: affinity(left - n, keys),
+                ..TaskInput::default()
+            };
+            let tasks: Vec<TaskInput> = (0..count).map(task).collect();
             let start = started();
             self.run(Command::Submit(tasks));
             spent += start.elapsed().as_nanos() as f64;
@@ -87,8 +119,9 @@ impl Rig {
     fn cycle(&mut self, tasks: u64) -> (f64, f64) {
         let (mut consume, mut complete, mut done) = (0.0, 0.0, 0u64);
         while done < tasks {
+            let wish = if self.keys == 0 { wish() } else { warm_wish(done / 100 % WORKERS) };
             let start = started();
-            let Reply::Granted(grants) = self.run(Command::Consume(wish())) else {
+            let Reply::Granted(grants) = self.run(Command::Consume(wish)) else {
                 return (0., 0.);
             };
             consume += start.elapsed().as_nanos() as f64;
@@ -100,9 +133,33 @@ impl Rig {
                 matches!(told, Reply::Reported(all) if all.iter().all(|o| o.outcome == Outcome::Ok))
             );
             done += grants.len() as u64;
-            self.run(Command::Submit(vec![TaskInput::default(); grants.len()]));
+            let keys = self.keys;
+            let task = |n| TaskInput { affinity: affinity(done + n, keys), ..TaskInput::default() };
+            let refill = (0..grants.len() as u64).map(task).collect();
+            self.run(Command::Submit(refill));
         }
         (consume / done as f64, complete / done as f64)
+    }
+}
+
+/// One key of `keys`, by chance.
+fn affinity(number: u64, keys: u64) -> Option<Vec<AffinityKey>> {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let key = mixed.checked_rem(keys)?;
+    Some(vec![AffinityKey { key: name(key), weight: 1 }])
+}
+
+fn name(key: u64) -> Name {
+    Name::from(format!("curve={key}"))
+}
+
+/// A worker that holds neighbouring keys.
+fn warm_wish(worker: u64) -> Consume {
+    Consume {
+        worker: Name::from(format!("w{worker}")),
+        warm: (0..WARM).map(|n| name((worker * 151 + n) % KEYS)).collect(),
+        mode: AffinityMode::Prefer,
+        ..wish()
     }
 }
 

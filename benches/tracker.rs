@@ -5,6 +5,7 @@
 //! depths. Plain timing: a fill is the set-up, and one fill serves all rows. Durable: every
 //! checkpoint is synced; the time of one sync of the disk decides how much of the rate is left.
 
+use kwq::model::affinity::Fit;
 use kwq::model::event::{Allocation, Completion, Event, FailCause, Failure, Next, Stamped, Start};
 use kwq::model::id::{LeaseNo, Name, PartitionId, Position, TaskSeq};
 use kwq::model::policy::{Backoff, Jitter};
@@ -117,7 +118,12 @@ impl Rig {
         let at = 60_000 + first / 100;
         let seqs: Vec<TaskSeq> = (0..BATCH).map(|n| TaskSeq(first + (n * 37) % BATCH)).collect();
         let worker = Name::from(format!("worker-{}", first / BATCH % 500));
-        let tasks = seqs.iter().map(|seq| Allocation { seq: *seq, attempt: 1, lease_ms: 30_000 });
+        let tasks = seqs.iter().map(|seq| Allocation {
+            seq: *seq,
+            attempt: 1,
+            lease_ms: 30_000,
+            fit: Fit::None,
+        });
         let tasks = tasks.collect();
         let first_lease = LeaseNo(self.lease);
         self.lease += BATCH;
@@ -142,7 +148,7 @@ impl Rig {
         self.submit(first);
         let seqs = || (first..first + BATCH).map(TaskSeq);
         for attempt in 1..=2 {
-            let grant = |seq| Allocation { seq, attempt, lease_ms: 30_000 };
+            let grant = |seq| Allocation { seq, attempt, lease_ms: 30_000, fit: Fit::None };
             let tasks = seqs().map(grant).collect();
             let (worker, first_lease) = ("worker-1".into(), LeaseNo(self.lease));
             self.fold(first / 100, Event::Allocated { worker, endpoint: None, first_lease, tasks });

@@ -73,6 +73,8 @@ words! {
     ReleaseCause { Worker = "worker", Undelivered = "undelivered", Drain = "drain" }
     /// Why a task is dead; index into [`PartitionNumbers::dead`].
     DeadReason { Error = "error", Timeout = "timeout", Crash = "crash" }
+    /// How a hand-out fitted its worker; index into [`PartitionNumbers::fits`].
+    AffinityResult { None = "none", Hit = "hit", Miss = "miss" }
     /// What was wrong with a token; index into [`PartitionNumbers::lease_rejected`].
     TokenFault { Stale = "stale", Unknown = "unknown" }
 }
@@ -120,6 +122,8 @@ pub struct PartitionNumbers {
     pub leases_expired: u64,
     /// Counter: refused tokens by [`TokenFault`].
     pub lease_rejected: [u64; 2],
+    /// Counter: hand-outs by [`AffinityResult`].
+    pub fits: [u64; 3],
     /// Gauge: 1 = served here.
     pub owned: u64,
     /// Gauge: records replayed and to be replayed after the start; equal = done.
@@ -189,6 +193,7 @@ struct Flow {
     total: Vec<Histogram>,
     leases_expired: Counter,
     lease_rejected: Vec<Counter>,
+    fits: Vec<Counter>,
 }
 
 /// Gauges over all partitions, set when rendered.
@@ -315,6 +320,7 @@ fn flow(r: &PrometheusRecorder) -> Flow {
         total: each(r, &names::TOTAL, LEVELS, histogram),
         leases_expired: counter(r, &names::LEASES_EXPIRED, &[]),
         lease_rejected: each(r, &names::LEASE_REJECTED, TokenFault::WORDS, counter),
+        fits: each(r, &names::AFFINITY, AffinityResult::WORDS, counter),
     }
 }
 

@@ -80,6 +80,7 @@ fn numbers(partition: &Partition, now: WallMs) -> PartitionNumbers {
     numbers.lease_oldest_age_ms = partition.oldest_lease().map_or(0, |at| now.since(at));
     numbers.leases_expired = stats.expired;
     numbers.lease_rejected = stats.lease_rejected;
+    numbers.fits = stats.fits;
     numbers
 }
 

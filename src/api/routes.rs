@@ -10,7 +10,7 @@ use crate::api::hot::Hot;
 use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
 use crate::api::{
-    assets, audit, cluster, documents, gate, jobs, query, queues, seed, tasks, workers,
+    assets, audit, cluster, documents, gate, jobs, query, queues, seed, simulations, tasks, workers,
 };
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
@@ -80,6 +80,7 @@ fn groups() -> Vec<(&'static str, Vec<Route>)> {
         ("/kwq/workers", workers::routes()),
         ("/kwq/queues", queues::routes()),
         ("/kwq/stats", queues::stats_routes()),
+        ("/kwq/simul", simulations::routes()),
         ("/kwq", seed::routes()),
         ("/kwq", hot()),
         ("/kwq", cluster::routes()),

@@ -11,7 +11,7 @@ use crate::sim::idle::{self, Idle};
 use crate::sim::report::{DiskSync, ProcessUse, Quantiles};
 use crate::sim::tally::Books;
 use crate::sim::wire::Wire;
-use crate::sim::workload::{Phase, Plan, Run};
+use crate::sim::workload::{Fits, Phase, Plan, Run};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
@@ -60,6 +60,9 @@ pub(super) struct LoadArgs {
     /// Bytes of a payload
     #[arg(long, default_value_t = 64, value_name = "BYTES")]
     payload: usize,
+    /// Distinct affinity keys, one a task by chance; 0 = none
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    affinity_keys: u64,
     /// What to run, in order
     #[arg(long, alias = "phase", value_enum, value_delimiter = ',')]
     #[arg(default_value = "submit,consume,complete")]
@@ -122,6 +125,7 @@ struct Report {
     idle: Option<Idle>,
     wake: Option<Quantiles>,
     restart: Option<Restart>,
+    affinity: Vec<Fits>,
     books: Vec<Books>,
     not_tested: &'static str,
 }
@@ -231,8 +235,16 @@ impl<'a> Bench<'a> {
             self.context.out.note(&format!("phase {name:?} …").to_lowercase());
             self.phase(name).await.map_err(|error| broken(name, &error))?;
         }
+        self.fits().await;
         self.close_run();
         Ok(())
+    }
+
+    /// Keeps what the server counted for the run; a server that is gone shows elsewhere.
+    async fn fits(&mut self) {
+        if let Some(run) = self.run.as_ref().filter(|_| self.args.affinity_keys > 0) {
+            self.report.affinity.extend(run.fits().await.ok());
+        }
     }
 
     async fn phase(&mut self, name: PhaseName) -> io::Result<()> {
@@ -296,6 +308,7 @@ impl<'a> Bench<'a> {
             payload_bytes: self.args.payload,
             single: self.args.single,
             merged: self.args.merged,
+            affinity_keys: self.args.affinity_keys,
             depth,
         })
     }

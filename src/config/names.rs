@@ -14,12 +14,10 @@ const LATER: &[(&str, &str)] = &[
     ("queue.age-step", "ageing of priorities"),
     ("queue.age-max", "ageing of priorities"),
     ("queue.low-floor", "ageing of priorities"),
-    ("affinity.", "soft affinity"),
     ("job.implicit-close-idle", "closing of idle implicit jobs"),
     ("dead.retention", "purge of dead letters"),
     ("idempotency.retention", "idempotency keys"),
     ("tags.", "break-down by tag"),
-    ("simulator.enabled", "the simulator"),
 ];
 
 /// Properties of the original and what they are called here.

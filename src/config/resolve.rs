@@ -35,7 +35,7 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
             max_parked: read.count("poll.max-parked", 0..=1_000_000),
         },
         job: Job { priority: read.integer("job.priority", 1, 9) },
-        worker_forget_ms: read.duration("worker.forget", SECOND..=7 * DAY),
+        worker_forget_ms: worker_forget_ms(&mut read),
         tracker: Tracker { recent: read.count("tracker.recent", 0..=1_000_000) },
         limits: limits(&mut read),
         memory_limit_bytes: read
@@ -49,6 +49,7 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
             seed_get: read.boolean("compat.seed-get"),
             update_by_worker: read.boolean("compat.update-by-worker"),
         },
+        simulator: read.boolean("simulator.enabled"),
         telemetry: Telemetry {
             format: read.choice(
                 "telemetry.log-format",
@@ -120,7 +121,14 @@ fn policy(read: &mut Reader<'_>) -> Policy {
             jitter: read.choice("retry.jitter", &[("full", Jitter::Full), ("none", Jitter::None)]),
         },
         retention_ms: read.duration("job.retention", 0..=bound::RETENTION_MS_MAX),
+        head_every: read.integer("affinity.head-every", 1, bound::HEAD_EVERY_MAX),
+        learned_keys: read.count("affinity.learned-keys", 0..=bound::AFFINITY_WORKER_MAX),
+        worker_forget_ms: worker_forget_ms(read),
     }
+}
+
+fn worker_forget_ms(read: &mut Reader<'_>) -> u64 {
+    read.duration("worker.forget", SECOND..=7 * DAY)
 }
 
 fn limits(read: &mut Reader<'_>) -> Limits {

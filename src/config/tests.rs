@@ -106,9 +106,7 @@ fn a_key_of_a_later_feature_is_not_silently_accepted() {
         ("node.id", "a"),
         ("http.tls-cert", "/c"),
         ("http.http2", "true"),
-        ("simulator.enabled", "true"),
         ("idempotency.retention", "1h"),
-        ("affinity.head-every", "8"),
         ("log.backend", "kafka"),
         ("log.lease-gate", "relaxed"),
     ] {
@@ -120,6 +118,9 @@ fn a_key_of_a_later_feature_is_not_silently_accepted() {
 fn values_are_checked_with_their_unit_and_range() {
     for (key, value) in [
         ("log.partitions", "0"),
+        ("affinity.head-every", "0"),
+        ("affinity.head-every", "1001"),
+        ("affinity.learned-keys", "65"),
         ("log.partitions", "1025"),
         ("log.partitions", "three"),
         ("log.segment", "128"),

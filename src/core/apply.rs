@@ -128,6 +128,7 @@ impl Partition {
     ) -> LeaseNo {
         let class = self.class(task.seq).expect("only live tasks are handed out");
         let priority = self.current_priority(task.seq, &class);
+        self.count_fit(&class, priority.index(), task.seq, task.fit);
         let from = self.take_queued(task.seq, &class, priority);
         let available = self.available(task.seq);
         self.stats.handed_out(priority, at.since(available));
@@ -199,6 +200,7 @@ impl Partition {
             let lease = lease.expect("a completion names a live lease");
             self.leave(&class, &lease, TaskState::Completed);
             self.settle(&class, &lease, done.run_ms);
+            self.learn(lease.worker, &class);
         }
         self.job_mut(class.job).ran(done.run_ms);
         let total_ms = at.since(self.rows.submitted(done.seq));
@@ -298,7 +300,7 @@ impl Partition {
         job.numbers.counts.shift(TaskState::Error, TaskState::Pending);
         job.by_level[priority.index()].add(TaskState::Pending, 1);
         self.rows.set_state(seq, TaskState::Pending);
-        self.enqueue(seq, class.job, priority);
+        self.enqueue(seq, &class, priority);
     }
 
     /// Takes a task out of its lane or its delay; the state it was in.
@@ -319,7 +321,8 @@ impl Partition {
             self.touched.entry(seq).or_default().available = due;
             return TaskState::Delayed;
         }
-        self.job_mut(class.job).lanes[priority.index()].remove(seq);
+        let posted = self.keys.posted(class.keys);
+        self.jobs[class.job.0 as usize].lanes[priority.index()].remove(seq, posted);
         self.relist(class.job, priority);
         TaskState::Pending
     }
@@ -339,7 +342,7 @@ impl Partition {
             Next::Pending => {
                 self.touched.entry(lease.seq).or_default().available = at;
                 self.job_mut(class.job).by_level[priority.index()].add(state, 1);
-                self.enqueue(lease.seq, class.job, priority);
+                self.enqueue(lease.seq, class, priority);
             }
             Next::Delayed(_) => {
                 self.job_mut(class.job).by_level[priority.index()].add(state, 1);
@@ -372,10 +375,11 @@ impl Partition {
         self.relist(class.job, lease.priority);
     }
 
-    pub(crate) fn enqueue(&mut self, seq: TaskSeq, job: JobKey, priority: Priority) {
-        self.wake_lane(job, priority);
-        self.job_mut(job).lanes[priority.index()].insert(seq);
-        self.relist(job, priority);
+    pub(crate) fn enqueue(&mut self, seq: TaskSeq, class: &Class, priority: Priority) {
+        self.wake_lane(class.job, priority);
+        let posted = self.keys.posted(class.keys);
+        self.jobs[class.job.0 as usize].lanes[priority.index()].insert(seq, posted);
+        self.relist(class.job, priority);
     }
 
     pub(crate) fn delay(&mut self, seq: TaskSeq, wall: WallMs) {

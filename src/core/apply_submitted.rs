@@ -38,7 +38,7 @@ impl Partition {
             // A job that was moved serves what comes later at its own priority.
             self.count_admitted(job, admitted, state, same as u64);
             if state == TaskState::Pending {
-                self.push_pending(job, admitted, seq, same as u64);
+                self.push_pending(key, seq, same as u64);
             } else {
                 for (n, task) in (0u64..).zip(&tasks[from..from + same]) {
                     self.delay(seq.plus(n), task.not_before);
@@ -69,7 +69,7 @@ impl Partition {
         let priority = array.task.priority;
         self.count_admitted(job, priority, state, span.count);
         if state == TaskState::Pending {
-            self.push_pending(job, priority, first, span.count);
+            self.push_pending(class, first, span.count);
         } else {
             let mut members = SeqSet::default();
             members.insert_run(first, span.count);
@@ -95,6 +95,7 @@ impl Partition {
             max_attempts: task.max_attempts,
             max_crashes: task.max_crashes,
             backoff: task.backoff,
+            keys: self.keys.set(&task.affinity),
         };
         (ClassKey(self.classes.number(&class)), job)
     }
@@ -107,10 +108,13 @@ impl Partition {
         self.stats.submitted[priority.index()] += count;
     }
 
-    fn push_pending(&mut self, job: JobKey, priority: Priority, first: TaskSeq, count: u64) {
-        self.wake_lane(job, priority);
-        self.job_mut(job).lanes[priority.index()].push_run(first, count);
-        self.relist(job, priority);
+    fn push_pending(&mut self, class: ClassKey, first: TaskSeq, count: u64) {
+        let class = *self.classes.value(class.0);
+        self.wake_lane(class.job, class.priority);
+        let posted = self.keys.posted(class.keys);
+        let job = &mut self.jobs[class.job.0 as usize];
+        job.lanes[class.priority.index()].push_run(first, count, posted);
+        self.relist(class.job, class.priority);
     }
 }
 
@@ -119,4 +123,5 @@ fn same_class(a: &TaskSpec, b: &TaskSpec) -> bool {
         && a.priority == b.priority
         && (a.lease_ms, a.timeout_s, a.max_attempts, a.max_crashes, a.backoff)
             == (b.lease_ms, b.timeout_s, b.max_attempts, b.max_crashes, b.backoff)
+        && a.affinity == b.affinity
 }

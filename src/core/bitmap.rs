@@ -114,6 +114,18 @@ impl SeqSet {
         })
     }
 
+    /// Members in order as (first, count) of consecutive ones; where a block is one run, in O(1).
+    pub fn runs(&self) -> impl Iterator<Item = (TaskSeq, u64)> + '_ {
+        self.blocks.iter().flat_map(|(number, block)| {
+            let (run, others) = match block {
+                Block::Run(from, to) => (Some((join(*number, *from), u64::from(to - from))), 0),
+                Block::List(_) | Block::Bits(..) => (None, BLOCK),
+            };
+            let others = (0..others).filter(|o| block.contains(*o)).map(|o| (join(*number, o), 1));
+            run.into_iter().chain(others)
+        })
+    }
+
     fn insert_piece(&mut self, number: u64, from: u16, count: u16) {
         let run = Block::Run(from, from + count);
         match self.find(number) {

@@ -46,5 +46,7 @@ proptest! {
             prop_assert_eq!(set.first().map(|s| s.0), model.first().copied());
         }
         prop_assert!(set.iter().map(|s| s.0).eq(model.iter().copied()));
+        let runs = set.runs().flat_map(|(first, count)| first.0..first.0 + count);
+        prop_assert!(runs.eq(model.iter().copied()));
     }
 }

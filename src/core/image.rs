@@ -1,5 +1,6 @@
 //! Image of a partition: plain columns from which it is rebuilt without the log before them.
 
+use crate::core::affinity::{KeyColumns, Keys};
 use crate::core::idindex::{IdEntry, IdIndex};
 use crate::core::intern::{Class, Interner, JobKey};
 use crate::core::job::JobRow;
@@ -20,6 +21,7 @@ pub struct PartitionImage {
     at: WallMs,
     rows: Rows,
     classes: Vec<Class>,
+    keys: KeyColumns,
     workers: Vec<Name>,
     jobs: Vec<JobRow>,
     levels_paused: [bool; Priority::LEVELS],
@@ -35,12 +37,6 @@ impl Partition {
     /// Copies the columns. Everything decided so far is inside.
     #[must_use]
     pub fn image(&self) -> PartitionImage {
-        let mut jobs = self.jobs.clone();
-        for job in &mut jobs {
-            job.vtimes = std::array::from_fn(|level| job.lanes[level].vtime);
-            // Derived from the rows again, like the order of the levels that names them.
-            job.lanes = Default::default();
-        }
         let touched = |seq: TaskSeq| self.touched.get(&seq).map(|t| (seq, *t));
         let delayed = |seq: TaskSeq| self.delayed.get(&seq).map(|d| (seq, *d));
         PartitionImage {
@@ -48,8 +44,9 @@ impl Partition {
             at: self.now.wall,
             rows: self.rows.clone(),
             classes: self.classes.values().to_vec(),
+            keys: self.keys.columns(),
             workers: self.workers.values().to_vec(),
-            jobs,
+            jobs: self.jobs.iter().map(JobRow::columns).collect(),
             levels_paused: std::array::from_fn(|level| self.levels[level].paused),
             touched: self.single_rows().filter_map(touched).collect(),
             delayed: self.delayed_order.iter().filter_map(delayed).collect(),
@@ -68,6 +65,7 @@ impl Partition {
         partition.now.wall = image.at;
         partition.rows = image.rows;
         partition.classes = Interner::restore(image.classes);
+        partition.keys = Keys::restore(image.keys, policy.affinity_on());
         partition.workers = Interner::restore(image.workers);
         partition.jobs = image.jobs;
         for (number, job) in (0u32..).zip(&partition.jobs) {
@@ -96,8 +94,9 @@ impl Partition {
 
     fn fill_lanes(&mut self) {
         for job in &mut self.jobs {
-            for (lane, vtime) in job.lanes.iter_mut().zip(job.vtimes) {
-                lane.vtime = vtime;
+            for (level, lane) in job.lanes.iter_mut().enumerate() {
+                lane.vtime = job.vtimes[level];
+                lane.since_head = job.since_heads[level];
             }
         }
         let queued = |s: &Stretch| matches!(s.state, TaskState::Pending | TaskState::Delayed);
@@ -109,7 +108,9 @@ impl Partition {
             }
             if state == TaskState::Pending {
                 let priority = self.current_priority(first, &class);
-                self.job_mut(class.job).lanes[priority.index()].push_run(first, count);
+                let posted = self.keys.posted(class.keys);
+                let job = &mut self.jobs[class.job.0 as usize];
+                job.lanes[priority.index()].push_run(first, count, posted);
             } else if !self.delayed.contains_key(&first) {
                 let array = self.rows.array_of(first).expect("a delayed task has its time");
                 let (key, wall) = (array.first, array.available);

@@ -19,6 +19,17 @@ pub struct WorkerKey(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClassKey(pub u32);
 
+/// Number of an affinity key in this partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyNumber(pub u32);
+
+/// An affinity key with its weight.
+pub type Weighed = (KeyNumber, u8);
+
+/// Number of a set of affinity keys in this partition; 0 = the empty one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeySet(pub u32);
+
 /// Everything the partition needs to know of a task beyond its state; most tasks of a job share
 /// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,6 +48,8 @@ pub struct Class {
     pub max_crashes: u8,
     /// Back-off.
     pub backoff: Backoff,
+    /// Affinity keys.
+    pub keys: KeySet,
 }
 
 /// Values numbered in order of first sight.

@@ -41,6 +41,8 @@ pub struct JobRow {
     pub lanes: [Lane; Priority::LEVELS],
     /// Virtual time per level, for the image.
     pub vtimes: [i64; Priority::LEVELS],
+    /// Hand-outs since the latest head per level, for the image.
+    pub since_heads: [u16; Priority::LEVELS],
 }
 
 /// What a job cancel left behind, so that no task needs to be touched.
@@ -74,6 +76,22 @@ impl JobRow {
             mean_us: 0,
             lanes: Default::default(),
             vtimes: [0; Priority::LEVELS],
+            since_heads: [0; Priority::LEVELS],
+        }
+    }
+
+    /// A copy for an image: its lanes are empty, because they are derived from the rows again.
+    #[must_use]
+    pub fn columns(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            spec: self.spec.clone(),
+            cancel: self.cancel.clone(),
+            numbers: self.numbers.clone(),
+            lanes: Default::default(),
+            vtimes: std::array::from_fn(|level| self.lanes[level].vtime),
+            since_heads: std::array::from_fn(|level| self.lanes[level].since_head),
+            ..*self
         }
     }
 

@@ -10,58 +10,88 @@
 //! Source of the idea: Waldspurger, Weihl, "Stride scheduling" (1995).
 
 use crate::core::bitmap::SeqSet;
-use crate::core::intern::JobKey;
+use crate::core::intern::{JobKey, KeyNumber, Weighed};
+use crate::core::posting::Postings;
 use crate::model::id::TaskSeq;
 use std::collections::BTreeSet;
 
 /// Pending tasks of one job at one priority.
 #[derive(Clone, Debug, Default)]
 pub struct Lane {
-    strands: Vec<SeqSet>,
+    strands: Vec<Strand>,
     /// Virtual time, µs of worker time ÷ weight.
     pub vtime: i64,
+    /// Hand-outs since the latest one of the head, which waits no longer than
+    /// `affinity.head-every`.
+    pub since_head: u16,
     /// Key under which the level holds this lane; `None` while it is not eligible.
     listed: Option<Listing>,
+}
+
+/// Tasks with their postings; both move together.
+#[derive(Clone, Debug, Default)]
+struct Strand {
+    tasks: SeqSet,
+    postings: Postings,
 }
 
 impl Lane {
     /// Pending tasks.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.strands.iter().map(SeqSet::len).sum()
+        self.strands.iter().map(|s| s.tasks.len()).sum()
     }
 
     /// No pending task.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.strands.iter().all(SeqSet::is_empty)
+        self.strands.iter().all(|s| s.tasks.is_empty())
     }
 
     /// The pending task with the lowest sequence number.
     #[must_use]
     pub fn head(&self) -> Option<TaskSeq> {
-        self.strands.iter().filter_map(SeqSet::first).min()
+        self.strands.iter().filter_map(|s| s.tasks.first()).min()
+    }
+
+    /// The pending task with the lowest sequence number among those that carry this key.
+    #[must_use]
+    pub fn oldest_with(&self, key: KeyNumber) -> Option<TaskSeq> {
+        self.strands.iter().filter_map(|s| s.postings.first(key)).min()
     }
 
     /// Adds consecutive tasks that were just admitted.
-    pub fn push_run(&mut self, first: TaskSeq, count: u64) {
-        self.strand().insert_run(first, count);
+    pub fn push_run(&mut self, first: TaskSeq, count: u64, keys: &[Weighed]) {
+        let strand = self.strand();
+        strand.tasks.insert_run(first, count);
+        strand.postings.push_run(first, count, keys);
     }
 
-    /// Takes over a set of tasks.
-    pub fn absorb_set(&mut self, set: SeqSet) {
-        self.strands.retain(|s| !s.is_empty());
-        self.strands.push(set);
+    /// Takes over a set of tasks that have the same keys, in O(blocks of the set).
+    pub fn absorb_set(&mut self, tasks: SeqSet, keys: &[Weighed]) {
+        let mut postings = Postings::default();
+        if !keys.is_empty() {
+            tasks.runs().for_each(|(first, count)| postings.push_run(first, count, keys));
+        }
+        self.strands.retain(|s| !s.tasks.is_empty());
+        self.strands.push(Strand { tasks, postings });
     }
 
     /// Adds one task at its place.
-    pub fn insert(&mut self, seq: TaskSeq) {
-        self.strand().insert(seq);
+    pub fn insert(&mut self, seq: TaskSeq, keys: &[Weighed]) {
+        let strand = self.strand();
+        strand.tasks.insert(seq);
+        strand.postings.insert(seq, keys);
     }
 
-    /// Takes one task out; false if it is not here.
-    pub fn remove(&mut self, seq: TaskSeq) -> bool {
-        self.strands.iter_mut().any(|s| s.remove(seq))
+    /// Takes one task out, with the keys it was put in with; false if it is not here.
+    pub fn remove(&mut self, seq: TaskSeq, keys: &[Weighed]) -> bool {
+        let Some(strand) = self.strands.iter_mut().find_map(|s| s.tasks.remove(seq).then_some(s))
+        else {
+            return false;
+        };
+        strand.postings.remove(seq, keys);
+        true
     }
 
     /// Empties the lane without looking at its tasks.
@@ -69,20 +99,28 @@ impl Lane {
         self.strands.clear();
     }
 
-    /// Takes over the tasks of another lane in O(strands).
+    /// Takes over the tasks of another lane in O(strands), however many tasks and keys there are.
     pub fn absorb(&mut self, other: &mut Self) {
         self.strands.append(&mut other.strands);
-        self.strands.retain(|s| !s.is_empty());
+        self.strands.retain(|s| !s.tasks.is_empty());
+        // What has waited for its turn as a head goes on waiting, not from the beginning.
+        self.since_head = self.since_head.max(std::mem::take(&mut other.since_head));
     }
 
     /// Pending tasks, strand by strand.
     pub fn iter(&self) -> impl Iterator<Item = TaskSeq> + '_ {
-        self.strands.iter().flat_map(SeqSet::iter)
+        self.strands.iter().flat_map(|s| s.tasks.iter())
     }
 
-    fn strand(&mut self) -> &mut SeqSet {
+    /// Bytes of the postings; `keys` = number of keys of the partition.
+    #[must_use]
+    pub fn posting_bytes(&self, keys: u32) -> usize {
+        self.strands.iter().map(|s| s.postings.bytes((0..keys).map(KeyNumber))).sum()
+    }
+
+    fn strand(&mut self) -> &mut Strand {
         if self.strands.is_empty() {
-            self.strands.push(SeqSet::default());
+            self.strands.push(Strand::default());
         }
         self.strands.last_mut().expect("just made sure of one")
     }

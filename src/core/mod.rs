@@ -6,6 +6,7 @@
 //! own is `std`.
 
 pub mod admit;
+pub mod affinity;
 pub mod apply;
 pub mod apply_job;
 pub mod apply_submitted;
@@ -21,6 +22,7 @@ pub mod lease;
 pub mod map;
 pub mod partition;
 pub mod pick;
+pub mod posting;
 pub mod query;
 pub mod reports;
 pub mod retry;

@@ -5,6 +5,7 @@
 //! replay uses, so that the next command of a batch sees it. Nothing here is acknowledged before
 //! the log has it.
 
+use crate::core::affinity::{KeyColumns, Keys, Learned};
 use crate::core::bitmap::SeqSet;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
@@ -35,7 +36,10 @@ pub struct Partition {
     pub(crate) epoch: Epoch,
     pub(crate) rows: Rows,
     pub(crate) classes: Interner<Class>,
+    pub(crate) keys: Keys,
     pub(crate) workers: Workers,
+    /// What workers are warm for; a hint, not state.
+    pub(crate) learned: Learned,
     pub(crate) jobs: Vec<JobRow>,
     pub(crate) job_keys: Map<Name, JobKey>,
     pub(crate) levels: [Level; Priority::LEVELS],
@@ -126,7 +130,9 @@ impl Partition {
             epoch: Epoch(0),
             rows: Rows::default(),
             classes: Interner::default(),
+            keys: Keys::restore(KeyColumns::default(), policy.affinity_on()),
             workers: Workers::default(),
+            learned: Learned::default(),
             jobs: Vec::new(),
             job_keys: map::new(),
             levels: Default::default(),

@@ -1,5 +1,6 @@
-//! Hand-out: level → fair job → head of the lane; one answer is one event.
+//! Hand-out: level → fair job → the task of its lane that fits best; one answer is one event.
 
+use crate::core::affinity::Warm;
 use crate::core::intern::Class;
 use crate::core::partition::Partition;
 use crate::model::command::Consume;
@@ -18,10 +19,11 @@ impl Partition {
             return Vec::new();
         }
         let first_lease = self.leases.next();
+        let mut warm = self.warm(consume);
         let (mut tasks, mut grants) = (Vec::new(), Vec::new());
         let (mut expected_us, mut bytes) = (0u64, 0u64);
         while tasks.len() < consume.max.min(limits::CONSUME_MAX) {
-            let Some((seq, class)) = self.pick(consume) else { break };
+            let Some((seq, class)) = self.pick(consume, &mut warm) else { break };
             let target = consume.target_ms.map(|ms| ms.saturating_mul(1_000));
             if let Some(target_us) = target {
                 let mean_us = self.job(class.job).mean_us;
@@ -36,8 +38,10 @@ impl Partition {
             }
             let attempt = self.touched.get(&seq).map_or(0, |t| t.attempt) + 1;
             let lease_ms = self.lease_ms(consume, &class);
-            let task = Allocation { seq, attempt, lease_ms };
+            let fit = self.fit(&class, &warm);
+            let task = Allocation { seq, attempt, lease_ms, fit };
             grants.push(self.grant(consume, task, &class));
+            self.handed_out(seq, &mut warm);
             tasks.push(task);
         }
         self.spread_batch(&tasks, first_lease.0);
@@ -48,9 +52,9 @@ impl Partition {
         grants
     }
 
-    /// The task this consume would get next: the first eligible lane of the highest ready level,
-    /// its head.
-    fn pick(&self, consume: &Consume) -> Option<(TaskSeq, Class)> {
+    /// The task this consume would get next: of the first eligible lane of the highest ready level
+    /// the one that fits it best.
+    fn pick(&self, consume: &Consume, warm: &mut Warm) -> Option<(TaskSeq, Class)> {
         for priority in Priority::DESCENDING {
             let level = &self.levels[priority.index()];
             if consume.levels >> priority.index() & 1 == 0 || !level.ready() {
@@ -58,8 +62,8 @@ impl Partition {
             }
             let wanted = |key: &_| consume.takes(&self.job(*key).name);
             if let Some(key) = level.lanes().find(wanted) {
-                let head = self.job(key).lanes[priority.index()].head();
-                let seq = head.expect("a listed lane has a head");
+                let seq = self.choose((key, priority), warm, consume.mode);
+                let seq = seq.expect("a listed lane has a head");
                 let class = self.class(seq).expect("a pending task is live");
                 return Some((seq, class));
             }

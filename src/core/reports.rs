@@ -224,6 +224,7 @@ impl Partition {
     pub(crate) fn heartbeat(&mut self, beat: &Heartbeat, events: &mut Vec<Stamped>) -> Renewal {
         let mut renewal = Renewal::default();
         let worker = self.worker_key(&beat.worker);
+        self.alive(worker);
         let mut numbers = Vec::new();
         match &beat.leases {
             None => {
@@ -291,6 +292,7 @@ impl Partition {
     pub(crate) fn drop_worker(&mut self, worker: &Name, events: &mut Vec<Stamped>) -> usize {
         let key = self.worker_key(worker);
         let numbers = self.leases.of_worker(key).collect();
+        self.learned.forget(key);
         self.give_back(numbers, ReleaseCause::Worker, events)
     }
 

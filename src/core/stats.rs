@@ -33,6 +33,8 @@ pub struct Stats {
     pub dead: [u64; 3],
     /// Leases expired.
     pub expired: u64,
+    /// Hand-outs by affinity, index [`crate::model::affinity::Fit`].
+    pub fits: [u64; 3],
     /// Refused tokens: stale (once ours), unknown.
     pub lease_rejected: [u64; 2],
     /// Run times of completed attempts.

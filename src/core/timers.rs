@@ -80,7 +80,7 @@ impl Partition {
         self.rows.set_state(seq, TaskState::Pending);
         let entry = self.touched.entry(seq).or_default();
         entry.available = due.wall;
-        self.enqueue(seq, class.job, priority);
+        self.enqueue(seq, &class, priority);
     }
 
     /// T6 for all elements of an array that still wait for it.
@@ -102,7 +102,9 @@ impl Partition {
             let job = self.job_mut(class.job);
             job.shift_many(priority, TaskState::Delayed, TaskState::Pending, members.len());
             self.wake_lane(class.job, priority);
-            self.job_mut(class.job).lanes[priority.index()].absorb_set(members);
+            let posted = self.keys.posted(class.keys);
+            let job = &mut self.jobs[class.job.0 as usize];
+            job.lanes[priority.index()].absorb_set(members, posted);
             self.relist(class.job, priority);
         }
     }

@@ -107,6 +107,8 @@ declare! {
         "Consumes by outcome: tasks, empty, shed, error.";
     BATCH Histogram Count "kwq_consume_batch_tasks" [] "Tasks per consume answer." in COUNTS;
     WAITING Gauge Count "kwq_consumers_waiting" [] "Parked long polls: idle capacity.";
+    AFFINITY Counter Count "kwq_affinity_total" ["result"]
+        "Hand-outs by affinity: hit, miss, none (task or worker has no keys).";
     WORKERS Gauge Count "kwq_workers" ["state"] "Workers: active, draining, lost.";
     SHED Counter Count "kwq_shed_total" ["class" "reason"]
         "Calls refused by admission, by class and by what was full.";

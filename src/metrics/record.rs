@@ -195,6 +195,7 @@ impl Flow {
         }
         rise(&self.released, &last.released, &now.released);
         rise(&self.dead, &last.dead, &now.dead);
+        rise(&self.fits, &last.fits, &now.fits);
         rise(&self.lease_rejected, &last.lease_rejected, &now.lease_rejected);
         let expired = now.leases_expired.saturating_sub(last.leases_expired);
         self.leases_expired.increment(expired);

@@ -23,6 +23,33 @@ pub enum AffinityMode {
     Any,
 }
 
+/// How a hand-out fitted what its worker holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fit {
+    /// The task or the worker has no keys.
+    #[default]
+    None = 0,
+    /// They share a key.
+    Hit = 1,
+    /// Both have keys, none in common.
+    Miss = 2,
+}
+
+impl Fit {
+    /// All in order of their numbers.
+    pub const ALL: [Self; 3] = [Self::None, Self::Hit, Self::Miss];
+
+    /// The word of the log dump.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+        }
+    }
+}
+
 /// True for a well-formed key.
 #[must_use]
 pub fn valid_key(key: &str) -> bool {

@@ -2,6 +2,7 @@
 //! value (time, chance,
 //! token key) is inside. One event is one record of the log.
 
+use crate::model::affinity::Fit;
 use crate::model::array::ArraySpec;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
@@ -116,7 +117,7 @@ pub enum Event {
 }
 
 /// One hand-out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allocation {
     /// Task.
     pub seq: TaskSeq,
@@ -124,6 +125,8 @@ pub struct Allocation {
     pub attempt: u32,
     /// Lease as granted, ms.
     pub lease_ms: u32,
+    /// Affinity of task and worker. In the log, because the learned keys of a worker are not.
+    pub fit: Fit,
 }
 
 /// One start.

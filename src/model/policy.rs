@@ -52,6 +52,20 @@ pub struct Policy {
     pub backoff: Backoff,
     /// `job.retention`, ms.
     pub retention_ms: u64,
+    /// `affinity.head-every`: of so many hand-outs of a lane one is its head; 1 = affinity off.
+    pub head_every: u16,
+    /// `affinity.learned-keys`: keys of completed tasks remembered per worker.
+    pub learned_keys: usize,
+    /// `worker.forget`, ms: how long a silent worker's learned keys are kept.
+    pub worker_forget_ms: u64,
+}
+
+impl Policy {
+    /// `affinity.head-every` = 1 switches it off: no postings, nothing learned, nothing counted.
+    #[must_use]
+    pub fn affinity_on(&self) -> bool {
+        self.head_every > 1
+    }
 }
 
 impl Default for Policy {
@@ -65,6 +79,9 @@ impl Default for Policy {
             max_crashes: 5,
             backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
             retention_ms: 604_800_000,
+            head_every: 8,
+            learned_keys: 64,
+            worker_forget_ms: 600_000,
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Plan {
     pub single: bool,
     /// Completions ride on the next consume.
     pub merged: bool,
+    /// Distinct affinity keys, one a task by chance; 0 = none.
+    pub affinity_keys: u64,
     /// Of `tasks`, those that are pending before a life cycle begins, and still when it ends.
     pub depth: u64,
 }
@@ -56,6 +58,18 @@ pub struct Phase {
     pub repeated: u64,
     /// Of one call.
     pub latency: Quantiles,
+}
+
+/// How hand-outs fitted their workers.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fits {
+    /// To a worker that was warm for it.
+    pub hits: u64,
+    /// To one that was warm for others.
+    pub misses: u64,
+    /// Share of the hits.
+    pub hit_ratio: f64,
 }
 
 /// A run: state shared by its connections, all on one thread.
@@ -291,15 +305,18 @@ impl Run {
         let count = range.end - range.start;
         let (path, body) = if self.plan.single {
             let body = format!(
-                r#"{{"groupId":"{}","payload":"{:012}{pad}"}}"#,
-                self.plan.job, range.start
+                r#"{{"groupId":"{}","payload":"{:012}{pad}"{}}}"#,
+                self.plan.job,
+                range.start,
+                self.affinity(range.start),
             );
             ("/kwq/submit".to_owned(), body)
         } else {
             let mut body = String::with_capacity((pad.len() + 28) * batch_len(count));
             for number in range.clone() {
                 let comma = if number == range.start { '[' } else { ',' };
-                write!(body, r#"{comma}{{"payload":"{number:012}{pad}"}}"#)
+                let keys = self.affinity(number);
+                write!(body, r#"{comma}{{"payload":"{number:012}{pad}"{keys}}}"#)
                     .expect("a String accepts every write");
             }
             body.push(']');
@@ -318,6 +335,32 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// The `affinity` member of a task, with a comma before it.
+    fn affinity(&self, number: u64) -> String {
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        match mixed.checked_rem(self.plan.affinity_keys) {
+            Some(key) => format!(r#","affinity":["key-{key}"]"#),
+            None => String::new(),
+        }
+    }
+
+    /// Affinity hits and misses so far, as the server counts them for the job of the run.
+    ///
+    /// # Errors
+    /// The server cannot be reached or does not know the job.
+    pub async fn fits(&self) -> io::Result<Fits> {
+        let mut wire = self.wire();
+        let reply = wire.get(&format!("/kwq/jobs/{}", self.plan.job)).await?;
+        let number = |key: &'static [u8]| number_after(reply.body, key);
+        match (number(b"\"hits\":"), number(b"\"misses\":")) {
+            (Some(hits), Some(misses)) => {
+                let hit_ratio = hits as f64 / (hits + misses).max(1) as f64;
+                Ok(Fits { hits, misses, hit_ratio })
+            }
+            _ => Err(io::Error::other("the job shows no affinity")),
+        }
     }
 
     /// One consume; `done` are completed by the same call.

@@ -1,6 +1,7 @@
 //! Shared by the tests of the store: a folder that goes away, and a generator of legal event
 //! histories that knows nothing of partitions.
 
+use crate::model::affinity::Fit;
 use crate::model::array::{ArraySpec, Span};
 use crate::model::event::{
     Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Stamped, Start,
@@ -173,6 +174,7 @@ impl Writer {
                 seq: TaskSeq(n as u64),
                 attempt: task.attempt,
                 lease_ms: 1_000,
+                fit: Fit::None,
             });
         }
         let worker = Name::from(format!("w{}", bits % 4));

@@ -62,10 +62,30 @@ def before_call(context, case, kwargs):
         case.query = {**(case.query or {}), "waitMs": WAIT_MS}
     if "waitSec" in (case.path_parameters or {}) and shorter(case.path_parameters["waitSec"]):
         case.path_parameters["waitSec"] = 0
+    if case.path.endswith("/kwq/simulations") and isinstance(case.body, dict):
+        shrink(case.body)
+    if "numberOfTasks" in (case.path_parameters or {}):
+        for name, most in (("numberOfTasks", 20), ("durationSeconds", 0), ("numberOfWorkers", 3)):
+            if whole(case.path_parameters[name]):
+                case.path_parameters[name] = min(case.path_parameters[name], most)
     for name in list(case.headers or {}):
         if name.lower() == "kwq-timeout-ms" and str(case.headers[name]).isdigit():
             given = int(case.headers[name])
             case.headers[name] = str(max(given, TIMEOUT_MS) if given else given)
+
+
+def shrink(plan):
+    """Makes a simulation short: small numbers, no run time, nobody dies (leases take 30 s)."""
+    most = {"tasks": 20, "jobs": 3, "workers": 3}
+    for name, bound in most.items():
+        if name not in plan or whole(plan[name]):
+            plan[name] = min(plan.get(name, bound), bound)
+    if "durationMs" not in plan or isinstance(plan["durationMs"], dict):
+        spread = plan.get("durationMs", {})
+        if "mean" not in spread or whole(spread["mean"]):
+            plan["durationMs"] = {**spread, "mean": 1}
+    if isinstance(plan.get("crashRate"), float):
+        plan["crashRate"] = 0
 
 
 def whole(value):

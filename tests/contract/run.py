@@ -64,7 +64,7 @@ class Server:
             self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
         self.log = folder / "server.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("KWQ_")}
-        sets = ["poll.default-wait=20ms", "log.durability=os"]
+        sets = ["poll.default-wait=20ms", "log.durability=os", "simulator.enabled=true"]
         if tokens:
             line = {"name": "all", "roles": ROLES}
             line["sha256"] = hashlib.sha256(TOKEN.encode()).hexdigest()

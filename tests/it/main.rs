@@ -3,6 +3,7 @@
 
 mod support;
 
+mod affinity;
 mod arrays;
 mod auth;
 mod batch;
@@ -26,6 +27,7 @@ mod restart;
 mod retries;
 mod seed_defects;
 mod seed_routes;
+mod simulations;
 mod submit;
 mod submit_fields;
 mod tags;

@@ -1,13 +1,13 @@
 //! Levels, numbers, cluster, audit, health, documents; the simulator.
 
-use crate::api::openapi::operation::{Operation, empty, get, json, post, typed};
-use crate::api::openapi::refusals::{ASKS, TRACKS};
+use crate::api::openapi::operation::{Operation, delete, empty, get, json, post, typed};
+use crate::api::openapi::refusals::{ADMITS, ASKS, TRACKS};
 use crate::codec::schema::{count, integer, listed, named, string, word};
 use crate::model::reject::Code;
 use serde_json::json;
 
 pub(super) fn operations() -> Vec<Operation> {
-    [levels(), numbers(), itself(), health(), documents(), seed()].concat()
+    [levels(), numbers(), itself(), health(), documents(), simulator()].concat()
 }
 
 fn levels() -> Vec<Operation> {
@@ -140,15 +140,28 @@ fn documents() -> Vec<Operation> {
     ]
 }
 
-fn seed() -> Vec<Operation> {
-    let simulate = "/kwq/simulate/{numberOfTasks}/{durationSeconds}/{numberOfWorkers}";
-    vec![
-        get(simulate, "seedSimulate", "Run the simulator, as the original did")
+fn simulator() -> Vec<Operation> {
+    let seed = "/kwq/simulate/{numberOfTasks}/{durationSeconds}/{numberOfWorkers}";
+    let report = || named("Simulation");
+    let all = [
+        post("/kwq/simulations", "startSimulation", "Start a simulation")
+            .optional_body("Plan")
+            .answer(json(202, "It runs", report()).with(&["Location!"])),
+        get("/kwq/simulations/{id}", "getSimulation", "A simulation with its numbers")
+            .part("id", string("Id"))
+            .answer(json(200, "It", report()))
+            .refuses(&[Code::SimulationNotFound]),
+        delete("/kwq/simulations/{id}", "stopSimulation", "Stop it, and its last numbers")
+            .part("id", string("Id"))
+            .answer(json(200, "It", report()))
+            .refuses(&[Code::SimulationNotFound]),
+        get(seed, "seedSimulate", "Run the simulator, as the original did")
             .tag("seed")
             .part("numberOfTasks", integer(1_u64, 1_000_000_u64, "Tasks"))
             .part("durationSeconds", integer(0_u64, 60_u64, "Run time of each, s"))
             .part("numberOfWorkers", integer(1_u64, 1_000_u64, "Workers"))
-            .answer(json(200, "Tasks completed", count("Tasks")))
-            .refuses(&[Code::SimulatorDisabled]),
-    ]
+            .answer(json(200, "Tasks completed", count("Tasks"))),
+    ];
+    let of_all = [Code::SimulatorDisabled, Code::Quota];
+    all.into_iter().map(|operation| operation.refuses(ADMITS).refuses(&of_all)).collect()
 }

@@ -53,6 +53,10 @@ fn lines(report: &Report) -> Vec<String> {
         ));
     }
     lines.extend(costs(report));
+    lines.extend(report.affinity.iter().map(|fits| {
+        let (hits, misses) = (grouped(fits.hits), grouped(fits.misses));
+        format!("affinity   {:.1} % hits   {hits} hits, {misses} misses", 100.0 * fits.hit_ratio)
+    }));
     lines.extend(report.books.iter().map(account));
     lines.push(format!("not tested: {}", report.not_tested));
     lines

@@ -3,7 +3,7 @@
 
 use crate::codec::digest::sha256_hex;
 use crate::codec::dump::{DumpBody, DumpRecord};
-use crate::model::affinity::AffinityKey;
+use crate::model::affinity::{AffinityKey, Fit};
 use crate::model::event::{Event, Next, Stamped};
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
@@ -108,7 +108,13 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         Event::Allocated { first_lease, tasks, .. } => (first_lease.0..)
             .zip(texts.iter().zip(tasks))
             .map(|(lease, (r, task))| {
-                json!({"ref": r, "attempt": task.attempt, "lease": lease, "leaseMs": task.lease_ms})
+                let (attempt, lease_ms) = (task.attempt, task.lease_ms);
+                let mut row =
+                    json!({"ref": r, "attempt": attempt, "lease": lease, "leaseMs": lease_ms});
+                if task.fit != Fit::None {
+                    row["affinity"] = json!(task.fit.word());
+                }
+                row
             })
             .collect(),
         Event::Started(tasks) => {

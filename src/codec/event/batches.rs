@@ -15,6 +15,7 @@ use crate::codec::bytes::{
 };
 use crate::codec::event::Detail;
 use crate::codec::event::submitted::{encoding, encoding_byte, priority};
+use crate::model::affinity::Fit;
 use crate::model::event::{
     Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Start,
 };
@@ -76,7 +77,14 @@ fn wide(cursor: &mut Cursor<'_>) -> Result<u128, Malformed> {
     }
 }
 
-/// Appends the body: `worker | endpoint? | first lease | n | n × (step [attempt, lease ms])`.
+/// Hand-outs whose affinity shares a byte.
+const FITS_A_BYTE: usize = 4;
+
+/// Appends the body:
+/// `worker | endpoint? | first lease | n | n × (step [attempt, lease ms]) | [⌈n / 4⌉ × fits]`.
+///
+/// The fits, two bits a hand-out, low bits first, are there only if one of them is not `None`: so
+/// tasks without affinity cost nothing, and bodies from before there was affinity read as ever.
 pub fn put_allocated(
     out: &mut Vec<u8>,
     worker: &str,
@@ -98,6 +106,11 @@ pub fn put_allocated(
         }
         last = now;
     }
+    if tasks.iter().any(|task| task.fit != Fit::None) {
+        for four in tasks.chunks(FITS_A_BYTE) {
+            out.push(four.iter().rev().fold(0, |byte, task| byte << 2 | task.fit as u8));
+        }
+    }
 }
 
 /// Reads `Allocated`.
@@ -117,10 +130,30 @@ pub fn allocated(body: &[u8]) -> Result<Event, Malformed> {
         if changed {
             last = (cursor.number()?, cursor.number()?);
         }
-        tasks.push(Allocation { seq, attempt: last.0, lease_ms: last.1 });
+        tasks.push(Allocation { seq, attempt: last.0, lease_ms: last.1, fit: Fit::None });
+    }
+    if !cursor.rest().is_empty() {
+        read_fits(&mut cursor, &mut tasks)?;
     }
     cursor.end()?;
     Ok(Event::Allocated { worker, endpoint, first_lease, tasks })
+}
+
+fn read_fits(cursor: &mut Cursor<'_>, tasks: &mut [Allocation]) -> Result<(), Malformed> {
+    let mut found = false;
+    for four in tasks.chunks_mut(FITS_A_BYTE) {
+        let mut byte = cursor.byte()?;
+        for task in four {
+            let fit = Fit::ALL.get(usize::from(byte & 3)).copied();
+            task.fit = fit.ok_or(Malformed("allocated: fit"))?;
+            found |= task.fit != Fit::None;
+            byte >>= 2;
+        }
+        if byte != 0 {
+            return Err(Malformed("allocated: fits left over"));
+        }
+    }
+    if found { Ok(()) } else { Err(Malformed("allocated: fits of nothing")) }
 }
 
 /// Appends the body: `n | n × (step [attempt])`.

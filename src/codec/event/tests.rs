@@ -4,7 +4,7 @@ use super::*;
 use crate::codec::event::arrays::decode_element;
 use crate::codec::event::batches::decode_result;
 use crate::codec::event::submitted::decode_task;
-use crate::model::affinity::AffinityKey;
+use crate::model::affinity::{AffinityKey, Fit};
 use crate::model::array::{ArraySpec, Span};
 use crate::model::event::{
     Allocation, Completion, FailCause, Failure, Next, Release, ReleaseCause, Start,
@@ -166,11 +166,8 @@ fn release() -> impl Strategy<Value = Release> {
 }
 
 fn allocation() -> impl Strategy<Value = Allocation> {
-    (seq(), 0..3u32, 0..2u32).prop_map(|(seq, attempt, lease_ms)| Allocation {
-        seq,
-        attempt,
-        lease_ms,
-    })
+    (seq(), 0..3u32, 0..2u32, prop::sample::select(Fit::ALL.to_vec()))
+        .prop_map(|(seq, attempt, lease_ms, fit)| Allocation { fit, seq, attempt, lease_ms })
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -338,7 +335,8 @@ fn golden() -> Vec<Event> {
         run_ms: 3,
     };
     let release = Release { seq: TaskSeq(3), attempt: 1, lease: LeaseNo(4), next: Next::Cancelled };
-    let allocation = |seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000 };
+    let allocation =
+        |seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit: Fit::None };
     let spec = JobSpec {
         name: Some("Nightly".into()),
         priority: Priority::DEFAULT,
@@ -349,7 +347,7 @@ fn golden() -> Vec<Event> {
         paused: false,
         defaults: JobDefaults { timeout_s: Some(60), ..JobDefaults::default() },
     };
-    vec![
+    let mut events = vec![
         Event::Owner { node: "n1".into(), addr: "a:1".into(), token_key: [1, 2] },
         Event::JobDefined { job: "nightly".into(), implicit: false, spec },
         Event::JobChanged {
@@ -373,6 +371,16 @@ fn golden() -> Vec<Event> {
         Event::Released { cause: ReleaseCause::Worker, tasks: vec![release] },
         Event::Cancelled(vec![TaskSeq(1), TaskSeq(2), TaskSeq(1_000)]),
         Event::Redriven { tasks: vec![TaskSeq(9)], priority: Priority::new(9) },
+    ];
+    events.extend(golden_of_later_kinds());
+    events
+}
+
+fn golden_of_later_kinds() -> Vec<Event> {
+    let fits = [(40, Fit::Hit), (41, Fit::Miss), (42, Fit::None), (43, Fit::None), (44, Fit::Hit)];
+    let allocation =
+        |(seq, fit)| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit };
+    vec![
         Event::SubmittedArray {
             first: TaskSeq(42),
             array: Box::new(ArraySpec {
@@ -381,6 +389,12 @@ fn golden() -> Vec<Event> {
                 id: Some("paths".into()),
                 content: [5, 6],
             }),
+        },
+        Event::Allocated {
+            worker: "w17".into(),
+            endpoint: None,
+            first_lease: LeaseNo(981),
+            tasks: fits.map(allocation).to_vec(),
         },
     ]
 }
@@ -403,7 +417,12 @@ fn the_bytes_of_every_kind_are_the_golden_ones() {
 fn a_hand_out_of_a_batch_costs_few_bytes_a_task() {
     let allocated = |seqs: &mut dyn Iterator<Item = u64>| {
         let tasks = seqs
-            .map(|seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000 })
+            .map(|seq| Allocation {
+                seq: TaskSeq(seq),
+                attempt: 1,
+                lease_ms: 30_000,
+                fit: Fit::None,
+            })
             .collect();
         let (worker, endpoint, first_lease) = ("w".into(), None, LeaseNo(1_000_000));
         encoded(&Event::Allocated { worker, endpoint, first_lease, tasks }).1.len()
@@ -423,7 +442,8 @@ fn a_task_of_a_batch_costs_few_bytes_beside_its_id_and_payload() {
 
 #[test]
 fn an_element_is_read_alone() {
-    let Some(Event::SubmittedArray { first, array }) = golden().pop() else { panic!("the last") };
+    let arrays = golden().into_iter().filter(|e| matches!(e, Event::SubmittedArray { .. }));
+    let Some(Event::SubmittedArray { first, array }) = arrays.last() else { panic!("one") };
     let (_, body) = encoded(&Event::SubmittedArray { first, array: array.clone() });
     for k in [0, 1, 16_666_666] {
         let element = decode_element(&body, k).expect("it is there");

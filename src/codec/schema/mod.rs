@@ -9,6 +9,7 @@
 pub mod job;
 pub mod problem;
 pub mod seed;
+pub mod simulation;
 pub mod task;
 pub mod view;
 pub mod work;
@@ -24,6 +25,7 @@ pub fn all() -> Map<String, Value> {
         job::schemas(),
         work::schemas(),
         seed::schemas(),
+        simulation::schemas(),
         view::schemas(),
         problem::schemas(),
     ];

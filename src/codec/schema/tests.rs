@@ -47,6 +47,10 @@ fn job_of(fields: &json::Fields<'_>) -> Result<(), Reject> {
     job_wire::parse(fields, base_of_jobs(), &Rules::default()).map(drop)
 }
 
+fn plan_of(fields: &json::Fields<'_>) -> Result<(), Reject> {
+    crate::codec::wire::simulation::parse(fields, &Rules::default()).map(drop)
+}
+
 fn reported(fields: &json::Fields<'_>, kind: Kind) -> Result<(), Reject> {
     match report::parse(fields, kind, &Rules::default())? {
         report::Body::One(sent) => sent.report.map(drop),
@@ -102,6 +106,8 @@ fn cases() -> Vec<Case> {
         case("Drain", json!({}), "", |f| {
             crate::codec::wire::worker::parse_drain(f, &Rules::default()).map(drop)
         }),
+        case("Plan", json!({}), "", plan_of),
+        case("RunTime", json!({ "durationMs": {} }), "/durationMs", plan_of),
         case("SeedUpdate", json!({ "id": "a", "status": "RUNNING" }), "", |f| {
             seed_wire::parse_update(f, &Rules::default()).map(drop)
         }),
@@ -210,7 +216,8 @@ fn a_schema_and_its_parser_have_the_same_bounds_and_words() {
 /// Values at the edge of what a schema allows, and just beyond it.
 fn edges(schema: &Value) -> Vec<(Value, bool)> {
     let mut out = Vec::new();
-    if let Some(max) = schema["maximum"].as_u64() {
+    let whole = schema["type"] == "integer";
+    if let Some(max) = schema["maximum"].as_u64().filter(|_| whole) {
         let min = schema["minimum"].as_u64().expect("both bounds");
         let below = min.checked_sub(1).map_or(json!(-1), |v| json!(v));
         out.extend([(json!(min), true), (json!(max), true), (json!(max + 1), false)]);
@@ -257,6 +264,7 @@ fn schemas_have_names_of_their_own() {
         job::schemas(),
         work::schemas(),
         seed::schemas(),
+        simulation::schemas(),
         view::schemas(),
         problem::schemas(),
     ];

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::codec::dump::References;
+use crate::model::affinity::Fit;
 use crate::model::event::{Allocation, Completion, FailCause, Failure, Release, ReleaseCause};
 use crate::model::id::{Epoch, LeaseNo, PartitionId, Position, TaskSeq};
 use crate::model::policy::Backoff;
@@ -90,13 +91,13 @@ fn submitted_tasks_show_size_and_hash_instead_of_the_payload() {
 
 #[test]
 fn hand_outs_name_reference_attempt_and_lease_number() {
-    let grant = |seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000 };
+    let grant = |seq, fit| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit };
     let (worker, endpoint) = ("w17".into(), Some("h:1".into()));
-    let tasks = vec![grant(41), grant(40)];
+    let tasks = vec![grant(41, Fit::None), grant(40, Fit::Hit)];
     let line = fields(Event::Allocated { worker, endpoint, first_lease: LeaseNo(981), tasks });
     let expected = json!({"kind": "Allocated", "worker": "w17", "endpoint": "h:1", "tasks": [
         {"ref": "2-3-41", "attempt": 1, "lease": 981, "leaseMs": 30_000},
-        {"ref": "7-3-40", "attempt": 1, "lease": 982, "leaseMs": 30_000},
+        {"ref": "7-3-40", "attempt": 1, "lease": 982, "leaseMs": 30_000, "affinity": "hit"},
     ]});
     assert_eq!(line, expected);
 }
