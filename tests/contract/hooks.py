@@ -64,10 +64,6 @@ def before_call(context, case, kwargs):
         case.path_parameters["waitSec"] = 0
     if case.path.endswith("/kwq/simulations") and isinstance(case.body, dict):
         shrink(case.body)
-    if "numberOfTasks" in (case.path_parameters or {}):
-        for name, most in (("numberOfTasks", 20), ("durationSeconds", 0), ("numberOfWorkers", 3)):
-            if whole(case.path_parameters[name]):
-                case.path_parameters[name] = min(case.path_parameters[name], most)
     for name in list(case.headers or {}):
         if name.lower() == "kwq-timeout-ms" and str(case.headers[name]).isdigit():
             given = int(case.headers[name])
