@@ -39,7 +39,7 @@ fn task_of(fields: &json::Fields<'_>) -> Result<(), Reject> {
 }
 
 fn array_of(fields: &json::Fields<'_>) -> Result<(), Reject> {
-    let member = array::member(fields).expect("the base has one");
+    let Some(member) = array::member(fields) else { return Err(Reject::field("array", "none")) };
     array::parse(fields, member, None, &Rules::default()).map(drop)
 }
 
