@@ -106,7 +106,7 @@ pub(super) fn headers() -> Value {
         "Cache-Control": header("Always `no-store`", &json!({ "const": "no-store" })),
         "Deprecation": header("This route has a successor", &json!({ "const": "true" })),
         "Content-Disposition": header("To be saved, not shown", &json!({ "const": "attachment" })),
-        "Kwq-Applied": header("`no`: nothing was logged, repeat at no risk", &json!({ "const": "no" })),
+        "Kwq-Applied": header("`no`: nothing was logged, repeat it", &json!({ "const": "no" })),
         "Kwq-Attempt": header("Number of the hand-out", &whole),
         "Kwq-Drain": header("This worker is drained: stop asking", &json!({ "const": "true" })),
         "Kwq-Lag-Ms": header("Age of the tracker's data, ms", &whole),

@@ -75,6 +75,7 @@ fn stats_now() -> Value {
         }),
     );
     let rates = ["submit", "allocate", "complete", "fail"];
+    let worker_states = ["idle", "busy", "draining", "lost"];
     let required = [
         "ts",
         "verdict",
@@ -104,7 +105,7 @@ fn stats_now() -> Value {
             "queues": listed(named("Queue"), "Levels, 9 first"),
             "rates": numbers("Per second", &rates, &number("Per second")),
             "wait": numbers("From ready to handed out", &["p50Ms", "p95Ms", "p99Ms"], &count("ms")),
-            "workers": numbers("By state", &["idle", "busy", "draining", "lost"], &count("Workers")),
+            "workers": numbers("By state", &worker_states, &count("Workers")),
             "consumersWaiting": count("Parked consumes"),
             "leases": count("Live leases"),
             "affinity": numbers("Use of affinity", &["hits", "misses"], &count("Hand-outs")),

@@ -73,6 +73,7 @@ fn leases(note: &str) -> Value {
 
 fn consume() -> Value {
     let bytes = integer(1_u64, limits::CONSUME_BYTES_MAX, "Payload bytes at most");
+    let wait = integer(0_u64, limits::WAIT_MS_MAX, "Longest wait, ms");
     let levels = list(limits::CONSUME_MAX, integer(1_u64, 9_u64, "Level"), "Only these levels");
     let jobs = list(limits::CONSUME_JOBS_MAX, name("Job"), "Only these jobs");
     let done = list(limits::CONSUME_MAX, named("DoneReport"), "Reports on tasks that ended");
@@ -83,7 +84,7 @@ fn consume() -> Value {
             "worker": name("One name per process"),
             "endpoint": text(limits::ENDPOINT_BYTES_MAX, "Shown, never dialled"),
             "max": usual(integer(1_u64, 1_000_u64, "Tasks at most"), 1),
-            "waitMs": usual(integer(0_u64, limits::WAIT_MS_MAX, "Longest wait, ms"), limits::WAIT_MS),
+            "waitMs": usual(wait, limits::WAIT_MS),
             "targetMs": integer(1_u64, limits::TARGET_MS_MAX, "Tasks for about this long, ms"),
             "maxBytes": usual(bytes, limits::CONSUME_BYTES),
             "leaseMs": integer(limits::LEASE_MS_MIN, limits::LEASE_MS_MAX, "Length of leases, ms"),
