@@ -128,7 +128,7 @@ fn new_affinity() -> Value {
         "A key with a weight",
         &["key"],
         json!({
-            "key": key.clone(),
+            "key": key,
             "weight": usual(weight, 1),
         }),
     );

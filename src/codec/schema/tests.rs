@@ -219,7 +219,7 @@ fn edges(schema: &Value) -> Vec<(Value, bool)> {
     let whole = schema["type"] == "integer";
     if let Some(max) = schema["maximum"].as_u64().filter(|_| whole) {
         let min = schema["minimum"].as_u64().expect("both bounds");
-        let below = min.checked_sub(1).map_or(json!(-1), |v| json!(v));
+        let below = min.checked_sub(1).map_or_else(|| json!(-1), |v| json!(v));
         out.extend([(json!(min), true), (json!(max), true), (json!(max + 1), false)]);
         out.extend([(below, false), (json!(2.5), false), (json!("2"), false)]);
     }
