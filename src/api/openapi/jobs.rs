@@ -8,6 +8,9 @@ use crate::model::limits;
 use crate::model::reject::Code;
 use serde_json::{Value, json};
 
+/// Of calls with an `Idempotency-Key`.
+const KEYED: &[Code] = &[Code::IdempotencyKeyReused, Code::IdempotencyInProgress];
+
 pub(super) fn operations() -> Vec<Operation> {
     let all = [
         create(),
@@ -16,7 +19,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .part("job", name("Job"))
             .answer(json(200, "The job", named("Job")))
             .refuses(ASKS)
-            .refuses(&[Code::JobNotFound]),
+            .refuses(&[Code::JobNotFound, Code::Purged]),
         patch("/kwq/jobs/{job}", "changeJob", "Change a job")
             .part("job", name("Job"))
             .body("JobPatch")
@@ -51,15 +54,20 @@ fn control(operation: Operation) -> Operation {
             json(202, "Durable, not yet in force everywhere", named("Job")).with(&["Location!"]),
         )
         .refuses(ASKS)
-        .refuses(&[Code::JobNotFound, Code::JobEnded])
+        .refuses(&[Code::JobNotFound, Code::JobEnded, Code::Purged])
 }
 
 fn create() -> Operation {
     post("/kwq/jobs", "createJob", "Create a job")
         .body("NewJob")
-        .answer(json(201, "Created", named("Job")).with(&["Location!"]))
-        .answer(json(200, "It is there, with the same specification", named("Job")))
+        .shared(&["IdempotencyKey"])
+        .answer(json(201, "Created", named("Job")).with(&["Location!", "Kwq-Replayed"]))
+        .answer(
+            json(200, "It is there, with the same specification", named("Job"))
+                .with(&["Kwq-Replayed"]),
+        )
         .refuses(ADMITS)
+        .refuses(KEYED)
         .refuses(&[Code::InvalidTag, Code::NotSupported, Code::JobConflict, Code::JobNotFound])
 }
 
@@ -89,7 +97,7 @@ fn wait() -> Operation {
         .answer(json(200, "It holds", named("Job")))
         .answer(empty(204, "Not within waitMs"))
         .refuses(ASKS)
-        .refuses(&[Code::JobNotFound])
+        .refuses(&[Code::JobNotFound, Code::Purged])
 }
 
 /// Submits take JSON and NDJSON.
@@ -105,14 +113,14 @@ fn submit() -> Operation {
     let both = json!({ "oneOf": [named("SeedTask"), named("Batch")] });
     let answer: Answer = json(200, "Durable; one task answers as the original did", both);
     submits(post("/kwq/submit", "submit", "Submit tasks, each names its job"))
-        .answer(answer.with(&["Kwq-Ref", "Kwq-Outcome"]))
+        .answer(answer.with(&["Kwq-Ref", "Kwq-Outcome", "Kwq-Replayed"]))
         .refuses(&[Code::IdConflict, Code::PayloadTooLarge])
 }
 
 fn submit_tasks() -> Operation {
     let operation = post("/kwq/jobs/{job}/tasks", "submitTasks", "Submit tasks into a job");
     submits(operation.part("job", name("Job")).query("close", flag("Close the job at the end")))
-        .answer(json(200, "Every `ok` item is durable", named("Batch")))
+        .answer(json(200, "Every `ok` item is durable", named("Batch")).with(&["Kwq-Replayed"]))
 }
 
 /// What both submits share. With `onError=stop` a line is refused with 422, whatever its code.
@@ -129,6 +137,8 @@ fn submits(operation: Operation) -> Operation {
         .query("results", word(["all", "errors"], listing))
         .query("onError", word(["skip", "stop"], "What a bad line does; NDJSON only"))
         .content(true, tasks_content())
+        .shared(&["IdempotencyKey"])
+        .refuses(KEYED)
         .refuses(ADMITS)
         .refuses(TASK_RULES)
         .refuses(&[Code::JobClosed, Code::JobNotFound, Code::TooManyItems, Code::LineTooLarge])

@@ -7,6 +7,7 @@
 mod jobs;
 mod node;
 mod operation;
+mod operations;
 mod refusals;
 mod tasks;
 mod work;
@@ -38,7 +39,14 @@ pub(crate) fn texts() -> &'static Texts {
 
 /// Every described operation.
 fn operations() -> Vec<Operation> {
-    [jobs::operations(), tasks::operations(), work::operations(), node::operations()].concat()
+    let groups = [
+        jobs::operations(),
+        tasks::operations(),
+        operations::operations(),
+        work::operations(),
+        node::operations(),
+    ];
+    groups.concat()
 }
 
 fn document() -> Value {
@@ -75,9 +83,10 @@ const ABOUT: &str = "Every refusal is `application/problem+json` with a stable `
     tokens with scopes. In bodies `null` counts as absent. An unknown field or query parameter is \
     refused unless `lenient=true`.";
 
-const TAGS: [(&str, &str); 5] = [
+const TAGS: [(&str, &str); 6] = [
     ("jobs", "Jobs and submits"),
     ("tasks", "Tasks and the dead letter"),
+    ("operations", "Bulk work"),
     ("work", "What workers call"),
     ("node", "Numbers, cluster, audit, health, documents"),
     ("seed", "Routes of the original"),
@@ -132,6 +141,14 @@ fn parameters() -> Value {
             "name": "Kwq-Timeout-Ms", "in": "header",
             "description": "Do not begin later than this after the arrival (503, Kwq-Applied: no)",
             "schema": { "type": "integer", "minimum": 1, "maximum": 60_000 },
+        },
+        "IdempotencyKey": {
+            "name": "Idempotency-Key", "in": "header",
+            "description": "A repeat under the same key answers as the first call did",
+            "schema": {
+                "type": "string", "minLength": 1, "maxLength": limits::IDEMPOTENCY_KEY_MAX,
+                "pattern": "^[ -~]+$",
+            },
         },
         "Limit": {
             "name": "limit", "in": "query", "description": "Rows of a page at most",

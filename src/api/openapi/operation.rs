@@ -117,6 +117,7 @@ pub(super) fn headers() -> Value {
         "Kwq-Poll-After-Ms": header("Wait this long before the next consume, ms", &whole),
         "Kwq-Position": header("`partition:position` pairs the answer is valid for", &text),
         "Kwq-Ref": header("Reference of the task", &text),
+        "Kwq-Replayed": header("Answer of an earlier call", &json!({ "const": "true" })),
         "Kwq-Scanned": header("Tasks looked at for this page", &whole),
         "Location": header("Where it is", &text),
         "Retry-After": header("Wait this long, s", &json!({ "type": "integer", "minimum": 1 })),

@@ -37,7 +37,7 @@ fn one(operation: Operation) -> Operation {
         .part("task", name("Reference, or own id"))
         .query("job", name("Job, where an own id is in several"))
         .refuses(TRACKS)
-        .refuses(&[Code::TaskNotFound])
+        .refuses(&[Code::TaskNotFound, Code::Purged])
 }
 
 fn bytes() -> super::operation::Answer {

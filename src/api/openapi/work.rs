@@ -103,5 +103,11 @@ fn seed_update() -> Operation {
         .body("SeedUpdate")
         .answer(json(200, "The task", named("SeedTask")))
         .refuses(TRACKS)
-        .refuses(&[Code::LeaseLost, Code::Cancelled, Code::IllegalTransition, Code::TaskNotFound])
+        .refuses(&[
+            Code::LeaseLost,
+            Code::Cancelled,
+            Code::IllegalTransition,
+            Code::TaskNotFound,
+            Code::Purged,
+        ])
 }

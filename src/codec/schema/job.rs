@@ -45,7 +45,7 @@ fn patch_fields() -> Value {
 fn new_job() -> Value {
     let own = json!({
         "id": name("Unique; the server makes one when absent"),
-        "dedup": usual(word(["batch"], "How repeated ids are met"), "batch"),
+        "dedup": usual(word(["batch", "task"], "How repeated ids are met"), "batch"),
         "paused": usual(flag("Nothing of it is handed out"), false),
         "defaults": named("NewDefaults"),
     });
@@ -63,8 +63,7 @@ fn cancel() -> Value {
 }
 
 fn redrive() -> Value {
-    let set = sent("Changes", &[], json!({ "priority": integer(1_u64, 9_u64, "New priority") }));
-    sent("What to change on the way", &[], json!({ "set": set }))
+    sent("What to change on the way", &[], json!({ "set": named("NewPriority") }))
 }
 
 fn counts() -> Value {

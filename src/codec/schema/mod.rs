@@ -7,6 +7,7 @@
 //! Must not: be used on the way of a call.
 
 pub mod job;
+pub mod operation;
 pub mod problem;
 pub mod seed;
 pub mod simulation;
@@ -24,6 +25,7 @@ pub fn all() -> Map<String, Value> {
         task::schemas(),
         job::schemas(),
         work::schemas(),
+        operation::schemas(),
         seed::schemas(),
         simulation::schemas(),
         view::schemas(),

@@ -51,6 +51,14 @@ fn plan_of(fields: &json::Fields<'_>) -> Result<(), Reject> {
     crate::codec::wire::simulation::parse(fields, &Rules::default()).map(drop)
 }
 
+fn bulk_of(fields: &json::Fields<'_>, redrive: bool) -> Result<(), Reject> {
+    crate::codec::wire::operation::parse(fields, redrive, &Rules::default()).map(drop)
+}
+
+fn redrive_of(fields: &json::Fields<'_>) -> Result<(), Reject> {
+    bulk_of(fields, true)
+}
+
 fn reported(fields: &json::Fields<'_>, kind: Kind) -> Result<(), Reject> {
     match report::parse(fields, kind, &Rules::default())? {
         report::Body::One(sent) => sent.report.map(drop),
@@ -106,6 +114,10 @@ fn cases() -> Vec<Case> {
         case("Drain", json!({}), "", |f| {
             crate::codec::wire::worker::parse_drain(f, &Rules::default()).map(drop)
         }),
+        case("BulkRedrive", json!({ "filter": { "job": "j" } }), "", redrive_of),
+        case("BulkPurge", json!({ "filter": { "job": "j" } }), "", |f| bulk_of(f, false)),
+        case("DeadFilter", json!({ "all": true, "filter": {} }), "/filter", redrive_of),
+        case("NewPriority", json!({ "all": true, "set": {} }), "/set", redrive_of),
         case("Plan", json!({}), "", plan_of),
         case("RunTime", json!({ "durationMs": {} }), "/durationMs", plan_of),
         case("SeedUpdate", json!({ "id": "a", "status": "RUNNING" }), "", |f| {
@@ -263,6 +275,7 @@ fn schemas_have_names_of_their_own() {
         task::schemas(),
         job::schemas(),
         work::schemas(),
+        operation::schemas(),
         seed::schemas(),
         simulation::schemas(),
         view::schemas(),
