@@ -140,7 +140,8 @@ impl Case {
     }
 
     fn knows(&self, field: &str) -> bool {
-        let outcome = self.with(field, &Value::Null);
+        // No field is unknown for its value; a `null` is passed over before its name is looked at.
+        let outcome = self.with(field, &json!(false));
         !outcome.is_err_and(|r| matches!(r.code, Code::UnknownField | Code::NotSupported))
     }
 
