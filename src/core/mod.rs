@@ -11,6 +11,7 @@ pub mod apply;
 pub mod apply_job;
 pub mod apply_submitted;
 pub mod bitmap;
+pub mod fresh;
 pub mod hash;
 pub mod idindex;
 pub mod image;

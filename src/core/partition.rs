@@ -7,6 +7,7 @@
 
 use crate::core::affinity::{KeyColumns, Keys, Learned};
 use crate::core::bitmap::SeqSet;
+use crate::core::fresh::Fresh;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
 use crate::core::job::JobRow;
@@ -40,6 +41,8 @@ pub struct Partition {
     pub(crate) workers: Workers,
     /// What workers are warm for; a hint, not state.
     pub(crate) learned: Learned,
+    /// What became ready in this turn; a hint, not state.
+    pub(crate) fresh: Fresh,
     pub(crate) jobs: Vec<JobRow>,
     pub(crate) job_keys: Map<Name, JobKey>,
     pub(crate) levels: [Level; Priority::LEVELS],
@@ -133,6 +136,7 @@ impl Partition {
             keys: Keys::restore(KeyColumns::default(), policy.affinity_on()),
             workers: Workers::default(),
             learned: Learned::default(),
+            fresh: Fresh::default(),
             jobs: Vec::new(),
             job_keys: map::new(),
             levels: Default::default(),
@@ -290,6 +294,7 @@ impl Partition {
         let mut affected = Priority::DESCENDING.iter().filter(|p| level.is_none_or(|l| l == **p));
         if affected.any(|p| self.levels[p.index()].paused != paused) {
             self.commit(Event::LevelChanged { level, paused }, events);
+            self.level_became_ready(level);
         }
         Reply::Done
     }
