@@ -3,6 +3,7 @@
 
 pub mod curve;
 pub mod idle;
+pub mod keys;
 pub mod pricing;
 mod random;
 pub mod report;

@@ -1,0 +1,85 @@
+//! The same load with affinity on and off, in turn on two servers of one run, so that both see the
+//! same minute of the same machine.
+
+use super::server::{Server, Spawn};
+use super::{Bench, broken};
+use crate::cli::failure::Failure;
+use crate::sim::keys::Fits;
+use crate::sim::workload::Run;
+use serde::Serialize;
+use std::io;
+use std::net::SocketAddr;
+
+/// What switches affinity off.
+const OFF: &str = "affinity.head-every=1";
+
+/// Life cycles with affinity against the same without.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Compared {
+    /// Tasks per second with affinity, over all rounds.
+    pub(super) on_per_second: f64,
+    /// The same without.
+    pub(super) off_per_second: f64,
+    /// On ÷ off.
+    pub(super) ratio: f64,
+    /// On ÷ off of each round.
+    pub(super) rounds: Vec<f64>,
+    /// With affinity.
+    pub(super) fits: Fits,
+}
+
+impl Bench<'_> {
+    /// Runs the rounds; which side goes first alternates.
+    pub(super) async fn compare(&mut self) -> Result<(), Failure> {
+        let data_dir = self.directory.join("data-off");
+        let durability = self.args.durability.clone();
+        let sets = self.args.set.iter().cloned().chain([OFF.to_owned()]).collect();
+        let off = Server::start(Spawn { data_dir: data_dir.clone(), durability, sets }).await?;
+        let compared = self.rounds(self.addr, off.addr()).await;
+        off.stop();
+        if !self.args.keep {
+            std::fs::remove_dir_all(&data_dir)
+                .map_err(|error| Failure::io("cannot remove the data", &error))?;
+        }
+        self.report.compared = Some(compared.map_err(|e| broken("comparing", &e))?);
+        Ok(())
+    }
+
+    async fn rounds(&mut self, on: SocketAddr, off: SocketAddr) -> io::Result<Compared> {
+        let (mut compared, mut tasks) = (Compared::default(), 0u64);
+        let (mut on_seconds, mut off_seconds, mut hits, mut misses) = (0.0, 0.0, 0, 0);
+        for round in 0..self.args.affinity_rounds {
+            self.context.out.note(&format!("round {} …", round + 1));
+            let mut seconds = [0.0; 2];
+            let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+            for side in order {
+                let (run, spent) = self.life([on, off][side]).await?;
+                seconds[side] = spent;
+                if side == 0 {
+                    let fits = run.fits().await?;
+                    (hits, misses) = (hits + fits.hits, misses + fits.misses);
+                }
+                self.report.books.push(run.books(false));
+            }
+            tasks += self.args.tasks;
+            (on_seconds, off_seconds) = (on_seconds + seconds[0], off_seconds + seconds[1]);
+            compared.rounds.push(seconds[1] / seconds[0].max(1e-9));
+        }
+        compared.on_per_second = tasks as f64 / f64::max(on_seconds, 1e-9);
+        compared.off_per_second = tasks as f64 / f64::max(off_seconds, 1e-9);
+        compared.ratio = off_seconds / f64::max(on_seconds, 1e-9);
+        compared.fits = Fits::new(hits, misses);
+        Ok(compared)
+    }
+
+    /// One run of life cycles and the seconds it took.
+    async fn life(&self, addr: SocketAddr) -> io::Result<(Run, f64)> {
+        let run = Run::new(self.plan("ratio", self.args.depth, addr));
+        if self.args.depth > 0 {
+            run.fill().await?;
+        }
+        let phase = run.lifecycle().await?;
+        Ok((run, phase.seconds))
+    }
+}
