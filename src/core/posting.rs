@@ -195,6 +195,14 @@ impl Block {
         seq - self.base < SPAN && (grows || self.words.len() + 2 <= WORDS_MAX)
     }
 
+    /// Room for the words of a run. A block grows by an eighth: half empty ones would cost more than
+    /// to move them a few times.
+    fn make_room(&mut self) {
+        if self.words.len() + 2 > self.words.capacity() {
+            self.words.reserve_exact(2 + self.words.len() / 8);
+        }
+    }
+
     fn push(&mut self, first: u64, last: u64) {
         let (from, to) = (self.offset(first), self.offset(last));
         if let Some(word) = self.words.last_mut()
@@ -205,9 +213,11 @@ impl Block {
                 return;
             }
             *word |= START;
+            self.make_room();
             self.words.push(to | END);
             return;
         }
+        self.make_room();
         if from == to {
             self.words.push(from);
         } else {
@@ -248,6 +258,7 @@ impl Block {
             to += 1 + usize::from(begins_run);
             last = self.words[to - 1] & OFFSET;
         }
+        self.make_room();
         self.replace(from, to, &[(first, last)]);
         true
     }
@@ -342,7 +353,9 @@ impl Postings {
     /// Bytes on the heap; `keys` are all key numbers of the partition.
     pub fn bytes(&self, keys: impl Iterator<Item = KeyNumber>) -> usize {
         let lists: usize = keys.filter_map(|key| self.lists.get(&key)).map(Posting::bytes).sum();
-        lists + self.lists.capacity() * size_of::<(KeyNumber, Posting)>()
+        // A table keeps an eighth of its places free, and a byte of its own for each.
+        let places = self.lists.capacity() + self.lists.capacity().div_ceil(7);
+        lists + places * (1 + size_of::<(KeyNumber, Posting)>())
     }
 }
 

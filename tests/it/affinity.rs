@@ -162,6 +162,23 @@ fn a_resumed_job_wakes_the_warm_too() {
     assert_eq!(first_answer(&server, &mut parked), ("warm".to_owned(), "t".to_owned()));
 }
 
+// api.md 6: a worker shows what it is warm for, named and learned.
+#[test]
+fn a_worker_shows_what_it_named_and_what_it_has_learned() {
+    let (server, worker) =
+        (Server::start(&["log.partitions=1", "affinity.learned-keys=2"]), "shown");
+    for (n, key) in ["a", "b", "named", "c", "b"].iter().enumerate() {
+        let job = format!("job{n}");
+        server.submit(&json!({"groupId": job, "affinity": [key]}));
+        let ask = json!({"affinity": ["named"]});
+        server.complete(&server.consume(worker, &job, &ask)[0]);
+    }
+    let shown = server.get("/kwq/workers/shown").ok();
+    assert_eq!(shown["affinity"], json!(["named", "c", "b"]), "what it named first");
+    server.delete("/kwq/workers/shown").ok();
+    server.get("/kwq/workers/shown").refused(404, "worker_not_found");
+}
+
 // S 10: affinity is one value for all elements of an array; 5.4 holds for each of them.
 #[test]
 fn elements_of_an_array_are_found_by_their_keys_before_and_after_a_restart() {
