@@ -205,3 +205,7 @@ impl Places {
         here.find(|(_, p)| p.wish.choosy() && p.wish.levels & levels != 0).map(|(n, _)| *n)
     }
 }
+
+#[cfg(test)]
+#[path = "places_tests.rs"]
+mod tests;

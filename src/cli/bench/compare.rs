@@ -5,7 +5,7 @@ use super::server::{Server, Spawn};
 use super::{Bench, broken};
 use crate::cli::failure::Failure;
 use crate::sim::keys::Fits;
-use crate::sim::workload::Run;
+use crate::sim::workload::{Phase, Run};
 use serde::Serialize;
 use std::io;
 use std::net::SocketAddr;
@@ -47,39 +47,39 @@ impl Bench<'_> {
     }
 
     async fn rounds(&mut self, on: SocketAddr, off: SocketAddr) -> io::Result<Compared> {
-        let (mut compared, mut tasks) = (Compared::default(), 0u64);
-        let (mut on_seconds, mut off_seconds, mut hits, mut misses) = (0.0, 0.0, 0, 0);
+        let mut compared = Compared::default();
+        // With affinity first, as everywhere here.
+        let (mut tasks, mut seconds, mut hits, mut misses) = ([0u64; 2], [0.0; 2], 0, 0);
         for round in 0..self.args.affinity_rounds {
             self.context.out.note(&format!("round {} …", round + 1));
-            let mut seconds = [0.0; 2];
+            let mut rates = [0.0; 2];
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             for side in order {
-                let (run, spent) = self.life([on, off][side]).await?;
-                seconds[side] = spent;
+                let (run, phase) = self.life([on, off][side]).await?;
+                rates[side] = phase.per_second;
+                tasks[side] += phase.tasks;
+                seconds[side] += phase.seconds;
                 if side == 0 {
                     let fits = run.fits().await?;
                     (hits, misses) = (hits + fits.hits, misses + fits.misses);
                 }
                 self.report.books.push(run.books(false));
             }
-            tasks += self.args.tasks;
-            (on_seconds, off_seconds) = (on_seconds + seconds[0], off_seconds + seconds[1]);
-            compared.rounds.push(seconds[1] / seconds[0].max(1e-9));
+            compared.rounds.push(rates[0] / f64::max(rates[1], 1e-9));
         }
-        compared.on_per_second = tasks as f64 / f64::max(on_seconds, 1e-9);
-        compared.off_per_second = tasks as f64 / f64::max(off_seconds, 1e-9);
-        compared.ratio = off_seconds / f64::max(on_seconds, 1e-9);
+        let rate = |side: usize| tasks[side] as f64 / f64::max(seconds[side], 1e-9);
+        (compared.on_per_second, compared.off_per_second) = (rate(0), rate(1));
+        compared.ratio = rate(0) / f64::max(rate(1), 1e-9);
         compared.fits = Fits::new(hits, misses);
         Ok(compared)
     }
 
-    /// One run of life cycles and the seconds it took.
-    async fn life(&self, addr: SocketAddr) -> io::Result<(Run, f64)> {
+    async fn life(&self, addr: SocketAddr) -> io::Result<(Run, Phase)> {
         let run = Run::new(self.plan("ratio", self.args.depth, addr));
         if self.args.depth > 0 {
             run.fill().await?;
         }
         let phase = run.lifecycle().await?;
-        Ok((run, phase.seconds))
+        Ok((run, phase))
     }
 }
