@@ -10,6 +10,7 @@ pub use stop::StopSignal;
 use crate::actor::handle::KwqHandle;
 use crate::actor::running::{NodeParts, Running};
 use crate::actor::shard::Shards;
+use crate::actor::simulation::Simulations;
 use crate::api::ApiContext;
 use crate::api::serve::ServerHandle;
 use crate::clock::{SystemClock, SystemEntropy};
@@ -65,6 +66,7 @@ pub struct Node {
     handle: KwqHandle,
     running: Running,
     server: ServerHandle,
+    simulations: Option<Arc<Simulations>>,
     audit: Arc<Audit>,
     shards: Shards,
     config: Config,
@@ -112,13 +114,16 @@ impl Node {
         };
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
+        let simulations = config.simulator.then(|| Arc::new(Simulations::new(handle.clone())));
         let context = ApiContext {
             guard,
             audit: Some(Arc::clone(&audit)),
+            simulations: simulations.clone(),
             ..ApiContext::new(handle.clone(), config, metrics, addr)
         };
         let server = crate::api::serve::start(listener, shards.spawners(), context)?;
-        Ok(Self { handle, running, server, audit, shards, config: config.clone(), started_ms })
+        let config = config.clone();
+        Ok(Self { handle, running, server, simulations, audit, shards, config, started_ms })
     }
 
     /// Where it listens.
@@ -162,6 +167,10 @@ impl Node {
     /// release of the log.
     pub fn stop(self) {
         tracing::info!("draining");
+        // While the engine still takes the cancel of their jobs.
+        if let Some(simulations) = &self.simulations {
+            simulations.stop_all(self.config.drain.timeout_ms);
+        }
         self.running.begin_drain();
         std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
         self.running.refuse_work();

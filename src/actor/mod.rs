@@ -6,6 +6,7 @@ pub mod node;
 pub mod request;
 pub mod running;
 pub mod shard;
+pub mod simulation;
 
 mod engine;
 mod envelope;

@@ -2,6 +2,7 @@
 //! process.
 
 use crate::actor::handle::KwqHandle;
+use crate::actor::simulation::Simulations;
 use crate::api::auth::Guard;
 use crate::api::cursor::Seal;
 use crate::api::problem::Problem;
@@ -29,6 +30,8 @@ pub struct ApiContext {
     pub guard: Arc<Guard>,
     /// Where mutating calls are recorded.
     pub audit: Option<Arc<Audit>>,
+    /// Simulations; `None` = the simulator is off.
+    pub simulations: Option<Arc<Simulations>>,
     /// Version of the product.
     pub version: Name,
     /// `node.id`.
@@ -48,6 +51,7 @@ impl ApiContext {
             metrics,
             guard: Arc::default(),
             audit: None,
+            simulations: None,
             version: Arc::from(env!("CARGO_PKG_VERSION")),
             address: Arc::from(addr.to_string()),
         }

@@ -31,6 +31,7 @@ mod route;
 mod routes;
 mod seed;
 pub mod serve;
+mod simulations;
 mod submit;
 mod tasks;
 mod workers;

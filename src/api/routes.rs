@@ -9,7 +9,9 @@ use crate::api::call::Call;
 use crate::api::hot::Hot;
 use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
-use crate::api::{assets, audit, cluster, gate, jobs, query, queues, seed, tasks, workers};
+use crate::api::{
+    assets, audit, cluster, gate, jobs, query, queues, seed, simulations, tasks, workers,
+};
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
 use hyper::{Method, Request};
@@ -78,6 +80,7 @@ fn groups() -> Vec<(&'static str, Vec<Route>)> {
         ("/kwq/workers", workers::routes()),
         ("/kwq/queues", queues::routes()),
         ("/kwq/stats", queues::stats_routes()),
+        ("/kwq/simul", simulations::routes()),
         ("/kwq", seed::routes()),
         ("/kwq", hot()),
         ("/kwq", cluster::routes()),

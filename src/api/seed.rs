@@ -8,7 +8,7 @@ use crate::api::context::Shared;
 use crate::api::delivery::HandOuts;
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::bad;
-use crate::api::route::{ADMIN, ANY, Route, WORK, on};
+use crate::api::route::{ANY, Route, WORK, on};
 use crate::api::tasks;
 use crate::codec::json;
 use crate::codec::wire::cluster;
@@ -27,13 +27,10 @@ use hyper::header::ACCEPT;
 use std::sync::Arc;
 
 pub(crate) fn routes() -> Vec<Route> {
-    let simulate_path = "/kwq/simulate/{numberOfTasks}/{durationSeconds}/{numberOfWorkers}";
-    let simulating = ADMIN.audited("simulation.run").whole();
     vec![
         on(Method::GET, "/kwq", ANY, about),
         // A report, as every worker sends them: not for the audit trail.
         on(Method::POST, "/kwq/updateTask", WORK, update),
-        on(Method::GET, simulate_path, simulating, simulate),
     ]
 }
 
@@ -59,10 +56,6 @@ async fn about(call: Call) -> Outcome {
     }
     out.close();
     Ok(Answer::json(out.into_bytes()))
-}
-
-async fn simulate(_: Call) -> Outcome {
-    Err(Problem::new(Code::SimulatorDisabled, "the simulator is not in this build yet"))
 }
 
 /// `GET /kwq/consume/{workerAddress}/{workerEndpoint}/{waitSec}`.

@@ -118,8 +118,9 @@ impl Signals {
 
 /// Nobody routes traffic to a local server, so there is nothing to wait for before it drains; and
 /// its log lines would bury the few that tell a newcomer what to do.
-const QUIET: &[(&str, &str)] = &[("drain.delay", "0s"), ("telemetry.level", "warn")];
-const VERBOSE: &[(&str, &str)] = &[("drain.delay", "0s")];
+const QUIET: &[(&str, &str)] =
+    &[("drain.delay", "0s"), ("simulator.enabled", "true"), ("telemetry.level", "warn")];
+const VERBOSE: &[(&str, &str)] = &[("drain.delay", "0s"), ("simulator.enabled", "true")];
 
 fn sources(args: &DevArgs, context: &Context) -> Result<Sources, Failure> {
     let flags = [

@@ -17,6 +17,7 @@ mod logs;
 mod out;
 mod queues;
 mod serve;
+mod simulate;
 mod state;
 mod submit;
 mod tasks;
@@ -107,6 +108,8 @@ enum Verb {
     /// Dead letters
     #[command(subcommand)]
     Dlq(dlq::DlqVerb),
+    /// Put a simulated load on a server whose simulator is on
+    Simulate(simulate::SimulateArgs),
     /// Measure a server
     #[command(subcommand)]
     Bench(bench::BenchVerb),
@@ -240,6 +243,7 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Queue(verb) => on_runtime(queues::run(verb, context)),
         Verb::Worker(verb) => on_runtime(workers::run(verb, context)),
         Verb::Dlq(verb) => on_runtime(dlq::run(verb, context)),
+        Verb::Simulate(args) => on_runtime(simulate::run(args, context)),
         Verb::Bench(verb) => on_runtime(bench::run(verb, context)),
         Verb::Log(verb) => logs::run(verb, context),
         Verb::State(verb) => state::run(verb, context),

@@ -51,6 +51,8 @@ pub struct Config {
     pub drain: Drain,
     /// `compat.*`.
     pub compat: Compat,
+    /// `simulator.enabled`.
+    pub simulator: bool,
     /// `telemetry.*`.
     pub telemetry: Telemetry,
 }

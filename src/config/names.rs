@@ -18,7 +18,6 @@ const LATER: &[(&str, &str)] = &[
     ("dead.retention", "purge of dead letters"),
     ("idempotency.retention", "idempotency keys"),
     ("tags.", "break-down by tag"),
-    ("simulator.enabled", "the simulator"),
 ];
 
 /// Properties of the original and what they are called here.

@@ -49,6 +49,7 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
             seed_get: read.boolean("compat.seed-get"),
             update_by_worker: read.boolean("compat.update-by-worker"),
         },
+        simulator: read.boolean("simulator.enabled"),
         telemetry: Telemetry {
             format: read.choice(
                 "telemetry.log-format",

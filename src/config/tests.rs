@@ -106,7 +106,6 @@ fn a_key_of_a_later_feature_is_not_silently_accepted() {
         ("node.id", "a"),
         ("http.tls-cert", "/c"),
         ("http.http2", "true"),
-        ("simulator.enabled", "true"),
         ("idempotency.retention", "1h"),
         ("log.backend", "kafka"),
         ("log.lease-gate", "relaxed"),

@@ -140,6 +140,20 @@ pub const AUDIT_FILES_MAX: usize = 64;
 pub const AUDIT_QUEUE_MAX: usize = 10_000;
 /// Bytes of a target in a line of the audit trail; a longer one is cut.
 pub const AUDIT_TARGET_BYTES_MAX: usize = 256;
+/// Simulations that run at a time.
+pub const SIMULATIONS_RUNNING_MAX: usize = 4;
+/// Simulations that can still be asked for, the ended ones included.
+pub const SIMULATIONS_KEPT: usize = 100;
+/// Tasks of a simulation.
+pub const SIMULATION_TASKS_MAX: u64 = 10_000_000;
+/// Jobs of a simulation.
+pub const SIMULATION_JOBS_MAX: u32 = 1_000;
+/// Workers of a simulation.
+pub const SIMULATION_WORKERS_MAX: u32 = 10_000;
+/// Mean run time of a simulation, ms.
+pub const SIMULATION_MEAN_MS_MAX: u32 = 3_600_000;
+/// Affinity keys of a simulation.
+pub const SIMULATION_KEYS_MAX: u32 = 100_000;
 /// Tasks of one tracker page.
 pub const PAGE_TASKS: usize = 1_024;
 

@@ -19,6 +19,7 @@ pub mod reject;
 pub mod reply;
 pub mod report;
 pub mod row;
+pub mod simulation;
 pub mod state;
 pub mod tags;
 pub mod task;

@@ -2,6 +2,7 @@
 //! wrong.
 
 pub mod curve;
+pub mod draws;
 pub mod idle;
 pub mod keys;
 pub mod pricing;

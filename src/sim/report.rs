@@ -70,6 +70,12 @@ impl Latency {
         self.0.saturating_record(us.max(1));
     }
 
+    /// The value below which this share (0…1) of all values lies, µs.
+    #[must_use]
+    pub fn at(&self, share: f64) -> u64 {
+        self.0.value_at_quantile(share)
+    }
+
     /// The quantiles.
     #[must_use]
     pub fn quantiles(&self) -> Quantiles {

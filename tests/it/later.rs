@@ -46,7 +46,6 @@ fn routes_of_the_next_step_are_not_there() {
     not_there("GET", "/kwq/stats/series?name=submit&range=10m");
     not_there("GET", "/kwq/stats/tags?key=currency");
     not_there("GET", "/openapi.json");
-    not_there("POST", "/kwq/simulations");
 }
 
 // api.md 1 Idempotency-Key, S 9: a key that is not honoured must not be taken silently.
@@ -67,14 +66,4 @@ fn an_idempotency_key_is_refused_as_not_supported() {
 fn dedup_by_task_is_refused_as_not_supported() {
     let spec = json!({"id": unique("dedup"), "dedup": "task"});
     shared().post("/kwq/jobs", &spec).refused_field("not_supported", "dedup");
-}
-
-// api.md 10: the simulator is off outside `kwq dev`: 404, never a run.
-#[test]
-fn the_simulator_is_off() {
-    let answer = shared().get("/kwq/simulate/10/1/1");
-    let body = crate::support::is_problem(&answer);
-    assert_eq!(answer.status, 404);
-    let code = body["code"].as_str().unwrap_or_default();
-    assert!(["simulator_disabled", "no_route"].contains(&code), "{body}");
 }

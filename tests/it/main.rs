@@ -26,6 +26,7 @@ mod restart;
 mod retries;
 mod seed_defects;
 mod seed_routes;
+mod simulations;
 mod submit;
 mod submit_fields;
 mod tags;

@@ -13,6 +13,7 @@ pub mod job;
 pub mod out;
 pub mod report;
 pub mod seed;
+pub mod simulation;
 pub mod stats;
 pub mod submit;
 pub mod task;
