@@ -107,7 +107,7 @@ impl Posting {
             return false;
         }
         if self.blocks[at].words.is_empty() {
-            self.blocks.remove(at);
+            self.take_block(at);
         } else if self.blocks[at].words.len() > WORDS_MAX {
             self.split(at);
         } else {
@@ -143,6 +143,14 @@ impl Posting {
         at
     }
 
+    fn take_block(&mut self, at: usize) -> Block {
+        let block = self.blocks.remove(at).expect("the caller has seen it");
+        if self.blocks.capacity() > SMALL_WORDS && self.blocks.len() * 4 < self.blocks.capacity() {
+            self.blocks.shrink_to(self.blocks.len() * 2);
+        }
+        block
+    }
+
     fn split(&mut self, at: usize) {
         let block = &mut self.blocks[at];
         let half = block.words.len() / 2;
@@ -166,7 +174,8 @@ impl Posting {
             && next.last() - base < SPAN
         {
             let step = u32::try_from(next.base - base).expect("the last one is within the span");
-            let next = self.blocks.remove(at + 1).expect("seen just now");
+            let next = self.take_block(at + 1);
+            self.blocks[at].words.reserve_exact(next.words.len());
             self.blocks[at].words.extend(next.words.iter().map(|word| word + step));
         }
         let words = &mut self.blocks[at].words;
