@@ -108,7 +108,7 @@ impl Rig {
             };
             let tasks: Vec<TaskInput> = (0..count).map(task).collect();
             let start = started();
-            self.run(Command::Submit(tasks));
+            self.run(Command::submit(tasks));
             spent += start.elapsed().as_nanos() as f64;
             left -= count;
         }
@@ -136,7 +136,7 @@ impl Rig {
             let keys = self.keys;
             let task = |n| TaskInput { affinity: affinity(done + n, keys), ..TaskInput::default() };
             let refill = (0..grants.len() as u64).map(task).collect();
-            self.run(Command::Submit(refill));
+            self.run(Command::submit(refill));
         }
         (consume / done as f64, complete / done as f64)
     }
@@ -169,6 +169,7 @@ fn wish() -> Consume {
         endpoint: None,
         max: 100,
         target_ms: None,
+        peers: 1,
         max_bytes: u64::MAX,
         lease_ms: None,
         seed_lease: false,

@@ -123,6 +123,7 @@ impl Rig {
             attempt: 1,
             lease_ms: 30_000,
             fit: Fit::None,
+            served: None,
         });
         let tasks = tasks.collect();
         let first_lease = LeaseNo(self.lease);
@@ -148,7 +149,8 @@ impl Rig {
         self.submit(first);
         let seqs = || (first..first + BATCH).map(TaskSeq);
         for attempt in 1..=2 {
-            let grant = |seq| Allocation { seq, attempt, lease_ms: 30_000, fit: Fit::None };
+            let grant =
+                |seq| Allocation { seq, attempt, lease_ms: 30_000, fit: Fit::None, served: None };
             let tasks = seqs().map(grant).collect();
             let (worker, first_lease) = ("worker-1".into(), LeaseNo(self.lease));
             self.fold(first / 100, Event::Allocated { worker, endpoint: None, first_lease, tasks });
@@ -189,6 +191,7 @@ fn spec(job: u64) -> TaskSpec {
         backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
         not_before: WallMs(0),
         traceparent: None,
+        content: None,
         element: None,
     }
 }

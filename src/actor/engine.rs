@@ -12,9 +12,11 @@ use crate::log::{EventLog, Room};
 use crate::metrics::{Metrics, RestartCause, ShedClass, ShedReason};
 use crate::model::command::Command;
 use crate::model::id::{Epoch, PartitionId, Position};
+use crate::model::key::Digest;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
 use crate::model::time::Now;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{mpsc, oneshot};
@@ -49,6 +51,8 @@ pub(crate) struct Engine {
     pub(crate) hub: Arc<Hub>,
     pub(crate) workers: Mutex<WorkerRegistry>,
     pub(crate) ids: Mutex<HandedIds>,
+    /// Keys whose call runs; bounded by the connections.
+    pub(crate) running_keys: Mutex<BTreeSet<Digest>>,
     pub(crate) tracker: TrackerDoor,
     /// On its way out: not ready any more, but everything is still served.
     pub(crate) draining: AtomicBool,
@@ -62,6 +66,8 @@ pub(crate) struct Engine {
     thawed_at: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
     turn: AtomicUsize,
+    /// Held while bulk work begins or a job goes: neither may see the other half done.
+    pub(crate) bulk: tokio::sync::Mutex<()>,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
     node_name: crate::model::id::Name,
 }
@@ -150,6 +156,7 @@ impl Engine {
             hub: Arc::new(Hub::new(partitions, parts.config.poll.max_parked)),
             workers: Mutex::new(WorkerRegistry::new(parts.config.worker_forget_ms)),
             ids: Mutex::default(),
+            running_keys: Mutex::default(),
             tracker: parts.tracker,
             draining: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
@@ -159,6 +166,7 @@ impl Engine {
             thawed_at: AtomicU64::new(0),
             log: RwLock::new(None),
             turn: AtomicUsize::new(0),
+            bulk: tokio::sync::Mutex::new(()),
             node: Mutex::new(None),
             node_name: parts.node_name,
             config: parts.config,

@@ -1,20 +1,13 @@
-//! [`KwqHandle`]: the only door to the engine. Submits and small questions here; workers, jobs,
-//! tasks and numbers in the
-//! files beside it.
+//! [`KwqHandle`]: the only door to the engine. Small questions here; submits, workers, jobs, tasks
+//! and numbers in the files beside it.
 
 use crate::actor::engine::{Engine, SlotState, disk_full};
-use crate::actor::envelope::Class;
-use crate::actor::partition::mismatch;
-use crate::actor::request::{PartitionView, Readiness, SubmitOutcome};
-use crate::actor::scoped::with_foreign;
+use crate::actor::request::{PartitionView, Readiness};
 use crate::log::{Error, StoredTask};
 use crate::model::access::Scopes;
-use crate::model::command::Command;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
-use crate::model::job::DEFAULT_JOB;
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::{Admitted, Reply};
-use crate::model::task::TaskInput;
+use crate::model::reply::Admitted;
 use crate::model::time::Now;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -73,65 +66,6 @@ impl KwqHandle {
     pub async fn log_key(&self) -> Answer<[u64; 2]> {
         let slot = self.engine.slots.first().ok_or_else(crate::actor::engine::unavailable)?;
         Ok(self.engine.inspect(slot, crate::core::partition::Partition::first_key).await?.0)
-    }
-
-    /// Admits tasks; all of one call go to one partition. `bytes` = size of the body they came in,
-    /// for admission.
-    ///
-    /// # Errors
-    /// The whole call is refused: overload, drain, disk full. Refusals of single items are in the
-    /// outcomes.
-    pub async fn submit(&self, tasks: Vec<TaskInput>, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
-        if self.scopes.everything() {
-            return self.admit(Command::Submit(tasks), bytes).await;
-        }
-        let (own, foreign) = self.own_items(tasks, |task| task);
-        let admitted = match own.is_empty() {
-            true => Vec::new(),
-            false => self.admit(Command::Submit(own), bytes).await?,
-        };
-        Ok(with_foreign(foreign, admitted))
-    }
-
-    /// The job of a task that lies outside the scopes.
-    pub(crate) fn foreign(&self, task: &TaskInput) -> Option<Name> {
-        let job = task.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
-        (!self.scopes.cover(&job)).then_some(job)
-    }
-
-    /// As [`Self::submit`], but the first task that is refused is the last one looked at; its
-    /// refusal is the last outcome.
-    ///
-    /// # Errors
-    /// As [`Self::submit`].
-    pub async fn submit_until(
-        &self,
-        mut tasks: Vec<TaskInput>,
-        bytes: usize,
-    ) -> Answer<Vec<SubmitOutcome>> {
-        let foreign = tasks.iter().position(|task| self.foreign(task).is_some());
-        let refused = foreign.and_then(|at| self.foreign(tasks.get(at)?));
-        tasks.truncate(foreign.unwrap_or(tasks.len()));
-        let before = tasks.len();
-        let mut outcomes = match before {
-            0 if refused.is_some() => Vec::new(),
-            _ => self.admit(Command::SubmitUntil(tasks), bytes).await?,
-        };
-        let stopped = outcomes.len() < before || outcomes.last().is_some_and(Result::is_err);
-        if let Some(job) = refused.filter(|_| !stopped) {
-            outcomes.push(Err(no_job(&job)));
-        }
-        Ok(outcomes)
-    }
-
-    async fn admit(&self, command: Command, bytes: usize) -> Answer<Vec<SubmitOutcome>> {
-        self.engine.admits_submits()?;
-        let slot = self.engine.any_slot()?;
-        let decided = self.engine.decide(slot, command, Class::Submit, bytes).await?;
-        match decided.accepted()? {
-            (Reply::Submitted(outcomes), _) => Ok(outcomes),
-            _ => Err(mismatch()),
-        }
     }
 
     /// What was admitted, with every default filled in.

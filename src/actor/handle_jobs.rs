@@ -4,8 +4,10 @@
 use crate::actor::engine::Slot;
 use crate::actor::envelope::{Class, Decided};
 use crate::actor::handle::{Answer, KwqHandle, no_job};
+use crate::actor::handle_tasks::purged;
 use crate::actor::partition::mismatch;
 use crate::actor::request::{JobCreated, JobPage, JobPatch, JobQuery, JobSort};
+use crate::core::job::JobRow;
 use crate::core::partition::Partition;
 use crate::model::command::Command;
 use crate::model::id::Name;
@@ -16,11 +18,14 @@ use crate::model::state::TaskState;
 use crate::model::tags::TagSet;
 use crate::model::time::WallMs;
 use crate::model::view::{JobNumbers, JobView};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A waiting call looks again this often, ms.
 const WAIT_STEP_MS: u64 = 100;
+
+/// Jobs of a partition that one round of retention looks at.
+const RETIRED_AT_ONCE: usize = 1_000;
 
 /// One partition's part of a job.
 #[derive(Clone)]
@@ -59,10 +64,10 @@ impl Sum {
 }
 
 fn parts_of(partition: &Partition) -> Vec<Part> {
-    partition.job_rows().iter().map(|job| part_of(partition, job)).collect()
+    partition.job_rows().map(|job| part_of(partition, job)).collect()
 }
 
-fn part_of(partition: &Partition, job: &crate::core::job::JobRow) -> Part {
+fn part_of(partition: &Partition, job: &JobRow) -> Part {
     Part {
         name: job.name.clone(),
         spec: job.spec.clone(),
@@ -82,18 +87,7 @@ impl KwqHandle {
     pub async fn define_job(&self, job: Name, mut spec: JobSpec) -> Answer<JobCreated> {
         // The id is what an unnamed job is called anyway.
         spec.name = spec.name.filter(|name| *name != job);
-        if !self.scopes.cover(&job) {
-            return Err(no_job(&job));
-        }
-        self.engine.admits_submits()?;
-        let known = self.sum_job(&job).await?;
-        if let Some(sum) = &known
-            && !sum.first.implicit
-            && !sum.first.spec.same(&spec, &self.engine.config.policy)
-        {
-            let detail = format!("job {job} exists with another specification");
-            return Err(Reject::new(Code::JobConflict, detail).hint("use PATCH to change it"));
-        }
+        let known = self.check_job(&job, &spec).await?;
         let command = Command::DefineJob { job: job.clone(), spec: Box::new(spec), replace: false };
         let outcomes = self.everywhere(&command).await?;
         if outcomes.contains(&JobOutcome::Conflict) {
@@ -102,8 +96,28 @@ impl KwqHandle {
             return Err(Reject::new(Code::JobConflict, detail));
         }
         // Of several who create it at once one is the first in the first partition.
-        let created = known.is_none() && outcomes.first() == Some(&JobOutcome::Created);
+        let created = !known && outcomes.first() == Some(&JobOutcome::Created);
         Ok(JobCreated { created, job: self.after(job).await? })
+    }
+
+    /// Whether a job exists that a creation with this specification would find.
+    ///
+    /// # Errors
+    /// `job_conflict` when its specification is another; `job_not_found` outside the scopes; no
+    /// room for new work.
+    pub async fn check_job(&self, job: &Name, spec: &JobSpec) -> Answer<bool> {
+        if !self.scopes.cover(job) {
+            return Err(no_job(job));
+        }
+        self.engine.admits_submits()?;
+        let Some(sum) = self.sum_job(job).await? else { return Ok(false) };
+        let named = |name: &Name| name != job;
+        let spec = JobSpec { name: spec.name.clone().filter(named), ..spec.clone() };
+        if !sum.first.implicit && !sum.first.spec.same(&spec, &self.engine.config.policy) {
+            let detail = format!("job {job} exists with another specification");
+            return Err(Reject::new(Code::JobConflict, detail).hint("use PATCH to change it"));
+        }
+        Ok(true)
     }
 
     /// One job, exact.
@@ -113,8 +127,19 @@ impl KwqHandle {
     pub async fn job(&self, job: Name) -> Answer<JobView> {
         match self.sum_job(&job).await? {
             Some(sum) => Ok(self.view(sum).await),
-            None => Err(no_job(&job)),
+            None => Err(self.missing_job(&job).await),
         }
+    }
+
+    /// The refusal of a job that is not there: it may have been purged lately.
+    async fn missing_job(&self, job: &Name) -> Reject {
+        let mut gone = false;
+        for slot in self.engine.slots.iter().filter(|_| self.scopes.cover(job)) {
+            let name = job.clone();
+            let known = self.engine.inspect(slot, move |p| p.purged_job(&name)).await;
+            gone |= known.is_ok_and(|(known, _)| known);
+        }
+        if gone { purged("job") } else { no_job(job) }
     }
 
     /// A job after a verb: when it cannot be read the verb has been applied all the same.
@@ -145,10 +170,12 @@ impl KwqHandle {
     /// # Errors
     /// `job_not_found`, `job_ended` by the verb table of `docs/semantics.md` 11.1.
     pub async fn change_job(&self, job: Name, change: JobChange) -> Answer<JobView> {
-        let Some(sum) = self.sum_job(&job).await? else { return Err(no_job(&job)) };
+        let Some(sum) = self.sum_job(&job).await? else {
+            return Err(self.missing_job(&job).await);
+        };
         let state = state_of(&sum.first);
         let refused = match (&change, state) {
-            (JobChange::Close | JobChange::Retention(_), _) => false,
+            (JobChange::Close | JobChange::Retention(_) | JobChange::Purge, _) => false,
             (JobChange::Cancel(..), JobState::Cancelled) => false,
             (_, state) => state.ended(),
         };
@@ -186,7 +213,9 @@ impl KwqHandle {
     /// # Errors
     /// As [`Self::change_job`].
     pub async fn patch_job(&self, job: Name, patch: JobPatch) -> Answer<JobView> {
-        let Some(sum) = self.sum_job(&job).await? else { return Err(no_job(&job)) };
+        let Some(sum) = self.sum_job(&job).await? else {
+            return Err(self.missing_job(&job).await);
+        };
         let state = state_of(&sum.first);
         if state.ended() && (patch.priority.is_some() || patch.weight.is_some()) {
             let detail = format!("job {job} has ended ({})", state.name());
@@ -201,7 +230,9 @@ impl KwqHandle {
             self.apply_change(&job, change, &sum).await?;
         }
         if patch.name.is_some() || patch.tag.is_some() {
-            let Some(now) = self.sum_job(&job).await? else { return Err(no_job(&job)) };
+            let Some(now) = self.sum_job(&job).await? else {
+                return Err(self.missing_job(&job).await);
+            };
             let mut spec = now.first.spec;
             spec.name = patch.name.or(spec.name);
             spec.tag = patch.tag.or(spec.tag);
@@ -235,6 +266,36 @@ impl KwqHandle {
             let step = tokio::time::Instant::now() + Duration::from_millis(WAIT_STEP_MS);
             tokio::time::sleep_until(step.min(deadline)).await;
         }
+    }
+
+    /// Purges the jobs that ended long enough ago, dead tasks not before `dead_ms`. Which those are
+    /// is told by the stamps of the log; that they go is in the log as well.
+    ///
+    /// # Errors
+    /// A partition that is away; the next round tries again.
+    pub(crate) async fn retire_jobs(&self, dead_ms: u64) -> Answer<()> {
+        let now = self.now().wall;
+        let mut due: BTreeSet<Name> = BTreeSet::new();
+        for slot in &self.engine.slots {
+            let over = move |p: &Partition| -> Vec<Name> {
+                let old = |job: &&JobRow| is_over(&job.numbers, now, job.spec.retention_ms);
+                let ended = p.job_rows().filter(|job| job.closed).filter(old);
+                ended.map(|job| job.name.clone()).take(RETIRED_AT_ONCE).collect()
+            };
+            due.extend(self.engine.inspect(slot, over).await?.0);
+        }
+        for job in due {
+            let _turn = self.engine.bulk.lock().await;
+            let Some(sum) = self.sum_job(&job).await? else { continue };
+            let (numbers, retention) = (&sum.first.numbers, sum.first.spec.retention_ms);
+            let dead = numbers.counts.of(TaskState::Error) > 0;
+            let keep_ms = if dead { retention.max(dead_ms) } else { retention };
+            if state_of(&sum.first).ended() && is_over(numbers, now, keep_ms) {
+                self.apply_change(&job, JobChange::Purge, &sum).await?;
+                tracing::info!(%job, "job purged, its retention is over");
+            }
+        }
+        Ok(())
     }
 
     /// Every job, summed.
@@ -301,6 +362,11 @@ impl KwqHandle {
         let asked = futures_util::future::try_join_all(engine.slots.iter().map(ask)).await;
         asked.map_err(Reject::possibly_applied)
     }
+}
+
+/// Nothing of it has been live for that long.
+fn is_over(numbers: &JobNumbers, now: WallMs, ms: u64) -> bool {
+    numbers.counts.live() == 0 && now.since(numbers.drained) >= ms
 }
 
 fn state_of(part: &Part) -> JobState {

@@ -22,6 +22,8 @@ struct PartNumbers {
     levels: [LevelPart; Priority::LEVELS],
     stats: Stats,
     holders: Vec<(Name, u64)>,
+    /// Tasks of jobs that were purged whole.
+    departed: u64,
 }
 
 fn numbers(partition: &Partition) -> PartNumbers {
@@ -29,6 +31,7 @@ fn numbers(partition: &Partition) -> PartNumbers {
         levels: partition.level_parts(),
         stats: partition.stats().clone(),
         holders: partition.lease_holders(),
+        departed: partition.departed(),
     }
 }
 
@@ -106,6 +109,10 @@ impl KwqHandle {
             purged += job.numbers.purged;
             hits += job.numbers.hits;
             misses += job.numbers.misses;
+        }
+        if self.scopes.everything() {
+            let departed: u64 = parts.iter().map(|part| part.departed).sum();
+            (submitted, purged) = (submitted + departed, purged + departed);
         }
         let mut waits = [0; WAIT_BUCKETS];
         for part in &parts {

@@ -62,7 +62,7 @@ impl KwqHandle {
         {
             match self.find(&TaskKey::Ref(reference)).await {
                 Ok((partition, seq)) => self.add_row(&mut page, partition, seq, &query).await?,
-                Err(reject) if reject.code == Code::TaskNotFound => {}
+                Err(reject) if matches!(reject.code, Code::TaskNotFound | Code::Purged) => {}
                 Err(reject) => return Err(reject),
             }
             return Ok(page);
@@ -150,6 +150,8 @@ impl KwqHandle {
     /// # Errors
     /// `task_not_found`, `illegal_transition`, `job_ended`.
     pub async fn retry_task(&self, key: TaskKey, priority: Option<Priority>) -> Answer<TaskView> {
+        // Its job may be about to go.
+        let _turn = self.engine.bulk.lock().await;
         self.task_verb(key, |seq| Command::RetryTask { seq, priority }).await
     }
 
@@ -201,13 +203,22 @@ impl KwqHandle {
         self.engine.slot(partition).ok_or_else(unavailable)
     }
 
-    async fn find(&self, key: &TaskKey) -> Answer<(PartitionId, TaskSeq)> {
+    /// The refusal of a task that is not there. Of a purged one nobody knows the job any more, so
+    /// only who may see all jobs hears that it was there.
+    fn missing(&self, gone: bool) -> Reject {
+        if gone && self.scopes.everything() { purged("task") } else { not_found() }
+    }
+
+    pub(crate) async fn find(&self, key: &TaskKey) -> Answer<(PartitionId, TaskSeq)> {
         match key {
             TaskKey::Ref(reference) => {
                 let reference = *reference;
                 let slot = self.engine.slot(reference.partition).ok_or_else(not_found)?;
-                let (seq, _) = self.engine.inspect(slot, move |p| p.seq_of(reference)).await?;
-                let seq = seq.ok_or_else(not_found)?;
+                let read = move |p: &crate::core::partition::Partition| {
+                    (p.seq_of(reference), p.purged_reference(reference))
+                };
+                let ((seq, gone), _) = self.engine.inspect(slot, read).await?;
+                let seq = seq.ok_or_else(|| self.missing(gone))?;
                 if !self.scopes.everything() {
                     let row = self.tracked(reference.partition, seq).await?;
                     row.filter(|row| self.scopes.cover(&row.job)).ok_or_else(not_found)?;
@@ -229,7 +240,15 @@ impl KwqHandle {
                 newest = line.take();
             }
         }
-        newest.map(|row| (row.partition, row.seq)).ok_or_else(not_found)
+        if let Some(row) = newest {
+            return Ok((row.partition, row.seq));
+        }
+        let mut gone = false;
+        for slot in &self.engine.slots {
+            let id = id.clone();
+            gone |= self.engine.inspect(slot, move |p| p.purged_id(&id)).await?.0;
+        }
+        Err(self.missing(gone))
     }
 
     /// Row of the tracker, with everything in it that was durable before this call.
@@ -342,6 +361,11 @@ impl Line {
             None => 0,
         }
     }
+}
+
+/// The refusal of what was there until lately.
+pub(crate) fn purged(what: &str) -> Reject {
+    Reject::new(Code::Purged, format!("the {what} was purged"))
 }
 
 fn not_found() -> Reject {

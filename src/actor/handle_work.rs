@@ -209,6 +209,7 @@ impl KwqHandle {
             endpoint: request.endpoint.clone(),
             max,
             target_ms: request.target_ms,
+            peers: request.target_ms.map_or(1, |_| self.active_workers()),
             max_bytes: request.max_bytes,
             lease_ms: request.lease_ms,
             seed_lease: request.seed_lease,
@@ -224,6 +225,10 @@ impl KwqHandle {
             (Reply::Granted(grants), _) => Ok(grants),
             _ => Err(mismatch()),
         }
+    }
+
+    fn active_workers(&self) -> u32 {
+        lock(&self.engine.workers).active(self.engine.clock.now().tick)
     }
 
     /// Reads the tasks' text and payload and pairs them with their leases.

@@ -62,6 +62,9 @@ pub(crate) struct WriteImages {
     pub(crate) reply: Option<ImagesReply>,
 }
 
+/// Jobs whose retention is over are looked for this often, ms.
+const RETIRE_EVERY_MS: u64 = 5_000;
+
 /// Watches the partitions of the node.
 pub struct NodeActor {
     engine: Arc<Engine>,
@@ -71,6 +74,8 @@ pub struct NodeActor {
     open_log: OpenLog,
     recipe: Recipe,
     last_image_ms: u64,
+    last_retire_ms: u64,
+    retiring: bool,
     reopening: bool,
     stopping: bool,
 }
@@ -93,6 +98,8 @@ impl NodeActor {
                 open_log,
                 recipe,
                 last_image_ms: 0,
+                last_retire_ms: 0,
+                retiring: false,
                 reopening: false,
                 stopping: false,
             }
@@ -154,6 +161,22 @@ impl NodeActor {
         }
     }
 
+    /// Lets go of jobs whose retention is over, one round at a time.
+    fn retire(&mut self, tick_ms: u64, ctx: &mut Context<Self>) {
+        if self.stopping || self.retiring || tick_ms < self.last_retire_ms + RETIRE_EVERY_MS {
+            return;
+        }
+        (self.retiring, self.last_retire_ms) = (true, tick_ms);
+        let handle = KwqHandle::new(Arc::clone(&self.engine));
+        let dead_ms = self.engine.config.dead_retention_ms;
+        let round = async move {
+            if let Err(reject) = handle.retire_jobs(dead_ms).await {
+                tracing::warn!(detail = %reject.detail, "retention goes on in the next round");
+            }
+        };
+        ctx.spawn(round.into_actor(self).map(|(), actor, _| actor.retiring = false));
+    }
+
     fn every_second(&mut self, ctx: &mut Context<Self>) {
         let now = self.engine.clock.now();
         self.engine.thawed_at(now);
@@ -165,6 +188,7 @@ impl NodeActor {
             ctx.notify(WriteImages { stop: false, reply: None });
         }
         self.watch_memory();
+        self.retire(now.tick.0, ctx);
         let forgotten = lock(&self.engine.workers).sweep(now);
         for worker in forgotten {
             for slot in &self.engine.slots {

@@ -11,7 +11,7 @@ use crate::model::command::Command;
 use crate::model::event::Stamped;
 use crate::model::id::{LeaseNo, PartitionId, Position};
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::Reply;
+use crate::model::reply::{AdmittedItem, Reply};
 use crate::model::time::{Now, Tick};
 use actix::prelude::*;
 use std::collections::VecDeque;
@@ -283,8 +283,10 @@ impl PartitionActor {
                     (grant.record, grant.index) = (placed.record, placed.entry);
                 }
             }
-        } else if let Reply::Submitted(outcomes) = reply {
-            for admitted in outcomes.iter_mut().flatten() {
+        } else if let Reply::Submitted(answer) = reply {
+            for item in answer.outcomes.iter_mut().flatten() {
+                // The elements of an array are not told one by one.
+                let AdmittedItem::Task(admitted) = item else { continue };
                 if let Some(placed) = self.partition.text_at(admitted.seq) {
                     (admitted.record, admitted.index) = (placed.record, placed.entry);
                 }
@@ -345,6 +347,7 @@ impl PartitionActor {
             // No lease ends while nothing can be recorded; what comes after looks again.
             return;
         }
+        self.partition.rest_operations(self.log.room() != Room::Plenty);
         self.act(Command::Tick, ctx);
     }
 
@@ -386,11 +389,7 @@ fn refusal(command: &Command, class: Class, sent: Tick, now: Now, room: Room) ->
     }
     match (room, command) {
         (Room::Plenty, _) => None,
-        (
-            Room::WorkOnly,
-            Command::Submit(_) | Command::SubmitUntil(_) | Command::SubmitItems(_),
-        )
-        | (Room::None, _) => Some(disk_full()),
+        (Room::WorkOnly, Command::Submit(_)) | (Room::None, _) => Some(disk_full()),
         (Room::WorkOnly, _) => None,
     }
 }
@@ -457,7 +456,7 @@ impl Decided {
         match self.reply {
             Reply::Refused(reject) => Err(reject),
             reply @ (Reply::Submitted(_)
-            | Reply::Items(_)
+            | Reply::Noted(..)
             | Reply::Granted(_)
             | Reply::Reported(_)
             | Reply::Renewed(_)

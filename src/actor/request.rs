@@ -2,17 +2,20 @@
 //! answers.
 
 use crate::model::affinity::AffinityMode;
+use crate::model::command::Item;
 use crate::model::id::{Name, PartitionId, Position};
 use crate::model::job::JobState;
+use crate::model::key::{Digest, Frees, KeyPart};
 use crate::model::lease::LeaseToken;
+use crate::model::operation::{OpSpec, Operation};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
-use crate::model::reject::Reject;
+use crate::model::reject::{Code, Reject};
 use crate::model::reply::{Admitted, CancelNotice};
 use crate::model::report::{Report, ReportOutcome};
 use crate::model::state::StateCounts;
 use crate::model::time::WallMs;
-use crate::model::view::{HandOut, JobView, QueueView, TaskPage, TaskView};
+use crate::model::view::{HandOut, JobView, QueueView, TaskPage, TaskQuery, TaskView};
 
 /// How `{task}` in a path names a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +31,61 @@ pub enum TaskKey {
     },
 }
 
-/// Outcome of one item of a submit, in order.
-pub type SubmitOutcome = Result<Admitted, Reject>;
+/// A submit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubmitRequest {
+    /// Tasks and arrays.
+    pub items: Vec<Item>,
+    /// Size of the body they came in, for admission.
+    pub bytes: usize,
+    /// The first item that is refused is the last one looked at; its refusal is the last outcome.
+    pub until_refused: bool,
+    /// Its `Idempotency-Key`.
+    pub key: Option<KeyOf>,
+}
 
-/// What became of one item of a submit that holds arrays.
+/// The `Idempotency-Key` of a submit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyOf {
+    /// SHA-256 of the key.
+    pub key: Digest,
+    /// SHA-256 of what is asked.
+    pub content: Digest,
+    /// Number of the NDJSON chunk, 0 otherwise.
+    pub chunk: u64,
+    /// Which refusals leave the key free.
+    pub frees: Frees,
+}
+
+impl KeyOf {
+    /// A part of the request.
+    #[must_use]
+    pub fn part(&self, part: u64) -> KeyPart {
+        KeyPart { key: self.key, content: self.content, part }
+    }
+
+    /// Did the call come to nothing, so that its key stays free?
+    #[must_use]
+    pub fn freed_by(&self, answer: &SubmitAnswer) -> bool {
+        let refused = |outcome: &ItemOutcome| match (self.frees, outcome) {
+            (Frees::Never, _) | (_, Ok(_)) => false,
+            (Frees::Closed, Err(reject)) => reject.code == Code::JobClosed,
+            (Frees::Refused, Err(_)) => true,
+        };
+        answer.outcomes.iter().all(Result::is_err) && answer.outcomes.iter().any(refused)
+    }
+}
+
+/// Answer to a submit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubmitAnswer {
+    /// One per item, in order; with `until_refused` up to the refusal.
+    pub outcomes: Vec<ItemOutcome>,
+    /// All of it is the answer of an earlier call with the key.
+    pub replayed: bool,
+}
+
+/// An item that is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ItemAdmitted {
     /// A task.
@@ -48,7 +102,7 @@ pub enum ItemAdmitted {
     },
 }
 
-/// Outcome of such an item.
+/// What became of one item of a submit.
 pub type ItemOutcome = Result<ItemAdmitted, Reject>;
 
 /// `POST /kwq/consume`.
@@ -210,6 +264,33 @@ pub struct JobPage {
     pub rows: Vec<JobView>,
     /// More follow after this id.
     pub next: Option<Name>,
+}
+
+/// Redrive or purge of the dead tasks that a filter matches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BulkRequest {
+    /// What is asked for.
+    pub spec: OpSpec,
+    /// The filter but for `refs`; states, order and scopes are filled in.
+    pub query: TaskQuery,
+    /// Only these; empty = no condition.
+    pub refs: Vec<TaskRef>,
+    /// Count only.
+    pub dry_run: bool,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BulkAnswer {
+    /// Nothing was done.
+    Counted {
+        /// Tasks that match.
+        matched: u64,
+        /// Those of them that would be left as they are.
+        skipped: u64,
+    },
+    /// It runs, or has ended already.
+    Started(Operation),
 }
 
 /// A page of workers.

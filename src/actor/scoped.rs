@@ -3,9 +3,12 @@
 //! A caller that may touch every job, as nearly all may, asks nothing of this file.
 
 use crate::actor::handle::{Answer, KwqHandle, no_job};
-use crate::actor::request::HeartbeatRequest;
+use crate::actor::request::{HeartbeatRequest, KeyOf, SubmitAnswer, SubmitRequest};
+use crate::codec::digest::Pieces;
 use crate::core::partition::Partition;
+use crate::model::command::Item;
 use crate::model::id::{Name, TaskSeq};
+use crate::model::job::DEFAULT_JOB;
 use crate::model::lease::LeaseToken;
 use crate::model::reject::{Code, Reject};
 use crate::model::report::{Outcome, Report, ReportOutcome};
@@ -17,32 +20,72 @@ type Inside = Answer<bool>;
 /// The task of a token, and its job unless the task is over.
 type Leased = Option<(TaskSeq, Option<Name>)>;
 
-/// Outcomes of all items in their order: of the foreign ones a refusal, of the others what was
-/// admitted.
-pub(crate) fn with_foreign<T>(
-    foreign: Vec<Option<Name>>,
-    admitted: Vec<Result<T, Reject>>,
-) -> Vec<Result<T, Reject>> {
-    let mut admitted = admitted.into_iter();
-    let missing = || Err(Reject::new(Code::Internal, "an item without an outcome"));
-    let outcome = |foreign: Option<Name>| match foreign {
-        Some(job) => Err(no_job(&job)),
-        None => admitted.next().unwrap_or_else(missing),
-    };
-    foreign.into_iter().map(outcome).collect()
+/// For each item of a submit, or of one that ends at the first refusal for each up to the first
+/// that is not for this caller: the job it must not name, if it does.
+pub(crate) struct ForeignItems(Vec<Option<Name>>);
+
+impl ForeignItems {
+    /// The submit without them. Under a key it is another request than that of a caller who may do
+    /// more: the two are not answered alike.
+    pub(crate) fn take_out(&self, request: SubmitRequest) -> SubmitRequest {
+        let own = request.items.into_iter().zip(&self.0).filter(|(_, foreign)| foreign.is_none());
+        let items = own.map(|(item, _)| item).collect();
+        let key = request.key.map(|key| {
+            let mut content = Pieces::default();
+            content.add(&key.content.0);
+            self.0.iter().for_each(|foreign| content.add(&[u8::from(foreign.is_some())]));
+            KeyOf { content: content.take(), ..key }
+        });
+        SubmitRequest { items, key, ..request }
+    }
+
+    /// Outcomes of all items in their order: of the foreign ones a refusal, of the others what was
+    /// admitted.
+    pub(crate) fn put_back(self, admitted: SubmitAnswer, until_refused: bool) -> SubmitAnswer {
+        let SubmitAnswer { outcomes: admitted, replayed } = admitted;
+        let mut admitted = admitted.into_iter();
+        let mut outcomes = Vec::with_capacity(self.0.len());
+        for foreign in self.0 {
+            let outcome = match foreign {
+                Some(job) => Some(Err(no_job(&job))),
+                None => admitted.next(),
+            };
+            let Some(outcome) = outcome else { break };
+            let stops = until_refused && outcome.is_err();
+            outcomes.push(outcome);
+            if stops {
+                break;
+            }
+        }
+        SubmitAnswer { outcomes, replayed }
+    }
 }
 
 impl KwqHandle {
-    /// Takes the items out of a submit that are not for this caller: what is left, and for each
-    /// item the job it must not name, if it does.
-    pub(crate) fn own_items<T>(
-        &self,
-        items: Vec<T>,
-        task: impl Fn(&T) -> &TaskInput,
-    ) -> (Vec<T>, Vec<Option<Name>>) {
-        let foreign: Vec<_> = items.iter().map(|item| self.foreign(task(item))).collect();
-        let own = items.into_iter().zip(&foreign).filter(|(_, foreign)| foreign.is_none());
-        (own.map(|(item, _)| item).collect(), foreign)
+    /// The items of a submit that are not for this caller; `None` = all are for it.
+    pub(crate) fn foreign_items(&self, request: &SubmitRequest) -> Option<ForeignItems> {
+        if self.scopes.everything() {
+            return None;
+        }
+        let foreign = request.items.iter().map(|item| self.foreign(item.task()));
+        let mut foreign: Vec<Option<Name>> = foreign.collect();
+        let first = foreign.iter().position(Option::is_some)?;
+        if request.until_refused {
+            foreign.truncate(first + 1);
+        }
+        Some(ForeignItems(foreign))
+    }
+
+    /// Is there an item that is for this caller? Of none at all: yes.
+    #[must_use]
+    pub fn owns_some(&self, items: &[Item]) -> bool {
+        items.is_empty() || items.iter().any(|item| self.foreign(item.task()).is_none())
+    }
+
+    /// The job of a task that lies outside the scopes.
+    fn foreign(&self, task: &TaskInput) -> Option<Name> {
+        let job = task.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
+        (!self.scopes.cover(&job)).then_some(job)
     }
 
     /// Takes the reports out that are not for this caller: what is left, with its places, and the

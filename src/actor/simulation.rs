@@ -7,8 +7,10 @@ mod worker;
 
 use crate::actor::engine::lock;
 use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::request::SubmitRequest;
 use crate::model::access::Scopes;
 use crate::model::affinity::AffinityKey;
+use crate::model::command::Item;
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, JobChange, JobDefaults, JobSpec};
 use crate::model::limits;
@@ -335,9 +337,12 @@ impl Simulation {
     /// Submits a batch; waits while the engine is busy.
     async fn submit(&self, tasks: Vec<TaskInput>) -> Answer<()> {
         loop {
-            match self.handle.submit(tasks.clone(), 64 * tasks.len()).await {
-                Ok(outcomes) => {
-                    let refused = outcomes.into_iter().find_map(Result::err);
+            let (bytes, items) =
+                (64 * tasks.len(), tasks.iter().cloned().map(Item::Task).collect());
+            let request = SubmitRequest { items, bytes, until_refused: false, key: None };
+            match self.handle.submit(request).await {
+                Ok(answer) => {
+                    let refused = answer.outcomes.into_iter().find_map(Result::err);
                     return refused.map_or(Ok(()), Err);
                 }
                 Err(reject) if reject.not_applied && !self.handle.readiness().draining => {

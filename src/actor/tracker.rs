@@ -16,7 +16,7 @@ use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
 use crate::model::time::WallMs;
 use crate::model::view::{Attempt, TaskPage, TaskQuery, TaskView, TrackedTask};
-use crate::store::{StoredText, TaskTexts, Tracker};
+use crate::store::{Selected, StoredText, TaskTexts, Tracker};
 use actix::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -234,6 +234,18 @@ impl TrackerDoor {
             positions: Vec::new(),
             lag_ms: 0,
         })
+    }
+
+    pub(crate) async fn select(
+        &self,
+        query: TaskQuery,
+        log: Arc<dyn EventLog>,
+        from: (PartitionId, u64),
+    ) -> Answer<Selected> {
+        let texts = LogTexts(log);
+        let found =
+            self.ask(move |state, _| state.tracker.select(&query, &texts, from, PAGE_BUDGET));
+        found.await?.map_err(|reason| Reject::new(Code::LogUnavailable, reason))
     }
 
     pub(crate) async fn rates(&self) -> Answer<Rates> {

@@ -1,19 +1,17 @@
 //! Submits of many tasks: what breaks a rule stays here, the rest goes to the engine, all are
 //! counted in order.
 
-use crate::actor::request::{ItemAdmitted, ItemOutcome};
+use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitRequest};
 use crate::api::context::Shared;
 use crate::api::problem::Problem;
 use crate::codec::json::{self, Element, Fields};
 use crate::codec::wire::field::Rules;
 use crate::codec::wire::submit::{Listing, Place, Settled, Tally};
 use crate::codec::wire::{array, task};
-use crate::model::array::ArrayInput;
 use crate::model::command::Item;
 use crate::model::id::Name;
 use crate::model::job::{DEFAULT_JOB, JobChange, JobState};
 use crate::model::reject::{Code, Reject};
-use crate::model::task::TaskInput;
 use std::sync::Arc;
 
 /// `results=all|errors`.
@@ -52,10 +50,9 @@ pub(crate) async fn refuse_closed(shared: &Shared, job: &Name) -> Result<(), Pro
 /// Items of one call, those that break a rule apart from those that go to the engine.
 #[derive(Default)]
 pub(crate) struct Batch {
-    pub(crate) inputs: Vec<TaskInput>,
-    /// Arrays, each with the number of tasks in `inputs` that stand before it.
-    pub(crate) arrays: Vec<(usize, ArrayInput)>,
-    /// In the order of the call: place, id, and why it is in neither of both.
+    /// Tasks and arrays that break no rule.
+    pub(crate) inputs: Vec<Item>,
+    /// In the order of the call: place, id, and why it is not in `inputs`.
     pub(crate) items: Vec<(Place, Option<Name>, Option<Reject>)>,
 }
 
@@ -94,9 +91,8 @@ impl Batch {
 
     /// The job all tasks go to, or `*`.
     pub(crate) fn about(&self) -> Name {
-        let job = |input: &TaskInput| input.job.clone().unwrap_or_else(|| DEFAULT_JOB.into());
-        let arrays = self.arrays.iter().map(|(_, array)| &array.task);
-        let mut jobs = self.inputs.iter().chain(arrays).map(job);
+        let job = |item: &Item| item.task().job.clone().unwrap_or_else(|| DEFAULT_JOB.into());
+        let mut jobs = self.inputs.iter().map(job);
         let first = jobs.next().unwrap_or_else(|| "*".into());
         if jobs.all(|job| job == first) { first } else { "*".into() }
     }
@@ -113,7 +109,7 @@ impl Batch {
             None => match task::parse(fields, job, rules) {
                 Ok(input) => {
                     self.items.push((place, input.id.clone(), None));
-                    self.inputs.push(input);
+                    self.inputs.push(Item::Task(input));
                     return;
                 }
                 Err(reject) => reject,
@@ -121,7 +117,7 @@ impl Batch {
             Some(member) => match array::parse(fields, member, job, rules) {
                 Ok(array) => {
                     self.items.push((place, array.id.clone(), None));
-                    self.arrays.push((self.inputs.len(), array));
+                    self.inputs.push(Item::Array(array));
                     return;
                 }
                 Err(reject) => reject,
@@ -133,55 +129,41 @@ impl Batch {
         self.items.push((place, id.map(|id| Arc::from(id.as_ref())), Some(refused)));
     }
 
-    /// Submits what can be and counts everything. A closed job refuses the whole call on its own
-    /// route.
+    /// Submits what can be and counts everything; says whether it is the answer of an earlier call.
+    /// A closed job refuses the whole call on its own route.
     pub(crate) async fn run(
         self,
         shared: &Shared,
         bytes: usize,
         mut tally: Tally,
         job_route: Option<&Name>,
-    ) -> Result<Tally, Problem> {
-        let items = self.items;
-        let outcomes = match self.inputs.is_empty() && self.arrays.is_empty() {
-            true => {
-                if let Some(job) = job_route {
-                    refuse_closed(shared, job).await?;
-                }
-                Vec::new()
+        key: Option<KeyOf>,
+    ) -> Result<(Tally, bool), Problem> {
+        let (handle, nothing) = (&shared.api.handle, self.inputs.is_empty());
+        if let Some(job) = job_route.filter(|_| nothing) {
+            // An answer that was given stays, whatever became of the job.
+            let known = match &key {
+                Some(key) => handle.recall(key.part(0)).await?.is_some(),
+                None => false,
+            };
+            if !known {
+                refuse_closed(shared, job).await?;
             }
-            false => admit(shared, self.inputs, self.arrays, bytes).await?,
+        }
+        let (outcomes, replayed) = if nothing && key.is_none() {
+            (Vec::new(), false)
+        } else {
+            let items = self.inputs;
+            let request = SubmitRequest { items, bytes, until_refused: false, key };
+            let answer = handle.submit(request).await?;
+            (answer.outcomes, answer.replayed)
         };
         if let Some(closed) = closed(&outcomes).filter(|_| job_route.is_some()) {
             return Err(closed.clone().into());
         }
-        count(&mut tally, items, outcomes);
-        Ok(tally)
+        count(&mut tally, self.items, outcomes);
+        Ok((tally, replayed))
     }
-}
-
-/// Admits tasks and the arrays between them; one outcome each, in the order of the call.
-pub(crate) async fn admit(
-    shared: &Shared,
-    inputs: Vec<TaskInput>,
-    arrays: Vec<(usize, ArrayInput)>,
-    bytes: usize,
-) -> Result<Vec<ItemOutcome>, Reject> {
-    let handle = &shared.api.handle;
-    if arrays.is_empty() {
-        let outcomes = handle.submit(inputs, bytes).await?;
-        return Ok(outcomes.into_iter().map(|o| o.map(ItemAdmitted::Task)).collect());
-    }
-    let mut items = Vec::with_capacity(inputs.len() + arrays.len());
-    let mut arrays = arrays.into_iter().peekable();
-    for (number, input) in inputs.into_iter().enumerate() {
-        while let Some((_, array)) = arrays.next_if(|(before, _)| *before <= number) {
-            items.push(Item::Array(Box::new(array)));
-        }
-        items.push(Item::Task(Box::new(input)));
-    }
-    items.extend(arrays.map(|(_, array)| Item::Array(Box::new(array))));
-    handle.submit_items(items, bytes).await
 }
 
 /// The refusal of a closed job, when nothing of the call was admitted.
@@ -212,7 +194,7 @@ pub(crate) fn count(
                 .unwrap_or_else(|| Err(Reject::new(Code::Internal, "an item without outcome"))),
         };
         let settled = outcome.as_ref().map(|admitted| match admitted {
-            ItemAdmitted::Task(admitted) => Settled::Task(admitted.reference),
+            ItemAdmitted::Task(task) => Settled::Task(task.reference, task.duplicate),
             ItemAdmitted::Array { count, refs, duplicate } => {
                 Settled::Array { count: *count, refs, duplicate: *duplicate }
             }

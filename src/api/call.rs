@@ -153,16 +153,6 @@ impl Call {
         Source { body, delivery: self.delivery.clone(), limit, begun: Instant::now(), bytes: 0 }
     }
 
-    /// A key asks for a promise this build does not give; to ignore it could double the work.
-    pub(crate) fn refuse_key(&self) -> Result<(), Problem> {
-        if !self.head.headers.contains_key("idempotency-key") {
-            return Ok(());
-        }
-        let detail = "Idempotency-Key is not in this build yet; send the call without it";
-        let reject = Reject::new(Code::NotSupported, detail).on("Idempotency-Key");
-        Err(Problem::from(reject).closing())
-    }
-
     /// Refuses a call that waited longer than its caller allows.
     pub(crate) fn in_time(&self) -> Result<(), Reject> {
         match self.deadline {

@@ -1,12 +1,14 @@
-//! Jobs: create, list, show, change, wait.
+//! Jobs: list, show, change, wait.
 
 use crate::actor::request::{JobPatch, JobQuery, JobSort};
 use crate::api::answer::Answer;
 use crate::api::call::Call;
 use crate::api::context::{Phase, Shared};
+use crate::api::create;
+use crate::api::operations;
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::{Query, bad};
-use crate::api::route::{OPERATE, Route, Rule, SUBMIT, VIEW, on};
+use crate::api::route::{ADMIN, OPERATE, Route, Rule, SUBMIT, VIEW, on};
 use crate::codec::json;
 use crate::codec::wire::job as wire;
 use crate::codec::wire::out::Out;
@@ -15,7 +17,6 @@ use crate::model::id::Name;
 use crate::model::job::{JobChange, JobState};
 use crate::model::limits;
 use crate::model::priority::Priority;
-use crate::model::reject::{Code, Reject};
 use crate::model::view::JobView;
 use hyper::{Method, StatusCode};
 use std::fmt::Write as _;
@@ -25,7 +26,7 @@ const CLOSE: Rule = Rule::any_of(&[Role::Submit, Role::Operate]);
 
 pub(crate) fn routes() -> Vec<Route> {
     vec![
-        on(Method::POST, "/kwq/jobs", SUBMIT.audited("job.create"), create),
+        on(Method::POST, "/kwq/jobs", SUBMIT.audited("job.create"), create::create),
         on(Method::GET, "/kwq/jobs", VIEW, list),
         on(Method::GET, "/kwq/jobs/{job}", VIEW, get),
         on(Method::PATCH, "/kwq/jobs/{job}", OPERATE.audited("job.change"), patch),
@@ -40,10 +41,12 @@ pub(crate) fn routes() -> Vec<Route> {
         }),
         on(Method::POST, "/kwq/jobs/{job}/cancel", OPERATE.audited("job.cancel"), cancel),
         on(Method::GET, "/kwq/jobs/{job}/wait", VIEW, wait),
+        on(Method::POST, "/kwq/jobs/{job}/retry", OPERATE.audited("job.retry"), retry),
+        on(Method::DELETE, "/kwq/jobs/{job}", ADMIN.audited("job.purge"), purge),
     ]
 }
 
-fn body(shared: &Shared, job: &JobView) -> Vec<u8> {
+pub(crate) fn body(shared: &Shared, job: &JobView) -> Vec<u8> {
     let mut out = Out::with_capacity(900);
     wire::view(&mut out, job, &shared.api.config.policy, shared.api.handle.now().wall);
     out.into_bytes()
@@ -57,7 +60,7 @@ fn controlled(shared: &Shared, job: &JobView) -> Answer {
     if partly { answer.with("location", location(&job.id)) } else { answer }
 }
 
-fn location(job: &str) -> String {
+pub(crate) fn location(job: &str) -> String {
     let mut out = String::from("/kwq/jobs/");
     for byte in job.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -67,37 +70,6 @@ fn location(job: &str) -> String {
         }
     }
     out
-}
-
-async fn create(mut call: Call) -> Outcome {
-    call.refuse_key()?;
-    let bytes = call.json().await?;
-    let shared = &call.shared;
-    let rules = shared.rules(call.query(&[])?.flag("lenient")?);
-    let base = wire::Base {
-        priority: Priority::new(u64::from(shared.api.config.job.priority))
-            .unwrap_or(Priority::DEFAULT),
-        retention_ms: shared.api.config.policy.retention_ms,
-    };
-    let (id, spec) = wire::parse(&json::object(json::text(&bytes)?)?, base, &rules)?;
-    call.in_time()?;
-    let handle = &shared.api.handle;
-    if id.is_none() && !call.caller.scopes.everything() {
-        let detail = "a token with scopes must name the job it creates";
-        return Err(Reject::field("id", detail).into());
-    }
-    let id = id.unwrap_or_else(|| Arc::from(format!("j-{:016x}", handle.random())));
-    let defined = handle.define_job(id.clone(), spec).await;
-    let defined = defined.map_err(|reject| {
-        let conflict = reject.code == Code::JobConflict;
-        let problem = Problem::from(reject);
-        if conflict { problem.text("existing", id.as_ref()) } else { problem }
-    })?;
-    let answer = Answer::json(body(shared, &defined.job)).about(&*id);
-    Ok(match defined.created {
-        true => answer.status(StatusCode::CREATED).with("location", location(&id)),
-        false => answer,
-    })
 }
 
 async fn list(call: Call) -> Outcome {
@@ -193,6 +165,23 @@ async fn cancel(mut call: Call) -> Outcome {
 async fn change_job(shared: &Shared, job: Name, change: JobChange) -> Outcome {
     let view = shared.api.handle.change_job(job, change).await?;
     Ok(controlled(shared, &view))
+}
+
+async fn retry(mut call: Call) -> Outcome {
+    let job = call.name(0, "job")?;
+    let bytes = call.optional_json().await?;
+    let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
+    let priority = wire::parse_set(&json::object(json::text(&bytes)?)?, &rules)?;
+    let by = operations::by(&call);
+    let operation = call.shared.api.handle.retry_job(job, priority, by).await?;
+    Ok(operations::accepted(&operation))
+}
+
+async fn purge(call: Call) -> Outcome {
+    let job = call.name(0, "job")?;
+    call.query(&[])?;
+    let operation = call.shared.api.handle.purge_job(job, operations::by(&call)).await?;
+    Ok(operations::accepted(&operation))
 }
 
 async fn wait(call: Call) -> Outcome {

@@ -2,29 +2,30 @@
 //! stays within one chunk.
 //!
 //! ```text
-//!   frames ─► lines ─► tasks of a chunk ─ 10,000 lines or 16 MiB ─► submit, durable ─► next chunk
+//!   frames ─► lines ─► items of a chunk ─ 10,000 lines or 16 MiB ─► submit, durable ─► next chunk
 //! ```
 
-use crate::actor::request::{ItemAdmitted, ItemOutcome};
+use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitRequest};
 use crate::api::answer::Answer;
-use crate::api::batch::{Batch, admit, close_job, closed, count, listing, refuse_closed};
+use crate::api::batch::{Batch, close_job, closed, count, listing, refuse_closed};
 use crate::api::call::{Call, Source};
 use crate::api::context::Shared;
+use crate::api::idempotency::{Key, marked};
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::bad;
+use crate::codec::digest::Pieces;
 use crate::codec::json;
 use crate::codec::wire::field::Rules;
 use crate::codec::wire::submit::{Listing, Place, Summary, Tally};
-use crate::model::array::ArrayInput;
 use crate::model::command::Item;
 use crate::model::id::Name;
+use crate::model::key::{Digest, Frees};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
-use crate::model::task::TaskInput;
 use std::sync::Arc;
 
 /// Submits a stream of lines, all into `job` if one is given.
-pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
+pub(crate) async fn submit(mut call: Call, job: Option<Name>, key: Option<Key>) -> Outcome {
     let known: &[&'static str] = match job {
         Some(_) => &["results", "close", "onError"],
         None => &["results", "onError"],
@@ -49,23 +50,64 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>) -> Outcome {
         lines: 0,
         chunks: 0,
         durable_lines: 0,
+        replayed: true,
+        chunk_digest: Pieces::default(),
+        digest: Pieces::default(),
+        key,
+        keyed: false,
+        done: None,
     };
     call.in_time()?;
+    if stream.job.is_some() || call.caller.scopes.everything() {
+        // Elsewhere only a line tells whether the call may know anything of its key.
+        stream.hold_key().await?;
+    }
     if let Some(source) = call.stream() {
         stream.run(source).await?;
     }
-    if let Some(job) = stream.job.as_ref().filter(|_| stream.chunks == 0) {
-        refuse_closed(&stream.shared, job).await?;
-    }
+    let closed = stream.end(close).await?;
     let job = stream.job.clone();
-    let closed = match &job {
-        Some(job) if close => close_job(&stream.shared, job, stream.tally.accepted).await?,
-        Some(_) | None => false,
-    };
     let lines = Some((stream.lines, stream.chunks));
     let summary = Summary { job: job.as_deref(), lines, closed };
+    let again = stream.keyed && stream.replayed;
     let about = job.as_deref().unwrap_or("*").to_owned();
-    Ok(Answer::json(stream.tally.finish(summary)).about(about))
+    Ok(marked(Answer::json(stream.tally.finish(summary)).about(about), again))
+}
+
+/// What is known of a stream under a key once it has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Done {
+    closed: bool,
+    chunks: u64,
+    /// Of all chunks.
+    digest: Digest,
+}
+
+impl Done {
+    async fn recalled(key: &Key) -> Result<Option<Self>, Reject> {
+        let note = key.recall(key.done()).await?;
+        // Of another length: not of a stream.
+        note.map(|note| Self::read(&note).ok_or_else(reused)).transpose()
+    }
+
+    fn note(&self) -> Vec<u8> {
+        let mut note = vec![u8::from(self.closed)];
+        note.extend_from_slice(&self.chunks.to_le_bytes());
+        note.extend_from_slice(&self.digest.0);
+        note
+    }
+
+    fn read(note: &[u8]) -> Option<Self> {
+        let (closed, rest) = note.split_first()?;
+        let (chunks, digest) = rest.split_first_chunk()?;
+        let digest = Digest(digest.try_into().ok()?);
+        Some(Self { closed: *closed == 1, chunks: u64::from_le_bytes(*chunks), digest })
+    }
+}
+
+fn reused() -> Reject {
+    Reject::new(Code::IdempotencyKeyReused, "the key was used for a stream of other lines")
+        .hint("use a fresh key for another stream")
 }
 
 /// A list of everything must not outgrow memory either; all are counted.
@@ -90,6 +132,15 @@ struct Stream {
     chunks: u64,
     /// Lines known to be durable or refused for good.
     durable_lines: u64,
+    /// Every chunk so far is the answer of an earlier call.
+    replayed: bool,
+    chunk_digest: Pieces,
+    digest: Pieces,
+    key: Option<Key>,
+    /// The key is in force.
+    keyed: bool,
+    /// How an earlier call with the key ended.
+    done: Option<Done>,
 }
 
 impl Stream {
@@ -144,6 +195,10 @@ impl Stream {
         self.lines += 1;
         self.chunk_lines += 1;
         self.chunk_bytes += line.len();
+        if self.key.is_some() {
+            self.chunk_digest.add(line);
+            self.chunk_digest.add(b"\n");
+        }
         if line.trim_ascii().is_empty() {
             return Ok(());
         }
@@ -172,14 +227,8 @@ impl Stream {
             let reject = Reject::new(Code::Draining, "the server is shutting down");
             return Err(self.told(Problem::from(reject.retry_unapplied(1_000)).closing()));
         }
-        let mut outcomes = Vec::new();
-        if !chunk.inputs.is_empty() || !chunk.arrays.is_empty() {
-            let done = match self.stop {
-                true => admit_until(&self.shared, chunk.inputs, chunk.arrays, bytes).await,
-                false => admit(&self.shared, chunk.inputs, chunk.arrays, bytes).await,
-            };
-            outcomes = done.map_err(|reject| self.told(Problem::from(reject).closing()))?;
-        }
+        let done = self.admit(chunk.inputs, bytes).await;
+        let outcomes = done.map_err(|reject| self.told(Problem::from(reject).closing()))?;
         if let Some(closed) = closed(&outcomes).filter(|_| self.job.is_some()) {
             return Err(self.told(Problem::from(closed.clone()).closing()));
         }
@@ -198,6 +247,75 @@ impl Stream {
         count(&mut self.tally, chunk.items, outcomes);
         self.durable_lines = self.lines;
         Ok(())
+    }
+
+    /// Submits the items of the chunk that is full.
+    async fn admit(&mut self, items: Vec<Item>, bytes: usize) -> Result<Vec<ItemOutcome>, Reject> {
+        let key = self.part(&items).await?;
+        if items.is_empty() && key.is_none() {
+            return Ok(Vec::new());
+        }
+        let request = SubmitRequest { items, bytes, until_refused: self.stop, key };
+        let answer = self.shared.api.handle.submit(request).await?;
+        self.replayed &= answer.replayed;
+        Ok(answer.outcomes)
+    }
+
+    /// The chunk under the call's key. A chunk with nothing of this caller's own leaves the key
+    /// alone.
+    async fn part(&mut self, items: &[Item]) -> Result<Option<KeyOf>, Reject> {
+        let digest = self.chunk_digest.take();
+        self.digest.add(&digest.0);
+        if self.shared.api.handle.owns_some(items) {
+            self.hold_key().await?;
+        }
+        let Some(key) = self.key.as_ref().filter(|_| self.keyed) else { return Ok(None) };
+        // The first call had fewer chunks.
+        if self.done.as_ref().is_some_and(|done| self.chunks >= done.chunks.max(1)) {
+            return Err(reused());
+        }
+        let frees = match (self.stop, &self.job) {
+            (true, _) => Frees::Refused,
+            (false, Some(_)) => Frees::Closed,
+            (false, None) => Frees::Never,
+        };
+        Ok(Some(key.part(self.chunks, digest, frees)))
+    }
+
+    /// Begins under the key, if that was not done yet.
+    async fn hold_key(&mut self) -> Result<(), Reject> {
+        let Some(key) = self.key.as_mut().filter(|_| !self.keyed) else { return Ok(()) };
+        key.hold()?;
+        self.done = Done::recalled(key).await?;
+        self.keyed = true;
+        Ok(())
+    }
+
+    /// After the last line: closes the job if that is asked for, once under a key.
+    async fn end(&mut self, close: bool) -> Result<bool, Problem> {
+        if self.chunks == 0 {
+            self.hold_key().await?;
+            if let Some(job) = self.job.as_ref().filter(|_| self.done.is_none()) {
+                refuse_closed(&self.shared, job).await?;
+            }
+            // Even nothing holds its key.
+            self.admit(Vec::new(), 0).await?;
+        }
+        let digest = self.digest.take();
+        if let Some(done) = &self.done {
+            let same = done.chunks == self.chunks && done.digest == digest;
+            return if same { Ok(done.closed) } else { Err(self.told(reused().into())) };
+        }
+        self.replayed = false;
+        let closed = match &self.job {
+            Some(job) if close => close_job(&self.shared, job, self.tally.accepted).await?,
+            Some(_) | None => false,
+        };
+        if let Some(key) = self.key.as_ref().filter(|_| self.keyed) {
+            let done = Done { closed, chunks: self.chunks, digest };
+            key.remember(key.done(), done.note()).await?;
+        }
+        Ok(closed)
     }
 
     /// Ends at a bad line: what stands before it is made durable first.
@@ -234,34 +352,4 @@ fn tasks(admitted: &ItemAdmitted) -> u64 {
         ItemAdmitted::Task(_) => 1,
         ItemAdmitted::Array { count, .. } => *count,
     }
-}
-
-/// As [`admit`], but the first refusal is the last outcome: tasks go in stretches, each array by
-/// itself.
-async fn admit_until(
-    shared: &Shared,
-    mut inputs: Vec<TaskInput>,
-    arrays: Vec<(usize, ArrayInput)>,
-    bytes: usize,
-) -> Result<Vec<ItemOutcome>, Reject> {
-    let handle = &shared.api.handle;
-    let mut outcomes: Vec<ItemOutcome> = Vec::new();
-    let mut taken = 0;
-    let ends = arrays.into_iter().map(|(before, array)| (before, Some(array)));
-    for (before, array) in ends.chain([(taken + inputs.len(), None)]) {
-        let rest = inputs.split_off((before - taken).min(inputs.len()));
-        let stretch = std::mem::replace(&mut inputs, rest);
-        taken = before;
-        if !stretch.is_empty() {
-            let done = handle.submit_until(stretch, bytes).await?;
-            outcomes.extend(done.into_iter().map(|o| o.map(ItemAdmitted::Task)));
-        }
-        if let Some(array) = array.filter(|_| !matches!(outcomes.last(), Some(Err(_)))) {
-            outcomes.extend(handle.submit_items(vec![Item::Array(Box::new(array))], bytes).await?);
-        }
-        if matches!(outcomes.last(), Some(Err(_))) {
-            break;
-        }
-    }
-    Ok(outcomes)
 }

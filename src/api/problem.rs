@@ -101,6 +101,9 @@ impl Problem {
         if let Some(ms) = self.retry_after_ms(status) {
             out.num("retryAfterMs", ms);
         }
+        if let Some(task) = &reject.existing {
+            out.shown("existing", task);
+        }
         self.extra.texts.iter().for_each(|(name, text)| out.str(name, text));
         self.extra.numbers.iter().for_each(|(name, n)| out.num(name, *n));
         out.close();

@@ -10,7 +10,8 @@ use crate::api::hot::Hot;
 use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
 use crate::api::{
-    assets, audit, cluster, gate, jobs, query, queues, seed, simulations, tasks, workers,
+    assets, audit, cluster, gate, jobs, operations, query, queues, seed, simulations, tasks,
+    workers,
 };
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
@@ -77,6 +78,8 @@ fn groups() -> Vec<(&'static str, Vec<Route>)> {
     vec![
         ("/kwq/tasks", tasks::routes()),
         ("/kwq/dlq", tasks::dead_routes()),
+        ("/kwq/dlq", operations::dead_routes()),
+        ("/kwq/operations", operations::routes()),
         ("/kwq/workers", workers::routes()),
         ("/kwq/queues", queues::routes()),
         ("/kwq/stats", queues::stats_routes()),

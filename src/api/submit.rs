@@ -1,23 +1,27 @@
 //! Submits: one task, a JSON array, one object on the job route. NDJSON: `ndjson`.
 
+use crate::actor::request::{ItemAdmitted, KeyOf, SubmitRequest};
 use crate::api::answer::Answer;
-use crate::api::batch::{Batch, admit, close_job, count, listing};
+use crate::api::batch::{Batch, close_job, listing};
 use crate::api::call::{Bound, Call, Media};
 use crate::api::context::Shared;
+use crate::api::idempotency::{Key, held, marked};
 use crate::api::ndjson;
 use crate::api::problem::{Outcome, Problem};
 use crate::codec::json::{self};
 use crate::codec::wire::submit::{Listing, Place, Summary, Tally};
 use crate::codec::wire::{array, seed, task};
-use crate::model::array::ArrayInput;
+use crate::model::command::Item;
+use crate::model::id::Name;
+use crate::model::key::Frees;
 use crate::model::reject::{Code, Reject};
-use crate::model::task::TaskInput;
 
 /// `POST /kwq/submit`.
 pub(crate) async fn submit(mut call: Call) -> Outcome {
     admitted(&call)?;
+    let mut key = call.key()?;
     if call.media() == Media::Ndjson {
-        return ndjson::submit(call, None).await;
+        return ndjson::submit(call, None, key).await;
     }
     let bytes = call.json_within(bound(&call.shared)).await?;
     let text = json::text(&bytes)?;
@@ -28,9 +32,7 @@ pub(crate) async fn submit(mut call: Call) -> Outcome {
             .map_err(|reject| call.shared.refusal(reject))?;
         call.in_time()?;
         let tally = Tally::new(listing(&query, Listing::All)?, usize::MAX);
-        let about = batch.about();
-        let tally = batch.run(&call.shared, bytes.len(), tally, None).await?;
-        return Ok(Answer::json(tally.finish(Summary::default())).about(&*about));
+        return several(&call, batch, &bytes, tally, key).await;
     }
     let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
     let fields = json::object(text)?;
@@ -38,21 +40,47 @@ pub(crate) async fn submit(mut call: Call) -> Outcome {
         let array = array::parse(&fields, member, None, &rules);
         let array = array.map_err(|r| call.shared.refusal(r))?;
         drop(fields);
+        // It answers like a batch of one.
+        let items = vec![(Place::Item(0), array.id.clone(), None)];
+        let batch = Batch { inputs: vec![Item::Array(array)], items };
         call.in_time()?;
-        return one_array(&call.shared, array, bytes.len()).await;
+        let tally = Tally::new(Listing::All, usize::MAX);
+        return several(&call, batch, &bytes, tally, key).await;
     }
     let input = task::parse(&fields, None, &rules).map_err(|r| call.shared.refusal(r))?;
     drop(fields);
     call.in_time()?;
-    one(&call.shared, input, bytes.len()).await
+    let items = vec![Item::Task(input)];
+    let key = held(&call.shared, &mut key, &items)?;
+    let key = key.map(|key| key.whole(&bytes, Frees::Refused));
+    one(&call.shared, items, bytes.len(), key).await
+}
+
+/// Many tasks of any jobs.
+async fn several(
+    call: &Call,
+    batch: Batch,
+    bytes: &[u8],
+    tally: Tally,
+    mut key: Option<Key>,
+) -> Outcome {
+    let about = batch.about();
+    let part = held(&call.shared, &mut key, &batch.inputs)?;
+    let part = part.map(|key| key.whole(bytes, Frees::Never));
+    let (tally, again) = batch.run(&call.shared, bytes.len(), tally, None, part).await?;
+    let answer = Answer::json(tally.finish(Summary::default())).about(&*about);
+    Ok(marked(answer, again))
 }
 
 /// `POST /kwq/jobs/{job}/tasks`.
 pub(crate) async fn job_tasks(mut call: Call) -> Outcome {
     let job = call.name(0, "job")?;
     admitted(&call)?;
+    let mut key = call.key()?;
+    // The job is the caller's own, so its key is too.
+    key.as_mut().map_or(Ok(()), Key::hold)?;
     if call.media() == Media::Ndjson {
-        return ndjson::submit(call, Some(job)).await;
+        return ndjson::submit(call, Some(job), key).await;
     }
     let bytes = call.json_within(bound(&call.shared)).await?;
     let query = call.query(&["results", "close"])?;
@@ -67,10 +95,18 @@ pub(crate) async fn job_tasks(mut call: Call) -> Outcome {
     call.in_time()?;
     let tally = Tally::new(listing(&query, Listing::All)?, usize::MAX);
     let close = query.flag("close")?;
-    let tally = batch.run(&call.shared, bytes.len(), tally, Some(&job)).await?;
-    let closed = close && close_job(&call.shared, &job, tally.accepted).await?;
+    let part = key.as_ref().map(|key| key.whole(&bytes, Frees::Closed));
+    let (tally, mut again) = batch.run(&call.shared, bytes.len(), tally, Some(&job), part).await?;
+    let closed = match &key {
+        Some(key) if close => {
+            let (closed, was) = close_once(&call.shared, key, &job, tally.accepted).await?;
+            again &= was;
+            closed
+        }
+        Some(_) | None => close && close_job(&call.shared, &job, tally.accepted).await?,
+    };
     let summary = Summary { job: Some(&job), lines: None, closed };
-    Ok(Answer::json(tally.finish(summary)))
+    Ok(marked(Answer::json(tally.finish(summary)), again))
 }
 
 fn bound(shared: &Shared) -> Bound {
@@ -79,7 +115,6 @@ fn bound(shared: &Shared) -> Bound {
 
 /// Checks before the body is read.
 fn admitted(call: &Call) -> Result<(), Problem> {
-    call.refuse_key()?;
     if call.shared.draining() {
         let reject = Reject::new(Code::Draining, "the server is shutting down");
         return Err(Problem::from(reject.retry_unapplied(1_000)).closing());
@@ -87,23 +122,36 @@ fn admitted(call: &Call) -> Result<(), Problem> {
     Ok(())
 }
 
-/// An array answers like a batch of one.
-async fn one_array(shared: &Shared, array: ArrayInput, bytes: usize) -> Outcome {
-    let id = array.id.clone();
-    let mut tally = Tally::new(Listing::All, usize::MAX);
-    let outcomes = admit(shared, Vec::new(), vec![(0, array)], bytes).await?;
-    count(&mut tally, vec![(Place::Item(0), id, None)], outcomes);
-    Ok(Answer::json(tally.finish(Summary::default())))
+/// Closes a job at the end of a keyed call, unless an earlier call did: by now the job may be one
+/// that must stay open. Whether it is closed, and whether that was known.
+async fn close_once(
+    shared: &Shared,
+    key: &Key,
+    job: &Name,
+    accepted: u64,
+) -> Result<(bool, bool), Problem> {
+    if let Some(note) = key.recall(key.done()).await? {
+        return Ok((note == [1], true));
+    }
+    let closed = close_job(shared, job, accepted).await?;
+    key.remember(key.done(), vec![u8::from(closed)]).await?;
+    Ok((closed, false))
 }
 
-async fn one(shared: &Shared, input: TaskInput, bytes: usize) -> Outcome {
+async fn one(shared: &Shared, items: Vec<Item>, bytes: usize, key: Option<KeyOf>) -> Outcome {
     let handle = &shared.api.handle;
-    let outcomes = handle.submit(vec![input], bytes).await?;
-    let missing = || Err(Reject::new(Code::Internal, "a submit without an outcome"));
-    let admitted = outcomes.into_iter().next().unwrap_or_else(missing)?;
+    let request = SubmitRequest { items, bytes, until_refused: false, key };
+    let answer = handle.submit(request).await?;
+    let replayed = answer.replayed;
+    let first = answer.outcomes.into_iter().next().transpose()?;
+    let Some(ItemAdmitted::Task(admitted)) = first else {
+        return Err(Reject::new(Code::Internal, "a submit without an outcome").into());
+    };
     // Its own record: with the defaults of its job, and without waiting for the tracker.
     let stored = handle.admitted_text(&admitted).await?;
     let body = seed::submitted(&stored.spec, admitted.reference, stored.submitted);
     let answer = Answer::json(body).about(&*stored.spec.job).with("kwq-ref", admitted.reference);
-    Ok(answer.with("kwq-outcome", "ok").positions(&handle.positions()))
+    let outcome = if admitted.duplicate { "duplicate" } else { "ok" };
+    let answer = answer.with("kwq-outcome", outcome).positions(&handle.positions());
+    Ok(marked(answer, replayed))
 }

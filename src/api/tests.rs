@@ -237,11 +237,21 @@ fn what_this_build_lacks_is_refused_and_not_ignored() {
         assert_eq!(seen.status, 422, "{body}");
         seen.refused(Code::NotSupported);
     }
-    server.json("POST", "/kwq/jobs", "{\"dedup\":\"task\"}").refused(Code::NotSupported);
-    let key = "Content-Type: application/json\r\nIdempotency-Key: k\r\n";
-    for path in ["/kwq/submit", "/kwq/jobs", "/kwq/jobs/a/tasks"] {
-        server.call("POST", path, key, "{}").refused(Code::NotSupported);
+}
+
+#[test]
+fn a_key_must_be_printable_and_single() {
+    let server = server(usual());
+    let long = "k".repeat(129);
+    for keys in ["Idempotency-Key:", "Idempotency-Key: \u{e9}", &format!("Idempotency-Key: {long}")]
+    {
+        let head = format!("Content-Type: application/json\r\n{keys}\r\n");
+        for path in ["/kwq/submit", "/kwq/jobs", "/kwq/jobs/a/tasks"] {
+            server.call("POST", path, &head, "{}").refused(Code::BadRequest);
+        }
     }
+    let twice = "Content-Type: application/json\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n";
+    server.call("POST", "/kwq/submit", twice, "{}").refused(Code::BadRequest);
 }
 
 #[test]

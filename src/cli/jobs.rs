@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Verdict, exit};
 use super::out::{View, left, number, right, text};
-use super::{Context, human, lists};
+use super::{Context, human, lists, operations};
 use crate::client::verbs::{Job, job_path};
 use crate::client::{Answer, Call, Client};
 use crate::model::tags::TagSet;
@@ -43,6 +43,13 @@ pub(super) enum JobVerb {
     Cancel(CancelArgs),
     /// Change priority, weight, name or retention
     Set(SetArgs),
+    /// Run a job's dead tasks again, with fresh budgets
+    Retry(operations::RetryArgs),
+    /// Remove an ended job with all its tasks for good
+    Rm {
+        /// Id or selector
+        job: String,
+    },
 }
 
 /// `job create`
@@ -197,6 +204,8 @@ pub(super) async fn run(verb: JobVerb, context: &Context) -> Verdict {
         }
         JobVerb::Cancel(args) => cancel(args, context, &client).await,
         JobVerb::Set(args) => set(args, context, &client).await,
+        JobVerb::Retry(args) => operations::retry(args, context).await,
+        JobVerb::Rm { job } => operations::remove(&job, context).await,
     }
 }
 
@@ -348,6 +357,12 @@ pub(super) async fn select(client: &Client, selector: &str) -> Result<Vec<String
 /// As [`select`]; where a selector means several, only those that a verb can still change.
 async fn select_live(client: &Client, selector: &str) -> Result<Vec<String>, Failure> {
     chosen(client, selector, &[("state", "OPEN,CLOSED")]).await
+}
+
+/// As [`select`]; where a selector means several, only those that have ended.
+pub(super) async fn select_ended(client: &Client, selector: &str) -> Result<Vec<String>, Failure> {
+    let ended = "COMPLETED,COMPLETED_WITH_ERRORS,FAILED,CANCELLED";
+    chosen(client, selector, &[("state", ended)]).await
 }
 
 async fn chosen(

@@ -14,6 +14,7 @@ mod human;
 mod jobs;
 mod lists;
 mod logs;
+mod operations;
 mod out;
 mod queues;
 mod serve;
@@ -108,6 +109,9 @@ enum Verb {
     /// Dead letters
     #[command(subcommand)]
     Dlq(dlq::DlqVerb),
+    /// Redrives and purges, running or ended
+    #[command(subcommand)]
+    Op(operations::OpVerb),
     /// Put a simulated load on a server whose simulator is on
     Simulate(simulate::SimulateArgs),
     /// Measure a server
@@ -243,6 +247,7 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Queue(verb) => on_runtime(queues::run(verb, context)),
         Verb::Worker(verb) => on_runtime(workers::run(verb, context)),
         Verb::Dlq(verb) => on_runtime(dlq::run(verb, context)),
+        Verb::Op(verb) => on_runtime(operations::run(verb, context)),
         Verb::Simulate(args) => on_runtime(simulate::run(args, context)),
         Verb::Bench(verb) => on_runtime(bench::run(verb, context)),
         Verb::Log(verb) => logs::run(verb, context),

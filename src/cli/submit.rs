@@ -55,7 +55,7 @@ pub(super) struct SubmitArgs {
     /// Longest run
     #[arg(long)]
     timeout_seconds: Option<u32>,
-    /// Idempotency key; a server without keys (this release) refuses it
+    /// Idempotency key: the same command with it again does only what is missing
     #[arg(long)]
     key: Option<String>,
     /// Close the job afterwards

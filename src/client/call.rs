@@ -20,6 +20,7 @@ pub struct Call {
     body: Option<(&'static str, Vec<u8>)>,
     headers: Vec<(&'static str, String)>,
     repeatable: bool,
+    harmless: bool,
     keyed: bool,
     extra_wait: Duration,
 }
@@ -62,7 +63,8 @@ impl Call {
     fn of(method: reqwest::Method, path: String, repeatable: bool) -> Self {
         let (query, headers, body) = (Vec::new(), Vec::new(), None);
         let (keyed, extra_wait) = (false, Duration::ZERO);
-        Self { method, path, query, body, headers, repeatable, keyed, extra_wait }
+        let harmless = method == reqwest::Method::GET;
+        Self { method, path, query, body, headers, repeatable, harmless, keyed, extra_wait }
     }
 
     /// Adds a query parameter.
@@ -89,6 +91,13 @@ impl Call {
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Says that it changes nothing, so that a dry run may send it.
+    #[must_use]
+    pub fn harmless(mut self) -> Self {
+        (self.harmless, self.repeatable) = (true, true);
         self
     }
 
@@ -191,7 +200,7 @@ impl Client {
     /// # Errors
     /// Everything but an answer of class 2xx.
     pub async fn send_once(&self, call: &Call) -> Result<Answer, Error> {
-        if self.options.dry_run && call.method != reqwest::Method::GET {
+        if self.options.dry_run && !call.harmless {
             return Err(Error::DryRun(format!("{} {}", call.method, call.path)));
         }
         let url = self.address(&call.path, &call.query)?;

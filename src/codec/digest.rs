@@ -1,6 +1,7 @@
 //! SHA-256 of payloads and static files, and tags that only the holder of a key can make.
 
-use sha2::{Digest, Sha256};
+use crate::model::key::Digest;
+use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
 /// SHA-256.
@@ -23,6 +24,22 @@ pub fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("a String accepts every write");
     }
     text
+}
+
+/// SHA-256 of a text that comes in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct Pieces(Sha256);
+
+impl Pieces {
+    /// Adds bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash; begins anew.
+    pub fn take(&mut self) -> Digest {
+        Digest(self.0.finalize_reset().into())
+    }
 }
 
 /// A digest from its hexadecimal text.

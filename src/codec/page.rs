@@ -52,7 +52,7 @@ impl Summary {
 
     fn of(rows: &[Row]) -> Self {
         let mut summary = Self { admitted: [u64::MAX, 0], ..Self::default() };
-        for row in rows {
+        for row in rows.iter().filter(|row| !row.gone()) {
             summary.states |= 1 << row.state.min(15);
             summary.jobs |= 1 << (row.job % 64);
             summary.admitted[0] = summary.admitted[0].min(row.submitted);

@@ -39,6 +39,8 @@ pub struct Config {
     pub poll: Poll,
     /// `job.*` beyond the policy.
     pub job: Job,
+    /// `dead.retention`, ms.
+    pub dead_retention_ms: u64,
     /// `worker.forget`, ms.
     pub worker_forget_ms: u64,
     /// `tracker.*`.

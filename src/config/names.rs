@@ -11,12 +11,7 @@ const LATER: &[(&str, &str)] = &[
     ("tracker.max-lag", "slowing submits by the lag of the tracker"),
     ("topics.", "the Kafka back end"),
     ("node.", "several instances"),
-    ("queue.age-step", "ageing of priorities"),
-    ("queue.age-max", "ageing of priorities"),
-    ("queue.low-floor", "ageing of priorities"),
     ("job.implicit-close-idle", "closing of idle implicit jobs"),
-    ("dead.retention", "purge of dead letters"),
-    ("idempotency.retention", "idempotency keys"),
     ("tags.", "break-down by tag"),
 ];
 

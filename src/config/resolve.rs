@@ -18,23 +18,27 @@ const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 const DAY: u64 = 24 * 60 * MINUTE;
 const MIB: u64 = 1 << 20;
+/// Least `queue.low-floor` that is not off.
+const LOW_FLOOR_MIN: f64 = 0.000_001;
 
 /// Values and findings; the values are good only without findings.
 pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
     let mut read = Reader { values, errors: Vec::new() };
+    let log = log(&mut read);
     let config = Config {
         http: http(&mut read),
         tokens_file: Some(read.text("auth.tokens-file"))
             .filter(|path| !path.is_empty())
             .map(PathBuf::from),
         insecure_no_auth: read.boolean("auth.insecure-no-auth"),
-        log: log(&mut read),
-        policy: policy(&mut read),
+        policy: policy(&mut read, log.partitions),
+        log,
         poll: Poll {
             default_wait_ms: read.duration("poll.default-wait", 0..=bound::WAIT_MS_MAX),
             max_parked: read.count("poll.max-parked", 0..=1_000_000),
         },
         job: Job { priority: read.integer("job.priority", 1, 9) },
+        dead_retention_ms: read.duration("dead.retention", 0..=bound::RETENTION_MS_MAX),
         worker_forget_ms: worker_forget_ms(&mut read),
         tracker: Tracker { recent: read.count("tracker.recent", 0..=1_000_000) },
         limits: limits(&mut read),
@@ -105,11 +109,14 @@ fn log(read: &mut Reader<'_>) -> Log {
     }
 }
 
-fn policy(read: &mut Reader<'_>) -> Policy {
+fn policy(read: &mut Reader<'_>, partitions: u16) -> Policy {
     let backoff_max = u64::from(bound::BACKOFF_MS_MAX);
     let lease = u64::from(bound::LEASE_MS_MIN)..=u64::from(bound::LEASE_MS_MAX);
     Policy {
         share: read.choice("queue.share", &[("fair", Share::Fair), ("fifo", Share::Fifo)]),
+        age_step_ms: read.duration("queue.age-step", 0..=DAY),
+        age_max: read.integer("queue.age-max", 1, 8),
+        low_every: read.low_every(),
         lease_ms: read.short_duration("lease.default", lease),
         lease_memory_ms: read.duration("lease.memory", SECOND..=DAY),
         retry_enabled: read.boolean("retry.enabled"),
@@ -121,6 +128,9 @@ fn policy(read: &mut Reader<'_>) -> Policy {
             jitter: read.choice("retry.jitter", &[("full", Jitter::Full), ("none", Jitter::None)]),
         },
         retention_ms: read.duration("job.retention", 0..=bound::RETENTION_MS_MAX),
+        key_retention_ms: read
+            .duration("idempotency.retention", SECOND..=bound::KEY_RETENTION_MS_MAX),
+        partitions,
         head_every: read.integer("affinity.head-every", 1, bound::HEAD_EVERY_MAX),
         learned_keys: read.count("affinity.learned-keys", 0..=bound::AFFINITY_WORKER_MAX),
         worker_forget_ms: worker_forget_ms(read),
@@ -268,6 +278,27 @@ impl<'a> Reader<'a> {
     fn integer<T: TryFrom<u64> + Into<u64>>(&mut self, key: &str, least: T, most: T) -> T {
         let number = self.number(key, &(least.into()..=most.into()));
         T::try_from(number).ok().expect("the range was given in this type")
+    }
+
+    /// `queue.low-floor`, a share of the hand-outs, as the number of hand-outs between two of it.
+    fn low_every(&mut self) -> u32 {
+        let key = "queue.low-floor";
+        match self.text(key).parse::<f64>() {
+            Ok(0.0) => 0,
+            Ok(share) if (LOW_FLOOR_MIN..=0.5).contains(&share) => {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "2…1e6"
+                )]
+                let every = (1.0 / share).ceil() as u32;
+                every
+            }
+            Ok(_) | Err(_) => {
+                self.wrong(key, format!("must be 0, or a share {LOW_FLOOR_MIN} to 0.5"));
+                0
+            }
+        }
     }
 
     fn number(&mut self, key: &str, range: &RangeInclusive<u64>) -> u64 {

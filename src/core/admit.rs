@@ -1,109 +1,145 @@
-//! Admission: defaults of the job and the policy are filled in, then the tasks of one call become
-//! one event.
+//! Admission of one item: defaults of the job and the policy are filled in; tasks that follow each
+//! other become one event, an array has its own.
 
-use crate::core::hash::Hasher;
+use crate::core::intern::JobKey;
+use crate::core::map::{self, Map};
 use crate::core::partition::Partition;
+use crate::core::unique::{self, UniqueTask};
 use crate::model::array::{ArrayInput, ArraySpec};
 use crate::model::command::Item;
 use crate::model::event::{Event, Stamped};
-use crate::model::id::{Name, Position, TaskSeq};
+use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::job::{DEFAULT_JOB, Dedup, JobDefaults, JobSpec};
+use crate::model::key::Hash128;
 use crate::model::policy::{Backoff, Policy};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::{Admitted, AdmittedItem};
+use crate::model::reply::AdmittedItem;
 use crate::model::tags::TagSet;
 use crate::model::task::{BackoffInput, Delay, TaskInput, TaskSpec};
 use crate::model::time::WallMs;
+use std::collections::BTreeMap;
+
+/// What is gathered while the items of one call are looked at.
+pub(crate) struct Round {
+    /// Tasks that are not committed yet.
+    tasks: Vec<TaskSpec>,
+    /// Unique ids of the call's tasks; the index learns them only when they are applied.
+    fresh: Map<Hash128, UniqueTask>,
+    /// Tasks that were there already, by job.
+    pub(crate) duplicates: BTreeMap<Name, u64>,
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        Self { tasks: Vec::new(), fresh: map::new(), duplicates: BTreeMap::new() }
+    }
+}
+
+/// What one item comes to.
+pub(crate) enum Admission {
+    /// It is in.
+    Here(AdmittedItem),
+    /// Another partition decides it, or this one later.
+    Elsewhere(PartitionId, Item),
+}
 
 impl Partition {
-    pub(crate) fn submit(
-        &mut self,
-        inputs: Vec<TaskInput>,
-        until_refused: bool,
-        events: &mut Vec<Stamped>,
-    ) -> Vec<Result<Admitted, Reject>> {
-        let first = self.rows.next();
-        let mut outcomes = Vec::with_capacity(inputs.len());
-        let mut tasks: Vec<TaskSpec> = Vec::with_capacity(inputs.len());
-        for input in inputs {
-            let seq = first.plus(tasks.len() as u64);
-            match self.admit(input, events) {
-                Ok(spec) => {
-                    let reference = TaskRef::of_seq(spec.priority, self.id, seq);
-                    let record = Position::default();
-                    outcomes.push(Ok(Admitted { reference, seq, record, index: 0 }));
-                    tasks.push(spec);
-                }
-                Err(reject) => {
-                    outcomes.push(Err(reject));
-                    if until_refused {
-                        break;
-                    }
-                }
-            }
-        }
-        if !tasks.is_empty() {
+    /// Makes the tasks that were gathered an event.
+    pub(crate) fn commit_round(&mut self, round: &mut Round, events: &mut Vec<Stamped>) {
+        if !round.tasks.is_empty() {
+            let (first, tasks) = (self.rows.next(), std::mem::take(&mut round.tasks));
             self.commit(Event::Submitted { first, tasks }, events);
         }
-        outcomes
     }
 
-    /// Tasks and arrays of one call, in their order: one event for each array and for each stretch
-    /// of tasks between them.
-    pub(crate) fn submit_items(
+    pub(crate) fn admit_task(
         &mut self,
-        items: Vec<Item>,
+        input: TaskInput,
+        round: &mut Round,
         events: &mut Vec<Stamped>,
-    ) -> Vec<Result<AdmittedItem, Reject>> {
-        let mut outcomes = Vec::with_capacity(items.len());
-        let mut tasks = Vec::new();
-        for item in items {
-            match item {
-                Item::Task(task) => tasks.push(*task),
-                Item::Array(array) => {
-                    let stretch = self.submit(std::mem::take(&mut tasks), false, events);
-                    outcomes.extend(stretch.into_iter().map(|o| o.map(AdmittedItem::Task)));
-                    outcomes.push(self.submit_array(*array, events));
-                }
+    ) -> Result<Admission, Reject> {
+        let (name, key) = self.open_job(&input, events)?;
+        let job = self.job(key);
+        let unique = match &input.id {
+            Some(id) if job.spec.dedup == Dedup::Task => Some(unique::id_hash(&name, id)),
+            Some(_) | None => None,
+        };
+        let seq = self.rows.next().plus(round.tasks.len() as u64);
+        let mut content = None;
+        if let Some(id) = unique {
+            let home = unique::home(id, self.policy.partitions);
+            if !self.decides(home) {
+                return Ok(Admission::Elsewhere(home, Item::Task(input)));
             }
+            let hash = unique::content_hash(&input);
+            if let Some(known) = self.unique.get(id).or_else(|| round.fresh.get(&id)).copied() {
+                if known.content != hash {
+                    let existing = TaskRef::of_seq(known.priority, self.id, known.seq);
+                    return Err(task_conflict(&input, existing));
+                }
+                *round.duplicates.entry(name).or_default() += 1;
+                let entry = self.entry(known.priority, known.seq, true);
+                return Ok(Admission::Here(AdmittedItem::Task(entry)));
+            }
+            content = Some((id, hash));
         }
-        let stretch = self.submit(tasks, false, events);
-        outcomes.extend(stretch.into_iter().map(|o| o.map(AdmittedItem::Task)));
-        outcomes
+        let mut spec = self.resolve(input, name, key)?;
+        if let Some((id, content)) = content {
+            spec.content = Some(content);
+            round.fresh.insert(id, UniqueTask { id, content, seq, priority: spec.priority });
+        }
+        let entry = self.entry(spec.priority, seq, false);
+        round.tasks.push(spec);
+        Ok(Admission::Here(AdmittedItem::Task(entry)))
     }
 
-    fn submit_array(
+    /// Admits this partition's share of an array.
+    pub(crate) fn admit_array(
         &mut self,
         input: ArrayInput,
+        round: &mut Round,
         events: &mut Vec<Stamped>,
     ) -> Result<AdmittedItem, Reject> {
-        let (span, id) = (input.span, input.id.clone());
-        let content = content_hash(&input);
+        let content = unique::array_hash(&input);
+        let of = u64::from(self.policy.partitions.max(1)).min(input.span.count);
+        let number = if self.policy.partitions > 1 { u64::from(self.id.0) } else { 0 };
+        let span = input.span.share(number, of);
         let job = input.task.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
         let key = self.job_keys.get(&job).copied();
-        let known = key.zip(id.clone()).and_then(|known| self.array_ids.get(&known)).copied();
+        let known = key.zip(input.id.clone()).and_then(|known| self.array_ids.get(&known)).copied();
         if let Some((first, same)) = known {
-            let class = self.class(first).expect("an element keeps its class");
-            let reference = TaskRef::of_seq(class.priority, self.id, first);
+            let reference = TaskRef::of_seq(self.array_priority(first), self.id, first);
             if same != content {
-                let detail = "the job has another array of this id";
-                return Err(Reject::new(Code::IdConflict, detail).on("array.id"));
+                return Err(array_conflict(reference));
             }
+            *round.duplicates.entry(job).or_default() += span.count;
             return Ok(AdmittedItem::Array { reference, count: span.count, duplicate: true });
         }
-        let mut task = self.admit(input.task, events)?;
-        // An array may be empty here: its share is what the other partitions leave.
+        let (name, key) = self.open_job(&input.task, events)?;
+        let task = TaskSpec { id: None, ..self.resolve(input.task, name, key)? };
+        // The tasks before it have their numbers.
+        self.commit_round(round, events);
         let first = self.rows.next();
         let reference = TaskRef::of_seq(task.priority, self.id, first);
-        task.id = None;
-        let array = Box::new(ArraySpec { task, span, id, content });
+        let array = Box::new(ArraySpec { task, span, id: input.id, content });
         self.commit(Event::SubmittedArray { first, array }, events);
         Ok(AdmittedItem::Array { reference, count: span.count, duplicate: false })
     }
 
-    fn admit(&mut self, input: TaskInput, events: &mut Vec<Stamped>) -> Result<TaskSpec, Reject> {
+    /// Priority an array was admitted with; of an empty share the usual one.
+    fn array_priority(&self, first: TaskSeq) -> Priority {
+        let array = self.rows.array_of(first).filter(|array| array.first == first);
+        array.map_or(Priority::DEFAULT, |array| self.classes.value(array.class.0).priority)
+    }
+
+    /// The job of a task, created if need be.
+    fn open_job(
+        &mut self,
+        input: &TaskInput,
+        events: &mut Vec<Stamped>,
+    ) -> Result<(Name, JobKey), Reject> {
         let name = input.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
         if !self.job_keys.contains_key(&name) {
             let spec = implicit_spec(&self.policy);
@@ -115,26 +151,28 @@ impl Partition {
             let detail = format!("job {name} is closed and takes no more tasks");
             return Err(Reject::new(Code::JobClosed, detail).hint("submit into a new job"));
         }
-        let (defaults, priority) = (&job.spec.defaults, job.spec.priority);
-        resolve(input, name, priority, defaults, &self.policy, self.now.wall)
+        Ok((name, key))
+    }
+
+    fn resolve(&self, input: TaskInput, name: Name, key: JobKey) -> Result<TaskSpec, Reject> {
+        let spec = &self.job(key).spec;
+        resolve(input, name, spec.priority, &spec.defaults, &self.policy, self.now.wall)
     }
 }
 
-/// What is compared when an array id comes again: values, payload, priority, tags and affinity as
-/// sent, before any default.
-fn content_hash(array: &ArrayInput) -> [u64; 2] {
-    let (span, task) = (array.span, &array.task);
-    let mut hasher = Hasher::default();
-    [span.from, span.step, span.count].into_iter().for_each(|word| hasher.word(word));
-    hasher.word(u64::from(task.priority.map_or(0, Priority::get)));
-    hasher.byte(task.payload.encoding as u8);
-    hasher.bytes(&task.payload.bytes);
-    hasher.text(task.tag.as_deref().unwrap_or_default());
-    for key in task.affinity.iter().flatten() {
-        hasher.text(&key.key);
-        hasher.byte(key.weight);
-    }
-    hasher.0
+fn task_conflict(input: &TaskInput, existing: TaskRef) -> Reject {
+    let id = input.id.as_deref().unwrap_or_default();
+    let detail = format!("the job has a task {id} with other content, {existing}");
+    let mut reject = Reject::new(Code::IdConflict, detail).on("id");
+    reject.existing = Some(Box::new(existing));
+    reject.hint("use another id, or send the same payload, encoding, priority, tags and affinity")
+}
+
+fn array_conflict(existing: TaskRef) -> Reject {
+    let detail = format!("the job has another array of this id, {existing}");
+    let mut reject = Reject::new(Code::IdConflict, detail).on("array.id");
+    reject.existing = Some(Box::new(existing));
+    reject.hint("use another id, or send the same values, template, priority, tags and affinity")
 }
 
 /// What a job is when its first task creates it.
@@ -181,6 +219,7 @@ fn resolve(
         backoff: back_off(input.backoff, defaults.backoff, policy.backoff)?,
         not_before: if not_before > now { not_before } else { WallMs(0) },
         traceparent: input.traceparent,
+        content: None,
         element: None,
     })
 }

@@ -5,7 +5,7 @@ use crate::core::intern::{KeyNumber, WorkerKey};
 use crate::core::partition::Partition;
 use crate::model::affinity::{AffinityKey, AffinityMode, Fit};
 use crate::model::array::{ArrayInput, Span};
-use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat, Item};
+use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -65,21 +65,20 @@ impl Model {
 
     fn submit(&mut self, job: usize, priority: u64, keys: &[(u8, u8)], count: usize) {
         let task = input(job, priority, keys);
-        let Reply::Submitted(outcomes) = self.run(Command::Submit(vec![task; count])) else {
+        let Reply::Submitted(answer) = self.run(Command::submit(vec![task; count])) else {
             panic!("a submit is answered as one");
         };
-        let admitted = outcomes.iter().filter(|o| o.is_ok()).count();
+        let admitted = answer.outcomes.iter().filter(|o| o.is_ok()).count();
         self.tasks.extend(std::iter::repeat_n((job, keys.to_vec()), admitted));
     }
 
     fn submit_array(&mut self, job: usize, keys: &[(u8, u8)], count: u64, delay_ms: u64) {
         let task = TaskInput { delay: Delay::For(delay_ms), ..input(job, 5, keys) };
         let array = ArrayInput { task, span: Span { from: 0, step: 1, count }, id: None };
-        let items = vec![Item::Array(Box::new(array))];
-        let Reply::Items(outcomes) = self.run(Command::SubmitItems(items)) else {
+        let Reply::Submitted(answer) = self.run(Command::submit(vec![array])) else {
             panic!("items are answered as one");
         };
-        if outcomes[0].is_ok() {
+        if answer.outcomes[0].is_ok() {
             let count = usize::try_from(count).expect("small");
             self.tasks.extend(std::iter::repeat_n((job, keys.to_vec()), count));
         }
@@ -227,6 +226,7 @@ fn wish(worker: usize, named: &BTreeSet<u8>) -> Consume {
         endpoint: None,
         max: 1,
         target_ms: None,
+        peers: 1,
         max_bytes: u64::MAX,
         lease_ms: Some(100_000),
         seed_lease: false,
@@ -403,7 +403,7 @@ fn an_array_costs_its_keys_once_and_its_elements_are_served_by_affinity() {
         let delay = Delay::For(delay_ms);
         let task = TaskInput { delay, ..input(0, 5, &[(2, 1), (3, 1)]) };
         let array = ArrayInput { task, span: Span { from: 0, step: 1, count: MANY }, id: None };
-        model.run(Command::SubmitItems(vec![Item::Array(Box::new(array))]));
+        model.run(Command::submit(vec![array]));
         act(&mut model, Op::Pass(10_000));
         let policy = model.partition.policy;
         let restored = Partition::restore(PartitionId(0), policy, 0, model.partition.image());

@@ -1,7 +1,7 @@
 //! `apply`: the one match on [`Event`]. Never fails, and is the same live and in replay.
 
 use crate::core::intern::{Class, JobKey};
-use crate::core::job::JobRow;
+use crate::core::job::{JobRow, weighted};
 use crate::core::lease::{Answer, Fate, Live};
 use crate::core::partition::{DelayedArray, Due, Partition, Timer, Touched};
 use crate::model::event::{
@@ -89,6 +89,17 @@ impl Partition {
             Event::Redriven { tasks, priority } => {
                 tasks.iter().for_each(|seq| self.apply_redrive(*seq, *priority, at));
             }
+            Event::Key { part, answer } => {
+                self.remembered.apply(part, answer, at, self.policy.key_retention_ms);
+            }
+            Event::Duplicates(jobs) => {
+                for (name, count) in jobs {
+                    let key = *self.job_keys.get(name).expect("its first task came before");
+                    self.job_mut(key).numbers.duplicates += *count;
+                }
+            }
+            Event::Purged(tasks) => self.apply_purged(tasks, at),
+            Event::Operation { op, step } => self.apply_operation(*op, step, at),
         }
     }
 
@@ -102,8 +113,17 @@ impl Partition {
             Priority::DESCENDING.iter().for_each(|priority| self.relist(key, *priority));
             return;
         }
-        let key = JobKey(u32::try_from(self.jobs.len()).expect("fewer than 2^32 jobs"));
-        self.jobs.push(JobRow::new(name.clone(), spec.clone(), implicit, at));
+        let row = JobRow::new(name.clone(), spec.clone(), implicit, at);
+        let key = match self.free_jobs.pop_first() {
+            Some(key) => {
+                *self.job_mut(key) = row;
+                key
+            }
+            None => {
+                self.jobs.push(row);
+                JobKey(u32::try_from(self.jobs.len() - 1).expect("fewer than 2^32 jobs"))
+            }
+        };
         self.job_keys.insert(name.clone(), key);
     }
 
@@ -134,9 +154,9 @@ impl Partition {
         self.stats.handed_out(priority, at.since(available));
         let worker = self.worker_key(worker);
         let limit_ms = u64::from(class.timeout_s) * 1_000;
+        let served = task.served.unwrap_or(priority);
+        let charged_us = self.charge(class.job, priority, served);
         let job = self.job_mut(class.job);
-        let charged_us = job.cost_us();
-        job.lanes[priority.index()].vtime += weighted(charged_us, job.spec.weight);
         job.numbers.handed_out += 1;
         if job.numbers.first_allocated == WallMs(0) {
             job.numbers.first_allocated = at;
@@ -151,6 +171,7 @@ impl Partition {
             lease_ms: task.lease_ms,
             limit_ms,
             priority,
+            served,
             batch,
             charged_us,
             started: false,
@@ -202,7 +223,7 @@ impl Partition {
             self.settle(&class, &lease, done.run_ms);
             self.learn(lease.worker, &class);
         }
-        self.job_mut(class.job).ran(done.run_ms);
+        self.ran(class.job, done.run_ms);
         let total_ms = at.since(self.rows.submitted(done.seq));
         self.rows.set_state(done.seq, TaskState::Completed);
         self.touched.remove(&done.seq);
@@ -221,13 +242,13 @@ impl Partition {
         let lease = self.leases.end(failure.lease, fate, at).expect("a failure names a live lease");
         self.settle(&class, &lease, failure.run_ms);
         let reference = self.reference_of(class.priority, failure.seq);
+        if cause == FailCause::Error {
+            self.ran(class.job, failure.run_ms);
+        }
         let job = self.job_mut(class.job);
         match cause {
             FailCause::Crash => job.numbers.crashes += 1,
             FailCause::Error | FailCause::Timeout => job.numbers.failed_attempts += 1,
-        }
-        if cause == FailCause::Error {
-            job.ran(failure.run_ms);
         }
         if failure.next == Next::Error && job.numbers.first_error.is_none() {
             job.numbers.first_error = Some((reference, failure.error(at)));
@@ -371,8 +392,18 @@ impl Partition {
         let job = self.job_mut(class.job);
         let weight = job.spec.weight;
         let used = weighted(run_ms.saturating_mul(1_000), weight);
-        job.lanes[lease.priority.index()].vtime += used - weighted(lease.charged_us, weight);
-        self.relist(class.job, lease.priority);
+        job.lanes[lease.served.index()].vtime += used - weighted(lease.charged_us, weight);
+        self.relist(class.job, lease.served);
+    }
+
+    /// A run time is known: the average stands wherever the job has work.
+    fn ran(&mut self, job: JobKey, run_ms: u64) {
+        self.job_mut(job).ran(run_ms);
+        let mut listed = self.job(job).listed;
+        while listed != 0 {
+            self.relist(job, Priority::ASCENDING[listed.trailing_zeros() as usize]);
+            listed &= listed - 1;
+        }
     }
 
     pub(crate) fn enqueue(&mut self, seq: TaskSeq, class: &Class, priority: Priority) {
@@ -415,8 +446,4 @@ fn landing(next: Next) -> (TaskState, WallMs) {
         Next::Error => (TaskState::Error, WallMs(0)),
         Next::Cancelled => (TaskState::Cancelled, WallMs(0)),
     }
-}
-
-fn weighted(us: u64, weight: u16) -> i64 {
-    i64::try_from(us / u64::from(weight.max(1))).unwrap_or(i64::MAX / 4)
 }

@@ -25,6 +25,7 @@ impl Partition {
             JobChange::Weight(weight) => self.job_mut(key).spec.weight = *weight,
             JobChange::Retention(ms) => self.job_mut(key).spec.retention_ms = *ms,
             JobChange::Prioritise(priority) => self.prioritise(key, *priority, cut),
+            JobChange::Purge => return self.purge_job(key, at),
             JobChange::Cancel(mode, reason) => {
                 let mark = CancelMark { cut, mode: *mode, at, reason: reason.clone() };
                 self.cancel_job(key, mark, at);

@@ -5,6 +5,7 @@ use crate::core::bitmap::SeqSet;
 use crate::core::intern::{Class, ClassKey, JobKey};
 use crate::core::partition::{DelayedArray, Due, Partition, Timer};
 use crate::core::rows::ArrayRow;
+use crate::core::unique::{UniqueTask, id_hash};
 use crate::model::array::ArraySpec;
 use crate::model::id::TaskSeq;
 use crate::model::priority::Priority;
@@ -37,6 +38,7 @@ impl Partition {
             let admitted = self.classes.value(key.0).priority;
             // A job that was moved serves what comes later at its own priority.
             self.count_admitted(job, admitted, state, same as u64);
+            self.job_mut(job).extend(seq, same as u64);
             if state == TaskState::Pending {
                 self.push_pending(key, seq, same as u64);
             } else {
@@ -48,7 +50,12 @@ impl Partition {
         }
         for (n, task) in (0u64..).zip(tasks) {
             if let Some(id) = &task.id {
-                self.ids.insert(id, first.plus(n));
+                let seq = first.plus(n);
+                self.ids.insert(id, seq);
+                if let Some(content) = task.content {
+                    let id = id_hash(&task.job, id);
+                    self.unique.insert(UniqueTask { id, content, seq, priority: task.priority });
+                }
             }
         }
     }
@@ -68,6 +75,7 @@ impl Partition {
         self.rows.push_array(row);
         let priority = array.task.priority;
         self.count_admitted(job, priority, state, span.count);
+        self.job_mut(job).extend(first, span.count);
         if state == TaskState::Pending {
             self.push_pending(class, first, span.count);
         } else {

@@ -66,7 +66,8 @@ impl Partition {
     pub(crate) fn level_became_ready(&mut self, level: Option<Priority>) {
         for level in Priority::DESCENDING.into_iter().filter(|l| level.is_none_or(|one| one == *l))
         {
-            let first: Vec<JobKey> = self.levels[level.index()].lanes().take(KINDS_MAX).collect();
+            let lanes = self.levels[level.index()].lanes().take(KINDS_MAX);
+            let first: Vec<JobKey> = lanes.map(|(.., job)| job).collect();
             first.into_iter().for_each(|job| self.lane_became_ready(job, level));
         }
     }

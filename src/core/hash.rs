@@ -1,6 +1,7 @@
 //! `state_hash`: equal live, after restart, from image + tail and from zero.
 //!
-//! Covers task rows, leases (number, task, worker), jobs, counters. Leaves out positions, epochs,
+//! Covers task rows, leases (number, task, worker), jobs, counters, unique ids, remembered keys.
+//! Leaves out positions, epochs,
 //! deadlines, virtual times,
 //! and the difference between DELAYED and PENDING, because becoming due is not logged.
 
@@ -67,7 +68,7 @@ impl Partition {
         for ((job, id), (first, content)) in &self.array_ids {
             hasher.word(u64::from(job.0));
             hasher.text(id);
-            [first.0, content[0], content[1]].into_iter().for_each(|word| hasher.word(word));
+            [first.0, content.0[0], content.0[1]].into_iter().for_each(|word| hasher.word(word));
         }
         self.drained.iter().for_each(|worker| hasher.text(worker));
         for (number, lease) in self.leases.iter() {
@@ -76,18 +77,46 @@ impl Partition {
             hasher.byte(u8::from(lease.started));
             hasher.text(self.workers.value(lease.worker.0));
         }
-        for job in &self.jobs {
+        for job in self.job_rows() {
             hasher.text(&job.name);
             let flags = [job.implicit, job.closed, job.paused, job.cancel.is_some()];
             flags.iter().for_each(|f| hasher.byte(u8::from(*f)));
             hasher.word(u64::from(job.spec.weight) << 8 | u64::from(job.spec.priority.get()));
             hasher.counts(&job.numbers.counts);
             let n = &job.numbers;
-            for word in [n.submitted, n.handed_out, n.failed_attempts, n.crashes, n.redriven] {
+            for word in
+                [n.submitted, n.handed_out, n.failed_attempts, n.crashes, n.redriven, n.purged]
+            {
                 hasher.word(word);
             }
         }
+        hasher.word(self.departed);
+        for part in self.operations() {
+            let words = [part.op.0, part.matched, part.done, part.skipped];
+            words.into_iter().for_each(|word| hasher.word(word));
+            hasher.text(part.state.name());
+        }
         self.levels.iter().for_each(|level| hasher.byte(u8::from(level.paused)));
+        self.hash_identity(&mut hasher);
         format!("{:016x}{:016x}", hasher.0[0], hasher.0[1])
+    }
+
+    /// What makes a repeated submit one. Without any, the hash is what it was before there were
+    /// keys.
+    fn hash_identity(&self, hasher: &mut Hasher) {
+        for job in self.jobs.iter().filter(|job| job.numbers.duplicates > 0) {
+            hasher.text(&job.name);
+            hasher.word(job.numbers.duplicates);
+        }
+        for task in self.unique.tasks() {
+            for word in task.id.0.into_iter().chain(task.content.0).chain([task.seq.0]) {
+                hasher.word(word);
+            }
+        }
+        for part in self.remembered.iter() {
+            for word in part.key.0.into_iter().chain(part.content.0).chain([part.part, part.at.0]) {
+                hasher.word(word);
+            }
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! Image of a partition: plain columns from which it is rebuilt without the log before them.
 
 use crate::core::affinity::{KeyColumns, Keys};
+use crate::core::gone::{Gone, GoneColumns};
 use crate::core::idindex::{IdEntry, IdIndex};
 use crate::core::intern::{Class, Interner, JobKey};
 use crate::core::job::JobRow;
+use crate::core::keys::{Remembered, RememberedKeys};
 use crate::core::lease::{LeaseColumns, LeaseTable};
+use crate::core::operations::{OperationColumns, Operations};
 use crate::core::partition::{ArrayAt, ArrayId, Due, Partition, Touched};
 use crate::core::rows::{Rows, Stretch};
+use crate::core::unique::{UniqueIndex, UniqueTask};
 use crate::model::id::{Epoch, Name, PartitionId, TaskSeq};
 use crate::model::policy::Policy;
 use crate::model::priority::Priority;
@@ -25,12 +29,18 @@ pub struct PartitionImage {
     workers: Vec<Name>,
     jobs: Vec<JobRow>,
     levels_paused: [bool; Priority::LEVELS],
+    hand_outs: u64,
     touched: Vec<(TaskSeq, Touched)>,
     delayed: Vec<(TaskSeq, Due)>,
     leases: LeaseColumns,
     ids: Vec<IdEntry>,
     array_ids: Vec<(ArrayId, ArrayAt)>,
     drained: Vec<Name>,
+    unique: Vec<UniqueTask>,
+    remembered: Vec<Remembered>,
+    departed: u64,
+    gone: GoneColumns,
+    operations: OperationColumns,
 }
 
 impl Partition {
@@ -47,13 +57,19 @@ impl Partition {
             keys: self.keys.columns(),
             workers: self.workers.values().to_vec(),
             jobs: self.jobs.iter().map(JobRow::columns).collect(),
+            hand_outs: self.hand_outs,
             levels_paused: std::array::from_fn(|level| self.levels[level].paused),
             touched: self.single_rows().filter_map(touched).collect(),
             delayed: self.delayed_order.iter().filter_map(delayed).collect(),
             leases: self.leases.columns(),
-            ids: self.ids.entries().to_vec(),
+            ids: self.ids.entries(),
             array_ids: self.array_ids.iter().map(|(k, v)| (k.clone(), *v)).collect(),
             drained: self.drained.iter().cloned().collect(),
+            unique: self.unique.tasks().copied().collect(),
+            remembered: self.remembered.iter().cloned().collect(),
+            departed: self.departed,
+            gone: self.gone.columns(),
+            operations: self.operations.columns(),
         }
     }
 
@@ -69,11 +85,16 @@ impl Partition {
         partition.workers = Interner::restore(image.workers);
         partition.jobs = image.jobs;
         for (number, job) in (0u32..).zip(&partition.jobs) {
-            partition.job_keys.insert(job.name.clone(), JobKey(number));
+            if job.vacant {
+                partition.free_jobs.insert(JobKey(number));
+            } else {
+                partition.job_keys.insert(job.name.clone(), JobKey(number));
+            }
         }
         for (level, paused) in partition.levels.iter_mut().zip(image.levels_paused) {
             level.paused = paused;
         }
+        partition.hand_outs = image.hand_outs;
         partition.touched.extend(image.touched);
         for (seq, due) in image.delayed {
             partition.delayed.insert(seq, due);
@@ -83,6 +104,11 @@ impl Partition {
         partition.ids = IdIndex::restore(image.ids);
         partition.array_ids = image.array_ids.into_iter().collect();
         partition.drained = image.drained.into_iter().collect();
+        partition.unique = UniqueIndex::restore(image.unique);
+        partition.remembered = RememberedKeys::restore(image.remembered);
+        partition.departed = image.departed;
+        partition.gone = Gone::restore(image.gone);
+        partition.operations = Operations::restore(image.operations);
         partition.fill_lanes();
         partition
     }

@@ -1,8 +1,10 @@
 //! A job as one partition sees it: flags, counters, its lanes' virtual times, its run-time average.
 
+use crate::core::admit::implicit_spec;
 use crate::core::lanes::Lane;
 use crate::model::id::{Name, TaskSeq};
 use crate::model::job::{CancelMode, JobSpec};
+use crate::model::policy::Policy;
 use crate::model::priority::Priority;
 use crate::model::row::MoveCut;
 use crate::model::state::{StateCounts, TaskState};
@@ -10,8 +12,8 @@ use crate::model::time::WallMs;
 use crate::model::view::JobNumbers;
 use serde::{Deserialize, Serialize};
 
-/// Cost of a hand-out before anything of the level has run, ms.
-const FIRST_COST_US: u64 = 1_000_000;
+/// Cost of a hand-out before anything of the level has run, µs.
+pub(crate) const FIRST_COST_US: u64 = 1_000_000;
 
 /// One job in one partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,9 +38,16 @@ pub struct JobRow {
     pub by_level: [StateCounts; Priority::LEVELS],
     /// Moving average of the run time, µs; 0 = none yet.
     pub mean_us: u64,
+    /// Levels whose order holds its lane, bit `Priority::index`; rebuilt, never stored.
+    #[serde(skip)]
+    pub listed: u16,
     /// Lane per level; rebuilt, never stored.
     #[serde(skip)]
     pub lanes: [Lane; Priority::LEVELS],
+    /// Its first task here, and behind its last one.
+    pub span: Option<(TaskSeq, TaskSeq)>,
+    /// Nothing: the slot waits for another job.
+    pub vacant: bool,
     /// Virtual time per level, for the image.
     pub vtimes: [i64; Priority::LEVELS],
     /// Hand-outs since the latest head per level, for the image.
@@ -74,7 +83,10 @@ impl JobRow {
             numbers,
             by_level: Default::default(),
             mean_us: 0,
+            listed: 0,
             lanes: Default::default(),
+            span: None,
+            vacant: false,
             vtimes: [0; Priority::LEVELS],
             since_heads: [0; Priority::LEVELS],
         }
@@ -93,6 +105,19 @@ impl JobRow {
             since_heads: std::array::from_fn(|level| self.lanes[level].since_head),
             ..*self
         }
+    }
+
+    /// The slot of a job that was purged.
+    #[must_use]
+    pub fn vacant() -> Self {
+        let spec = implicit_spec(&Policy::default());
+        Self { vacant: true, ..Self::new(Name::from(""), spec, true, WallMs(0)) }
+    }
+
+    /// Notes tasks that were just admitted.
+    pub fn extend(&mut self, first: TaskSeq, count: u64) {
+        let start = self.span.map_or(first, |(start, _)| start);
+        self.span = Some((start, first.plus(count)));
     }
 
     /// May its tasks be handed out?
@@ -139,12 +164,6 @@ impl JobRow {
         }
     }
 
-    /// Expected run time of one task, µs.
-    #[must_use]
-    pub fn cost_us(&self) -> u64 {
-        if self.mean_us == 0 { FIRST_COST_US } else { self.mean_us.max(1_000) }
-    }
-
     /// Folds a run time into the moving average: avg += 0.2 × (run − avg).
     pub fn ran(&mut self, run_ms: u64) {
         let run_us = run_ms.saturating_mul(1_000).max(1_000);
@@ -153,4 +172,9 @@ impl JobRow {
         self.numbers.runs += 1;
         self.numbers.run_ms_sum += run_ms;
     }
+}
+
+/// Worker time on the scale of virtual times.
+pub(crate) fn weighted(us: u64, weight: u16) -> i64 {
+    i64::try_from(us / u64::from(weight.max(1))).unwrap_or(i64::MAX / 4)
 }

@@ -39,6 +39,9 @@ impl Partition {
         events: &mut Vec<Stamped>,
     ) -> JobOutcome {
         if !self.job_keys.contains_key(job) {
+            if change == JobChange::Purge {
+                return JobOutcome::Unchanged;
+            }
             self.commit(Event::JobDefined { job: job.clone(), implicit, spec }, events);
         }
         let row = self.job(self.job_keys[job]);
@@ -50,6 +53,7 @@ impl Partition {
             JobChange::Retention(ms) => row.spec.retention_ms == *ms,
             // Also moves tasks that were submitted with another priority of their own.
             JobChange::Prioritise(_) => false,
+            JobChange::Purge => row.numbers.counts.live() > 0,
             JobChange::Cancel(mode, _) => row
                 .cancel
                 .as_ref()

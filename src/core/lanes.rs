@@ -9,10 +9,12 @@
 //! first entry.
 //! Source of the idea: Waldspurger, Weihl, "Stride scheduling" (1995).
 
+use crate::core::ageing::Age;
 use crate::core::bitmap::SeqSet;
 use crate::core::intern::{JobKey, KeyNumber, Weighed};
 use crate::core::posting::Postings;
 use crate::model::id::TaskSeq;
+use crate::model::priority::Priority;
 use std::collections::BTreeSet;
 
 /// Pending tasks of one job at one priority.
@@ -24,6 +26,8 @@ pub struct Lane {
     /// Hand-outs since the latest one of the head, which waits no longer than
     /// `affinity.head-every`.
     pub since_head: u16,
+    /// Where it stands at a higher level, once its head has waited long.
+    pub age: Age,
     /// Key under which the level holds this lane; `None` while it is not eligible.
     listed: Option<Listing>,
 }
@@ -132,6 +136,8 @@ struct Listing {
     vtime: i64,
     head: TaskSeq,
     tasks: u64,
+    /// Average run time of the job, µs; 0 = none yet.
+    mean_us: u64,
 }
 
 /// The eligible lanes of one priority.
@@ -142,12 +148,16 @@ pub struct Level {
     order: BTreeSet<(i64, TaskSeq, JobKey)>,
     /// Tasks of the listed lanes.
     tasks: u64,
+    /// Sum and number of the run-time averages of their jobs.
+    means: (u64, u64),
+    /// Lanes of lower levels that are served here by their age, in the same order.
+    pub risen: BTreeSet<(i64, TaskSeq, JobKey, Priority)>,
 }
 
 impl Level {
-    /// Lanes with work, the one to serve first in front.
-    pub fn lanes(&self) -> impl Iterator<Item = JobKey> + '_ {
-        self.order.iter().map(|(_, _, job)| *job)
+    /// Lanes with work: virtual time, head and job; the one to serve first in front.
+    pub fn lanes(&self) -> impl Iterator<Item = (i64, TaskSeq, JobKey)> + '_ {
+        self.order.iter().copied()
     }
 
     /// True when something may be handed out.
@@ -168,12 +178,26 @@ impl Level {
         self.order.first().map(|(vtime, _, _)| *vtime)
     }
 
+    /// Mean of the run-time averages of the jobs with work here, µs; `None` before the first.
+    #[must_use]
+    pub fn mean_us(&self) -> Option<u64> {
+        let (sum, count) = self.means;
+        sum.checked_div(count)
+    }
+
     /// Brings the order up to date after a lane changed. `runs`: the job may be handed out; `fair`
-    /// false = by submit order.
-    pub fn relist(&mut self, job: JobKey, lane: &mut Lane, runs: bool, fair: bool) {
+    /// false = by submit order. `mean_us`: average run time of the job. True when it stands there
+    /// now.
+    pub fn relist(
+        &mut self,
+        job: JobKey,
+        lane: &mut Lane,
+        (runs, fair): (bool, bool),
+        mean_us: u64,
+    ) -> bool {
         let head = lane.head().filter(|_| runs);
         let vtime = if fair { lane.vtime } else { 0 };
-        let wanted = head.map(|head| Listing { vtime, head, tasks: lane.len() });
+        let wanted = head.map(|head| Listing { vtime, head, tasks: lane.len(), mean_us });
         let before = std::mem::replace(&mut lane.listed, wanted);
         let place = |l: Listing| (l.vtime, l.head, job);
         if wanted.map(place) != before.map(place) {
@@ -184,5 +208,13 @@ impl Level {
         }
         self.tasks += wanted.map_or(0, |l| l.tasks);
         self.tasks -= before.map_or(0, |l| l.tasks);
+        let mean = |l: Option<Listing>| l.map(|l| l.mean_us).filter(|mean| *mean > 0);
+        if let Some(mean_us) = mean(wanted) {
+            self.means = (self.means.0 + mean_us, self.means.1 + 1);
+        }
+        if let Some(mean_us) = mean(before) {
+            self.means = (self.means.0 - mean_us, self.means.1 - 1);
+        }
+        wanted.is_some()
     }
 }

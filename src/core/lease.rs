@@ -6,6 +6,7 @@
 
 use crate::core::intern::WorkerKey;
 use crate::core::map::{self, Map};
+use crate::core::sip;
 use crate::model::id::{Epoch, LeaseNo, PartitionId, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
@@ -32,6 +33,8 @@ pub struct Live {
     pub limit_ms: u64,
     /// Priority it was handed out at.
     pub priority: Priority,
+    /// Level whose virtual time was charged.
+    pub served: Priority,
     /// Tasks in the same answer, for the run time.
     pub batch: u32,
     /// Fair-share cost charged at hand-out, µs.
@@ -392,37 +395,14 @@ impl LeaseTable {
 }
 
 /// SipHash-2-4 of (number, partition): unguessable without the key of the epoch.
-///
-/// Source of the idea: Aumasson, Bernstein, "SipHash: a fast short-input PRF" (2012).
 fn keyed_hash(key: [u64; 2], number: u64, partition: u16) -> u64 {
-    let mut v = [
-        key[0] ^ 0x736f_6d65_7073_6575,
-        key[1] ^ 0x646f_7261_6e64_6f6d,
-        key[0] ^ 0x6c79_6765_6e65_7261,
-        key[1] ^ 0x7465_6462_7974_6573,
-    ];
+    let mut v = sip::begin(key);
     for word in [number, u64::from(partition), 16 << 56] {
-        v[3] ^= word;
-        sip_round(&mut v);
-        sip_round(&mut v);
-        v[0] ^= word;
+        sip::absorb(&mut v, word);
     }
     v[2] ^= 0xff;
     for _ in 0..4 {
-        sip_round(&mut v);
+        sip::round(&mut v);
     }
     v[0] ^ v[1] ^ v[2] ^ v[3]
-}
-
-fn sip_round(v: &mut [u64; 4]) {
-    v[0] = v[0].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(13) ^ v[0];
-    v[0] = v[0].rotate_left(32);
-    v[2] = v[2].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(16) ^ v[2];
-    v[0] = v[0].wrapping_add(v[3]);
-    v[3] = v[3].rotate_left(21) ^ v[0];
-    v[2] = v[2].wrapping_add(v[1]);
-    v[1] = v[1].rotate_left(17) ^ v[2];
-    v[2] = v[2].rotate_left(32);
 }

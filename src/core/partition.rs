@@ -6,20 +6,26 @@
 //! the log has it.
 
 use crate::core::affinity::{KeyColumns, Keys, Learned};
+use crate::core::ageing::Rises;
 use crate::core::bitmap::SeqSet;
 use crate::core::fresh::Fresh;
+use crate::core::gone::Gone;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
 use crate::core::job::JobRow;
+use crate::core::keys::RememberedKeys;
 use crate::core::lanes::Level;
 use crate::core::lease::LeaseTable;
 use crate::core::map::{self, Map};
+use crate::core::operations::Operations;
 use crate::core::rows::Rows;
 use crate::core::stats::Stats;
+use crate::core::unique::UniqueIndex;
 use crate::core::wheel::Wheel;
 use crate::model::command::Command;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Epoch, LeaseNo, Name, PartitionId, Position, TaskSeq};
+use crate::model::key::Hash128;
 use crate::model::policy::{Policy, Share};
 use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
@@ -44,8 +50,16 @@ pub struct Partition {
     /// What became ready in this turn; a hint, not state.
     pub(crate) fresh: Fresh,
     pub(crate) jobs: Vec<JobRow>,
+    /// Slots of `jobs` whose job was purged; the lowest is taken first.
+    pub(crate) free_jobs: BTreeSet<JobKey>,
+    /// Tasks of jobs that were purged whole.
+    pub(crate) departed: u64,
     pub(crate) job_keys: Map<Name, JobKey>,
     pub(crate) levels: [Level; Priority::LEVELS],
+    /// When lanes rise next; empty without ageing.
+    pub(crate) rises: Rises,
+    /// Hand-outs ever, for the turns of the lowest level.
+    pub(crate) hand_outs: u64,
     pub(crate) touched: Map<TaskSeq, Touched>,
     pub(crate) delayed: Map<TaskSeq, Due>,
     pub(crate) delayed_order: SeqSet,
@@ -56,6 +70,12 @@ pub struct Partition {
     pub(crate) leases: LeaseTable,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) ids: IdIndex,
+    /// Tasks of jobs whose ids are unique.
+    pub(crate) unique: UniqueIndex,
+    /// Remembered `Idempotency-Key`s.
+    pub(crate) remembered: RememberedKeys,
+    pub(crate) gone: Gone,
+    pub(crate) operations: Operations,
     /// Workers that get no work; kept by the first partition for all of them.
     pub(crate) drained: BTreeSet<Name>,
     pub(crate) stats: Stats,
@@ -101,7 +121,7 @@ pub struct Due {
 /// Job and id of an array.
 pub(crate) type ArrayId = (JobKey, Name);
 /// Its first element, and a hash of it as sent.
-pub(crate) type ArrayAt = (TaskSeq, [u64; 2]);
+pub(crate) type ArrayAt = (TaskSeq, Hash128);
 
 /// A delayed array: its elements become due in one step.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +141,8 @@ pub enum Timer {
     Due(TaskSeq),
     /// A delayed array may be due.
     DueArray(TaskSeq),
+    /// Operations go on.
+    Operations,
 }
 
 impl Partition {
@@ -138,8 +160,12 @@ impl Partition {
             learned: Learned::default(),
             fresh: Fresh::default(),
             jobs: Vec::new(),
+            free_jobs: BTreeSet::new(),
+            departed: 0,
             job_keys: map::new(),
             levels: Default::default(),
+            rises: Rises::new(),
+            hand_outs: 0,
             touched: map::new(),
             delayed: map::new(),
             delayed_order: SeqSet::default(),
@@ -148,6 +174,10 @@ impl Partition {
             leases: LeaseTable::default(),
             wheel: Wheel::default(),
             ids: IdIndex::default(),
+            unique: UniqueIndex::default(),
+            remembered: RememberedKeys::default(),
+            gone: Gone::default(),
+            operations: Operations::default(),
             drained: BTreeSet::new(),
             stats: Stats::default(),
             now: Now::default(),
@@ -160,9 +190,9 @@ impl Partition {
     pub fn decide(&mut self, command: Command, now: Now, events: &mut Vec<Stamped>) -> Reply {
         self.set_now(now);
         match command {
-            Command::Submit(tasks) => Reply::Submitted(self.submit(tasks, false, events)),
-            Command::SubmitUntil(tasks) => Reply::Submitted(self.submit(tasks, true, events)),
-            Command::SubmitItems(items) => Reply::Items(self.submit_items(items, events)),
+            Command::Submit(call) => self.submit(*call, events),
+            Command::Remember { part, note } => self.remember(part, note, events),
+            Command::ForgetKey(part) => self.forget_key(part, events),
             Command::Consume(consume) => Reply::Granted(self.consume(&consume, events)),
             Command::Report(reports) => Reply::Reported(self.report(reports, events)),
             Command::Heartbeat(beat) => Reply::Renewed(self.heartbeat(&beat, events)),
@@ -183,6 +213,10 @@ impl Partition {
             Command::SetLevel { level, paused } => self.set_level(level, paused, events),
             Command::CancelTask(seq) => self.cancel_task(seq, events),
             Command::RetryTask { seq, priority } => self.retry_task(seq, priority, events),
+            Command::StartOperation { op, spec, tasks } => {
+                self.start_operation(op, spec, tasks, events)
+            }
+            Command::StopOperation(op) => self.stop_operation(op, events),
             Command::Tick => self.tick(events),
         }
     }
@@ -272,8 +306,11 @@ impl Partition {
         let job = &mut self.jobs[key.0 as usize];
         let runs = job.runs();
         let fair = self.policy.share == Share::Fair;
-        let lane = &mut job.lanes[priority.index()];
-        self.levels[priority.index()].relist(key, lane, runs, fair);
+        let (mean_us, level) = (job.mean_us, priority.index());
+        let lane = &mut job.lanes[level];
+        let listed = self.levels[level].relist(key, lane, (runs, fair), mean_us);
+        job.listed = job.listed & !(1 << level) | u16::from(listed) << level;
+        self.aged(key, priority);
     }
 
     /// Next roll of the dice (splitmix64; Steele, Lea, Flood 2014).
@@ -344,4 +381,4 @@ fn illegal(state: TaskState, verb: &str) -> Reply {
 
 #[cfg(test)]
 #[path = "partition_tests.rs"]
-mod tests;
+pub(crate) mod tests;

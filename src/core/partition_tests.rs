@@ -4,11 +4,12 @@ use super::Partition;
 use crate::core::image::PartitionImage;
 use crate::model::affinity::AffinityMode;
 use crate::model::array::{ArrayInput, Span};
-use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat, Item};
+use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
 use crate::model::lease::LeaseToken;
+use crate::model::operation::{OpKind, OpNo, OpSpec, OpState};
 use crate::model::policy::Policy;
 use crate::model::priority::Priority;
 use crate::model::reply::Reply;
@@ -18,12 +19,13 @@ use crate::model::task::{Delay, TaskInput};
 use crate::model::time::{Now, Tick, WallMs};
 use proptest::prelude::*;
 
-pub(super) fn consume(worker: &str, max: usize) -> Consume {
+pub(crate) fn consume(worker: &str, max: usize) -> Consume {
     Consume {
         worker: worker.into(),
         endpoint: None,
         max,
         target_ms: None,
+        peers: 1,
         max_bytes: u64::MAX,
         lease_ms: Some(1_000),
         seed_lease: false,
@@ -35,16 +37,26 @@ pub(super) fn consume(worker: &str, max: usize) -> Consume {
     }
 }
 
-struct Rig {
-    partition: Partition,
-    log: Vec<Stamped>,
-    now: Now,
+/// A task of a job, as submitted.
+pub(crate) fn task(job: &str) -> TaskInput {
+    TaskInput { job: Some(job.into()), ..TaskInput::default() }
+}
+
+/// A partition with the log it wrote.
+pub(crate) struct Rig {
+    pub(crate) partition: Partition,
+    pub(crate) log: Vec<Stamped>,
+    pub(crate) now: Now,
     tokens: Vec<LeaseToken>,
 }
 
 impl Rig {
-    fn new() -> Self {
-        let mut partition = Partition::new(PartitionId(0), Policy::default(), 7);
+    pub(crate) fn new() -> Self {
+        Self::with(Policy::default())
+    }
+
+    fn with(policy: Policy) -> Self {
+        let mut partition = Partition::new(PartitionId(0), policy, 7);
         let owner = Event::Owner { node: "n".into(), addr: "".into(), token_key: [1, 2] };
         let log = vec![Stamped { at: WallMs(1_000), event: owner }];
         partition.replay(Position(0), &log[0]);
@@ -53,7 +65,7 @@ impl Rig {
         Self { partition, log, now, tokens: Vec::new() }
     }
 
-    fn run(&mut self, command: Command) -> Reply {
+    pub(crate) fn run(&mut self, command: Command) -> Reply {
         let from = self.log.len();
         let reply = self.partition.decide(command, self.now, &mut self.log);
         for at in from..self.log.len() {
@@ -66,16 +78,60 @@ impl Rig {
         reply
     }
 
-    fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         self.now = Now { wall: self.now.wall.plus(ms), tick: self.now.tick.plus(ms) };
         self.run(Command::Tick);
     }
 
-    fn check(&self) {
+    /// Hands out the next `count` tasks; those `dies` says die, the others go back.
+    pub(crate) fn kill(&mut self, count: usize, dies: impl Fn(TaskSeq) -> bool) -> Vec<TaskSeq> {
+        let mut grants = Vec::new();
+        while grants.len() < count {
+            let wanted = (count - grants.len()).min(crate::model::limits::CONSUME_MAX);
+            let Reply::Granted(more) = self.run(Command::Consume(consume("w", wanted))) else {
+                panic!("a consume answers with grants");
+            };
+            if more.is_empty() {
+                break;
+            }
+            grants.extend(more);
+        }
+        let (mut reports, mut dead) = (Vec::new(), Vec::new());
+        for grant in grants {
+            let fail = Verb::Fail {
+                class: "e".into(),
+                message: "m".into(),
+                retryable: false,
+                retry_after_ms: None,
+                run_ms: None,
+            };
+            let verb = if dies(grant.seq) { fail } else { Verb::Release { delay_ms: 0 } };
+            if dies(grant.seq) {
+                dead.push(grant.seq);
+            }
+            reports.push(Report { token: Some(grant.token), worker: None, verb });
+        }
+        self.run(Command::Report(reports));
+        dead.sort_unstable();
+        dead
+    }
+
+    /// Starts an operation on these tasks.
+    pub(crate) fn operate(&mut self, kind: OpKind, job: Option<&str>, tasks: &[TaskSeq]) -> OpNo {
+        let op = self.partition.next_operation();
+        let (filter, by) = ("{}".into(), "ops".into());
+        let job = job.map(Name::from);
+        let spec = OpSpec { kind, filter, job, scopes: Vec::new(), by, priority: None };
+        let (spec, tasks) = (Box::new(spec), tasks.to_vec());
+        self.run(Command::StartOperation { op, spec, tasks });
+        op
+    }
+
+    pub(crate) fn check(&self) {
         let counted = |p: &Priority| {
             let level = &self.partition.levels[p.index()];
             let lanes = level.lanes().filter(|_| level.ready());
-            lanes.map(|job| self.partition.job(job).lanes[p.index()].len()).sum::<u64>()
+            lanes.map(|(_, _, job)| self.partition.job(job).lanes[p.index()].len()).sum::<u64>()
         };
         let ready: u64 = Priority::DESCENDING.iter().map(counted).sum();
         assert_eq!(self.partition.ready_tasks(), ready);
@@ -85,12 +141,18 @@ impl Rig {
             let live: u64 = job.by_level.iter().map(crate::model::state::StateCounts::total).sum();
             assert_eq!(live, n.counts.live(), "levels add up to the job");
         }
+        for part in self.partition.operations() {
+            let looked = part.done + part.skipped;
+            assert!(looked <= part.matched, "{part:?}");
+            assert!(part.state != OpState::Done || looked == part.matched, "{part:?}");
+            assert_eq!(part.ended == WallMs(0), part.state == OpState::Running);
+        }
         let from_zero = replayed(&self.log);
         assert_eq!(from_zero.state_hash(), self.partition.state_hash(), "P16 from zero");
     }
 }
 
-fn replayed(log: &[Stamped]) -> Partition {
+pub(crate) fn replayed(log: &[Stamped]) -> Partition {
     let mut partition = Partition::new(PartitionId(0), Policy::default(), 9);
     for (at, record) in log.iter().enumerate() {
         partition.replay(Position(at as u64), record);
@@ -111,6 +173,9 @@ enum Op {
     Retry(u64),
     Level(u8, bool),
     DropWorker,
+    Operate(u8, u64, u64),
+    StopOperation(u64),
+    PurgeJob(u8),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -128,6 +193,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0u64..300).prop_map(Op::Retry),
         1 => (1u8..10, any::<bool>()).prop_map(|(l, p)| Op::Level(l, p)),
         1 => Just(Op::DropWorker),
+        2 => (0u8..2, 0u64..300, 1u64..1_200).prop_map(|(k, s, n)| Op::Operate(k, s, n)),
+        1 => (1u64..6).prop_map(Op::StopOperation),
+        2 => (0u8..3).prop_map(Op::PurgeJob),
     ]
 }
 
@@ -171,7 +239,7 @@ fn step(rig: &mut Rig, op: Op) {
     match op {
         Op::Submit(job, priority, count, delay) => {
             let task = input(job, priority, delay);
-            rig.run(Command::Submit(vec![task; usize::from(count)]));
+            rig.run(Command::submit(vec![task; usize::from(count)]));
         }
         Op::Array(job, priority, count, delay) => {
             let task = input(job, priority, delay);
@@ -179,7 +247,7 @@ fn step(rig: &mut Rig, op: Op) {
             // Some come twice.
             let id = (delay % 2 == 0).then(|| Name::from(format!("array{}", count % 4)));
             let array = ArrayInput { task, span, id };
-            rig.run(Command::SubmitItems(vec![Item::Array(Box::new(array))]));
+            rig.run(Command::submit(vec![array]));
         }
         Op::Consume(max) => {
             rig.run(Command::Consume(consume("w", max)));
@@ -210,6 +278,25 @@ fn step(rig: &mut Rig, op: Op) {
         Op::DropWorker => {
             rig.run(Command::DropWorker("w".into()));
         }
+        Op::Operate(kind, from, count) => {
+            let kind = if kind == 0 { OpKind::Redrive } else { OpKind::PurgeDlq };
+            let tasks: Vec<TaskSeq> = (from..from + count).map(TaskSeq).collect();
+            rig.operate(kind, None, &tasks);
+        }
+        Op::StopOperation(op) => {
+            rig.run(Command::StopOperation(OpNo(op)));
+        }
+        Op::PurgeJob(job) => {
+            let job = format!("job{job}");
+            // Half of them are over first.
+            if rig.log.len().is_multiple_of(2) {
+                let spec = Box::new(crate::core::admit::implicit_spec(&Policy::default()));
+                let change = JobChange::Cancel(CancelMode::Stop, None);
+                let job = Name::from(&*job);
+                rig.run(Command::ChangeJob { job, change, spec, implicit: true });
+            }
+            rig.operate(OpKind::PurgeJob, Some(&job), &[]);
+        }
     }
 }
 
@@ -218,8 +305,10 @@ proptest! {
     fn any_history_conserves_tasks_and_replays_to_the_same_state(
         ops in proptest::collection::vec(op(), 1..150),
         cut in 0usize..150,
+        ages in any::<bool>(),
     ) {
-        let mut rig = Rig::new();
+        let aged = Policy { age_step_ms: 400, low_every: 5, ..Policy::default() };
+        let mut rig = Rig::with(if ages { aged } else { Policy::default() });
         let mut image: Option<(PartitionImage, usize)> = None;
         for (n, op) in ops.into_iter().enumerate() {
             step(&mut rig, op);
@@ -246,7 +335,7 @@ proptest! {
         let priority = |p: &u8| Priority::new(u64::from(*p));
         let input = |p| TaskInput { priority: priority(p), ..TaskInput::default() };
         let inputs = tasks.iter().map(input);
-        rig.run(Command::Submit(inputs.collect()));
+        rig.run(Command::submit(inputs.collect()));
         let Reply::Granted(grants) = rig.run(Command::Consume(consume("w", 1_000))) else {
             panic!("a consume answers with grants");
         };
@@ -260,7 +349,7 @@ proptest! {
 #[test]
 fn a_lapsed_lease_still_completes_late_and_only_once() {
     let mut rig = Rig::new();
-    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::submit(vec![TaskInput::default()]));
     rig.run(Command::Consume(consume("w", 1)));
     rig.pass(1_100);
     assert!(rig.log.iter().any(|r| r.event.kind() == "Crashed"));
@@ -276,10 +365,10 @@ fn a_lapsed_lease_still_completes_late_and_only_once() {
 #[test]
 fn cancelling_a_task_that_was_never_handed_out_takes_nobody_elses_lease() {
     let mut rig = Rig::new();
-    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::submit(vec![TaskInput::default()]));
     rig.run(Command::Consume(consume("w", 1)));
     let delay = Delay::For(100);
-    rig.run(Command::Submit(vec![TaskInput { delay, ..TaskInput::default() }]));
+    rig.run(Command::submit(vec![TaskInput { delay, ..TaskInput::default() }]));
     rig.pass(200);
     rig.run(Command::CancelTask(TaskSeq(1)));
     assert_eq!(rig.partition.lease_count(), 1, "the first task is still leased");
@@ -291,7 +380,7 @@ fn cancelling_a_task_that_was_never_handed_out_takes_nobody_elses_lease() {
 fn a_redrive_with_a_priority_outlives_earlier_re_prioritises_and_yields_to_later_ones() {
     let mut rig = Rig::new();
     let level = |p| Priority::new(p).expect("in range");
-    rig.run(Command::Submit(vec![TaskInput::default()]));
+    rig.run(Command::submit(vec![TaskInput::default()]));
     let moved = |rig: &mut Rig, p| {
         let spec = Box::new(crate::core::admit::implicit_spec(&Policy::default()));
         let change = JobChange::Prioritise(level(p));

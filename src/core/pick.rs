@@ -1,6 +1,7 @@
 //! Hand-out: level → fair job → the task of its lane that fits best; one answer is one event.
 
 use crate::core::affinity::Warm;
+use crate::core::ageing::Turn;
 use crate::core::intern::Class;
 use crate::core::partition::Partition;
 use crate::model::command::Consume;
@@ -22,8 +23,9 @@ impl Partition {
         let mut warm = self.warm(consume);
         let (mut tasks, mut grants) = (Vec::new(), Vec::new());
         let (mut expected_us, mut bytes) = (0u64, 0u64);
-        while tasks.len() < consume.max.min(limits::CONSUME_MAX) {
-            let Some((seq, class)) = self.pick(consume, &mut warm) else { break };
+        let max = self.batch_max(consume);
+        while tasks.len() < max {
+            let Some((seq, class, served)) = self.pick(consume, &mut warm) else { break };
             let target = consume.target_ms.map(|ms| ms.saturating_mul(1_000));
             if let Some(target_us) = target {
                 let mean_us = self.job(class.job).mean_us;
@@ -39,7 +41,7 @@ impl Partition {
             let attempt = self.touched.get(&seq).map_or(0, |t| t.attempt) + 1;
             let lease_ms = self.lease_ms(consume, &class);
             let fit = self.fit(&class, &warm);
-            let task = Allocation { seq, attempt, lease_ms, fit };
+            let task = Allocation { seq, attempt, lease_ms, fit, served };
             grants.push(self.grant(consume, task, &class));
             self.handed_out(seq, &mut warm);
             tasks.push(task);
@@ -52,23 +54,28 @@ impl Partition {
         grants
     }
 
-    /// The task this consume would get next: of the first eligible lane of the highest ready level
-    /// the one that fits it best.
-    fn pick(&self, consume: &Consume, warm: &mut Warm) -> Option<(TaskSeq, Class)> {
-        for priority in Priority::DESCENDING {
-            let level = &self.levels[priority.index()];
-            if consume.levels >> priority.index() & 1 == 0 || !level.ready() {
-                continue;
-            }
-            let wanted = |key: &_| consume.takes(&self.job(*key).name);
-            if let Some(key) = level.lanes().find(wanted) {
-                let seq = self.choose((key, priority), warm, consume.mode);
-                let seq = seq.expect("a listed lane has a head");
-                let class = self.class(seq).expect("a pending task is live");
-                return Some((seq, class));
-            }
+    /// Tasks of this answer at most. Who asks by time gets no more than a share of what is ready,
+    /// so that the last tasks are spread over the workers.
+    fn batch_max(&self, consume: &Consume) -> usize {
+        let max = consume.max.min(limits::CONSUME_MAX);
+        if consume.target_ms.is_none() {
+            return max;
         }
-        None
+        let share = self.ready_tasks().div_ceil(u64::from(consume.peers.max(1)));
+        max.min(usize::try_from(share).unwrap_or(usize::MAX)).max(1)
+    }
+
+    /// The task this consume would get next: the one that fits it best of the lane whose turn it
+    /// is, and the level that is served if it is not the lane's own.
+    fn pick(
+        &mut self,
+        consume: &Consume,
+        warm: &mut Warm,
+    ) -> Option<(TaskSeq, Class, Option<Priority>)> {
+        let Turn { job, own, served } = self.turn(consume)?;
+        let seq = self.choose((job, own), warm, consume.mode).expect("a listed lane has a head");
+        let class = self.class(seq).expect("a pending task is live");
+        Some((seq, class, (served != own).then_some(served)))
     }
 
     /// Allocates one task now; the event for the whole answer follows.

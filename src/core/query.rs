@@ -34,10 +34,9 @@ impl Partition {
         self.job_keys.get(name).map(|key| self.job(*key))
     }
 
-    /// All jobs in order of their first sight here.
-    #[must_use]
-    pub fn job_rows(&self) -> &[JobRow] {
-        &self.jobs
+    /// All jobs in order of their slots.
+    pub fn job_rows(&self) -> impl Iterator<Item = &JobRow> {
+        self.jobs.iter().filter(|job| !job.vacant)
     }
 
     /// Numbers of a job, with the age of its oldest pending task.

@@ -6,8 +6,11 @@
 //! all tasks are elements of one array that nobody has touched is not there: its answers come from
 //! the array, and it costs 8 B.
 
+mod purge;
+
 use crate::core::bitmap::SeqSet;
 use crate::core::intern::ClassKey;
+use crate::core::rows::purge::PURGED;
 use crate::model::array::Span;
 use crate::model::id::{Position, TaskSeq};
 use crate::model::state::TaskState;
@@ -20,7 +23,7 @@ const CHUNK: u64 = 1_024;
 /// Columns of all tasks of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
-    /// `None` = untouched elements of one array.
+    /// `None` = untouched elements of one array, or, where there is no array, purged tasks.
     chunks: VecDeque<Option<Box<Chunk>>>,
     /// In the order of their elements.
     arrays: Vec<ArrayRow>,
@@ -301,10 +304,7 @@ impl Rows {
         *byte = state as u8;
         chunk.needed += u16::from(needs_text(state));
         chunk.needed -= u16::from(needs_text(old));
-        if chunk.needed == 0 && chunk.states.len() as u64 == CHUNK {
-            chunk.records = Vec::new();
-            chunk.sizes = Vec::new();
-        }
+        chunk.slim();
     }
 
     /// All tasks with their stored states, in order.
@@ -336,7 +336,7 @@ impl Rows {
         let (number, offset) = split(seq);
         match self.chunks.get(number)? {
             Some(chunk) => {
-                let known = usize::from(offset) < chunk.states.len();
+                let known = chunk.states.get(usize::from(offset)).is_some_and(|s| *s != PURGED);
                 known.then_some(Spot::Chunk(chunk, offset))
             }
             None => self.array_of(seq).map(Spot::Array),
@@ -348,6 +348,14 @@ impl Chunk {
     fn run(&self, offset: u16) -> Option<RecordRun> {
         let at = self.records.partition_point(|r| r.start <= offset).checked_sub(1)?;
         self.records.get(at).copied()
+    }
+
+    /// Once nothing of it may still be read its texts are not looked for.
+    fn slim(&mut self) {
+        if self.needed == 0 && self.states.len() as u64 == CHUNK {
+            self.records = Vec::new();
+            self.sizes = Vec::new();
+        }
     }
 }
 

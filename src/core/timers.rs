@@ -14,8 +14,10 @@ impl Partition {
         // In order of grant and admission, so that equal inputs give equal logs.
         let mut leases: Vec<LeaseNo> = Vec::new();
         let (mut due, mut arrays): (Vec<TaskSeq>, Vec<TaskSeq>) = Default::default();
+        let mut operations = false;
         for timer in fired {
             match timer {
+                Timer::Operations => operations = true,
                 Timer::Lease(number) => leases.push(number),
                 Timer::Due(seq) => due.push(seq),
                 Timer::DueArray(first) => arrays.push(first),
@@ -27,6 +29,9 @@ impl Partition {
         due.into_iter().for_each(|seq| self.became_due(seq));
         arrays.into_iter().for_each(|first| self.array_became_due(first));
         let lost = self.expire(&leases, events);
+        if operations {
+            self.operate(events);
+        }
         self.leases.forget(self.now.wall, self.policy.lease_memory_ms);
         Reply::Ticked(lost)
     }
@@ -143,6 +148,7 @@ impl Partition {
             array.due.tick = now.tick.plus(array.due.wall.since(now.wall));
             self.wheel.insert(array.due.tick, Timer::DueArray(*first));
         }
+        self.start_operations();
     }
 
     /// Nobody could be heard or nothing recorded for a while: lease clocks stood still and start

@@ -38,6 +38,10 @@ pub trait Rows {
     fn marks(&self, partition: PartitionId, job: u32) -> JobMarks;
     /// Changes the marks of a job.
     fn set_marks(&mut self, partition: PartitionId, job: u32, marks: JobMarks);
+    /// Removes a row and its details for good.
+    fn purge(&mut self, partition: PartitionId, seq: TaskSeq);
+    /// Removes every row of a job, its arrays and its marks for good.
+    fn purge_job(&mut self, partition: PartitionId, job: u32);
     /// Next sequence number of a partition.
     fn next(&self, partition: PartitionId) -> TaskSeq;
     /// Elements were admitted, for rates and the list of recent changes.
@@ -72,7 +76,11 @@ pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, sta
         Event::Owner { .. }
         | Event::JobDefined { .. }
         | Event::LevelChanged { .. }
-        | Event::WorkerDrained { .. } => {}
+        | Event::WorkerDrained { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
+        | Event::Operation { .. } => {}
+        Event::Purged(tasks) => tasks.iter().for_each(|seq| rows.purge(partition, *seq)),
         Event::JobChanged { job, change } => job_changed(rows, partition, job, change, at),
         Event::Submitted { tasks, .. } => submitted(rows, partition, position, tasks, at),
         Event::SubmittedArray { array, .. } => {
@@ -137,6 +145,7 @@ fn job_changed(
         JobChange::Prioritise(priority) => {
             marks.moved = Some(MoveCut::after(marks.moved, cut, *priority));
         }
+        JobChange::Purge => return rows.purge_job(partition, job),
         JobChange::Close
         | JobChange::Pause
         | JobChange::Resume

@@ -34,19 +34,63 @@ struct Entry {
     last_seen: Now,
 }
 
+/// Seconds after its last call in which a worker counts as active.
+const ACTIVE_S: usize = 60;
+
+/// How many workers called last in which second; asked for at every consume by time, when a walk
+/// over thousands of workers would cost more than the hand-out.
+#[derive(Clone, Debug)]
+struct Recency {
+    /// By second modulo the length: the second, and the workers whose last call was in it.
+    seconds: [(u64, u32); ACTIVE_S],
+}
+
+impl Recency {
+    fn new() -> Self {
+        Self { seconds: [(0, 0); ACTIVE_S] }
+    }
+
+    fn slot(&mut self, second: u64) -> &mut (u64, u32) {
+        let at = usize::try_from(second % ACTIVE_S as u64).expect("below 60");
+        &mut self.seconds[at]
+    }
+
+    fn left(&mut self, last: Tick) {
+        let second = last.0 / 1_000;
+        let (of, count) = self.slot(second);
+        if *of == second {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn came(&mut self, now: Tick) {
+        let second = now.0 / 1_000;
+        let slot = self.slot(second);
+        // What stood here is a minute old.
+        let before = if slot.0 == second { slot.1 } else { 0 };
+        *slot = (second, before + 1);
+    }
+
+    fn count(&self, now: Tick) -> u32 {
+        let oldest = (now.0 / 1_000 + 1).saturating_sub(ACTIVE_S as u64);
+        self.seconds.iter().filter(|(second, _)| *second >= oldest).map(|(_, count)| count).sum()
+    }
+}
+
 /// All workers of the node, by name.
 #[derive(Clone, Debug)]
 pub struct WorkerRegistry {
     workers: BTreeMap<Name, Entry>,
     forget_ms: u64,
     swept: Tick,
+    recency: Recency,
 }
 
 impl WorkerRegistry {
     /// Forgets workers this long after their last call, ms.
     #[must_use]
     pub fn new(forget_ms: u64) -> Self {
-        Self { workers: BTreeMap::new(), forget_ms, swept: Tick(0) }
+        Self { workers: BTreeMap::new(), forget_ms, swept: Tick(0), recency: Recency::new() }
     }
 
     /// Notes a call of a worker; true = it drains.
@@ -60,9 +104,11 @@ impl WorkerRegistry {
             first_seen: now.wall,
             last_seen: now,
         };
-        if !self.workers.contains_key(worker) {
-            self.workers.insert(worker.clone(), fresh());
+        match self.workers.get(worker) {
+            Some(known) => self.recency.left(known.last_seen.tick),
+            None => drop(self.workers.insert(worker.clone(), fresh())),
         }
+        self.recency.came(now.tick);
         let entry = self.workers.get_mut(worker).expect("inserted just now");
         entry.last_seen = now;
         let known = &mut entry.sign;
@@ -102,7 +148,14 @@ impl WorkerRegistry {
 
     /// Forgets a worker; false = unknown.
     pub fn remove(&mut self, worker: &str) -> bool {
-        self.workers.remove(worker).is_some()
+        let gone = self.workers.remove(worker);
+        gone.map(|entry| self.recency.left(entry.last_seen.tick)).is_some()
+    }
+
+    /// Workers that called within the last 60 s.
+    #[must_use]
+    pub fn active(&self, now: Tick) -> u32 {
+        self.recency.count(now)
     }
 
     /// Forgets who has been silent for long, at most once a second. Returns those of them that were

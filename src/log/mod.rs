@@ -235,7 +235,11 @@ fn skimmed(mut record: LogRecord) -> Skimmed {
         | Event::Failed { .. }
         | Event::Released { .. }
         | Event::Cancelled(_)
-        | Event::Redriven { .. } => Vec::new(),
+        | Event::Redriven { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
+        | Event::Purged(_)
+        | Event::Operation { .. } => Vec::new(),
     };
     Skimmed { record, blob_bytes }
 }

@@ -2,6 +2,7 @@
 //! special is that it costs nothing until somebody touches it.
 
 use crate::model::id::{Name, TaskSeq};
+use crate::model::key::Hash128;
 use crate::model::task::{TaskInput, TaskSpec};
 use serde::{Deserialize, Serialize};
 
@@ -43,12 +44,12 @@ impl Span {
     }
 }
 
-/// An array as sent to one partition, defaults not yet applied.
+/// An array as sent, defaults not yet applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArrayInput {
     /// What all elements have in common; the payload is the template.
     pub task: TaskInput,
-    /// Its values.
+    /// All its values; every partition takes its own share of them.
     pub span: Span,
     /// Id of the array, unique in the job.
     pub id: Option<Name>,
@@ -59,12 +60,12 @@ pub struct ArrayInput {
 pub struct ArraySpec {
     /// What all elements have in common; the payload is the template.
     pub task: TaskSpec,
-    /// Its values.
+    /// Its values in this partition.
     pub span: Span,
     /// Id of the array.
     pub id: Option<Name>,
-    /// Hash of the array as sent, for a repeat of its id.
-    pub content: [u64; 2],
+    /// Hash of the whole array as sent, for a repeat of its id.
+    pub content: Hash128,
 }
 
 /// What makes a task an element.

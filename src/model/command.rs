@@ -3,9 +3,11 @@
 use crate::model::access::Scopes;
 use crate::model::affinity::AffinityMode;
 use crate::model::array::ArrayInput;
-use crate::model::id::{LeaseNo, Name, TaskSeq};
+use crate::model::id::{LeaseNo, Name, PartitionId, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
+use crate::model::key::{KeyPart, Keyed};
 use crate::model::lease::LeaseToken;
+use crate::model::operation::{OpNo, OpSpec};
 use crate::model::priority::Priority;
 use crate::model::report::Report;
 use crate::model::task::TaskInput;
@@ -13,12 +15,17 @@ use crate::model::task::TaskInput;
 /// One command; `decide` holds the one match on it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Admit tasks.
-    Submit(Vec<TaskInput>),
-    /// Admit tasks up to the first one that is refused; what follows it is not looked at.
-    SubmitUntil(Vec<TaskInput>),
     /// Admit tasks and arrays, in one atomic batch.
-    SubmitItems(Vec<Item>),
+    Submit(Box<Submit>),
+    /// Keep a note under a key, or give back the one that is there.
+    Remember {
+        /// Which part of which request.
+        part: KeyPart,
+        /// Bytes of the caller's own.
+        note: Vec<u8>,
+    },
+    /// Forget a part: the request was refused after all.
+    ForgetKey(KeyPart),
     /// Hand out tasks.
     Consume(Consume),
     /// Reports of workers, all on leases of this partition.
@@ -72,18 +79,67 @@ pub enum Command {
         /// New priority.
         priority: Option<Priority>,
     },
-    /// Time has passed: expire, time out, wake.
+    /// Begin this partition's part of an operation.
+    StartOperation {
+        /// Number.
+        op: OpNo,
+        /// What was asked for.
+        spec: Box<OpSpec>,
+        /// Tasks that matched here, in submit order.
+        tasks: Vec<TaskSeq>,
+    },
+    /// Stop an operation.
+    StopOperation(OpNo),
+    /// Time has passed: expire, time out, wake, go on with operations.
     Tick,
+}
+
+/// A submit as one partition sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Submit {
+    /// What is submitted.
+    pub items: Vec<Item>,
+    /// Ends at the first item that is refused; what follows it is not looked at.
+    pub until_refused: bool,
+    /// Its `Idempotency-Key`: decided once, then answered as the first time.
+    pub key: Option<Keyed>,
+}
+
+impl Command {
+    /// Admits items, without a key.
+    #[must_use]
+    pub fn submit<T: Into<Item>>(items: Vec<T>) -> Self {
+        let items = items.into_iter().map(Into::into).collect();
+        Self::Submit(Box::new(Submit { items, ..Submit::default() }))
+    }
 }
 
 /// One item of a submit.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
     /// A task.
-    Task(Box<TaskInput>),
-    /// An array, or its share in one partition.
-    Array(Box<ArrayInput>),
+    Task(TaskInput),
+    /// An array that nobody has decided yet. Its first partition does, and takes its own share.
+    Array(ArrayInput),
+    /// An array that its first partition has admitted: the share of another one.
+    Share(ArrayInput),
 }
+
+impl From<TaskInput> for Item {
+    fn from(task: TaskInput) -> Self {
+        Self::Task(task)
+    }
+}
+
+impl From<ArrayInput> for Item {
+    fn from(array: ArrayInput) -> Self {
+        Self::Array(array)
+    }
+}
+
+/// Decides arrays, and holds the first share of each: so one of an id comes before all others of
+/// that id everywhere.
+pub const ARRAYS: PartitionId = PartitionId(0);
 
 impl Item {
     /// The task, or what the elements of the array have in common.
@@ -91,7 +147,7 @@ impl Item {
     pub fn task(&self) -> &TaskInput {
         match self {
             Self::Task(task) => task,
-            Self::Array(array) => &array.task,
+            Self::Array(array) | Self::Share(array) => &array.task,
         }
     }
 }
@@ -107,6 +163,8 @@ pub struct Consume {
     pub max: usize,
     /// Stop before this much expected run time, ms.
     pub target_ms: Option<u64>,
+    /// Workers active lately, for the share of one that asks by time; ≥ 1.
+    pub peers: u32,
     /// Payload bytes at most; the first task is always given.
     pub max_bytes: u64,
     /// Lease instead of the task's, ms.

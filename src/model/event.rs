@@ -6,6 +6,8 @@ use crate::model::affinity::Fit;
 use crate::model::array::ArraySpec;
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
+use crate::model::key::{KeyAnswer, KeyPart};
+use crate::model::operation::{OpNo, OpStep};
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
@@ -114,6 +116,25 @@ pub enum Event {
         /// New priority, if one was set.
         priority: Option<Priority>,
     },
+    /// A part of a request under an `Idempotency-Key` is remembered, or forgotten.
+    Key {
+        /// Which.
+        part: KeyPart,
+        /// What it answers.
+        answer: KeyAnswer,
+    },
+    /// Tasks were submitted that their jobs had already: of `dedup: task`, or elements of an array
+    /// of the same id.
+    Duplicates(Vec<(Name, u64)>),
+    /// Ended tasks are gone for good.
+    Purged(Vec<TaskSeq>),
+    /// A step of an operation; what it did to tasks stands in the records before it.
+    Operation {
+        /// Number.
+        op: OpNo,
+        /// The step.
+        step: OpStep,
+    },
 }
 
 /// One hand-out.
@@ -127,6 +148,9 @@ pub struct Allocation {
     pub lease_ms: u32,
     /// Affinity of task and worker. In the log, because the learned keys of a worker are not.
     pub fit: Fit,
+    /// Level it was served and charged at, if that is not the task's own: its lane had waited
+    /// long. In the log, because a replay knows no waiting.
+    pub served: Option<Priority>,
 }
 
 /// One start.
@@ -279,6 +303,9 @@ impl Event {
             Self::Released { .. } => "Released",
             Self::Cancelled(_) => "Cancelled",
             Self::Redriven { .. } => "Redriven",
+            Self::Key { .. } | Self::Duplicates(_) => "Key",
+            Self::Purged(_) => "Purged",
+            Self::Operation { .. } => "Operation",
         }
     }
 }

@@ -14,7 +14,7 @@ pub enum Dedup {
     /// Ids are labels.
     #[default]
     Batch,
-    /// An id names one task of the job (not in this release's first slice).
+    /// An id names one task of the job.
     Task,
 }
 
@@ -196,6 +196,8 @@ pub enum JobChange {
     Weight(u16),
     /// Retention after the end, ms.
     Retention(u64),
+    /// The job and all its tasks are gone for good.
+    Purge,
 }
 
 impl JobChange {
@@ -210,6 +212,7 @@ impl JobChange {
             Self::Prioritise(_) => "prioritise",
             Self::Weight(_) => "weight",
             Self::Retention(_) => "retention",
+            Self::Purge => "purge",
         }
     }
 }

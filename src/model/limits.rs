@@ -100,6 +100,10 @@ pub const PAGE: usize = 100;
 pub const TOKEN_CHARS_MAX: usize = 64;
 /// `Idempotency-Key` characters.
 pub const IDEMPOTENCY_KEY_MAX: usize = 128;
+/// Memory of remembered `Idempotency-Key`s in one partition, bytes; about 800,000 requests.
+pub const KEYS_BYTES_MAX: usize = 128 << 20;
+/// Longest `idempotency.retention` (30 days), ms.
+pub const KEY_RETENTION_MS_MAX: u64 = 2_592_000_000;
 /// Slots a worker may register.
 pub const SLOTS_MAX: u32 = 10_000;
 /// Elements of an array.
@@ -140,6 +144,25 @@ pub const AUDIT_FILES_MAX: usize = 64;
 pub const AUDIT_QUEUE_MAX: usize = 10_000;
 /// Bytes of a target in a line of the audit trail; a longer one is cut.
 pub const AUDIT_TARGET_BYTES_MAX: usize = 256;
+/// Tasks an operation deals with at one beat of a partition; a beat is 16 ms.
+pub const OPERATION_SLICE: usize = 500;
+/// Tasks of one partition an operation may name; their numbers fit one record of the log.
+pub const OPERATION_TASKS_MAX: usize = 8_000_000;
+/// Operations that may run at once.
+pub const OPERATIONS_RUNNING_MAX: usize = 64;
+/// Operations a partition remembers; of more the oldest that have ended go.
+pub const OPERATIONS_KEPT: usize = 1_000;
+/// An operation is shown this long after its end (7 days), ms.
+pub const OPERATION_SHOWN_MS: u64 = 604_800_000;
+/// A partition forgets its part this long after its end, ms: later than it is shown, so that no sum
+/// lacks a part.
+pub const OPERATION_FORGET_MS: u64 = OPERATION_SHOWN_MS + 86_400_000;
+/// References a filter of dead letters may list.
+pub const FILTER_REFS_MAX: usize = 1_000;
+/// What was purged is answered as purged this long (7 days), ms.
+pub const PURGED_KNOWN_MS: u64 = 604_800_000;
+/// Purged jobs a partition remembers by name.
+pub const PURGED_JOBS_MAX: usize = 100_000;
 /// Simulations that run at a time.
 pub const SIMULATIONS_RUNNING_MAX: usize = 4;
 /// Simulations that can still be asked for, the ended ones included.
@@ -158,5 +181,6 @@ pub const SIMULATION_KEYS_MAX: u32 = 100_000;
 pub const PAGE_TASKS: usize = 1_024;
 
 const _: () = assert!(RECORD_BYTES_MAX > 2 * BATCH_BODY_BYTES);
+const _: () = assert!(RECORD_BYTES_MAX > 5 * OPERATION_TASKS_MAX);
 const _: () = assert!(PAYLOAD_BYTES <= PAYLOAD_BYTES_MAX && RESULT_BYTES <= PAYLOAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES >= PAYLOAD_BYTES + LINE_EXTRA_BYTES);

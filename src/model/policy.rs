@@ -52,10 +52,20 @@ pub struct Policy {
     pub backoff: Backoff,
     /// `job.retention`, ms.
     pub retention_ms: u64,
+    /// `idempotency.retention`, ms.
+    pub key_retention_ms: u64,
+    /// `log.partitions`: unique ids are dealt to them by hash; 1 = all are decided where they come.
+    pub partitions: u16,
     /// `affinity.head-every`: of so many hand-outs of a lane one is its head; 1 = affinity off.
     pub head_every: u16,
     /// `affinity.learned-keys`: keys of completed tasks remembered per worker.
     pub learned_keys: usize,
+    /// `queue.age-step`, ms: a head that has waited so long raises its lane by a level; 0 = off.
+    pub age_step_ms: u64,
+    /// `queue.age-max`: levels a lane rises at most.
+    pub age_max: u8,
+    /// 1 ÷ `queue.low-floor`: every so many hand-outs the lowest level has its turn; 0 = off.
+    pub low_every: u32,
     /// `worker.forget`, ms: how long a silent worker's learned keys are kept.
     pub worker_forget_ms: u64,
 }
@@ -79,8 +89,13 @@ impl Default for Policy {
             max_crashes: 5,
             backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
             retention_ms: 604_800_000,
+            key_retention_ms: 86_400_000,
+            partitions: 1,
             head_every: 8,
             learned_keys: 64,
+            age_step_ms: 0,
+            age_max: 2,
+            low_every: 0,
             worker_forget_ms: 600_000,
         }
     }

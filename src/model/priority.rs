@@ -17,6 +17,10 @@ impl Priority {
     pub const DESCENDING: [Self; Self::LEVELS] =
         [Self(9), Self(8), Self(7), Self(6), Self(5), Self(4), Self(3), Self(2), Self(1)];
 
+    /// All levels by their index, the least urgent first.
+    pub const ASCENDING: [Self; Self::LEVELS] =
+        [Self(1), Self(2), Self(3), Self(4), Self(5), Self(6), Self(7), Self(8), Self(9)];
+
     /// `None` outside 1…9.
     #[must_use]
     pub fn new(value: u64) -> Option<Self> {

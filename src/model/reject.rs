@@ -1,5 +1,6 @@
 //! An expected refusal: part of the protocol, with a stable code. Not a `std::error::Error`.
 
+use crate::model::reference::TaskRef;
 use std::borrow::Cow;
 
 macro_rules! codes {
@@ -93,6 +94,8 @@ pub struct Reject {
     pub retry_after_ms: Option<u64>,
     /// Nothing was logged: repeating is free of risk (`Kwq-Applied: no`).
     pub not_applied: bool,
+    /// The task that has the id already; boxed, because few refusals name one.
+    pub existing: Option<Box<TaskRef>>,
 }
 
 impl Reject {
@@ -106,6 +109,7 @@ impl Reject {
             hint: None,
             retry_after_ms: None,
             not_applied: false,
+            existing: None,
         }
     }
     /// `invalid_field` on a named field.

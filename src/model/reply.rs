@@ -1,10 +1,11 @@
 //! What a partition answers. Released to the caller only when everything decided so far is durable.
 
-use crate::model::id::{Name, Position, TaskSeq};
+use crate::model::command::Item;
+use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
-use crate::model::reject::Reject;
+use crate::model::reject::{Code, Reject};
 use crate::model::report::ReportOutcome;
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
@@ -12,10 +13,10 @@ use crate::model::time::WallMs;
 /// One reply; its variant follows the command's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// To `Submit`: one outcome per item, in order.
-    Submitted(Vec<Result<Admitted, Reject>>),
-    /// To `SubmitItems`: one outcome per item, in order.
-    Items(Vec<Result<AdmittedItem, Reject>>),
+    /// To `Submit`.
+    Submitted(Submitted),
+    /// To `Remember`: the note in force, and whether it was there before.
+    Noted(Vec<u8>, bool),
     /// To `Consume`.
     Granted(Vec<Grant>),
     /// To `Report`: one outcome per report, in order.
@@ -30,13 +31,45 @@ pub enum Reply {
     Task(TaskState),
     /// To `Tick`: the workers whose leases expired, once a lease.
     Ticked(Vec<Name>),
-    /// To `SetLevel`, `DrainWorker`.
+    /// To `SetLevel`, `DrainWorker`, `ForgetKey`.
     Done,
     /// Refused; nothing was decided.
     Refused(Reject),
 }
 
-/// One admitted task.
+/// What became of submitted items.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Submitted {
+    /// One per item, in order, after `until_refused` up to the refusal. Those of `elsewhere` have a
+    /// refusal that stands for the one to come.
+    pub outcomes: Vec<Result<AdmittedItem, Reject>>,
+    /// Items that are not decided here and now. After `until_refused` all from the first of them on
+    /// are here.
+    pub elsewhere: Vec<Elsewhere>,
+    /// All of it is the answer of an earlier call.
+    pub replayed: bool,
+}
+
+/// An item that another partition decides, or this one once others are done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elsewhere {
+    /// Its place among the items of the command.
+    pub place: usize,
+    /// Who decides.
+    pub partition: PartitionId,
+    /// The item, handed back.
+    pub item: Item,
+}
+
+impl Elsewhere {
+    /// Stands for the outcome that the other partition gives.
+    #[must_use]
+    pub fn placeholder() -> Reject {
+        Reject::new(Code::Internal, "another partition decides this item and was not asked")
+    }
+}
+
+/// One admitted task, or the one that was there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admitted {
     /// Its reference.
@@ -47,6 +80,8 @@ pub struct Admitted {
     pub record: Position,
     /// Entry in that record.
     pub index: u32,
+    /// It was there already: same id, same content.
+    pub duplicate: bool,
 }
 
 /// One admitted item.

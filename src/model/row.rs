@@ -9,6 +9,10 @@ use crate::model::task::TaskError;
 use crate::model::time::WallMs;
 use serde::{Deserialize, Serialize};
 
+/// `state` of a purged task; no [`TaskState`] has it.
+const PURGED: u8 = 9;
+const _: () = assert!(PURGED as usize == TaskState::COUNT);
+
 /// Columns of one task. Names are numbers of the store's dictionary; 0 = none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
@@ -86,6 +90,12 @@ impl ArrayRows {
         let short = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let common = Row { payload_bytes: short(fixed), ..common };
         Self { first, span: array.span, common, places: short(places) }
+    }
+
+    /// Number of its job.
+    #[must_use]
+    pub fn job(&self) -> u32 {
+        self.common.job
     }
 
     /// Behind its last element.
@@ -197,6 +207,18 @@ impl JobMarks {
 }
 
 impl Row {
+    /// What is left of a purged task.
+    #[must_use]
+    pub fn purged() -> Self {
+        Self { state: PURGED, ..Self::default() }
+    }
+
+    /// Was the task purged? Then nothing else here means anything.
+    #[must_use]
+    pub fn gone(&self) -> bool {
+        self.state == PURGED
+    }
+
     /// State as stored.
     #[must_use]
     pub fn stored_state(&self) -> TaskState {

@@ -3,6 +3,7 @@
 use crate::model::affinity::AffinityKey;
 use crate::model::array::Element;
 use crate::model::id::{Name, PartitionId, TaskSeq};
+use crate::model::key::Hash128;
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
@@ -121,6 +122,8 @@ pub struct TaskSpec {
     pub not_before: WallMs,
     /// Trace context, handed to the worker as sent.
     pub traceparent: Option<Name>,
+    /// Hash of what was sent, in a job whose ids are unique; there the id is never empty.
+    pub content: Option<Hash128>,
     /// Set when it was read as an element of an array; never in a record.
     pub element: Option<Element>,
 }
@@ -172,6 +175,7 @@ impl TaskSpec {
             backoff: crate::model::policy::Policy::default().backoff,
             not_before: WallMs(0),
             traceparent: None,
+            content: None,
             element: None,
         }
     }

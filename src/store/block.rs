@@ -3,6 +3,7 @@
 //! 1. A batch is all or nothing, also across a crash, and durable when `write` returns.
 //! 2. `get` and `each` show what the last successful `write` of a key said.
 //! 3. After `reset` the store is empty.
+//! 4. Writing an empty block removes it.
 //!
 //! A store may lie (an old page, a flipped bit): the [`crate::store::vault`] above it notices.
 

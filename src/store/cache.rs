@@ -86,6 +86,13 @@ impl Cache {
         }
     }
 
+    /// Drops a page, changed or not.
+    pub fn drop_page(&mut self, key: PageKey) {
+        if let Some(page) = self.pages.remove(&key) {
+            self.dirty -= usize::from(page.dirty);
+        }
+    }
+
     /// Hands the changed pages to the vault; they are clean afterwards.
     pub fn flush(&mut self, vault: &mut Vault) {
         for (key, page) in self.pages.iter_mut().filter(|(_, page)| page.dirty) {
@@ -123,6 +130,8 @@ pub fn read(key: PageKey, vault: &Vault, ledger: &Ledger) -> Result<Vec<Row>, Er
     decode(&bytes).map_err(|e| Error::Damaged(e.to_string()))
 }
 
-fn block((partition, page): PageKey) -> BlockKey {
+/// Block of a page.
+#[must_use]
+pub fn block((partition, page): PageKey) -> BlockKey {
     BlockKey::new(Kind::Page, partition, page)
 }

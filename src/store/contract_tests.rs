@@ -34,12 +34,27 @@ fn what_was_written_is_read_back_also_after_a_restart() {
     on_every_store(|open| {
         let mut store = open();
         assert_eq!(store.get(key(0, 1)).expect("readable"), None);
-        store.write(&[(key(0, 1), vec![1; 7_000]), (key(0, 2), vec![])]).expect("written");
+        store.write(&[(key(0, 1), vec![1; 7_000]), (key(0, 2), vec![3])]).expect("written");
         store.write(&[(key(0, 1), vec![2; 100_000])]).expect("written");
         for _ in 0..2 {
             assert_eq!(store.get(key(0, 1)).expect("readable"), Some(vec![2; 100_000]));
-            assert_eq!(store.get(key(0, 2)).expect("readable"), Some(Vec::new()));
+            assert_eq!(store.get(key(0, 2)).expect("readable"), Some(vec![3]));
             assert_eq!(store.get(key(1, 1)).expect("readable"), None);
+            drop(store);
+            store = open();
+        }
+    });
+}
+
+#[test]
+fn an_empty_block_removes_what_was_there_also_after_a_restart() {
+    on_every_store(|open| {
+        let mut store = open();
+        store.write(&[(key(0, 1), vec![1]), (key(0, 2), vec![2])]).expect("written");
+        store.write(&[(key(0, 1), vec![]), (key(0, 3), vec![])]).expect("removed");
+        for _ in 0..2 {
+            assert_eq!(store.get(key(0, 1)).expect("readable"), None);
+            assert_eq!(all(&*store, Kind::Page), [(key(0, 2), vec![2])]);
             drop(store);
             store = open();
         }

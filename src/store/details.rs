@@ -78,10 +78,38 @@ impl Histories {
         Ok(())
     }
 
+    /// Drops the history of a task, if there is one.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub fn remove(
+        &mut self,
+        vault: &mut Vault,
+        partition: PartitionId,
+        seq: TaskSeq,
+    ) -> Result<(), Error> {
+        let (key, slot) = place(partition, seq);
+        if !self.changed.contains_key(&key) {
+            if !vault.holds(block(key)) {
+                return Ok(());
+            }
+            if self.changed.len() >= BUCKETS_MAX {
+                self.flush(vault);
+            }
+            self.changed.insert(key, read(vault, key)?);
+        }
+        let bucket = self.changed.get_mut(&key).expect("inserted just now");
+        bucket.retain(|(at, _)| *at != slot);
+        Ok(())
+    }
+
     /// Hands everything to the vault.
     pub fn flush(&mut self, vault: &mut Vault) {
         for (key, bucket) in std::mem::take(&mut self.changed) {
-            vault.put(block(key), stored::encode_packed(&bucket));
+            match bucket.is_empty() {
+                true => vault.remove(block(key)),
+                false => vault.put(block(key), stored::encode_packed(&bucket)),
+            }
         }
         self.bytes = 0;
     }

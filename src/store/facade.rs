@@ -28,7 +28,7 @@ const CHECKPOINT_MS: u64 = 10_000;
 pub struct Tracker {
     pub(crate) inner: Inner,
     last_checkpoint: WallMs,
-    now: WallMs,
+    pub(crate) now: WallMs,
     /// The last write was refused; the next try waits for its time.
     refused: bool,
 }
@@ -36,7 +36,7 @@ pub struct Tracker {
 pub(crate) struct Inner {
     pub(crate) vault: Vault,
     pub(crate) cache: Cache,
-    histories: Histories,
+    pub(crate) histories: Histories,
     pub(crate) ledger: Ledger,
     pub(crate) cursors: Vec<Cursor>,
     counter: Counter,
@@ -302,7 +302,7 @@ impl Inner {
     }
 
     /// The rows of a page; `None` after damage, which is kept for the shell.
-    fn page_rows(&mut self, key: PageKey) -> Option<&mut Vec<Row>> {
+    pub(crate) fn page_rows(&mut self, key: PageKey) -> Option<&mut Vec<Row>> {
         match self.cache.rows(key, &mut self.vault, &self.ledger) {
             Ok(rows) => Some(rows),
             Err(error) => {
@@ -380,11 +380,12 @@ impl Rows for Inner {
             return None;
         }
         let (key, offset) = place(partition, seq);
-        let row = self.page_rows(key)?.get(offset).copied();
-        if row.is_none() {
+        let rows = self.page_rows(key)?;
+        let (row, purged) = (rows.get(offset).copied(), rows.is_empty());
+        if row.is_none() && !purged {
             self.damaged(Error::Damaged(format!("task {seq} has no row")));
         }
-        row
+        row.filter(|row| !row.gone())
     }
 
     fn details(&mut self, partition: PartitionId, seq: TaskSeq) -> Option<Details> {
@@ -414,6 +415,14 @@ impl Rows for Inner {
 
     fn set_marks(&mut self, partition: PartitionId, job: u32, marks: JobMarks) {
         self.ledger.set_marks(partition.0, job, marks);
+    }
+
+    fn purge(&mut self, partition: PartitionId, seq: TaskSeq) {
+        self.purge_row(partition, seq);
+    }
+
+    fn purge_job(&mut self, partition: PartitionId, job: u32) {
+        self.purge_rows_of(partition, job);
     }
 
     fn next(&self, partition: PartitionId) -> TaskSeq {

@@ -79,13 +79,14 @@ fn command(op: Op, tokens: &[LeaseToken]) -> Command {
                 delay: if delayed { Delay::For(500) } else { Delay::None },
                 ..TaskInput::default()
             };
-            Command::Submit(vec![task; usize::from(count)])
+            Command::submit(vec![task; usize::from(count)])
         }
         Op::Consume(max) => Command::Consume(Consume {
             worker: "w".into(),
             endpoint: Some("e".into()),
             max,
             target_ms: None,
+            peers: 1,
             max_bytes: u64::MAX,
             lease_ms: Some(1_000),
             seed_lease: false,

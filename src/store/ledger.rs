@@ -91,6 +91,11 @@ impl Ledger {
                 let key = BlockKey::new(Kind::Arrays, *partition, number as u64);
                 vault.put(key, stored::encode(&block.to_vec()));
             }
+            let blocks = arrays.len().div_ceil(ARRAYS) as u64;
+            let behind: Vec<u64> = vault.numbers(Kind::Arrays, *partition).collect();
+            for number in behind.into_iter().filter(|number| *number >= blocks) {
+                vault.remove(BlockKey::new(Kind::Arrays, *partition, number));
+            }
             *saved = arrays.len();
         }
         for (partition, number) in std::mem::take(&mut self.changed) {
@@ -140,6 +145,19 @@ impl Ledger {
     /// Notes an array behind those that are there.
     pub fn add_array(&mut self, partition: u16, array: ArrayRows) {
         self.arrays.entry(partition).or_default().0.push(array);
+    }
+
+    /// Forgets the arrays and the marks of a job. Its name stays: it may come again.
+    pub fn purge_job(&mut self, partition: u16, job: u32) {
+        if let Some((arrays, saved)) = self.arrays.get_mut(&partition)
+            && let Some(first) = arrays.iter().position(|array| array.job() == job)
+        {
+            arrays.retain(|array| array.job() != job);
+            *saved = (*saved).min(first);
+        }
+        if self.marks.remove(&(partition, job)).is_some() {
+            self.changed.insert((partition, job / JOBS));
+        }
     }
 
     /// The array all rows of a page belong to; such a page is stored only once it was touched.

@@ -32,7 +32,14 @@ impl TrackerStore for MemoryStore {
     }
 
     fn write(&mut self, blocks: &[(BlockKey, Vec<u8>)]) -> Result<(), Error> {
-        self.blocks().extend(blocks.iter().cloned());
+        let mut held = self.blocks();
+        for (key, bytes) in blocks {
+            if bytes.is_empty() {
+                held.remove(key);
+            } else {
+                held.insert(*key, bytes.clone());
+            }
+        }
         Ok(())
     }
 

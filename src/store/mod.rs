@@ -14,8 +14,10 @@ pub mod cache;
 pub mod details;
 pub mod ledger;
 pub mod memory;
+pub mod purge;
 pub mod query;
 pub mod rates;
+pub mod select;
 #[cfg(feature = "server")]
 pub mod sled;
 pub mod vault;
@@ -27,6 +29,7 @@ pub use block::{BlockKey, Error, Kind, TrackerStore};
 pub use facade::Tracker;
 pub use query::{StoredText, TaskList, TaskTexts};
 pub use rates::Rates;
+pub use select::Selected;
 
 #[cfg(all(test, feature = "server"))]
 mod contract_tests;

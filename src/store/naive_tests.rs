@@ -28,6 +28,7 @@ struct Plain {
     /// When its delay ends.
     due: Option<WallMs>,
     spec: TaskSpec,
+    purged: bool,
 }
 
 #[derive(Default)]
@@ -48,7 +49,13 @@ impl Model {
             Event::Owner { .. }
             | Event::JobDefined { .. }
             | Event::LevelChanged { .. }
-            | Event::WorkerDrained { .. } => {}
+            | Event::WorkerDrained { .. }
+            | Event::Key { .. }
+            | Event::Duplicates(_)
+            | Event::Operation { .. } => {}
+            Event::Purged(tasks) => {
+                tasks.iter().for_each(|seq| self.task(*seq).purged = true);
+            }
             Event::Submitted { tasks, .. } => self.submit(position, tasks, at),
             Event::SubmittedArray { first, array } => {
                 let elements = (0..array.span.count).map(|k| array.element(*first, k));
@@ -186,7 +193,14 @@ impl Model {
                 result: None,
             };
             let (spec, due) = (spec.clone(), delayed.then_some(spec.not_before));
-            self.tasks.push(Plain { row, attempts: Vec::new(), pulled: None, due, spec });
+            self.tasks.push(Plain {
+                row,
+                attempts: Vec::new(),
+                pulled: None,
+                due,
+                spec,
+                purged: false,
+            });
         }
     }
 
@@ -206,6 +220,11 @@ impl Model {
                     if task.row.state.queued() {
                         task.row.priority = *priority;
                     }
+                }
+            }
+            JobChange::Purge => {
+                for task in self.tasks.iter_mut().filter(|t| t.row.job == *job) {
+                    task.purged = true;
                 }
             }
             JobChange::Close
@@ -293,6 +312,11 @@ pub(super) fn compare(tracker: &mut Tracker, model: &Model, now: WallMs) {
     tracker.advance(now);
     for n in 0..model.tasks.len() {
         let seq = TaskSeq(n as u64);
+        if model.tasks[n].purged {
+            assert_eq!(tracker.task(P0, seq), None, "{n} was purged");
+            assert_eq!(tracker.attempts(P0, seq), []);
+            continue;
+        }
         let row = tracker.task(P0, seq).expect("every task has a row");
         assert_eq!(row, model.row(n, now), "task {n}");
         assert_eq!(tracker.attempts(P0, seq), model.tasks[n].attempts, "attempts of {n}");
@@ -353,6 +377,24 @@ pub(super) fn all_pages(
     panic!("the list never ends");
 }
 
+/// Everything bulk work would take, stretch by stretch.
+fn selected(
+    tracker: &mut Tracker,
+    texts: &dyn TaskTexts,
+    query: &TaskQuery,
+    budget: u64,
+) -> Vec<TaskSeq> {
+    let (mut all, mut from) = (Vec::new(), 0);
+    loop {
+        let stretch = tracker.select(query, texts, (P0, from), budget).expect("readable");
+        all.extend(stretch.tasks);
+        match stretch.next {
+            Some(next) => from = next,
+            None => return all,
+        }
+    }
+}
+
 pub(super) fn fold(store: Box<dyn TrackerStore>, records: &[(Position, &Stamped)]) -> Tracker {
     let mut tracker = Tracker::open(store, 1, 50, WallMs(0)).expect("the store opens");
     tracker.fold(P0, records);
@@ -406,11 +448,16 @@ proptest! {
         for order in [Order::Old, Order::New] {
             let q = query(bits, order, limit);
             let mut wanted: Vec<TrackedTask> = (0..model.tasks.len())
+                .filter(|n| !model.tasks[*n].purged)
                 .map(|n| model.row(n, now))
                 .filter(|row| passes(row, &model.tasks[place(row.seq)].spec, &q))
                 .collect();
             if order == Order::New {
                 wanted.reverse();
+            }
+            if order == Order::Old {
+                let seqs: Vec<TaskSeq> = wanted.iter().map(|row| row.seq).collect();
+                prop_assert_eq!(selected(&mut tracker, &Texts(&model), &q, budget), seqs);
             }
             prop_assert_eq!(all_pages(&mut tracker, &Texts(&model), q, budget), wanted);
         }

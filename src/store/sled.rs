@@ -109,7 +109,10 @@ impl SledStore {
         guarded(|| {
             let mut batch = ::sled::Batch::default();
             for (key, bytes) in blocks {
-                batch.insert(&key.bytes()[..], &bytes[..]);
+                match bytes.is_empty() {
+                    true => batch.remove(&key.bytes()[..]),
+                    false => batch.insert(&key.bytes()[..], &bytes[..]),
+                }
             }
             db.apply_batch(batch)?;
             db.flush().map(drop)

@@ -8,6 +8,7 @@ use crate::model::event::{
 };
 use crate::model::id::{LeaseNo, Name, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
+use crate::model::key::Hash128;
 use crate::model::policy::Backoff;
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, Encoding, TaskSpec};
@@ -51,6 +52,7 @@ pub(super) fn spec(job: &str, priority: u8, tag: Option<&str>, not_before: u64) 
         backoff: Backoff { base_ms: 1, cap_ms: 2, jitter: Default::default() },
         not_before: WallMs(not_before),
         traceparent: None,
+        content: None,
         element: None,
     }
 }
@@ -77,7 +79,7 @@ enum Stage {
 pub(super) type Step = (u8, u16, u8);
 
 pub(super) fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec((0u8..24, any::<u16>(), any::<u8>()), 1..max)
+    proptest::collection::vec((0u8..26, any::<u16>(), any::<u8>()), 1..max)
 }
 
 /// Builds a legal history for one partition.
@@ -119,6 +121,8 @@ impl Writer {
             20 => self.redrive(pick, bits),
             21 => self.prioritise(usize::from(pick % 3), bits),
             22 => self.cancel_job(usize::from(pick % 3), bits),
+            23 => self.purge(pick),
+            24 => self.purge_job(usize::from(pick % 3), bits),
             _ => self.at += u64::from(pick % 500),
         }
     }
@@ -147,7 +151,7 @@ impl Writer {
         let sketch = Sketch { job, stage: Stage::Queued, attempt: 0, late: false };
         self.tasks.extend((0..count).map(|_| sketch.clone()));
         let span = Span { from: 7, step: 3, count };
-        let array = Box::new(ArraySpec { task, span, id: None, content: [0; 2] });
+        let array = Box::new(ArraySpec { task, span, id: None, content: Hash128::default() });
         self.push(Event::SubmittedArray { first: TaskSeq(first), array });
     }
 
@@ -175,6 +179,7 @@ impl Writer {
                 attempt: task.attempt,
                 lease_ms: 1_000,
                 fit: Fit::None,
+                served: None,
             });
         }
         let worker = Name::from(format!("w{}", bits % 4));
@@ -290,6 +295,30 @@ impl Writer {
             let tasks = chosen.iter().map(|n| TaskSeq(*n as u64)).collect();
             self.push(Event::Redriven { tasks, priority });
         }
+    }
+
+    fn purge(&mut self, pick: u16) {
+        let mut chosen = self.some(pick, 3, &[Stage::Dead]);
+        chosen.sort_unstable();
+        chosen.iter().for_each(|n| self.tasks[*n].stage = Stage::Over);
+        if !chosen.is_empty() {
+            self.push(Event::Purged(chosen.iter().map(|n| TaskSeq(*n as u64)).collect()));
+        }
+    }
+
+    /// Cancelled first if it has to be; the next task of that name begins a new job.
+    pub(super) fn purge_job(&mut self, job: usize, bits: u8) {
+        if bits > 60 {
+            return;
+        }
+        let name = Name::from(job_name(job));
+        if self.cancelled[job] != Some(CancelMode::Stop) {
+            let change = JobChange::Cancel(CancelMode::Stop, None);
+            self.push(Event::JobChanged { job: name.clone(), change });
+        }
+        self.cancelled[job] = None;
+        self.tasks.iter_mut().filter(|t| t.job == job).for_each(|t| t.stage = Stage::Over);
+        self.push(Event::JobChanged { job: name, change: JobChange::Purge });
     }
 
     fn prioritise(&mut self, job: usize, bits: u8) {

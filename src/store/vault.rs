@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Raised with every change of a stored shape; another version is folded again.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 /// Checksums in a piece of the table.
 const PIECE: usize = 1_024;
 
@@ -103,7 +103,7 @@ impl Vault {
     /// `Damaged`.
     pub fn get(&self, key: BlockKey) -> Result<Option<Vec<u8>>, Error> {
         if let Some(bytes) = self.waiting.get(&key) {
-            return Ok(Some(bytes.clone()));
+            return Ok(Some(bytes.clone()).filter(|bytes| !bytes.is_empty()));
         }
         let Some(wanted) = self.wanted(key) else { return Ok(None) };
         let bytes = self.store.get(key)?.ok_or_else(|| damaged(key, "it is missing"))?;
@@ -129,6 +129,22 @@ impl Vault {
         }
     }
 
+    /// Drops a block with the next commit.
+    pub fn remove(&mut self, key: BlockKey) {
+        let column = (key.kind, key.partition);
+        let at = usize::try_from(key.number).unwrap_or(usize::MAX);
+        let sum = self.table.get_mut(&column).and_then(|sums| sums.get_mut(at));
+        let Some(sum) = sum.filter(|sum| **sum != 0) else { return };
+        *sum = 0;
+        self.changed.insert((column, at / PIECE));
+        if key.kind == Kind::Page {
+            self.set_summary(key, Summary::default());
+        }
+        if let Some(old) = self.waiting.insert(key, Vec::new()) {
+            self.waiting_bytes -= old.len();
+        }
+    }
+
     /// Blocks and bytes that wait for the next commit.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
@@ -141,6 +157,12 @@ impl Vault {
         self.wanted(BlockKey::new(Kind::Page, partition, page))?;
         let at = usize::try_from(page).ok()?;
         self.summaries.get(&partition)?.get(at).copied()
+    }
+
+    /// Is there such a block?
+    #[must_use]
+    pub fn holds(&self, key: BlockKey) -> bool {
+        self.wanted(key).is_some()
     }
 
     /// Numbers of the blocks of a kind in a partition.

@@ -20,6 +20,8 @@ use std::collections::VecDeque;
 /// Rows found ahead at most; what a walk holds stays small however many partitions there are.
 const AHEAD: usize = 64;
 const PAGE: u64 = PAGE_TASKS as u64;
+/// A bit for each state; a purged row is in none.
+const ALL_STATES: u16 = (1 << TaskState::COUNT) - 1;
 
 /// The part of a query that columns decide, names turned into numbers.
 pub(crate) struct Filter {
@@ -44,7 +46,7 @@ impl Filter {
             None => Some(None),
             Some(name) => ledger.known(name).map(Some),
         };
-        let states = if query.states == 0 { u16::MAX } else { query.states };
+        let states = if query.states == 0 { ALL_STATES } else { query.states };
         let bit = |state: TaskState| 1u16 << state.index();
         let mut stored = states;
         if states & bit(TaskState::Pending) != 0 {
@@ -156,12 +158,14 @@ impl Walk {
         while self.ahead.is_empty() && !self.over() && (budget.left > 0 || budget.looked < free) {
             let page = if self.newest_first { (self.at - 1) / PAGE } else { self.at / PAGE };
             let key: PageKey = (self.partition.0, page);
-            let held = cache.peek(key);
+            let held = cache.peek(key).filter(|rows| !rows.is_empty());
             let stored = vault.page_summary(key.0, key.1);
             let array =
                 || ledger.array_of_page(key).map(|array| Summary::of_row(&array.row(array.first)));
             let known = stored.or_else(array).filter(|_| held.is_none());
-            if known.is_some_and(|page| !filter.may_hold(&page)) {
+            // Nothing is stored of a page whose tasks were all purged.
+            let gone = held.is_none() && known.is_none();
+            if gone || known.is_some_and(|page| !filter.may_hold(&page)) {
                 self.at = if self.newest_first { page * PAGE } else { (page + 1) * PAGE };
                 self.at = self.at.min(self.end);
                 budget.spend();

@@ -202,8 +202,7 @@ fn make(world: &World, rng: &mut Rng, single: bool) -> Call {
 
 fn send(world: &World, client: &mut Option<Client>, call: &Call, count: bool) -> Verdict {
     let Some(http) = client.as_mut() else { return Verdict::Refused };
-    // Idempotency keys come with a later release; until then a repeat of an unknown outcome may
-    // double work.
+    // Sent once and without a key: a repeat of an unknown outcome could double work.
     let headers = vec![("Content-Type", call.kind)];
     let t0 = now_us();
     let result =

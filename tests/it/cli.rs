@@ -322,3 +322,46 @@ fn a_wait_that_may_not_wait_ends_with_124() {
         assert_eq!(kwq(server.dir(), &wait).status.code(), Some(124), "{limit}");
     }
 }
+
+// api.md 12: `dlq`, `op`, `job retry`, `job rm`, with --dry-run and --yes.
+#[test]
+fn dead_letters_and_jobs_are_redriven_and_removed_from_the_command_line() {
+    let server = Server::start(&[]);
+    let url = format!("http://{}", server.addr());
+    let run = |args: &[&str]| {
+        let all: Vec<&str> = args.iter().copied().chain(["--url", &url]).collect();
+        kwq_lines(server.dir(), &all)
+    };
+    server.add("j", &json!([{"id": "a"}, {"id": "b"}]));
+    assert_eq!(server.bury("j", "io"), 2);
+    let which = ["--job", "j", "--class", "io"];
+    let verb = |verb: &'static str, more: &[&'static str]| {
+        let all: Vec<&str> = ["dlq", verb].iter().chain(&which).chain(more).copied().collect();
+        run(&all)
+    };
+    assert_eq!(verb("redrive", &["--dry-run"])[0], json!({"matched": 2, "skipped": 0}));
+    let op = server.ended(&verb("redrive", &["--set-priority", "9"])[0]);
+    assert_eq!((int(&op, "done"), &op["kind"]), (2, &json!("redrive")));
+    assert_eq!(server.bury("j", "io"), 2);
+    let id = op["op"].as_str().expect("op");
+    assert_eq!(run(&["op", "get", id])[0], op);
+    assert_eq!(run(&["op", "ls"])[0], op);
+    let out = kwq(server.dir(), &["op", "stop", id, "--url", &url]);
+    assert_eq!(out.status.code(), Some(4), "a conflict");
+    server.ended(&run(&["job", "retry", "j"])[0]);
+    assert_eq!(server.bury("j", "io"), 2);
+    let purge = ["dlq", "purge", "--id", "a", "--url", &url];
+    let out = kwq(server.dir(), &purge);
+    assert_eq!(out.status.code(), Some(2), "nobody said yes");
+    server.ended(&verb("purge", &["--id", "a", "--yes"])[0]);
+    assert_eq!(int(&server.job("j"), "purged"), 1);
+    let out = kwq(server.dir(), &["job", "rm", "j", "--yes", "--url", &url]);
+    assert_eq!(out.status.code(), Some(4), "it has not ended");
+    server.job_verb("j", "close");
+    assert!(run(&["job", "rm", "j", "--dry-run"]).is_empty());
+    assert_eq!(run(&["job", "rm", "j", "--yes"])[0]["kind"], "purgeJob");
+    let out = kwq(server.dir(), &["job", "get", "j", "--url", &url]);
+    assert_eq!(out.status.code(), Some(3), "410 is gone");
+    let out = kwq(server.dir(), &["dlq", "redrive", "--url", &url]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("empty_filter"));
+}

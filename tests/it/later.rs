@@ -28,7 +28,7 @@ fn routes_of_a_later_release_are_not_there() {
     not_there("GET", "/kwq/autoscale");
 }
 
-// api.md 3, routes of the next step: bulk work, results, events, operations.
+// api.md 3, routes of the next step: results, events, numbers.
 #[test]
 fn routes_of_the_next_step_are_not_there() {
     let job = unique("next");
@@ -36,34 +36,9 @@ fn routes_of_the_next_step_are_not_there() {
     for rest in ["results", "breakdown?by=state", "events"] {
         not_there("GET", &format!("/kwq/jobs/{job}/{rest}"));
     }
-    not_there("POST", &format!("/kwq/jobs/{job}/retry"));
     not_there("GET", &format!("/kwq/tasks/{reference}/explain"));
-    not_there("POST", "/kwq/dlq/redrive");
-    not_there("POST", "/kwq/dlq/purge");
-    not_there("GET", "/kwq/operations");
-    not_there("GET", "/kwq/operations/op-1");
     not_there("GET", "/kwq/events");
     not_there("GET", "/kwq/stats/series?name=submit&range=10m");
     not_there("GET", "/kwq/stats/tags?key=currency");
     not_there("GET", "/openapi.json");
-}
-
-// api.md 1 Idempotency-Key, S 9: a key that is not honoured must not be taken silently.
-#[test]
-fn an_idempotency_key_is_refused_as_not_supported() {
-    let (server, job) = (shared(), unique("key"));
-    let req = Req::new("POST", "/kwq/submit").header("Idempotency-Key", "load-17");
-    let answer = server.call(&req.json(&json!({"groupId": job})));
-    answer.refused(422, "not_supported");
-    let req = Req::new("POST", &format!("/kwq/jobs/{job}/tasks")).header("Idempotency-Key", "k");
-    server.call(&req.json(&json!([{}]))).refused(422, "not_supported");
-    let req = Req::new("POST", "/kwq/jobs").header("Idempotency-Key", "k");
-    server.call(&req.json(&json!({"id": job}))).refused(422, "not_supported");
-}
-
-// api.md 2.3 dedup, S 9: not yet.
-#[test]
-fn dedup_by_task_is_refused_as_not_supported() {
-    let spec = json!({"id": unique("dedup"), "dedup": "task"});
-    shared().post("/kwq/jobs", &spec).refused_field("not_supported", "dedup");
 }

@@ -5,6 +5,7 @@ use super::server::{Server, Spawn};
 use super::{Bench, broken};
 use crate::cli::failure::Failure;
 use crate::sim::keys::Fits;
+use crate::sim::report::ProcessUse;
 use crate::sim::workload::{Phase, Run};
 use serde::Serialize;
 use std::io;
@@ -25,6 +26,12 @@ pub(super) struct Compared {
     pub(super) ratio: f64,
     /// On ÷ off of each round.
     pub(super) rounds: Vec<f64>,
+    /// What a task costs the server with affinity, µs on a core, the fill of --depth included.
+    pub(super) on_cpu_us: f64,
+    /// The same without.
+    pub(super) off_cpu_us: f64,
+    /// Off ÷ on: the ratio of the rates a machine without anything else to do would show.
+    pub(super) cpu_ratio: f64,
     /// With affinity.
     pub(super) fits: Fits,
 }
@@ -36,7 +43,16 @@ impl Bench<'_> {
         let durability = self.args.durability.clone();
         let sets = self.args.set.iter().cloned().chain([OFF.to_owned()]).collect();
         let off = Server::start(Spawn { data_dir: data_dir.clone(), durability, sets }).await?;
-        let compared = self.rounds(self.addr, off.addr()).await;
+        let pids = [self.pid(), Some(off.pid())];
+        let cpu_ms = || pids.map(|pid| pid.and_then(ProcessUse::of).map_or(0, |used| used.cpu_ms));
+        let before = cpu_ms();
+        let compared = self.rounds(self.addr, off.addr()).await.map(|(mut compared, tasks)| {
+            let spent = |side: usize| (cpu_ms()[side] - before[side]) as f64 * 1e3;
+            let each = |side: usize| spent(side) / tasks[side].max(1) as f64;
+            (compared.on_cpu_us, compared.off_cpu_us) = (each(0), each(1));
+            compared.cpu_ratio = each(1) / f64::max(each(0), 1e-9);
+            compared
+        });
         off.stop();
         if !self.args.keep {
             std::fs::remove_dir_all(&data_dir)
@@ -46,7 +62,12 @@ impl Bench<'_> {
         Ok(())
     }
 
-    async fn rounds(&mut self, on: SocketAddr, off: SocketAddr) -> io::Result<Compared> {
+    /// What was measured and the tasks of each side.
+    async fn rounds(
+        &mut self,
+        on: SocketAddr,
+        off: SocketAddr,
+    ) -> io::Result<(Compared, [u64; 2])> {
         let mut compared = Compared::default();
         // With affinity first, as everywhere here.
         let (mut tasks, mut seconds, mut hits, mut misses) = ([0u64; 2], [0.0; 2], 0, 0);
@@ -71,7 +92,7 @@ impl Bench<'_> {
         (compared.on_per_second, compared.off_per_second) = (rate(0), rate(1));
         compared.ratio = rate(0) / f64::max(rate(1), 1e-9);
         compared.fits = Fits::new(hits, misses);
-        Ok(compared)
+        Ok((compared, tasks))
     }
 
     async fn life(&self, addr: SocketAddr) -> io::Result<(Run, Phase)> {

@@ -74,6 +74,10 @@ fn compared(compared: &Compared) -> Vec<String> {
             compared.ratio,
             rounds.join(" "),
         ),
+        format!(
+            "affinity   server CPU a task: on {:.2} µs   off {:.2} µs   off ÷ on {:.3}",
+            compared.on_cpu_us, compared.off_cpu_us, compared.cpu_ratio,
+        ),
         fitted(&compared.fits),
     ]
 }

@@ -1,12 +1,14 @@
 //! One JSON object a record, as `docs` and the fault checker read it. No payload, only its size and
 //! SHA-256; no token.
 
-use crate::codec::digest::sha256_hex;
+use crate::codec::digest::{hex, sha256_hex};
 use crate::codec::dump::{DumpBody, DumpRecord};
 use crate::model::affinity::{AffinityKey, Fit};
 use crate::model::event::{Event, Next, Stamped};
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
+use crate::model::key::{KeyAnswer, KeyPart, Told};
+use crate::model::operation::OpStep;
 use crate::model::policy::Jitter;
 use crate::model::reference::TaskRef;
 use crate::model::tags::TagSet;
@@ -67,6 +69,15 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
         Event::Redriven { priority: Some(priority), .. } => {
             out.insert("priority".into(), json!(priority.get()));
         }
+        Event::Key { part, answer } => put_key(out, part, answer),
+        Event::Duplicates(jobs) => {
+            let row = |(job, count): &(Name, u64)| json!({"job": job, "count": count});
+            out.insert("duplicates".into(), jobs.iter().map(row).collect());
+        }
+        Event::Operation { op, step } => {
+            out.insert("op".into(), json!(op.to_string()));
+            put_step(out, step);
+        }
         Event::SubmittedArray { array, .. } => {
             let reference = refs.first().map(ToString::to_string);
             let mut row = json!({
@@ -84,6 +95,7 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
         | Event::Failed { .. }
         | Event::Released { .. }
         | Event::Cancelled(_)
+        | Event::Purged(_)
         | Event::Redriven { priority: None, .. } => {}
     }
     if let Some(tasks) = tasks(stamped, refs) {
@@ -100,6 +112,9 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::JobChanged { .. }
         | Event::LevelChanged { .. }
         | Event::WorkerDrained { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
+        | Event::Operation { .. }
         | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
             let rows = texts.iter().zip(tasks);
@@ -113,6 +128,9 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
                     json!({"ref": r, "attempt": attempt, "lease": lease, "leaseMs": lease_ms});
                 if task.fit != Fit::None {
                     row["affinity"] = json!(task.fit.word());
+                }
+                if let Some(level) = task.served {
+                    row["servedPriority"] = json!(level.get());
                 }
                 row
             })
@@ -150,7 +168,7 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
                 row
             })
             .collect(),
-        Event::Cancelled(_) | Event::Redriven { .. } => {
+        Event::Cancelled(_) | Event::Redriven { .. } | Event::Purged(_) => {
             texts.iter().map(|r| json!({"ref": r})).collect()
         }
     };
@@ -195,10 +213,27 @@ fn put_due(row: &mut Value, next: Next) {
     }
 }
 
+fn put_step(out: &mut Object, step: &OpStep) {
+    out.insert("step".into(), json!(step.word()));
+    match step {
+        OpStep::Started { spec, matched, .. } => {
+            out.insert("operation".into(), json!(spec.kind.word()));
+            out.insert("filter".into(), json!(spec.filter));
+            out.insert("by".into(), json!(spec.by));
+            out.insert("matched".into(), json!(matched));
+        }
+        OpStep::Progress { done, skipped, .. } => {
+            out.insert("done".into(), json!(done));
+            out.insert("skipped".into(), json!(skipped));
+        }
+        OpStep::Stopped => {}
+    }
+}
+
 fn put_change(out: &mut Object, change: &JobChange) {
     out.insert("change".into(), json!(change.word()));
     match change {
-        JobChange::Close | JobChange::Pause | JobChange::Resume => {}
+        JobChange::Close | JobChange::Pause | JobChange::Resume | JobChange::Purge => {}
         JobChange::Cancel(mode, reason) => {
             let mode = match mode {
                 CancelMode::Stop => "stop",
@@ -216,6 +251,47 @@ fn put_change(out: &mut Object, change: &JobChange) {
         JobChange::Retention(ms) => {
             out.insert("retentionMs".into(), json!(ms));
         }
+    }
+}
+
+fn put_key(out: &mut Object, part: &KeyPart, answer: &KeyAnswer) {
+    out.insert("keySha256".into(), json!(hex(&part.key.0)));
+    out.insert("contentSha256".into(), json!(hex(&part.content.0)));
+    if part.part == KeyPart::DONE {
+        out.insert("part".into(), json!("done"));
+    } else {
+        out.insert("part".into(), json!(part.part >> 16));
+        out.insert("step".into(), json!(part.part & 0xffff));
+    }
+    match answer {
+        KeyAnswer::Tasks(told) => {
+            out.insert("outcomes".into(), told.iter().map(outcome).collect());
+        }
+        KeyAnswer::Note(note) => {
+            out.insert("noteBytes".into(), json!(note.len()));
+        }
+        KeyAnswer::Free => {
+            out.insert("forgotten".into(), json!(true));
+        }
+    }
+}
+
+fn outcome(told: &Told) -> Value {
+    match told {
+        Told::Admitted { priority, first, count } => {
+            json!({"outcome": "ok", "priority": priority.get(), "first": first.0, "count": count})
+        }
+        Told::Duplicate { priority, first, count } => json!({
+            "outcome": "duplicate", "priority": priority.get(), "first": first.0, "count": count,
+        }),
+        Told::Array { priority, first, count, duplicate } => json!({
+            "outcome": if *duplicate { "duplicate" } else { "ok" }, "array": true,
+            "priority": priority.get(), "first": first.0, "count": count,
+        }),
+        Told::Elsewhere { partition, count } => {
+            json!({"outcome": "elsewhere", "partition": partition.0, "count": count})
+        }
+        Told::Refused(refusal) => json!({"outcome": "refused", "code": refusal.code}),
     }
 }
 

@@ -111,7 +111,10 @@ fn seqs(event: &Event) -> Vec<TaskSeq> {
         | Event::JobDefined { .. }
         | Event::JobChanged { .. }
         | Event::LevelChanged { .. }
-        | Event::WorkerDrained { .. } => Vec::new(),
+        | Event::WorkerDrained { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
+        | Event::Operation { .. } => Vec::new(),
         Event::Submitted { first, tasks } => {
             (first.0..).zip(tasks).map(|(seq, _)| TaskSeq(seq)).collect()
         }
@@ -121,6 +124,8 @@ fn seqs(event: &Event) -> Vec<TaskSeq> {
         Event::Completed(tasks) => tasks.iter().map(|t| t.seq).collect(),
         Event::Failed { tasks, .. } => tasks.iter().map(|t| t.seq).collect(),
         Event::Released { tasks, .. } => tasks.iter().map(|t| t.seq).collect(),
-        Event::Cancelled(tasks) | Event::Redriven { tasks, .. } => tasks.clone(),
+        Event::Cancelled(tasks) | Event::Redriven { tasks, .. } | Event::Purged(tasks) => {
+            tasks.clone()
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::codec::event::{Detail, submitted};
 use crate::model::array::{ArraySpec, Span};
 use crate::model::event::Event;
 use crate::model::id::TaskSeq;
+use crate::model::key::Hash128;
 use crate::model::task::TaskSpec;
 
 /// Appends the body.
@@ -20,7 +21,7 @@ pub fn put(out: &mut Vec<u8>, first: TaskSeq, array: &ArraySpec) {
     for value in [array.span.from, array.span.step, array.span.count] {
         put_varint(out, value);
     }
-    array.content.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+    array.content.0.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
     put_option_str(out, array.id.as_deref());
     submitted::put(out, first, std::slice::from_ref(&array.task));
 }
@@ -55,7 +56,7 @@ fn decode(body: &[u8]) -> Result<(TaskSeq, ArraySpec), Malformed> {
     if span.step == 0 || (span.count > 0 && last.is_none()) || !sound {
         return Err(Malformed("array: values"));
     }
-    let content = [cursor.u64()?, cursor.u64()?];
+    let content = Hash128([cursor.u64()?, cursor.u64()?]);
     let id = cursor.option_text()?.map(Into::into);
     let (event, _) = submitted::read(cursor.rest(), Detail::Full)?;
     let Event::Submitted { first: same, tasks } = event else {

@@ -10,14 +10,11 @@
 //! wrap: any u64 is exact.
 
 use crate::codec::Malformed;
-use crate::codec::bytes::{
-    Cursor, len_u64, put_bytes, put_option, put_option_str, put_varint, put_zigzag, zigzag,
-};
+use crate::codec::bytes::{Cursor, len_u64, put_bytes, put_option, put_varint, put_zigzag, zigzag};
 use crate::codec::event::Detail;
 use crate::codec::event::submitted::{encoding, encoding_byte, priority};
-use crate::model::affinity::Fit;
 use crate::model::event::{
-    Allocation, Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Start,
+    Completion, Event, FailCause, Failure, Next, Release, ReleaseCause, Start,
 };
 use crate::model::id::{LeaseNo, Name, TaskSeq};
 use crate::model::priority::Priority;
@@ -27,16 +24,16 @@ use std::collections::HashMap;
 
 /// Distances between the numbers of a batch. Starts before 0, so that the first one is the number
 /// itself.
-struct Steps {
+pub(super) struct Steps {
     expected: u64,
 }
 
 impl Steps {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { expected: 0 }
     }
 
-    fn put(&mut self, out: &mut Vec<u8>, seq: TaskSeq, changed: bool) {
+    pub(super) fn put(&mut self, out: &mut Vec<u8>, seq: TaskSeq, changed: bool) {
         let step = u128::from(zigzag(seq.0.wrapping_sub(self.expected).cast_signed()));
         // One bit more than a u64 holds: the low bits first, so that common steps stay short.
         let joined = step << 1 | u128::from(changed);
@@ -44,7 +41,7 @@ impl Steps {
         self.expected = seq.0.wrapping_add(1);
     }
 
-    fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(TaskSeq, bool), Malformed> {
+    pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(TaskSeq, bool), Malformed> {
         let joined = wide(cursor)?;
         let changed = joined & 1 == 1;
         let step = u64::try_from(joined >> 1).map_err(|_| Malformed("batch: step"))?;
@@ -75,85 +72,6 @@ fn wide(cursor: &mut Cursor<'_>) -> Result<u128, Malformed> {
         0x40..0x80 => Ok(u128::from(cursor.varint()?) << 6 | u128::from(first & 0x3f)),
         0x80.. => Err(Malformed("batch: step")),
     }
-}
-
-/// Hand-outs whose affinity shares a byte.
-const FITS_A_BYTE: usize = 4;
-
-/// Appends the body:
-/// `worker | endpoint? | first lease | n | n × (step [attempt, lease ms]) | [⌈n / 4⌉ × fits]`.
-///
-/// The fits, two bits a hand-out, low bits first, are there only if one of them is not `None`: so
-/// tasks without affinity cost nothing, and bodies from before there was affinity read as ever.
-pub fn put_allocated(
-    out: &mut Vec<u8>,
-    worker: &str,
-    endpoint: Option<&str>,
-    first_lease: LeaseNo,
-    tasks: &[Allocation],
-) {
-    put_bytes(out, worker.as_bytes());
-    put_option_str(out, endpoint);
-    put_varint(out, first_lease.0);
-    put_varint(out, len_u64(tasks.len()));
-    let (mut steps, mut last) = (Steps::new(), (1, 0));
-    for task in tasks {
-        let now = (task.attempt, task.lease_ms);
-        steps.put(out, task.seq, now != last);
-        if now != last {
-            put_varint(out, u64::from(now.0));
-            put_varint(out, u64::from(now.1));
-        }
-        last = now;
-    }
-    if tasks.iter().any(|task| task.fit != Fit::None) {
-        for four in tasks.chunks(FITS_A_BYTE) {
-            out.push(four.iter().rev().fold(0, |byte, task| byte << 2 | task.fit as u8));
-        }
-    }
-}
-
-/// Reads `Allocated`.
-///
-/// # Errors
-/// Anything that [`put_allocated`] does not write.
-pub fn allocated(body: &[u8]) -> Result<Event, Malformed> {
-    let mut cursor = Cursor::new(body);
-    let worker = cursor.text()?.into();
-    let endpoint = cursor.option_text()?.map(Name::from);
-    let first_lease = LeaseNo(cursor.varint()?);
-    let count: usize = cursor.number()?;
-    let mut tasks = cursor.reserve(count);
-    let (mut steps, mut last) = (Steps::new(), (1, 0));
-    for _ in 0..count {
-        let (seq, changed) = steps.read(&mut cursor)?;
-        if changed {
-            last = (cursor.number()?, cursor.number()?);
-        }
-        tasks.push(Allocation { seq, attempt: last.0, lease_ms: last.1, fit: Fit::None });
-    }
-    if !cursor.rest().is_empty() {
-        read_fits(&mut cursor, &mut tasks)?;
-    }
-    cursor.end()?;
-    Ok(Event::Allocated { worker, endpoint, first_lease, tasks })
-}
-
-fn read_fits(cursor: &mut Cursor<'_>, tasks: &mut [Allocation]) -> Result<(), Malformed> {
-    let mut found = false;
-    for four in tasks.chunks_mut(FITS_A_BYTE) {
-        let mut byte = cursor.byte()?;
-        for task in four {
-            let fit = Fit::ALL.get(usize::from(byte & 3)).copied();
-            task.fit = fit.ok_or(Malformed("allocated: fit"))?;
-            found |= task.fit != Fit::None;
-            byte >>= 2;
-        }
-        if byte != 0 {
-            return Err(Malformed("allocated: fits left over"));
-        }
-    }
-    if found { Ok(()) } else { Err(Malformed("allocated: fits of nothing")) }
 }
 
 /// Appends the body: `n | n × (step [attempt])`.
@@ -438,7 +356,11 @@ pub fn put_seqs(out: &mut Vec<u8>, tasks: &[TaskSeq]) {
     tasks.iter().for_each(|seq| steps.put(out, *seq, false));
 }
 
-fn seqs(cursor: &mut Cursor<'_>) -> Result<Vec<TaskSeq>, Malformed> {
+/// Reads what [`put_seqs`] wrote, as a part of a body.
+///
+/// # Errors
+/// Anything else.
+pub fn seqs(cursor: &mut Cursor<'_>) -> Result<Vec<TaskSeq>, Malformed> {
     let count: usize = cursor.number()?;
     let mut tasks = cursor.reserve(count);
     let mut steps = Steps::new();

@@ -17,6 +17,7 @@ const CANCEL: u8 = 3;
 const PRIORITISE: u8 = 4;
 const WEIGHT: u8 = 5;
 const RETENTION: u8 = 6;
+const PURGE: u8 = 7;
 
 /// Appends the body: `token key 16 B | node | addr`.
 pub fn put_owner(out: &mut Vec<u8>, node: &str, addr: &str, token_key: [u64; 2]) {
@@ -153,6 +154,7 @@ pub fn put_job_changed(out: &mut Vec<u8>, job: &str, change: &JobChange) {
             out.push(RETENTION);
             put_varint(out, *ms);
         }
+        JobChange::Purge => out.push(PURGE),
     }
 }
 
@@ -174,7 +176,8 @@ pub fn job_changed(body: &[u8]) -> Result<Event, Malformed> {
         PRIORITISE => JobChange::Prioritise(priority(cursor.byte()?)?),
         WEIGHT => JobChange::Weight(cursor.number()?),
         RETENTION => JobChange::Retention(cursor.varint()?),
-        7.. => return Err(Malformed("job: verb")),
+        PURGE => JobChange::Purge,
+        8.. => return Err(Malformed("job: verb")),
     };
     cursor.end()?;
     Ok(Event::JobChanged { job, change })

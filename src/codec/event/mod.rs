@@ -4,9 +4,12 @@
 //! Field order is the format: change nothing here without a new [`crate::codec::frame::VERSION`]
 //! and new golden bytes.
 
+mod allocated;
 pub mod arrays;
 pub mod batches;
 pub mod control;
+pub mod keys;
+pub mod operations;
 pub mod submitted;
 #[cfg(test)]
 mod tests;
@@ -32,9 +35,12 @@ const RELEASED: u8 = 25;
 const CANCELLED: u8 = 26;
 const REDRIVEN: u8 = 27;
 const WORKER_DRAINED: u8 = 28;
+const KEY: u8 = 29;
 /// `SubmittedArray`.
 pub const SUBMITTED_ARRAY: u8 = 30;
-const _: () = assert!(OWNER == KIND_EVENT_MIN && SUBMITTED_ARRAY == KIND_EVENT_MAX);
+const OPERATION: u8 = 31;
+const PURGED: u8 = 32;
+const _: () = assert!(OWNER == KIND_EVENT_MIN && PURGED == KIND_EVENT_MAX);
 
 /// How much of a record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +93,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
             SUBMITTED_ARRAY
         }
         Event::Allocated { worker, endpoint, first_lease, tasks } => {
-            batches::put_allocated(out, worker, endpoint.as_deref(), *first_lease, tasks);
+            allocated::put_allocated(out, worker, endpoint.as_deref(), *first_lease, tasks);
             ALLOCATED
         }
         Event::Started(tasks) => {
@@ -114,6 +120,22 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
             batches::put_redriven(out, tasks, *priority);
             REDRIVEN
         }
+        Event::Key { part, answer } => {
+            keys::put_key(out, part, answer);
+            KEY
+        }
+        Event::Duplicates(jobs) => {
+            keys::put_duplicates(out, jobs);
+            KEY
+        }
+        Event::Purged(tasks) => {
+            batches::put_seqs(out, tasks);
+            PURGED
+        }
+        Event::Operation { op, step } => {
+            operations::put(out, *op, step);
+            OPERATION
+        }
     }
 }
 
@@ -131,14 +153,17 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         LEVEL_CHANGED => control::level_changed(body).and_then(plain),
         SUBMITTED => submitted::read(body, detail),
         SUBMITTED_ARRAY => arrays::read(body).and_then(plain),
-        ALLOCATED => batches::allocated(body).and_then(plain),
+        ALLOCATED => allocated::allocated(body).and_then(plain),
         STARTED => batches::started(body).and_then(plain),
         COMPLETED => batches::completed(body, detail),
         FAILED => batches::failed(body).and_then(plain),
         RELEASED => batches::released(body).and_then(plain),
         CANCELLED => batches::cancelled(body).and_then(plain),
         REDRIVEN => batches::redriven(body).and_then(plain),
-        0..OWNER | 29 | 31.. => Err(Malformed("record: kind")),
+        KEY => keys::read(body).and_then(plain),
+        OPERATION => operations::operation(body).and_then(plain),
+        PURGED => operations::purged(body).and_then(plain),
+        0..OWNER | 33.. => Err(Malformed("record: kind")),
     }?;
     Ok(Decoded { stamped: Stamped { at, event }, blob_bytes })
 }

@@ -17,6 +17,7 @@ use crate::codec::event::Detail;
 use crate::model::affinity::AffinityKey;
 use crate::model::event::Event;
 use crate::model::id::{Name, TaskSeq};
+use crate::model::key::Hash128;
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, Encoding, TaskSpec};
@@ -28,6 +29,7 @@ const HAS_ID: u8 = 1 << 2;
 const HAS_NOT_BEFORE: u8 = 1 << 3;
 const HAS_META: u8 = 1 << 4;
 const HAS_TRACE: u8 = 1 << 5;
+const HAS_CONTENT: u8 = 1 << 7;
 
 /// Appends the body.
 pub fn put(out: &mut Vec<u8>, first: TaskSeq, tasks: &[TaskSpec]) {
@@ -168,6 +170,7 @@ impl<'a> Tables<'a> {
         flags |= if task.not_before.0 > 0 { HAS_NOT_BEFORE } else { 0 };
         flags |= if task.meta.is_some() { HAS_META } else { 0 };
         flags |= if task.traceparent.is_some() { HAS_TRACE } else { 0 };
+        flags |= if task.content.is_some() { HAS_CONTENT } else { 0 };
         put_varint(out, u64::from(template));
         out.push(flags);
         if let Some(id) = &task.id {
@@ -181,6 +184,9 @@ impl<'a> Tables<'a> {
         }
         if let Some(trace) = &task.traceparent {
             put_bytes(out, trace.as_bytes());
+        }
+        if let Some(Hash128(words)) = task.content {
+            words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
         }
     }
 }
@@ -351,6 +357,7 @@ fn template(bytes: &[u8], texts: &mut Texts<'_, '_>) -> Result<TaskSpec, Malform
         backoff: Backoff { base_ms, cap_ms, jitter },
         not_before: WallMs(0),
         traceparent: None,
+        content: None,
         element: None,
     })
 }
@@ -363,7 +370,7 @@ fn read_spec(
 ) -> Result<(), Malformed> {
     let flags = spec.byte()?;
     task.payload.encoding = encoding(flags & 3)?;
-    if flags >= HAS_TRACE << 1 {
+    if flags & !HAS_CONTENT >= HAS_TRACE << 1 {
         return Err(Malformed("submitted: flags"));
     }
     if flags & HAS_ID != 0 {
@@ -377,6 +384,9 @@ fn read_spec(
     }
     if flags & HAS_TRACE != 0 {
         task.traceparent = Some(spec.text()?.into());
+    }
+    if flags & HAS_CONTENT != 0 {
+        task.content = Some(Hash128([spec.u64()?, spec.u64()?]));
     }
     spec.end()
 }

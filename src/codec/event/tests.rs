@@ -9,14 +9,21 @@ use crate::model::array::{ArraySpec, Span};
 use crate::model::event::{
     Allocation, Completion, FailCause, Failure, Next, Release, ReleaseCause, Start,
 };
-use crate::model::id::{LeaseNo, Name, TaskSeq};
+use crate::model::id::{LeaseNo, Name, PartitionId, TaskSeq};
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
+use crate::model::key::{Digest, Hash128, KeyAnswer, KeyPart, Refusal, Told};
+use crate::model::operation::{OpKind, OpNo, OpSpec, OpStep};
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
+use crate::model::reference::TaskRef;
 use crate::model::task::{BackoffInput, Blob, Encoding, TaskSpec};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
+
+mod golden;
+
+use golden::golden;
 
 fn name() -> impl Strategy<Value = Name> {
     "[a-cé]{0,6}".prop_map(Name::from)
@@ -66,6 +73,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
             backoff: Backoff { base_ms: backoff.0, cap_ms: backoff.1, jitter: backoff.2 },
             not_before: WallMs(numbers.4),
             traceparent: texts.5,
+            content: (numbers.4 % 3 == 0).then_some(Hash128([numbers.4, 7])),
         },
     )
 }
@@ -114,6 +122,7 @@ fn change() -> impl Strategy<Value = JobChange> {
         priority().prop_map(JobChange::Prioritise),
         any::<u16>().prop_map(JobChange::Weight),
         any::<u64>().prop_map(JobChange::Retention),
+        Just(JobChange::Purge),
     ]
 }
 
@@ -166,8 +175,32 @@ fn release() -> impl Strategy<Value = Release> {
 }
 
 fn allocation() -> impl Strategy<Value = Allocation> {
-    (seq(), 0..3u32, 0..2u32, prop::sample::select(Fit::ALL.to_vec()))
-        .prop_map(|(seq, attempt, lease_ms, fit)| Allocation { fit, seq, attempt, lease_ms })
+    (seq(), 0..3u32, 0..2u32, prop::sample::select(Fit::ALL.to_vec()), 0..4u64).prop_map(
+        |(seq, attempt, lease_ms, fit, level)| {
+            let served = Priority::new(level);
+            Allocation { fit, seq, attempt, lease_ms, served }
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = OpStep> {
+    let kinds = [OpKind::Redrive, OpKind::PurgeDlq, OpKind::PurgeJob];
+    let spec = (prop::sample::select(kinds.to_vec()), name(), of(name()), vec(name(), 0..3));
+    let rest = (name(), of(priority()), any::<u64>(), vec(seq(), 0..6));
+    let started = (spec, rest).prop_map(|((kind, filter, job, scopes), rest)| {
+        let (by, priority, matched, tasks) = rest;
+        let spec = Box::new(OpSpec { kind, filter, job, scopes, by, priority });
+        OpStep::Started { spec, matched, tasks }
+    });
+    prop_oneof![
+        started,
+        (seq(), any::<u64>(), any::<u64>()).prop_map(|(upto, done, skipped)| OpStep::Progress {
+            upto,
+            done,
+            skipped
+        }),
+        Just(OpStep::Stopped),
+    ]
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -198,7 +231,7 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(first, task, id, (from, step, count), content)| {
                 let (from, step, count) = (from.into(), step.into(), count.into());
                 let span = Span { from, step, count };
-                let array = Box::new(ArraySpec { task, span, id, content });
+                let array = Box::new(ArraySpec { task, span, id, content: Hash128(content) });
                 Event::SubmittedArray { first, array }
             }),
         allocated.prop_map(|(worker, endpoint, first, tasks)| Event::Allocated {
@@ -214,6 +247,10 @@ fn event() -> impl Strategy<Value = Event> {
         vec(seq(), 0..6).prop_map(Event::Cancelled),
         (vec(seq(), 0..6), of(priority()))
             .prop_map(|(tasks, priority)| Event::Redriven { tasks, priority }),
+        vec((name(), any::<u64>()), 0..4).prop_map(Event::Duplicates),
+        key(),
+        vec(seq(), 0..6).prop_map(Event::Purged),
+        (any::<u64>(), step()).prop_map(|(op, step)| Event::Operation { op: OpNo(op), step }),
     ]
 }
 
@@ -309,96 +346,40 @@ fn plain_task(id: &str, payload: &[u8]) -> TaskSpec {
         backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
         not_before: WallMs(0),
         traceparent: None,
+        content: None,
         element: None,
     }
 }
 
-/// One event of each kind whose bytes are pinned.
-fn golden() -> Vec<Event> {
-    let completion = |seq, result: Option<&[u8]>| Completion {
-        seq: TaskSeq(seq),
-        attempt: 1,
-        lease: LeaseNo(500 + seq),
-        late: seq == 42,
-        run_ms: 250,
-        result: result.map(|b| Blob { encoding: Encoding::Text, bytes: b.to_vec() }),
-    };
-    let failure = Failure {
-        seq: TaskSeq(9),
-        attempt: 2,
-        lease: LeaseNo(77),
-        class: "oom".into(),
-        message: "out of memory".into(),
-        errors: 1,
-        crashes: 0,
-        next: Next::Delayed(WallMs(1_760_000_000_000)),
-        run_ms: 3,
-    };
-    let release = Release { seq: TaskSeq(3), attempt: 1, lease: LeaseNo(4), next: Next::Cancelled };
-    let allocation =
-        |seq| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit: Fit::None };
-    let spec = JobSpec {
-        name: Some("Nightly".into()),
-        priority: Priority::DEFAULT,
-        weight: 2,
-        tag: None,
-        dedup: Dedup::Batch,
-        retention_ms: 604_800_000,
-        paused: false,
-        defaults: JobDefaults { timeout_s: Some(60), ..JobDefaults::default() },
-    };
-    let mut events = vec![
-        Event::Owner { node: "n1".into(), addr: "a:1".into(), token_key: [1, 2] },
-        Event::JobDefined { job: "nightly".into(), implicit: false, spec },
-        Event::JobChanged {
-            job: "nightly".into(),
-            change: JobChange::Cancel(CancelMode::DropQueued, Some("late".into())),
-        },
-        Event::LevelChanged { level: Priority::new(9), paused: true },
-        Event::Submitted {
-            first: TaskSeq(40),
-            tasks: vec![plain_task("a", b"[1]"), plain_task("b", b"{}")],
-        },
-        Event::Allocated {
-            worker: "w17".into(),
-            endpoint: None,
-            first_lease: LeaseNo(981),
-            tasks: vec![allocation(40), allocation(41), allocation(7)],
-        },
-        Event::Started(vec![Start { seq: TaskSeq(40), attempt: 1 }]),
-        Event::Completed(vec![completion(41, Some(b"ok")), completion(42, None)]),
-        Event::Failed { cause: FailCause::Error, tasks: vec![failure] },
-        Event::Released { cause: ReleaseCause::Worker, tasks: vec![release] },
-        Event::Cancelled(vec![TaskSeq(1), TaskSeq(2), TaskSeq(1_000)]),
-        Event::Redriven { tasks: vec![TaskSeq(9)], priority: Priority::new(9) },
+fn key_part(part: u64) -> KeyPart {
+    KeyPart { key: Digest([1; 32]), content: Digest([2; 32]), part }
+}
+
+fn key() -> impl Strategy<Value = Event> {
+    let known = || (priority(), seq(), any::<u32>());
+    let refusal = (name(), name(), of(name()), of(name()), of((priority(), any::<u16>(), seq())));
+    let told = prop_oneof![
+        known().prop_map(|(priority, first, count)| Told::Admitted { priority, first, count }),
+        known().prop_map(|(priority, first, count)| Told::Duplicate { priority, first, count }),
+        (known(), any::<u64>(), any::<bool>()).prop_map(|((priority, first, _), count, again)| {
+            Told::Array { priority, first, count, duplicate: again }
+        }),
+        (any::<u16>(), any::<u32>())
+            .prop_map(|(p, count)| Told::Elsewhere { partition: PartitionId(p), count }),
+        refusal.prop_map(|(code, detail, field, hint, existing)| {
+            let existing = existing.map(|(p, n, seq)| TaskRef::of_seq(p, PartitionId(n), seq));
+            Told::Refused(Box::new(Refusal { code, detail, field, hint, existing }))
+        }),
     ];
-    events.extend(golden_of_later_kinds());
-    events
+    let answer = prop_oneof![
+        vec(told, 0..5).prop_map(KeyAnswer::Tasks),
+        vec(any::<u8>(), 0..9).prop_map(KeyAnswer::Note),
+        Just(KeyAnswer::Free),
+    ];
+    (any::<u64>(), answer).prop_map(|(part, answer)| Event::Key { part: key_part(part), answer })
 }
 
-fn golden_of_later_kinds() -> Vec<Event> {
-    let fits = [(40, Fit::Hit), (41, Fit::Miss), (42, Fit::None), (43, Fit::None), (44, Fit::Hit)];
-    let allocation =
-        |(seq, fit)| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit };
-    vec![
-        Event::SubmittedArray {
-            first: TaskSeq(42),
-            array: Box::new(ArraySpec {
-                task: TaskSpec { id: None, ..plain_task("", b"{\"path\":{i}}") },
-                span: Span { from: 1, step: 3, count: 16_666_667 },
-                id: Some("paths".into()),
-                content: [5, 6],
-            }),
-        },
-        Event::Allocated {
-            worker: "w17".into(),
-            endpoint: None,
-            first_lease: LeaseNo(981),
-            tasks: fits.map(allocation).to_vec(),
-        },
-    ]
-}
-
+/// One event of each kind whose bytes are pinned.
 #[test]
 fn the_bytes_of_every_kind_are_the_golden_ones() {
     let lines: Vec<String> = golden()
@@ -422,6 +403,7 @@ fn a_hand_out_of_a_batch_costs_few_bytes_a_task() {
                 attempt: 1,
                 lease_ms: 30_000,
                 fit: Fit::None,
+                served: None,
             })
             .collect();
         let (worker, endpoint, first_lease) = ("w".into(), None, LeaseNo(1_000_000));

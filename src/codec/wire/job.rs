@@ -3,7 +3,7 @@
 use crate::codec::json::{Fields, Raw};
 use crate::codec::wire::field::{self, Rules, set};
 use crate::codec::wire::out::Out;
-use crate::codec::wire::{task, task_out};
+use crate::codec::wire::{operation, task, task_out};
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, Dedup, JobDefaults, JobSpec};
 use crate::model::limits;
@@ -81,6 +81,7 @@ struct Parts<'a> {
     weight: Option<u16>,
     tag: Option<Raw<'a>>,
     tags: Option<Raw<'a>>,
+    dedup: Dedup,
     retention_ms: Option<u64>,
     paused: Option<bool>,
     defaults: Option<JobDefaults>,
@@ -109,7 +110,10 @@ impl<'a> Parts<'a> {
             "dedup" if raw.is_null() => Ok(()),
             "dedup" => match field::string("dedup", raw)?.as_ref() {
                 "batch" => Ok(()),
-                "task" => Err(field::later("dedup: task").on("dedup")),
+                "task" => {
+                    self.dedup = Dedup::Task;
+                    Ok(())
+                }
                 _ => Err(Reject::field("dedup", "dedup must be batch or task")),
             },
             "defaults" => set(&mut self.defaults, raw, |r| defaults(r, rules)),
@@ -139,7 +143,7 @@ pub fn parse(
         priority: parts.priority.unwrap_or(base.priority),
         weight: parts.weight.unwrap_or(1),
         tag: field::tag_text(parts.tag, parts.tags)?,
-        dedup: Dedup::Batch,
+        dedup: parts.dedup,
         retention_ms: parts.retention_ms.unwrap_or(base.retention_ms),
         paused: parts.paused.unwrap_or(false),
         defaults: parts.defaults.unwrap_or_default(),
@@ -278,17 +282,7 @@ pub fn parse_set(fields: &Fields<'_>, rules: &Rules) -> Result<Option<Priority>,
     for (key, raw) in fields.iter() {
         match key {
             "set" if raw.is_null() => {}
-            "set" => {
-                for (key, raw) in field::nested("set", raw)?.iter() {
-                    match key {
-                        "priority" => set(&mut priority, raw, |r| {
-                            field::priority(r).map_err(|reject| reject.on("set.priority"))
-                        })?,
-                        _ if rules.lenient => {}
-                        other => return Err(field::unknown(other, &["priority"])),
-                    }
-                }
-            }
+            "set" => priority = operation::read_set(raw, rules)?,
             _ if rules.lenient => {}
             other => return Err(field::unknown(other, &["set"])),
         }

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod consume;
 pub mod field;
 pub mod job;
+pub mod operation;
 pub mod out;
 pub mod report;
 pub mod seed;

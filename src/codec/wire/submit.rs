@@ -18,15 +18,15 @@ pub enum Place {
 pub enum Listing {
     /// All of them.
     All,
-    /// Those that are not `ok`.
+    /// Those that were refused.
     Errors,
 }
 
 /// An item that is in.
 #[derive(Clone, Copy, Debug)]
 pub enum Settled<'a> {
-    /// A task.
-    Task(TaskRef),
+    /// A task, and whether it was there before.
+    Task(TaskRef, bool),
     /// An array.
     Array {
         /// Elements.
@@ -67,8 +67,14 @@ pub struct Summary<'a> {
 impl Settled<'_> {
     fn count(&self) -> u64 {
         match self {
-            Self::Task(_) => 1,
+            Self::Task(..) => 1,
             Self::Array { count, .. } => *count,
+        }
+    }
+
+    fn duplicate(&self) -> bool {
+        match self {
+            Self::Task(_, duplicate) | Self::Array { duplicate, .. } => *duplicate,
         }
     }
 }
@@ -85,12 +91,10 @@ impl Tally {
     /// Counts and lists one outcome.
     pub fn add(&mut self, place: Place, id: Option<&str>, outcome: Result<Settled<'_>, &Reject>) {
         let listed = match outcome {
-            Ok(Settled::Array { count, duplicate: true, .. }) => {
-                self.duplicates += count;
-                true
-            }
             Ok(settled) => {
-                self.accepted += settled.count();
+                let duplicate = settled.duplicate();
+                let counter = if duplicate { &mut self.duplicates } else { &mut self.accepted };
+                *counter += settled.count();
                 self.listing == Listing::All
             }
             Err(_) => {
@@ -109,8 +113,8 @@ impl Tally {
             Place::Line(line) => out.num("line", line),
         }
         match outcome {
-            Ok(Settled::Task(reference)) => {
-                out.str("outcome", "ok");
+            Ok(Settled::Task(reference, duplicate)) => {
+                out.str("outcome", if duplicate { "duplicate" } else { "ok" });
                 out.opt_str("id", id);
                 out.shown("ref", reference);
             }
@@ -160,6 +164,9 @@ fn refused(out: &mut Out, id: Option<&str>, reject: &Reject) {
     out.str("code", reject.code.word());
     out.opt_str("field", reject.field.as_deref());
     out.str("detail", &reject.detail);
+    if let Some(task) = &reject.existing {
+        out.shown("existing", task);
+    }
 }
 
 #[cfg(test)]

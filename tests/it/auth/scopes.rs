@@ -82,6 +82,91 @@ fn a_stream_skips_or_stops_at_a_foreign_line() {
     g.get("all", "/kwq/jobs/b-n").refused(404, "job_not_found");
 }
 
+fn keyed(path: &str, key: &str) -> Req {
+    Req::new("POST", path).header("Idempotency-Key", key)
+}
+
+#[test]
+fn a_key_tells_nothing_of_a_foreign_job() {
+    let g = tenants();
+    let lines = format!("{}\n", task("b-k", "l"));
+    let calls = || {
+        let one = keyed("/kwq/submit", "k-one").json(&task("b-k", "1"));
+        let batch = keyed("/kwq/submit", "k-batch").json(&json!([task("b-k", "2")]));
+        let array = json!({"groupId": "b-k", "array": {"to": 9}});
+        let array = keyed("/kwq/submit", "k-array").json(&array);
+        let lines = keyed("/kwq/submit", "k-lines").text("application/x-ndjson", &lines);
+        let tasks = keyed("/kwq/jobs/b-k/tasks", "k-tasks").json(&json!([{}]));
+        let job = keyed("/kwq/jobs", "k-job").json(&json!({"id": "b-made"}));
+        [one, batch, array, lines, tasks, job]
+    };
+    let firsts: Vec<_> = calls().map(|call| g.call("b", call)).into_iter().collect();
+    for (call, first) in calls().into_iter().zip(&firsts) {
+        assert!(first.status < 300, "{}", first.text());
+        let foreign = g.call("a", call);
+        assert_eq!(foreign.header("kwq-replayed"), None, "{}", foreign.text());
+        match foreign.status {
+            200 => assert_eq!(foreign.json()["rejected"], 1, "{}", foreign.text()),
+            _ => drop(foreign.refused(404, "job_not_found")),
+        }
+    }
+    // Another foreign job under the keys looks the same.
+    for key in ["k-one", "k-job"] {
+        let other = keyed("/kwq/submit", key).json(&task("b-other", "1"));
+        g.call("a", other).refused(404, "job_not_found");
+    }
+    let made = keyed("/kwq/jobs", "k-one").json(&json!({"id": "b-other"}));
+    g.call("a", made).refused(404, "job_not_found");
+    // All that left the keys with their owner, and with who may see everything.
+    for who in ["b", "all"] {
+        for (call, first) in calls().into_iter().zip(&firsts) {
+            let again = g.call(who, call);
+            assert_eq!(again.header("kwq-replayed"), Some("true"), "{who}: {}", again.text());
+            assert_eq!(again.text(), first.text());
+        }
+    }
+    assert_eq!(g.get("all", "/kwq/jobs/b-k").ok()["submitted"], 14);
+}
+
+#[test]
+fn a_key_is_held_for_what_is_ones_own() {
+    let g = tenants();
+    let mixed = || {
+        let items = json!([task("a-m", "1"), task("b-m", "2"), task("a-m", "3")]);
+        keyed("/kwq/submit", "k-mixed").json(&items)
+    };
+    let first = g.call("a", mixed());
+    assert_eq!(first.ok()["accepted"], 2);
+    let again = g.call("a", mixed());
+    assert_eq!(again.header("kwq-replayed"), Some("true"));
+    assert_eq!(again.text(), first.text());
+    // Who may do more asks for something else by the same words.
+    g.call("all", mixed()).refused(409, "idempotency_key_reused");
+    g.get("all", "/kwq/jobs/b-m").refused(404, "job_not_found");
+    // While a call of `b` runs under a key, only those hear of it who ask for jobs of their own.
+    let secret = g.ring.secret("b");
+    let mut conn = Conn::open(g.server.addr()).expect("connects");
+    let head = format!(
+        "POST /kwq/jobs/b-m/tasks HTTP/1.1\r\nHost: k\r\nAuthorization: Bearer {secret}\r\n\
+         Content-Type: application/x-ndjson\r\nIdempotency-Key: k-run\r\nContent-Length: 6\r\n\r\n"
+    );
+    conn.send(head.as_bytes()).expect("sends");
+    let own = || keyed("/kwq/submit", "k-run").json(&task("a-m", "4"));
+    eventually("the call of b runs", || {
+        let foreign = keyed("/kwq/jobs", "k-run").json(&json!({"id": "b-m"}));
+        g.call("a", foreign).refused(404, "job_not_found");
+        let foreign = keyed("/kwq/submit", "k-run").json(&task("b-m", "1"));
+        g.call("a", foreign).refused(404, "job_not_found");
+        // Refused either way, so it leaves the key alone.
+        let probe = keyed("/kwq/submit", "k-run").json(&json!({"priority": 99}));
+        (g.call("all", probe).status == 409).then_some(())
+    });
+    g.call("a", own()).refused(409, "idempotency_in_progress");
+    conn.send(b"{}\n{}\n").expect("sends");
+    assert_eq!(conn.answer(false).expect("an answer").ok()["accepted"], 2);
+    g.call("a", own()).refused(409, "idempotency_key_reused");
+}
+
 #[test]
 fn what_is_read_is_only_ones_own() {
     let g = tenants();
@@ -252,4 +337,37 @@ fn a_worker_of_two_tenants_shows_and_gives_back_only_what_is_ones_own() {
     let delete = || Req::new("DELETE", "/kwq/workers/w-both");
     g.call("a", delete()).refused(403, "forbidden");
     assert_eq!(g.call("all", delete()).ok()["released"], 2);
+}
+
+// api.md 1.1: bulk work reaches the caller's own jobs only, and so does what is shown of it.
+#[test]
+fn an_operation_stays_inside_the_scopes() {
+    let g = tenants();
+    for job in ["a-1", "b-1"] {
+        g.submit("all", job, "x");
+        let held = g.take("all", json!({"jobs": [job]}));
+        let fail = json!({"lease": held[0]["lease"], "retryable": false});
+        assert_eq!(g.post("all", "/kwq/fail", &fail).ok()["outcome"], "dead");
+    }
+    let dry = json!({"all": true, "dryRun": true});
+    assert_eq!(g.post("a", "/kwq/dlq/redrive", &dry).ok()["matched"], 1);
+    assert_eq!(g.post("all", "/kwq/dlq/redrive", &dry).ok()["matched"], 2);
+    let by_job = json!({"filter": {"job": "b-1"}, "dryRun": true});
+    assert_eq!(g.post("a", "/kwq/dlq/purge", &by_job).ok()["matched"], 0);
+    let own = g.post("a", "/kwq/dlq/redrive", &json!({"all": true}));
+    let own = own.expect(202).json();
+    assert_eq!((&own["by"], &own["matched"]), (&json!("a"), &json!(1)), "{own}");
+    let foreign = g.post("b", "/kwq/dlq/purge", &json!({"all": true})).expect(202).json();
+    let path = |op: &Value| format!("/kwq/operations/{}", op["op"].as_str().expect("op"));
+    g.get("a", &path(&own)).expect(200);
+    g.get("all", &path(&own)).expect(200);
+    g.get("a", &path(&foreign)).refused(404, "operation_not_found");
+    let stop = Req::new("DELETE", &path(&foreign));
+    g.call("a", stop).refused(404, "operation_not_found");
+    assert_eq!(member(&g.get("a", "/kwq/operations").ok(), "by"), ["a"]);
+    assert_eq!(member(&g.get("all", "/kwq/operations").ok(), "by"), ["a", "b"]);
+    g.call("a", Req::new("DELETE", "/kwq/jobs/b-1")).refused(404, "job_not_found");
+    g.post("a", "/kwq/jobs/b-1/retry", &json!({})).refused(404, "job_not_found");
+    let gone = || (g.get("all", "/kwq/dlq").ok() == json!([])).then_some(());
+    eventually("both operations have ended", gone);
 }

@@ -77,6 +77,7 @@ pub(super) fn task(payload: &[u8]) -> TaskSpec {
         backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
         not_before: WallMs(0),
         traceparent: None,
+        content: None,
         element: None,
     }
 }

@@ -114,6 +114,11 @@ impl Server {
         self.signal("TERM");
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.as_ref().expect("the server runs").child.id()
+    }
+
     /// Sends a signal, by its name without SIG.
     pub(crate) fn signal(&self, name: &str) {
         let running = self.running.as_ref().expect("the server runs");

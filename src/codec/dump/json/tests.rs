@@ -26,6 +26,7 @@ fn task(priority: u64, payload: &[u8], not_before: u64) -> TaskSpec {
         backoff: Backoff { base_ms: 1, cap_ms: 2, jitter: Jitter::Full },
         not_before: WallMs(not_before),
         traceparent: None,
+        content: None,
         element: None,
     }
 }
@@ -91,7 +92,13 @@ fn submitted_tasks_show_size_and_hash_instead_of_the_payload() {
 
 #[test]
 fn hand_outs_name_reference_attempt_and_lease_number() {
-    let grant = |seq, fit| Allocation { seq: TaskSeq(seq), attempt: 1, lease_ms: 30_000, fit };
+    let grant = |seq, fit| Allocation {
+        seq: TaskSeq(seq),
+        attempt: 1,
+        lease_ms: 30_000,
+        fit,
+        served: None,
+    };
     let (worker, endpoint) = ("w17".into(), Some("h:1".into()));
     let tasks = vec![grant(41, Fit::None), grant(40, Fit::Hit)];
     let line = fields(Event::Allocated { worker, endpoint, first_lease: LeaseNo(981), tasks });

@@ -97,6 +97,7 @@ pub(crate) fn some_hand_out() -> HandOut {
         backoff: Backoff { base_ms: 1_000, cap_ms: 300_000, jitter: Jitter::Full },
         not_before: WallMs(0),
         traceparent: None,
+        content: None,
         element: None,
     };
     HandOut { grant, spec, submitted: WallMs(1_000), error: None }

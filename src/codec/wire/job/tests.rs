@@ -30,7 +30,6 @@ fn a_job_out_of_bounds_is_refused_with_its_field() {
         (r#"{"weight":1001}"#, Code::InvalidField, "weight"),
         (r#"{"priority":10}"#, Code::InvalidField, "priority"),
         (r#"{"retentionMs":31536000001}"#, Code::InvalidField, "retentionMs"),
-        (r#"{"dedup":"task"}"#, Code::NotSupported, "dedup"),
         (r#"{"dedup":"none"}"#, Code::InvalidField, "dedup"),
         (r#"{"after":[]}"#, Code::NotSupported, "after"),
         (r#"{"defaults":{"id":"x"}}"#, Code::UnknownField, "id"),
