@@ -190,7 +190,8 @@ impl KwqHandle {
         (rows, next)
     }
 
-    /// One worker with the tasks it holds.
+    /// One worker with the tasks it holds and all it is warm for: what it named, then what it has
+    /// learned.
     ///
     /// # Errors
     /// `worker_not_found`.
@@ -200,8 +201,14 @@ impl KwqHandle {
         let mut view = known.ok_or_else(|| unknown_worker(&worker))?;
         for slot in &self.engine.slots {
             let name = worker.clone();
-            let (held, _) = self.engine.inspect(slot, move |p| p.held_by(&name)).await?;
+            let read = move |p: &Partition| (p.held_by(&name), p.learned_by(&name));
+            let ((held, learned), _) = self.engine.inspect(slot, read).await?;
             view.held.extend(held);
+            for key in learned {
+                if !view.affinity.contains(&key) {
+                    view.affinity.push(key);
+                }
+            }
         }
         view.leases = view.held.len() as u64;
         view.held.retain(|task| self.scopes.cover(&task.job));

@@ -12,6 +12,7 @@ pub mod apply;
 pub mod apply_job;
 pub mod apply_submitted;
 pub mod bitmap;
+pub mod fresh;
 pub mod gone;
 pub mod hash;
 pub mod idindex;
