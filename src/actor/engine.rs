@@ -242,7 +242,7 @@ impl Engine {
     /// Shuts the door of a partition; it offers no work any more.
     pub(crate) fn close(&self, id: PartitionId, state: SlotState) {
         self.slots[id.index()].close(state);
-        self.hub.publish(id, 0, 0, false);
+        self.hub.publish(id, 0, 0, false, Vec::new());
     }
 
     /// Sends a command and waits until its reply is durable.

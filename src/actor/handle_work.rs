@@ -10,6 +10,7 @@ use crate::actor::request::{
 };
 use crate::core::workers::Sign;
 use crate::metrics::ConsumeOutcome;
+use crate::model::affinity::AffinityMode;
 use crate::model::command::{Command, Consume, Heartbeat};
 use crate::model::event::Event;
 use crate::model::id::{LeaseNo, PartitionId};
@@ -130,6 +131,8 @@ impl KwqHandle {
         let engine = &*self.engine;
         let deadline = tokio::time::Instant::now() + Duration::from_millis(request.wait_ms);
         let mut old_place = None;
+        let affinity_on = engine.config.policy.affinity_on();
+        let warm = affinity_on && request.mode == AffinityMode::Prefer;
         loop {
             let published = engine.hub.published();
             let grants = self.try_all(request).await?;
@@ -140,7 +143,9 @@ impl KwqHandle {
                 key: (request.worker.clone(), request.endpoint.clone()),
                 levels: request.levels,
                 max: request.max,
-                choosy: !request.jobs.is_empty() || !self.scopes.everything(),
+                jobs: request.jobs.clone(),
+                scopes: self.scopes.clone(),
+                warm: warm.then(|| request.warm.clone()),
             };
             let Some(mut place) = engine.hub.park(wish, old_place) else { return Ok(Vec::new()) };
             old_place = Some(place.number);

@@ -1,17 +1,21 @@
 //! Parked consumes. A parked consume is one entry and one waker: no thread, no timer of ours.
 //!
-//! A partition that has work wakes as many as it can serve, longest waiting first; a woken consume
+//! A partition that has work wakes as many as it can serve: for work with keys that just became
+//! ready those that are warm for it, best score first; then the longest waiting. A woken consume
 //! asks that partition and parks in its old place if somebody was faster. A wake carries a
 //! [`Promise`]: as long as it lives its share of the work is spoken for, and when it ends, in
 //! whatever way, the partition looks again, so that work never lies beside somebody who waits.
-//! Consumes that take only some jobs are *choosy*: nobody knows whether a new offer is for them, so
-//! it goes from one to the next, longest waiting first. One entry per (worker, endpoint): a newer
-//! one ends the older.
+//! Consumes that take only some jobs are *choosy*: nobody knows whether what is left of an offer
+//! is for them, so it goes from one to the next, longest waiting first. One entry per (worker,
+//! endpoint): a newer one ends the older.
 
-use crate::core::map::{self, Map};
+mod places;
+
+use crate::core::fresh::ReadyWork;
 use crate::model::id::{Name, PartitionId};
+use places::{Parked, Places};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -24,25 +28,14 @@ pub(crate) enum Wake {
     Leave,
 }
 
-/// What a consume waits for.
-#[derive(Clone, Debug)]
-pub(crate) struct Wish {
-    pub(crate) key: (Name, Option<Name>),
-    pub(crate) levels: u16,
-    pub(crate) max: usize,
-    /// Only some jobs: woken in addition, because the partition may hold none of them.
-    pub(crate) choosy: bool,
-}
+pub(crate) use places::Wish;
 
-struct Parked {
-    wish: Wish,
-    wake: oneshot::Sender<Wake>,
-}
-
-struct Places {
-    parked: BTreeMap<u64, Parked>,
-    by_worker: Map<(Name, Option<Name>), u64>,
-    next: u64,
+/// Everything under the lock.
+struct Lobby {
+    places: Places,
+    /// By partition: work that some of the parked are warm for, but that was spoken for when it
+    /// could have been offered to them.
+    kept: Vec<Vec<ReadyWork>>,
     /// Workers sent away: their consumes below this number, awake at that moment, do not come back.
     sent_away: BTreeMap<Name, u64>,
     shut: bool,
@@ -50,6 +43,9 @@ struct Places {
 
 /// Workers whose dismissal is kept in mind; a consume is awake for milliseconds.
 const SENT_AWAY_MAX: usize = 1_024;
+
+/// Kinds of work kept for those that are warm for them, a partition.
+const KEPT_MAX: usize = 64;
 
 /// What a partition last said of itself.
 #[derive(Default)]
@@ -60,11 +56,15 @@ struct Offer {
     /// Tasks spoken for by woken consumes that have not asked yet. Written under the lock of the
     /// places when it grows.
     promised: AtomicU64,
+    /// All of it was spoken for when it could have been shown to the choosy.
+    withheld: AtomicBool,
 }
 
 /// All parked consumes of the node and what its partitions offer.
 pub(crate) struct Hub {
-    places: Mutex<Places>,
+    lobby: Mutex<Lobby>,
+    /// Parked consumes, for who only wants to know whether there are any.
+    parked: AtomicUsize,
     offers: Vec<Offer>,
     /// Grows with each offer: a consume that sees it move between its look and its parking has to
     /// look again.
@@ -103,7 +103,10 @@ impl Drop for Promise {
             Share::Tasks(tasks) => {
                 hub.give_back(self.partition, tasks);
                 // What this consume did not take is for the next one.
-                hub.wake(self.partition);
+                hub.wake(self.partition, Vec::new());
+                if hub.offers[self.partition.index()].withheld.swap(false, Ordering::AcqRel) {
+                    hub.show(self.partition, 0);
+                }
             }
             Share::Look(place) => hub.show(self.partition, place + 1),
         }
@@ -127,22 +130,22 @@ impl Drop for Place<'_> {
 impl Hub {
     pub(crate) fn new(partitions: usize, max_parked: usize) -> Self {
         Self {
-            places: Mutex::new(Places {
-                parked: BTreeMap::new(),
-                by_worker: map::new(),
-                next: 0,
+            lobby: Mutex::new(Lobby {
+                places: Places::new(partitions),
+                kept: vec![Vec::new(); partitions],
                 sent_away: BTreeMap::new(),
                 shut: false,
             }),
+            parked: AtomicUsize::new(0),
             offers: (0..partitions).map(|_| Offer::default()).collect(),
             published: AtomicU64::new(0),
             max_parked,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Places> {
+    fn lock(&self) -> MutexGuard<'_, Lobby> {
         // The sections cannot panic half way; a poisoned lock still guards whole data.
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lobby.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Parks a consume; `old` is its former place after a wake that found nothing. `None` = full,
@@ -151,25 +154,17 @@ impl Hub {
         let (wake, woken) = oneshot::channel();
         let key = wish.key.clone();
         let (number, displaced) = {
-            let mut places = self.lock();
-            if places.shut || places.parked.len() >= self.max_parked {
+            let mut lobby = self.lock();
+            if lobby.shut || lobby.places.len() >= self.max_parked {
                 return None;
             }
-            let mark = places.sent_away.get(&key.0);
+            let mark = lobby.sent_away.get(&key.0);
             if old.zip(mark).is_some_and(|(old, mark)| old < *mark) {
                 return None;
             }
-            let number = old.unwrap_or(places.next);
-            places.next = places.next.max(number + 1);
-            let before = places.by_worker.get(&key).copied().filter(|n| *n != number);
-            if before.is_some_and(|newer| newer > number) {
-                // While this consume was awake a newer one of the same worker took its place.
-                return None;
-            }
-            places.by_worker.insert(key.clone(), number);
-            let displaced = before.and_then(|n| places.parked.remove(&n));
-            places.parked.insert(number, Parked { wish, wake });
-            (number, displaced)
+            let parked = lobby.places.park(wish, wake, old)?;
+            self.count(&lobby.places);
+            parked
         };
         if let Some(displaced) = displaced {
             // Its caller may be gone already.
@@ -189,13 +184,14 @@ impl Hub {
     }
 
     /// A partition says what it has now; who waits for it is woken. `moved` = something happened in
-    /// it, even if the numbers are as before.
+    /// it, even if the numbers are as before; `work` = what became ready and has keys.
     pub(crate) fn publish(
         self: &Arc<Self>,
         partition: PartitionId,
         levels: u16,
         tasks: u64,
         moved: bool,
+        work: Vec<ReadyWork>,
     ) {
         let offer = &self.offers[partition.index()];
         let tasks_before = offer.tasks.swap(tasks, Ordering::AcqRel);
@@ -204,7 +200,7 @@ impl Hub {
         // A look that found nothing must not count as news: two of them would wake each other.
         if levels != 0 && moved {
             self.published.fetch_add(1, Ordering::AcqRel);
-            self.wake(partition);
+            self.wake(partition, work);
             self.show(partition, 0);
         }
     }
@@ -212,23 +208,25 @@ impl Hub {
     /// Lets every partition wake whom it can serve.
     pub(crate) fn wake_all(self: &Arc<Self>) {
         for partition in (0..self.offers.len()).filter_map(|p| u16::try_from(p).ok()) {
-            self.wake(PartitionId(partition));
+            self.wake(PartitionId(partition), Vec::new());
             self.show(PartitionId(partition), 0);
         }
     }
 
-    /// Wakes as many as the partition can serve, longest waiting first.
-    fn wake(self: &Arc<Self>, partition: PartitionId) {
-        let mut unheard = true;
+    /// Wakes as many as the partition can serve.
+    fn wake(self: &Arc<Self>, partition: PartitionId, mut work: Vec<ReadyWork>) {
         // A caller that has gone leaves its share to the next.
-        while unheard {
-            unheard = false;
-            for parked in self.take_served(partition) {
+        loop {
+            let mut unheard = false;
+            for parked in self.take_served(partition, std::mem::take(&mut work)) {
                 let tasks = parked.wish.max as u64;
                 if !self.tell(parked, partition, Share::Tasks(tasks)) {
                     self.give_back(partition, tasks);
                     unheard = true;
                 }
+            }
+            if !unheard {
+                return;
             }
         }
     }
@@ -261,51 +259,89 @@ impl Hub {
         self.offers[partition.index()].promised.fetch_sub(tasks, Ordering::AcqRel);
     }
 
-    /// Takes those out of their places whom the partition can serve and notes their share.
-    fn take_served(&self, partition: PartitionId) -> Vec<Parked> {
+    /// Takes those out of their places whom the partition can serve and notes their share: those
+    /// that are warm for each kind of new work, then the longest waiting.
+    fn take_served(&self, partition: PartitionId, work: Vec<ReadyWork>) -> Vec<Parked> {
         let offer = &self.offers[partition.index()];
-        let mut places = self.lock();
+        let lobby = &mut *self.lock();
+        let places = &mut lobby.places;
+        let kept = &mut lobby.kept[partition.index()];
         let levels = offer.levels.load(Ordering::Acquire);
-        if places.parked.is_empty() || levels == 0 {
+        if places.len() == 0 || levels == 0 {
+            kept.clear();
             return Vec::new();
         }
         let tasks = offer.tasks.load(Ordering::Acquire);
-        let mut promised = offer.promised.load(Ordering::Acquire);
-        let mut numbers = Vec::new();
-        let open =
-            places.parked.iter().filter(|(_, p)| !p.wish.choosy && p.wish.levels & levels != 0);
-        for (number, parked) in open {
-            if promised >= tasks {
+        let full = || offer.promised.load(Ordering::Acquire) >= tasks;
+        let promise = |share: u64| offer.promised.fetch_add(share, Ordering::AcqRel);
+        let mut served = Vec::new();
+        kept.extend(work);
+        let over = kept.len().saturating_sub(KEPT_MAX);
+        kept.drain(..over);
+        kept.retain_mut(|work| {
+            if levels >> work.level.index() & 1 == 0 {
+                return false;
+            }
+            if full() {
+                return true;
+            }
+            for number in places.warm_for(work) {
+                if work.count == 0 || full() {
+                    return work.count > 0;
+                }
+                let share = places.share(number);
+                promise(share);
+                work.count = work.count.saturating_sub(share);
+                served.extend(places.take(number));
+            }
+            // Whoever parks later looks at it before.
+            false
+        });
+        let mut longest = Vec::new();
+        for number in places.open(levels) {
+            if full() {
                 break;
             }
-            let share = parked.wish.max as u64;
-            promised = offer.promised.fetch_add(share, Ordering::AcqRel) + share;
-            numbers.push(*number);
+            promise(places.share(number));
+            longest.push(number);
         }
-        numbers.into_iter().filter_map(|n| places.parked.remove(&n)).collect()
+        served.extend(longest.into_iter().filter_map(|number| places.take(number)));
+        self.count(places);
+        served
     }
 
     fn take_choosy(&self, partition: PartitionId, from: u64) -> Option<(u64, Parked)> {
-        let mut places = self.lock();
-        let levels = self.levels(partition);
-        let mut here = places.parked.range(from..);
-        let number = *here.find(|(_, p)| p.wish.choosy && p.wish.levels & levels != 0)?.0;
-        places.parked.remove(&number).map(|parked| (number, parked))
+        let offer = &self.offers[partition.index()];
+        let places = &mut self.lock().places;
+        let number = places.choosy(self.levels(partition), from)?;
+        if offer.promised.load(Ordering::Acquire) >= offer.tasks.load(Ordering::Acquire) {
+            // Who it is promised to goes first. The end of a promise shows what is left.
+            offer.withheld.store(true, Ordering::Release);
+            return None;
+        }
+        let parked = places.take(number).map(|parked| (number, parked));
+        self.count(places);
+        parked
+    }
+
+    /// Adds what the workers of the parked consumes have learned in a partition to what they are
+    /// warm for.
+    pub(crate) fn learn(&self, partition: PartitionId, learned: impl Fn(&Name) -> Vec<Name>) {
+        self.lock().places.learn(partition, learned);
     }
 
     /// Sends the parked consumes of a worker away: it was drained or deleted.
     pub(crate) fn dismiss(&self, worker: &str) {
-        let dismissed: Vec<Parked> = {
-            let mut places = self.lock();
-            let next = places.next;
-            places.sent_away.insert(Name::from(worker), next);
-            if places.sent_away.len() > SENT_AWAY_MAX {
-                places.sent_away.retain(|_, mark| *mark == next);
+        let dismissed = {
+            let mut lobby = self.lock();
+            let next = lobby.places.next();
+            lobby.sent_away.insert(Name::from(worker), next);
+            if lobby.sent_away.len() > SENT_AWAY_MAX {
+                lobby.sent_away.retain(|_, mark| *mark == next);
             }
-            let of_worker = |parked: &Parked| &*parked.wish.key.0 == worker;
-            let numbers: Vec<u64> =
-                places.parked.iter().filter(|(_, p)| of_worker(p)).map(|(n, _)| *n).collect();
-            numbers.into_iter().filter_map(|n| places.parked.remove(&n)).collect()
+            let dismissed = lobby.places.take_worker(worker);
+            self.count(&lobby.places);
+            dismissed
         };
         for parked in dismissed {
             parked.wake.send(Wake::Leave).ok();
@@ -314,27 +350,31 @@ impl Hub {
 
     /// Parked consumes.
     pub(crate) fn waiting(&self) -> usize {
-        self.lock().parked.len()
+        self.parked.load(Ordering::Acquire)
     }
 
     /// Wakes everybody without work and parks nobody any more.
     pub(crate) fn shut(&self) {
         let parked = {
-            let mut places = self.lock();
-            places.shut = true;
-            std::mem::take(&mut places.parked)
+            let mut lobby = self.lock();
+            lobby.shut = true;
+            let parked = lobby.places.take_all();
+            self.count(&lobby.places);
+            parked
         };
-        for (_, parked) in parked {
+        for parked in parked {
             parked.wake.send(Wake::Leave).ok();
         }
     }
 
+    fn count(&self, places: &Places) {
+        self.parked.store(places.len(), Ordering::Release);
+    }
+
     fn leave(&self, number: u64, key: &(Name, Option<Name>)) {
-        let mut places = self.lock();
-        places.parked.remove(&number);
-        if places.by_worker.get(key) == Some(&number) {
-            places.by_worker.remove(key);
-        }
+        let places = &mut self.lock().places;
+        places.leave(number, key);
+        self.count(places);
     }
 }
 

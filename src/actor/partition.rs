@@ -305,10 +305,20 @@ impl PartitionActor {
         self.finish(events, Vec::new(), ctx);
     }
 
-    fn publish_ready(&self, moved: bool) {
+    fn publish_ready(&mut self, moved: bool) {
         let levels = if self.stopping { 0 } else { self.partition.ready_levels() };
         let tasks = self.partition.ready_tasks();
-        self.engine.hub.publish(self.partition.id(), levels, tasks, moved);
+        let (id, hub) = (self.partition.id(), &self.engine.hub);
+        let mut work = Vec::new();
+        if hub.waiting() == 0 {
+            self.partition.forget_fresh();
+        } else {
+            work = self.partition.fresh_work();
+        }
+        if !work.is_empty() {
+            hub.learn(id, |worker| self.partition.learned_by(worker));
+        }
+        hub.publish(id, levels, tasks, moved, work);
     }
 
     /// One timer, armed for the next deadline of the partition.

@@ -10,8 +10,8 @@ use crate::api::hot::Hot;
 use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
 use crate::api::{
-    assets, audit, breakdown, cluster, gate, jobs, operations, query, queues, seed, simulations,
-    tasks, workers,
+    assets, audit, breakdown, cluster, documents, gate, jobs, operations, query, queues, seed,
+    simulations, tasks, workers,
 };
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
@@ -92,6 +92,7 @@ fn groups() -> Vec<(&'static str, Vec<Route>)> {
         ("/kwq", audit::routes()),
         ("/", cluster::outer_routes()),
         ("/", assets::routes()),
+        ("/", documents::routes()),
     ]
 }
 

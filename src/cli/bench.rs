@@ -1,6 +1,7 @@
 //! `kwq bench load`: drives a server over HTTP, counts every task, and puts the disk's own sync
 //! time of the same minute beside each rate.
 
+mod compare;
 mod server;
 mod show;
 
@@ -8,11 +9,13 @@ use super::Context;
 use super::failure::{Failure, Verdict, exit};
 use super::out::text;
 use crate::sim::idle::{self, Idle};
+use crate::sim::keys::{Fits, Keys};
 use crate::sim::report::{DiskSync, ProcessUse, Quantiles};
 use crate::sim::tally::Books;
 use crate::sim::wire::Wire;
-use crate::sim::workload::{Fits, Phase, Plan, Run};
+use crate::sim::workload::{Phase, Plan, Run};
 use clap::{Args, Subcommand, ValueEnum};
+use compare::Compared;
 use serde::Serialize;
 use serde_json::Value;
 use server::{Server, Spawn};
@@ -62,7 +65,14 @@ pub(super) struct LoadArgs {
     payload: usize,
     /// Distinct affinity keys, one a task by chance; 0 = none
     #[arg(long, default_value_t = 0, value_name = "N")]
-    affinity_keys: u64,
+    affinity_keys: u32,
+    /// How uneven they are: the k-th is k^SKEW times rarer than the first
+    #[arg(long, default_value_t = 0.0, value_name = "SKEW")]
+    affinity_skew: f64,
+    /// Instead of the phases so many rounds of life cycles with affinity on and off in turn, on two
+    /// servers (--spawn only): both rates, their ratio and the share of hits
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    affinity_rounds: u32,
     /// What to run, in order
     #[arg(long, alias = "phase", value_enum, value_delimiter = ',')]
     #[arg(default_value = "submit,consume,complete")]
@@ -126,6 +136,7 @@ struct Report {
     wake: Option<Quantiles>,
     restart: Option<Restart>,
     affinity: Vec<Fits>,
+    compared: Option<Compared>,
     books: Vec<Books>,
     not_tested: &'static str,
 }
@@ -178,6 +189,12 @@ pub(super) async fn run(verb: BenchVerb, context: &Context) -> Verdict {
 
 impl<'a> Bench<'a> {
     async fn begin(args: LoadArgs, context: &'a Context) -> Result<Self, Failure> {
+        if args.affinity_rounds > 0 && !(args.spawn && args.affinity_keys > 0) {
+            return Err(Failure::usage(
+                "rounds with affinity on and off need servers of their own",
+            )
+            .help("add --spawn and --affinity-keys N"));
+        }
         if args.phases.contains(&PhaseName::Restart) && !args.spawn {
             return Err(Failure::usage("the restart phase kills its server").help("add --spawn"));
         }
@@ -231,9 +248,13 @@ impl<'a> Bench<'a> {
     }
 
     async fn phases(&mut self) -> Result<(), Failure> {
+        if self.args.affinity_rounds > 0 {
+            return self.compare().await;
+        }
         for name in self.args.phases.clone() {
             self.context.out.note(&format!("phase {name:?} …").to_lowercase());
-            self.phase(name).await.map_err(|error| broken(name, &error))?;
+            let what = format!("phase {name:?}");
+            self.phase(name).await.map_err(|error| broken(&what, &error))?;
         }
         self.fits().await;
         self.close_run();
@@ -297,9 +318,13 @@ impl<'a> Bench<'a> {
     }
 
     fn new_run(&self, kind: &str, depth: u64) -> Run {
+        Run::new(self.plan(kind, depth, self.addr))
+    }
+
+    fn plan(&self, kind: &str, depth: u64, addr: SocketAddr) -> Plan {
         let id = crate::client::fresh_name();
-        Run::new(Plan {
-            addr: self.addr,
+        Plan {
+            addr,
             token: self.token.clone(),
             job: format!("bench-{kind}-{id}"),
             tasks: self.args.tasks + depth,
@@ -308,9 +333,9 @@ impl<'a> Bench<'a> {
             payload_bytes: self.args.payload,
             single: self.args.single,
             merged: self.args.merged,
-            affinity_keys: self.args.affinity_keys,
+            keys: Keys::new(self.args.affinity_keys, self.args.affinity_skew),
             depth,
-        })
+        }
     }
 
     fn current(&self) -> io::Result<&Run> {
@@ -375,8 +400,8 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn broken(name: PhaseName, error: &io::Error) -> Failure {
-    let failure = Failure::new("bench", format!("phase {name:?}: {error}"));
+fn broken(what: &str, error: &io::Error) -> Failure {
+    let failure = Failure::new("bench", format!("{what}: {error}"));
     if error.kind() == io::ErrorKind::ConnectionRefused {
         return failure
             .exit(exit::AWAY)

@@ -59,6 +59,18 @@ impl Keys {
         self.sets.value(set.0)
     }
 
+    /// The keys of a set by name.
+    #[must_use]
+    pub fn named(&self, set: KeySet) -> Vec<(Name, u8)> {
+        self.of(set).iter().map(|(key, weight)| (self.name(*key).clone(), *weight)).collect()
+    }
+
+    /// The name of a key.
+    #[must_use]
+    pub fn name(&self, key: KeyNumber) -> &Name {
+        self.keys.value(key.0)
+    }
+
     /// Those of its keys under which a task stands in its lane: all, or none with affinity off.
     #[must_use]
     pub fn posted(&self, set: KeySet) -> &[Weighed] {

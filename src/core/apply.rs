@@ -410,6 +410,7 @@ impl Partition {
         self.wake_lane(class.job, priority);
         let posted = self.keys.posted(class.keys);
         self.jobs[class.job.0 as usize].lanes[priority.index()].insert(seq, posted);
+        self.became_ready(class, priority, 1);
         self.relist(class.job, priority);
     }
 

@@ -18,7 +18,10 @@ impl Partition {
         match change {
             JobChange::Close => self.job_mut(key).closed = true,
             JobChange::Pause => self.job_mut(key).paused = true,
-            JobChange::Resume => self.job_mut(key).paused = false,
+            JobChange::Resume => {
+                self.job_mut(key).paused = false;
+                Priority::DESCENDING.iter().for_each(|level| self.lane_became_ready(key, *level));
+            }
             JobChange::Weight(weight) => self.job_mut(key).spec.weight = *weight,
             JobChange::Retention(ms) => self.job_mut(key).spec.retention_ms = *ms,
             JobChange::Prioritise(priority) => self.prioritise(key, *priority, cut),

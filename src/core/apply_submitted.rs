@@ -122,6 +122,7 @@ impl Partition {
         let posted = self.keys.posted(class.keys);
         let job = &mut self.jobs[class.job.0 as usize];
         job.lanes[class.priority.index()].push_run(first, count, posted);
+        self.became_ready(&class, class.priority, count);
         self.relist(class.job, class.priority);
     }
 }

@@ -13,6 +13,7 @@ pub mod apply_job;
 pub mod apply_submitted;
 pub mod bitmap;
 pub mod explain;
+pub mod fresh;
 pub mod gone;
 pub mod hash;
 pub mod idindex;

@@ -8,6 +8,7 @@
 use crate::core::affinity::{KeyColumns, Keys, Learned};
 use crate::core::ageing::Rises;
 use crate::core::bitmap::SeqSet;
+use crate::core::fresh::Fresh;
 use crate::core::gone::Gone;
 use crate::core::idindex::IdIndex;
 use crate::core::intern::{Class, ClassKey, Interner, JobKey, WorkerKey, Workers};
@@ -46,6 +47,8 @@ pub struct Partition {
     pub(crate) workers: Workers,
     /// What workers are warm for; a hint, not state.
     pub(crate) learned: Learned,
+    /// What became ready in this turn; a hint, not state.
+    pub(crate) fresh: Fresh,
     pub(crate) jobs: Vec<JobRow>,
     /// Slots of `jobs` whose job was purged; the lowest is taken first.
     pub(crate) free_jobs: BTreeSet<JobKey>,
@@ -155,6 +158,7 @@ impl Partition {
             keys: Keys::restore(KeyColumns::default(), policy.affinity_on()),
             workers: Workers::default(),
             learned: Learned::default(),
+            fresh: Fresh::default(),
             jobs: Vec::new(),
             free_jobs: BTreeSet::new(),
             departed: 0,
@@ -327,6 +331,7 @@ impl Partition {
         let mut affected = Priority::DESCENDING.iter().filter(|p| level.is_none_or(|l| l == **p));
         if affected.any(|p| self.levels[p.index()].paused != paused) {
             self.commit(Event::LevelChanged { level, paused }, events);
+            self.level_became_ready(level);
         }
         Reply::Done
     }

@@ -107,7 +107,7 @@ impl Posting {
             return false;
         }
         if self.blocks[at].words.is_empty() {
-            self.blocks.remove(at);
+            self.take_block(at);
         } else if self.blocks[at].words.len() > WORDS_MAX {
             self.split(at);
         } else {
@@ -143,6 +143,14 @@ impl Posting {
         at
     }
 
+    fn take_block(&mut self, at: usize) -> Block {
+        let block = self.blocks.remove(at).expect("the caller has seen it");
+        if self.blocks.capacity() > SMALL_WORDS && self.blocks.len() * 4 < self.blocks.capacity() {
+            self.blocks.shrink_to(self.blocks.len() * 2);
+        }
+        block
+    }
+
     fn split(&mut self, at: usize) {
         let block = &mut self.blocks[at];
         let half = block.words.len() / 2;
@@ -166,7 +174,8 @@ impl Posting {
             && next.last() - base < SPAN
         {
             let step = u32::try_from(next.base - base).expect("the last one is within the span");
-            let next = self.blocks.remove(at + 1).expect("seen just now");
+            let next = self.take_block(at + 1);
+            self.blocks[at].words.reserve_exact(next.words.len());
             self.blocks[at].words.extend(next.words.iter().map(|word| word + step));
         }
         let words = &mut self.blocks[at].words;
@@ -195,6 +204,14 @@ impl Block {
         seq - self.base < SPAN && (grows || self.words.len() + 2 <= WORDS_MAX)
     }
 
+    /// Room for the words of a run. A block grows by an eighth: half empty ones would cost more than
+    /// to move them a few times.
+    fn make_room(&mut self) {
+        if self.words.len() + 2 > self.words.capacity() {
+            self.words.reserve_exact(2 + self.words.len() / 8);
+        }
+    }
+
     fn push(&mut self, first: u64, last: u64) {
         let (from, to) = (self.offset(first), self.offset(last));
         if let Some(word) = self.words.last_mut()
@@ -205,9 +222,11 @@ impl Block {
                 return;
             }
             *word |= START;
+            self.make_room();
             self.words.push(to | END);
             return;
         }
+        self.make_room();
         if from == to {
             self.words.push(from);
         } else {
@@ -248,6 +267,7 @@ impl Block {
             to += 1 + usize::from(begins_run);
             last = self.words[to - 1] & OFFSET;
         }
+        self.make_room();
         self.replace(from, to, &[(first, last)]);
         true
     }
@@ -342,7 +362,9 @@ impl Postings {
     /// Bytes on the heap; `keys` are all key numbers of the partition.
     pub fn bytes(&self, keys: impl Iterator<Item = KeyNumber>) -> usize {
         let lists: usize = keys.filter_map(|key| self.lists.get(&key)).map(Posting::bytes).sum();
-        lists + self.lists.capacity() * size_of::<(KeyNumber, Posting)>()
+        // A table keeps an eighth of its places free, and a byte of its own for each.
+        let places = self.lists.capacity() + self.lists.capacity().div_ceil(7);
+        lists + places * (1 + size_of::<(KeyNumber, Posting)>())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Postings against an ordered set, near and far, and what they cost.
 
-use super::{Posting, SPAN, WORDS_MAX};
+use super::{Posting, Postings, SPAN, WORDS_MAX};
+use crate::core::intern::KeyNumber;
 use crate::model::id::TaskSeq;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -98,7 +99,20 @@ fn a_lone_task_costs_five_bytes_and_a_run_next_to_nothing() {
     assert!(dense.bytes() < 100, "{} B", dense.bytes());
 }
 
-/// At most 8 B a posting, also after the middle was taken out in any order.
+/// 10,000 keys and 33 tasks of each, as in one of three lanes that hold a million tasks.
+#[test]
+fn many_keys_with_few_tasks_each_cost_eight_bytes_a_posting() {
+    let (keys, tasks) = (10_000u32, 330_000u32);
+    let mut postings = Postings::default();
+    for task in 0..tasks {
+        let key = KeyNumber(task.wrapping_mul(0x9e37_79b9) % keys);
+        postings.push_run(TaskSeq(u64::from(task) * 3), 1, &[(key, 1)]);
+    }
+    let bytes = postings.bytes((0..keys).map(KeyNumber)) as f64 / f64::from(tasks);
+    assert!((4.0..8.0).contains(&bytes), "{bytes} B");
+}
+
+/// At most 16 B a posting, also after the middle was taken out in any order.
 #[test]
 fn memory_comes_back_when_tasks_leave_from_the_middle() {
     let mut posting = Posting::default();

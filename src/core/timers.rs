@@ -109,7 +109,9 @@ impl Partition {
             self.wake_lane(class.job, priority);
             let posted = self.keys.posted(class.keys);
             let job = &mut self.jobs[class.job.0 as usize];
+            let count = members.len();
             job.lanes[priority.index()].absorb_set(members, posted);
+            self.became_ready(&class, priority, count);
             self.relist(class.job, priority);
         }
     }

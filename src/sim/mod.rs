@@ -4,6 +4,7 @@
 pub mod curve;
 pub mod draws;
 pub mod idle;
+pub mod keys;
 pub mod pricing;
 mod random;
 pub mod report;

@@ -161,7 +161,12 @@ pub struct ProcessUse {
     pub rss_bytes: u64,
     /// Threads.
     pub threads: u64,
+    /// Time on a core so far, ms; the kernel counts in steps of 10.
+    pub cpu_ms: u64,
 }
+
+/// One step of the kernel's clock as it shows times of processes, ms.
+const CPU_STEP_MS: u64 = 10;
 
 impl ProcessUse {
     /// Of a process on this machine; `None` where there is no such process or no `/proc`.
@@ -172,6 +177,15 @@ impl ProcessUse {
             let line = text.lines().find_map(|line| line.strip_prefix(name))?;
             line.split_whitespace().next()?.parse().ok()
         };
-        Some(Self { rss_bytes: number("RssAnon:")? * 1_024, threads: number("Threads:")? })
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name before it may hold anything; user and system time are fields 14 and 15.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let times = fields.split_whitespace().skip(11).take(2);
+        let steps: u64 = times.filter_map(|field| field.parse::<u64>().ok()).sum();
+        Some(Self {
+            rss_bytes: number("RssAnon:")? * 1_024,
+            threads: number("Threads:")?,
+            cpu_ms: steps * CPU_STEP_MS,
+        })
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Must not: parse more of an answer than it needs, or trust an answer it has not counted.
 
+use crate::sim::keys::{Fits, Keys};
 use crate::sim::report::{Latency, Quantiles, Stopwatch};
 use crate::sim::tally::{Books, Tally};
 use crate::sim::wire::{Reply, Wire, find};
@@ -36,8 +37,8 @@ pub struct Plan {
     pub single: bool,
     /// Completions ride on the next consume.
     pub merged: bool,
-    /// Distinct affinity keys, one a task by chance; 0 = none.
-    pub affinity_keys: u64,
+    /// Affinity keys, one a task.
+    pub keys: Keys,
     /// Of `tasks`, those that are pending before a life cycle begins, and still when it ends.
     pub depth: u64,
 }
@@ -58,18 +59,6 @@ pub struct Phase {
     pub repeated: u64,
     /// Of one call.
     pub latency: Quantiles,
-}
-
-/// How hand-outs fitted their workers.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Fits {
-    /// To a worker that was warm for it.
-    pub hits: u64,
-    /// To one that was warm for others.
-    pub misses: u64,
-    /// Share of the hits.
-    pub hit_ratio: f64,
 }
 
 /// A run: state shared by its connections, all on one thread.
@@ -339,8 +328,7 @@ impl Run {
 
     /// The `affinity` member of a task, with a comma before it.
     fn affinity(&self, number: u64) -> String {
-        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        match mixed.checked_rem(self.plan.affinity_keys) {
+        match self.plan.keys.of(number) {
             Some(key) => format!(r#","affinity":["key-{key}"]"#),
             None => String::new(),
         }
@@ -355,10 +343,7 @@ impl Run {
         let reply = wire.get(&format!("/kwq/jobs/{}", self.plan.job)).await?;
         let number = |key: &'static [u8]| number_after(reply.body, key);
         match (number(b"\"hits\":"), number(b"\"misses\":")) {
-            (Some(hits), Some(misses)) => {
-                let hit_ratio = hits as f64 / (hits + misses).max(1) as f64;
-                Ok(Fits { hits, misses, hit_ratio })
-            }
+            (Some(hits), Some(misses)) => Ok(Fits::new(hits, misses)),
             _ => Err(io::Error::other("the job shows no affinity")),
         }
     }

@@ -51,4 +51,6 @@ mod naive_tests;
 #[cfg(all(test, feature = "server"))]
 mod order_tests;
 #[cfg(all(test, feature = "server"))]
+mod purge_tests;
+#[cfg(all(test, feature = "server"))]
 mod test_rig;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, eventually, ids, int, single, unique};
+use crate::support::{Conn, Server, eventually, ids, int, single, unique};
 
 /// Twelve tasks, `a…` with key `curve=A` before `b…` with key `curve=B`.
 fn fill(server: &Server, job: &str) {
@@ -105,6 +105,78 @@ fn a_task_that_comes_back_is_found_again_in_submit_order() {
     // Moved to another level with its keys.
     server.patch(&format!("/kwq/jobs/{job}"), &json!({"priority": 9})).ok();
     assert_eq!(ids(&server.consume("b", &job, &warm("B", 1))), ["B4"]);
+}
+
+/// Whose answer comes; the others wait on.
+fn first_answer(server: &Server, parked: &mut Vec<(&'static str, Conn)>) -> (String, String) {
+    let at = eventually("an answer", || parked.iter().position(|(_, conn)| conn.readable()));
+    let (name, mut conn) = parked.remove(at);
+    let body = conn.answer(false).expect("an answer").ok();
+    let waiting = i64::try_from(parked.len()).expect("few");
+    eventually("the others wait", || (server.waiting() == waiting).then_some(()));
+    (name.to_owned(), ids(body["tasks"].as_array().expect("tasks"))[0].to_owned())
+}
+
+// S 5.6: best affinity score first, then the longest waiting; with a filter of jobs and without.
+#[test]
+fn work_wakes_the_parked_consume_that_is_warmest_for_it() {
+    for filter in [json!({}), json!({"jobs": ["wake"]})] {
+        let server = Server::start(&["log.partitions=1"]);
+        // The third has learned x and names nothing.
+        server.submit(&json!({"groupId": "wake", "affinity": ["x"]}));
+        let lesson = server.take("learned", "wake");
+        server.complete(&lesson);
+        let ask = |name: &str, keys: Value| {
+            let ask = json!({"worker": name, "affinity": keys});
+            server.park_with(&crate::support::merge(&ask, &filter))
+        };
+        let mut parked = vec![
+            ("cold", ask("cold", json!([]))),
+            ("other", ask("other", json!(["z"]))),
+            ("learned", ask("learned", json!([]))),
+            ("both", ask("both", json!(["x", "y"]))),
+            ("late", ask("late", json!(["x"]))),
+        ];
+        let mut order = Vec::new();
+        for n in 0..5 {
+            let task = json!({"id": format!("t{n}"), "groupId": "wake", "affinity": ["x", "y"]});
+            server.submit(&task);
+            let (name, id) = first_answer(&server, &mut parked);
+            assert_eq!(id, format!("t{n}"));
+            order.push(name);
+        }
+        assert_eq!(order, ["both", "learned", "late", "cold", "other"], "{filter}");
+    }
+}
+
+// S 5.6: also work that was not submitted just now.
+#[test]
+fn a_resumed_job_wakes_the_warm_too() {
+    let server = Server::start(&["log.partitions=1"]);
+    server.submit(&json!({"id": "t", "groupId": "held", "affinity": ["x"]}));
+    server.job_verb("held", "pause");
+    let ask =
+        |name: &str, keys: Value| server.park_with(&json!({"worker": name, "affinity": keys}));
+    let mut parked = vec![("cold", ask("cold", json!([]))), ("warm", ask("warm", json!(["x"])))];
+    server.job_verb("held", "resume");
+    assert_eq!(first_answer(&server, &mut parked), ("warm".to_owned(), "t".to_owned()));
+}
+
+// api.md 6: a worker shows what it is warm for, named and learned.
+#[test]
+fn a_worker_shows_what_it_named_and_what_it_has_learned() {
+    let (server, worker) =
+        (Server::start(&["log.partitions=1", "affinity.learned-keys=2"]), "shown");
+    for (n, key) in ["a", "b", "named", "c", "b"].iter().enumerate() {
+        let job = format!("job{n}");
+        server.submit(&json!({"groupId": job, "affinity": [key]}));
+        let ask = json!({"affinity": ["named"]});
+        server.complete(&server.consume(worker, &job, &ask)[0]);
+    }
+    let shown = server.get("/kwq/workers/shown").ok();
+    assert_eq!(shown["affinity"], json!(["named", "c", "b"]), "what it named first");
+    server.delete("/kwq/workers/shown").ok();
+    server.get("/kwq/workers/shown").refused(404, "worker_not_found");
 }
 
 // S 10: affinity is one value for all elements of an array; 5.4 holds for each of them.

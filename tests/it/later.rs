@@ -38,5 +38,4 @@ fn routes_of_the_next_step_are_not_there() {
     }
     not_there("GET", "/kwq/events");
     not_there("GET", "/kwq/stats/series?name=submit&range=10m");
-    not_there("GET", "/openapi.json");
 }

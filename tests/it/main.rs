@@ -26,6 +26,7 @@ mod later;
 mod leases;
 mod long_poll;
 mod ndjson;
+mod openapi;
 mod operations;
 mod purge;
 mod regressions;

@@ -1,9 +1,11 @@
 //! The report for people; with `-o json` it is one document.
 
 use super::Report;
+use super::compare::Compared;
 use crate::cli::Context;
 use crate::cli::human::{bytes, grouped};
 use crate::cli::out::Format;
+use crate::sim::keys::Fits;
 use crate::sim::tally::Books;
 
 /// Prints a report.
@@ -53,13 +55,36 @@ fn lines(report: &Report) -> Vec<String> {
         ));
     }
     lines.extend(costs(report));
-    lines.extend(report.affinity.iter().map(|fits| {
-        let (hits, misses) = (grouped(fits.hits), grouped(fits.misses));
-        format!("affinity   {:.1} % hits   {hits} hits, {misses} misses", 100.0 * fits.hit_ratio)
-    }));
+    lines.extend(report.affinity.iter().map(fitted));
+    lines.extend(report.compared.iter().flat_map(compared));
     lines.extend(report.books.iter().map(account));
     lines.push(format!("not tested: {}", report.not_tested));
     lines
+}
+
+/// Affinity on against off.
+fn compared(compared: &Compared) -> Vec<String> {
+    let per_second = |rate: f64| format!("{} tasks/s", grouped(whole(rate)));
+    let rounds: Vec<String> = compared.rounds.iter().map(|ratio| format!("{ratio:.3}")).collect();
+    vec![
+        format!(
+            "affinity   on {}   off {}   on ÷ off {:.3}   rounds {}",
+            per_second(compared.on_per_second),
+            per_second(compared.off_per_second),
+            compared.ratio,
+            rounds.join(" "),
+        ),
+        format!(
+            "affinity   server CPU a task: on {:.2} µs   off {:.2} µs   off ÷ on {:.3}",
+            compared.on_cpu_us, compared.off_cpu_us, compared.cpu_ratio,
+        ),
+        fitted(&compared.fits),
+    ]
+}
+
+fn fitted(fits: &Fits) -> String {
+    let (hits, misses) = (grouped(fits.hits), grouped(fits.misses));
+    format!("affinity   {:.1} % hits   {hits} hits, {misses} misses", 100.0 * fits.hit_ratio)
 }
 
 /// Memory, waiting, waking, restart.

@@ -152,6 +152,14 @@ impl Conn {
         Ok(Self { stream, buffer: Vec::new() })
     }
 
+    /// Whether something can be read without waiting.
+    pub(crate) fn readable(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let there = self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_nonblocking(false).expect("a socket");
+        there
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()

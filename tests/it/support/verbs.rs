@@ -15,9 +15,14 @@ impl Server {
 
     /// Parks a consume for a minute, without a thread: sends it and does not read.
     pub(crate) fn park(&self, worker: &str, job: &str) -> Conn {
+        self.park_with(&json!({"worker": worker, "jobs": [job]}))
+    }
+
+    /// As [`Self::park`] with any body.
+    pub(crate) fn park_with(&self, ask: &Value) -> Conn {
         let before = self.waiting();
         let mut conn = Conn::open(self.addr()).expect("connects");
-        let ask = json!({"worker": worker, "jobs": [job], "waitMs": 60_000});
+        let ask = merge(ask, &json!({"waitMs": 60_000}));
         let req = Req::new("POST", "/kwq/consume").json(&ask);
         conn.send(&req.to_bytes()).expect("sends");
         eventually("the consume is parked", || (self.waiting() > before).then_some(()));
