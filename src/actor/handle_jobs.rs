@@ -388,7 +388,9 @@ fn view_of(sum: Sum, rates: &BTreeMap<Name, f64>, now: WallMs) -> JobView {
     let state = state_of(&part);
     let rate = rates.get(&part.name).copied().unwrap_or(0.0);
     let live = part.numbers.counts.live();
-    let expected = rate > 0.0 && !part.paused && live > 0;
+    // A rate says nothing of tasks that all wait for their time.
+    let waits = live > 0 && live == part.numbers.counts.of(TaskState::Delayed);
+    let expected = rate > 0.0 && !part.paused && live > 0 && !waits;
     let left_ms = || (live as f64 / rate * 1_000.0).min(1e15);
     let eta = expected.then(|| now.plus(f64_to_u64(left_ms())));
     JobView {

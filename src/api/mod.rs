@@ -11,6 +11,7 @@ pub(crate) mod assets;
 mod audit;
 mod auth;
 mod batch;
+mod breakdown;
 mod call;
 mod cluster;
 mod consume;

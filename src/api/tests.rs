@@ -144,9 +144,7 @@ fn routes_of_later_builds_are_404() {
     let server = server(usual());
     for (method, path) in [
         ("GET", "/kwq/jobs/a/results"),
-        ("GET", "/kwq/jobs/a/breakdown"),
         ("GET", "/kwq/jobs/a/events"),
-        ("GET", "/kwq/tasks/5-0-1/explain"),
         ("GET", "/kwq/events"),
     ] {
         let seen = server.json(method, path, "{}");
