@@ -1,11 +1,11 @@
 # People and CI run the same targets. Needs rustup (rust-toolchain.toml), a C compiler and make;
-# `faults` also needs strace.
+# `faults` also needs strace, `contract` Python 3.10 with venv.
 
 CARGO ?= cargo
 LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test check tidy docs bench faults ui-test deny ci
+.PHONY: help dev build test check tidy docs bench faults ui-test contract deny ci
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -42,6 +42,10 @@ bench: ## ns per operation of the core
 
 ui-test: ## the page in headless Chromium against the real binary
 	$(CARGO) test $(LOCKED) --test ui
+
+contract: ## schemathesis against the real binary and its OpenAPI document; KWQ_CONTRACT_SEED repeats
+	$(CARGO) build $(LOCKED) --bin kwq
+	python3 tests/contract/run.py
 
 deny: ## licences, sources, advisories; needs cargo-deny
 	$(CARGO) deny --locked check

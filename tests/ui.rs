@@ -46,6 +46,21 @@ fn every_page_shows_what_the_api_says_and_hostile_text_stays_text() {
     assert!(tasks.contains("&lt;img src=x onerror=alert(1)&gt;"), "the hostile tag is not shown");
 }
 
+#[test]
+fn swagger_ui_shows_the_document_and_asks_nobody_else() {
+    let Some(browser) = find_browser() else {
+        println!("SKIP: no Chromium");
+        return;
+    };
+    let server = Server::start();
+    // The console holds what the policy of the page forbids: nothing was tried elsewhere.
+    let dom = server.dump_at(&browser, "/swagger/index.html", "light");
+    for wanted in ["id=\"operations-jobs-createJob\"", "/kwq/heartbeat", "OAS 3.1"] {
+        assert!(dom.contains(wanted), "no `{wanted}` in {dom}");
+    }
+    assert!(!dom.contains("validator.swagger.io"), "{dom}");
+}
+
 /// The server of this test; it dies with the value.
 struct Server {
     child: Child,
@@ -130,8 +145,13 @@ impl Server {
         answer.starts_with("HTTP/1.1 2").then_some(answer)
     }
 
-    /// The page after some seconds of its life, as markup; the console must have stayed empty.
+    /// A view of the page, see [`Self::dump_at`].
     fn dump(&self, browser: &str, page: &str, theme: &str) -> String {
+        self.dump_at(browser, &format!("/ui/index.html{page}"), theme)
+    }
+
+    /// The page after some seconds of its life, as markup; the console must have stayed empty.
+    fn dump_at(&self, browser: &str, page: &str, theme: &str) -> String {
         let scheme = if theme == "dark" { 0 } else { 1 };
         let profile = self.folder.join(format!("profile-{theme}"));
         let output = Command::new(browser)
@@ -141,7 +161,7 @@ impl Server {
             .args(["--window-size=1440,900", "--virtual-time-budget=4000"])
             .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
             .arg(format!("--user-data-dir={}", profile.display()))
-            .arg(format!("http://127.0.0.1:{}/ui/index.html{page}", self.port))
+            .arg(format!("http://127.0.0.1:{}{page}", self.port))
             .output()
             .expect("the browser runs");
         let log = String::from_utf8_lossy(&output.stderr);

@@ -62,6 +62,8 @@ pub(crate) struct Engine {
     pub(crate) memory_tight: AtomicBool,
     pub(crate) replay_permille: AtomicU16,
     pub(crate) heartbeat_tick: AtomicU64,
+    /// When somebody last asked for work or sent a heartbeat, tick + 1; 0 = never.
+    asked_at: AtomicU64,
     /// When this process was last seen to have stood still; 0 = never.
     thawed_at: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
@@ -75,6 +77,9 @@ pub(crate) struct Engine {
 /// Nobody can be heard, or nothing recorded, for this long: lease clocks stand still and start
 /// anew (`docs/semantics.md` 6.5).
 pub(crate) const OUTAGE_MS: u64 = 3_000;
+
+/// Without a consume or a heartbeat for this long there are no workers, ms.
+const WORKERS_MS: u64 = 60_000;
 
 thread_local! {
     /// Shard of the present thread, so that local partitions are asked first.
@@ -163,6 +168,7 @@ impl Engine {
             memory_tight: AtomicBool::new(false),
             replay_permille: AtomicU16::new(0),
             heartbeat_tick: AtomicU64::new(0),
+            asked_at: AtomicU64::new(0),
             thawed_at: AtomicU64::new(0),
             log: RwLock::new(None),
             turn: AtomicUsize::new(0),
@@ -213,6 +219,18 @@ impl Engine {
             }
         }
         self.thawed_at.load(Ordering::Acquire)
+    }
+
+    /// Notes that a worker asked for work or sent a heartbeat.
+    pub(crate) fn worker_asked(&self) {
+        self.asked_at.fetch_max(self.clock.now().tick.0 + 1, Ordering::AcqRel);
+    }
+
+    /// Is there a worker? One that waits for work, or was heard of in the last 60 s.
+    pub(crate) fn has_workers(&self) -> bool {
+        let asked = self.asked_at.load(Ordering::Acquire);
+        let silent_ms = (self.clock.now().tick.0 + 1).saturating_sub(asked);
+        self.hub.waiting() > 0 || (asked != 0 && silent_ms <= WORKERS_MS)
     }
 
     /// A ready partition for new work, local first.

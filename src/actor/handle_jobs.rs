@@ -63,8 +63,10 @@ impl Sum {
     }
 }
 
-fn parts_of(partition: &Partition) -> Vec<Part> {
-    partition.job_rows().map(|job| part_of(partition, job)).collect()
+/// Parts of all jobs here, and the tasks of those that were purged.
+fn parts_of(partition: &Partition) -> (Vec<Part>, u64) {
+    let parts = partition.job_rows().map(|job| part_of(partition, job)).collect();
+    (parts, partition.departed())
 }
 
 fn part_of(partition: &Partition, job: &JobRow) -> Part {
@@ -300,10 +302,18 @@ impl KwqHandle {
 
     /// Every job, summed.
     pub(crate) async fn all_jobs(&self) -> Answer<Vec<JobView>> {
+        Ok(self.jobs_and_departed().await?.0)
+    }
+
+    /// Every job, summed, and the tasks of the purged ones, each partition at one moment: so no sum
+    /// of both ever falls. With scopes nothing is known of the purged ones.
+    pub(crate) async fn jobs_and_departed(&self) -> Answer<(Vec<JobView>, u64)> {
         let mut sums: BTreeMap<Name, Sum> = BTreeMap::new();
         let calls = self.engine.slots.iter().map(|slot| self.engine.inspect(slot, parts_of));
-        for parts in futures_util::future::try_join_all(calls).await? {
-            for part in parts.0 {
+        let mut departed = 0;
+        for ((parts, gone), _) in futures_util::future::try_join_all(calls).await? {
+            departed += if self.scopes.everything() { gone } else { 0 };
+            for part in parts {
                 if !self.scopes.cover(&part.name) {
                     continue;
                 }
@@ -317,7 +327,7 @@ impl KwqHandle {
         }
         let rates = self.job_rates().await;
         let now = self.now().wall;
-        Ok(sums.into_values().map(|sum| view_of(sum, &rates, now)).collect())
+        Ok((sums.into_values().map(|sum| view_of(sum, &rates, now)).collect(), departed))
     }
 
     async fn sum_job(&self, job: &Name) -> Answer<Option<Sum>> {
@@ -378,7 +388,9 @@ fn view_of(sum: Sum, rates: &BTreeMap<Name, f64>, now: WallMs) -> JobView {
     let state = state_of(&part);
     let rate = rates.get(&part.name).copied().unwrap_or(0.0);
     let live = part.numbers.counts.live();
-    let expected = rate > 0.0 && !part.paused && live > 0;
+    // A rate says nothing of tasks that all wait for their time.
+    let waits = live > 0 && live == part.numbers.counts.of(TaskState::Delayed);
+    let expected = rate > 0.0 && !part.paused && live > 0 && !waits;
     let left_ms = || (live as f64 / rate * 1_000.0).min(1e15);
     let eta = expected.then(|| now.plus(f64_to_u64(left_ms())));
     JobView {

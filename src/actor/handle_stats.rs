@@ -22,8 +22,6 @@ struct PartNumbers {
     levels: [LevelPart; Priority::LEVELS],
     stats: Stats,
     holders: Vec<(Name, u64)>,
-    /// Tasks of jobs that were purged whole.
-    departed: u64,
 }
 
 fn numbers(partition: &Partition) -> PartNumbers {
@@ -31,7 +29,6 @@ fn numbers(partition: &Partition) -> PartNumbers {
         levels: partition.level_parts(),
         stats: partition.stats().clone(),
         holders: partition.lease_holders(),
-        departed: partition.departed(),
     }
 }
 
@@ -99,20 +96,16 @@ impl KwqHandle {
     pub async fn stats_now(&self) -> Answer<StatsNow> {
         let parts = self.part_numbers().await?;
         let queues = self.queues().await?;
-        let mut jobs = self.all_jobs().await?;
+        let (mut jobs, departed) = self.jobs_and_departed().await?;
         let rates = self.engine.tracker.rates().await?;
         let mut counts = StateCounts::default();
-        let (mut submitted, mut purged, mut hits, mut misses) = (0, 0, 0, 0);
+        let (mut submitted, mut purged, mut hits, mut misses) = (departed, departed, 0, 0);
         for job in &jobs {
             counts.merge(&job.numbers.counts);
             submitted += job.numbers.submitted;
             purged += job.numbers.purged;
             hits += job.numbers.hits;
             misses += job.numbers.misses;
-        }
-        if self.scopes.everything() {
-            let departed: u64 = parts.iter().map(|part| part.departed).sum();
-            (submitted, purged) = (submitted + departed, purged + departed);
         }
         let mut waits = [0; WAIT_BUCKETS];
         for part in &parts {

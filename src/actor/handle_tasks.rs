@@ -199,7 +199,7 @@ impl KwqHandle {
         Ok(self.engine.inspect(slot, read).await?.0)
     }
 
-    fn slot_of(&self, partition: PartitionId) -> Answer<&Slot> {
+    pub(crate) fn slot_of(&self, partition: PartitionId) -> Answer<&Slot> {
         self.engine.slot(partition).ok_or_else(unavailable)
     }
 
@@ -368,6 +368,6 @@ pub(crate) fn purged(what: &str) -> Reject {
     Reject::new(Code::Purged, format!("the {what} was purged"))
 }
 
-fn not_found() -> Reject {
+pub(crate) fn not_found() -> Reject {
     Reject::new(Code::TaskNotFound, "no such task")
 }

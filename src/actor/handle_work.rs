@@ -74,6 +74,7 @@ impl KwqHandle {
             ..Sign::default()
         };
         let draining = lock(&engine.workers).seen(&request.worker, engine.clock.now(), sign);
+        engine.worker_asked();
         let mut answer = ConsumeAnswer {
             heartbeat_ms: self.heartbeat_ms(engine.config.policy.lease_ms),
             drain: draining,
@@ -111,6 +112,8 @@ impl KwqHandle {
             Err(reject) if carried => tracing::debug!(detail = %reject.detail, "consume shed"),
             Err(reject) => return Err(reject),
         }
+        // A long poll that ends is news of its worker as well.
+        engine.worker_asked();
         answer.drain = lock(&engine.workers).drains(&request.worker);
         let empty = answer.tasks.is_empty();
         let outcome = if empty { ConsumeOutcome::Empty } else { ConsumeOutcome::Tasks };
@@ -373,6 +376,7 @@ impl KwqHandle {
         let engine = &*self.engine;
         let sign = Sign { warm: request.warm.clone(), ..Sign::default() };
         let drain = lock(&engine.workers).seen(&request.worker, engine.clock.now(), sign);
+        engine.worker_asked();
         let mut answer = HeartbeatAnswer { drain, ..HeartbeatAnswer::default() };
         let mut parts: Vec<Option<Vec<LeaseToken>>> =
             vec![request.leases.is_none().then(Vec::new); engine.slots.len()];

@@ -11,6 +11,8 @@ pub mod simulation;
 mod engine;
 mod envelope;
 mod gate;
+mod handle_breakdown;
+mod handle_explain;
 mod handle_jobs;
 mod handle_operations;
 mod handle_stats;

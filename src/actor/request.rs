@@ -3,6 +3,7 @@
 
 use crate::model::affinity::AffinityMode;
 use crate::model::command::Item;
+use crate::model::explain::Explanation;
 use crate::model::id::{Name, PartitionId, Position};
 use crate::model::job::JobState;
 use crate::model::key::{Digest, Frees, KeyPart};
@@ -385,6 +386,19 @@ pub struct At<T> {
     pub value: T,
     /// Positions, for `Kwq-Position`.
     pub positions: Vec<(PartitionId, Position)>,
+}
+
+/// A task with the reasons why it is not running.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// Client id.
+    pub id: Option<Name>,
+    /// Reference.
+    pub reference: TaskRef,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// The reasons.
+    pub why: Explanation,
 }
 
 /// A task by id.

@@ -10,6 +10,7 @@ use crate::actor::engine::Engine;
 use crate::actor::handle::{Answer, log_refusal};
 use crate::actor::request::SeedWindow;
 use crate::log::{Error, EventLog};
+use crate::model::breakdown::{LevelCounts, TagCounts, Within};
 use crate::model::event::Stamped;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::priority::Priority;
@@ -254,6 +255,20 @@ impl TrackerDoor {
             Rates { total: rates.total, level_in: rates.level_in, level_out: rates.level_out }
         })
         .await
+    }
+
+    pub(crate) async fn level_counts(&self, job: Name) -> Answer<LevelCounts> {
+        self.ask(move |state, _| state.tracker.level_counts(&job)).await
+    }
+
+    pub(crate) async fn tag_counts(&self, within: Within, key: Name) -> Answer<TagCounts> {
+        let counted = self.ask(move |state, _| state.tracker.tag_counts(&within, &key)).await?;
+        counted.map_err(|reason| Reject::new(Code::TrackerBehind, reason))
+    }
+
+    /// Hand-outs per second of a partition over the last 60 s.
+    pub(crate) async fn hand_outs(&self, id: PartitionId) -> Answer<f64> {
+        self.ask(move |state, now| state.tracker.hand_outs(id, now)).await
     }
 
     pub(crate) async fn windows(&self, limit: usize) -> Answer<Vec<SeedWindow>> {

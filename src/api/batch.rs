@@ -25,11 +25,11 @@ pub(crate) fn listing(query: &crate::api::query::Query, usual: Listing) -> Resul
 }
 
 /// Closes a job after its tasks are durable; what was accepted is told also when that fails. False:
-/// nothing was accepted and there is no such job.
+/// nothing was accepted and there is no such job, or no longer.
 pub(crate) async fn close_job(shared: &Shared, job: &Name, accepted: u64) -> Result<bool, Problem> {
     match shared.api.handle.change_job(job.clone(), JobChange::Close).await {
         Ok(_) => Ok(true),
-        Err(reject) if accepted == 0 && reject.code == Code::JobNotFound => Ok(false),
+        Err(Reject { code: Code::JobNotFound | Code::Purged, .. }) if accepted == 0 => Ok(false),
         // The tasks are in, whatever became of the close.
         Err(reject) => Err(Problem::from(reject.possibly_applied()).number("accepted", accepted)),
     }

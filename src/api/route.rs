@@ -93,7 +93,7 @@ where
 impl Route {
     /// HEAD is answered on static files and health only.
     pub(crate) fn headed(&self) -> bool {
-        let open = ["/ui", "/docs", "/kwq/health", "/livez", "/readyz"];
+        let open = ["/ui", "/docs", "/openapi", "/swagger", "/kwq/health", "/livez", "/readyz"];
         self.method == Method::GET
             && (self.row.pattern == "/" || open.iter().any(|p| self.row.pattern.starts_with(p)))
     }

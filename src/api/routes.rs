@@ -10,8 +10,9 @@ use crate::api::hot::Hot;
 use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
 use crate::api::{
-    assets, audit, cluster, gate, jobs, operations, query, queues, seed, simulations, tasks,
-    workers,
+    assets, audit, breakdown, cluster, documents, gate, jobs, operations, query, queues, seed,
+    simulations,
+    tasks, workers,
 };
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
@@ -73,9 +74,11 @@ impl Routes {
     }
 }
 
-/// Resources but `jobs`, with the prefix their paths share.
+/// Resources but those of `jobs` itself, with the prefix their paths share.
 fn groups() -> Vec<(&'static str, Vec<Route>)> {
     vec![
+        ("/kwq/jobs", breakdown::job_routes()),
+        ("/kwq/stats", breakdown::stats_routes()),
         ("/kwq/tasks", tasks::routes()),
         ("/kwq/dlq", tasks::dead_routes()),
         ("/kwq/dlq", operations::dead_routes()),
@@ -90,6 +93,7 @@ fn groups() -> Vec<(&'static str, Vec<Route>)> {
         ("/kwq", audit::routes()),
         ("/", cluster::outer_routes()),
         ("/", assets::routes()),
+        ("/", documents::routes()),
     ]
 }
 

@@ -10,7 +10,7 @@ use crate::api::query::{Query, bad, checked_name};
 use crate::api::route::{OPERATE, PAYLOAD, Route, VIEW, on};
 use crate::codec::json;
 use crate::codec::wire::out::Out;
-use crate::codec::wire::{job, task_out};
+use crate::codec::wire::{explain as wire, job, task_out};
 use crate::model::access::Role;
 use crate::model::id::Name;
 use crate::model::limits;
@@ -29,6 +29,7 @@ pub(crate) fn routes() -> Vec<Route> {
     vec![
         on(Method::GET, "/kwq/tasks", VIEW, |call| list(call, false)),
         on(Method::GET, "/kwq/tasks/{task}", VIEW, get),
+        on(Method::GET, "/kwq/tasks/{task}/explain", VIEW, explain),
         on(Method::GET, "/kwq/tasks/{task}/payload", PAYLOAD, payload),
         on(Method::GET, "/kwq/tasks/{task}/result", PAYLOAD, result),
         on(Method::POST, "/kwq/tasks/{task}/cancel", OPERATE.audited("task.cancel"), cancel),
@@ -172,6 +173,21 @@ async fn get(call: Call) -> Outcome {
     }
     let answer = call.shared.api.handle.task(key, payload, result).await?;
     Ok(shown(&answer))
+}
+
+async fn explain(call: Call) -> Outcome {
+    let query = call.query(&["job"])?;
+    let key = key(call.param(0), query.name("job")?)?;
+    let answer = call.shared.api.handle.explain(key).await?;
+    let found = &answer.value;
+    let subject = wire::Subject {
+        id: found.id.as_deref(),
+        reference: &found.reference,
+        partition: found.partition,
+    };
+    let mut out = Out::with_capacity(700);
+    wire::view(&mut out, subject, &found.why);
+    Ok(Answer::json(out.into_bytes()).positions(&answer.positions))
 }
 
 async fn payload(call: Call) -> Outcome {

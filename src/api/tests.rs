@@ -12,17 +12,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-struct Server {
+pub(super) struct Server {
     handle: ServerHandle,
     /// Runs the connections for as long as the server is used.
     _runtime: tokio::runtime::Runtime,
 }
 
-fn usual() -> Http {
+pub(super) fn usual() -> Http {
     Config::default().http
 }
 
-fn server(http: Http) -> Server {
+pub(super) fn server(http: Http) -> Server {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -62,7 +62,7 @@ impl Server {
         String::from_utf8_lossy(&out).into_owned()
     }
 
-    fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Seen {
+    pub(super) fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Seen {
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
              {headers}\r\n{body}",
@@ -77,16 +77,16 @@ impl Server {
         Seen::of(&String::from_utf8_lossy(&out))
     }
 
-    fn json(&self, method: &str, path: &str, body: &str) -> Seen {
+    pub(super) fn json(&self, method: &str, path: &str, body: &str) -> Seen {
         self.call(method, path, "Content-Type: application/json\r\n", body)
     }
 }
 
 #[derive(Debug)]
-struct Seen {
+pub(super) struct Seen {
     status: u16,
     head: String,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Seen {
@@ -123,7 +123,7 @@ fn unknown_paths_are_404_and_known_ones_with_another_method_405_with_allow() {
     for (method, path, allow) in [
         ("GET", "/kwq/submit", "post"),
         ("OPTIONS", "/kwq/consume", "post"),
-        ("DELETE", "/kwq/jobs/a", "get, patch"),
+        ("POST", "/kwq/jobs/a", "delete, get, patch"),
         ("PATCH", "/kwq/tasks/5-0-1", "get"),
         ("GET", "/kwq/jobs/a/tasks", "post"),
         ("PUT", "/kwq/workers/w", "delete, get"),
@@ -143,15 +143,9 @@ fn unknown_paths_are_404_and_known_ones_with_another_method_405_with_allow() {
 fn routes_of_later_builds_are_404() {
     let server = server(usual());
     for (method, path) in [
-        ("POST", "/kwq/jobs/a/retry"),
         ("GET", "/kwq/jobs/a/results"),
-        ("GET", "/kwq/jobs/a/breakdown"),
         ("GET", "/kwq/jobs/a/events"),
-        ("GET", "/kwq/tasks/5-0-1/explain"),
-        ("POST", "/kwq/dlq/redrive"),
-        ("GET", "/kwq/operations"),
         ("GET", "/kwq/events"),
-        ("GET", "/openapi.json"),
     ] {
         let seen = server.json(method, path, "{}");
         assert_eq!(seen.status, 404, "{method} {path}");
@@ -175,7 +169,8 @@ fn every_row_of_the_table_is_routed() {
             })
             .collect();
         let seen = server.json(route.method.as_str(), &path.join("/"), "{}");
-        let wrong = seen.body.contains("\"no_route\"") || seen.status == 405 || seen.status == 0;
+        let lost = seen.status == 404 && seen.body.contains("\"no_route\"");
+        let wrong = lost || seen.status == 405 || seen.status == 0;
         assert!(!wrong, "{} {}: {seen:?}", route.method, route.row.pattern);
     }
 }

@@ -56,8 +56,8 @@ const CURSOR: &str = "workers";
 
 async fn list(call: Call) -> Outcome {
     let query = call.query(&["state", "limit", "cursor"])?;
-    let states = [WorkerState::Active, WorkerState::Draining, WorkerState::Lost];
-    let wanted = query.list("state", |word| states.into_iter().find(|s| s.name() == word))?;
+    let named = |word: &str| WorkerState::ALL.into_iter().find(|state| state.name() == word);
+    let wanted = query.list("state", named)?;
     let state = match wanted.as_slice() {
         [] => None,
         [one] => Some(*one),

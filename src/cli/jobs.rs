@@ -1,5 +1,6 @@
 //! `kwq job …`
 
+use super::breakdown::BreakdownArgs;
 use super::failure::{Failure, Verdict, exit};
 use super::out::{View, left, number, right, text};
 use super::{Context, human, lists, operations};
@@ -22,6 +23,8 @@ pub(super) enum JobVerb {
         /// Id or selector
         job: String,
     },
+    /// Count a job's tasks by state, priority or tag
+    Breakdown(BreakdownArgs),
     /// Close a job: it takes no more tasks and ends with its last one
     Close {
         /// Id or selector
@@ -192,6 +195,10 @@ pub(super) async fn run(verb: JobVerb, context: &Context) -> Verdict {
                 context.out.one(&answer.text(), &VIEW);
             }
             Ok(exit::DONE)
+        }
+        JobVerb::Breakdown(args) => {
+            let ids = select(&client, &args.job).await?;
+            super::breakdown::run(&args, &ids, context, &client).await
         }
         JobVerb::Close { job } => each(context, &client, &job, "close", &json!({})).await,
         JobVerb::Pause { job } => each(context, &client, &job, "pause", &json!({})).await,

@@ -4,10 +4,12 @@
 //! a node).
 
 mod bench;
+mod breakdown;
 mod config;
 mod dev;
 mod dlq;
 mod doctor;
+mod explain;
 mod failure;
 mod help;
 mod human;

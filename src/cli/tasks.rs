@@ -15,6 +15,8 @@ pub(super) enum TaskVerb {
     Ls(LsArgs),
     /// Show a task with its attempts
     Get(OneArgs),
+    /// Say why a task is not running
+    Explain(OneArgs),
     /// Print a task's payload, byte for byte
     Payload(OneArgs),
     /// Print a task's result, byte for byte
@@ -122,6 +124,11 @@ pub(super) async fn run(verb: TaskVerb, context: &Context) -> Verdict {
         TaskVerb::Get(task) => {
             let answer = client.send(task.get("")).await?;
             context.out.one(&answer.text(), &VIEW);
+            Ok(exit::DONE)
+        }
+        TaskVerb::Explain(task) => {
+            let answer = client.send(task.get("/explain")).await?;
+            super::explain::show(context, &answer.text());
             Ok(exit::DONE)
         }
         TaskVerb::Payload(task) => bytes(context, &client, task.get("/payload")).await,

@@ -15,11 +15,15 @@ pub mod json;
 pub mod page;
 #[cfg(feature = "server")]
 pub mod pricing;
+#[cfg(feature = "server")]
+pub mod schema;
 pub mod stored;
 #[cfg(feature = "server")]
 pub mod tokens;
 #[cfg(feature = "server")]
 pub mod wire;
+#[cfg(feature = "server")]
+pub mod yaml;
 
 /// Bytes that are not what the format says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,10 +16,10 @@ use crate::model::limits::PAGE_TASKS;
 use crate::model::row::Row;
 
 /// Layout of this file.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 const HEADER: usize = 7;
 const SUMMARY: usize = 26;
-const COLUMNS: usize = 23;
+const COLUMNS: usize = 24;
 
 /// Why bytes are no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -229,6 +229,7 @@ fn columns(row: &Row) -> [u64; COLUMNS] {
         u64::from(row.result_bytes),
         since(row.due, row.submitted),
         u64::from(row.set_after),
+        u64::from(row.tags),
     ]
 }
 
@@ -263,6 +264,7 @@ fn row(c: &[u64; COLUMNS]) -> Result<Row, Error> {
         result_bytes: small(c[20])?,
         due: at(c[21], c[10]),
         set_after: small(c[22])?,
+        tags: small(c[23])?,
     })
 }
 

@@ -19,6 +19,7 @@ fn any_row() -> impl Strategy<Value = Row> {
             available: t + u64::from(w[3] % 1_000),
             due: if b[2] > 99 { t + u64::from(w[3]) } else { 0 },
             set_after: w[3] % 3,
+            tags: w[2] / 7,
             allocated: if b[0] > 99 { t + 5 } else { 0 },
             running: if b[0] > 99 && b[1] > 99 { t + 7 } else { 0 },
             record: l[0],
@@ -69,7 +70,7 @@ fn a_summary_says_what_is_in_the_page() {
 
 /// A change here is a change of the format: raise `VERSION`.
 #[test]
-fn the_layout_is_the_one_of_version_3() {
+fn the_layout_is_the_one_of_version_4() {
     let row = |n: u32| Row {
         state: 5,
         submit_priority: 6,
@@ -84,15 +85,16 @@ fn the_layout_is_the_one_of_version_3() {
         record: 77,
         entry: n,
         payload_bytes: 64,
+        tags: 3,
         ..Row::default()
     };
     let bytes = encode(&[row(0), row(1), row(2)]);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let wanted = concat!(
-        "0303002ca1cca220000300000000000000e803000000000000e803000000000000010a",
+        "040300f9248d6220000300000000000000e803000000000000e803000000000000010a",
         "0200010c02000300030003000102020002000102010602000300030001d00f02000102",
         "0200011602020116020101d20f0200019a010200010002020180010200030003000300",
-        "03000300",
+        "0300030001060200",
     );
     assert_eq!(hex, wanted);
 }

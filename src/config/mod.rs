@@ -18,6 +18,7 @@ mod tests;
 pub use error::Error;
 pub use load::{Loaded, Origin, Sources, check_file, default_text, load};
 
+use crate::model::breakdown::TagCaps;
 use crate::model::policy::Policy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -152,6 +153,8 @@ pub struct Job {
 pub struct Tracker {
     /// `tracker.recent`, changes.
     pub recent: usize,
+    /// `tags.max-values`, `tags.max-keys`.
+    pub tags: TagCaps,
 }
 
 /// `limits.*`, bytes unless said otherwise.

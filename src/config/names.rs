@@ -12,7 +12,6 @@ const LATER: &[(&str, &str)] = &[
     ("topics.", "the Kafka back end"),
     ("node.", "several instances"),
     ("job.implicit-close-idle", "closing of idle implicit jobs"),
-    ("tags.", "break-down by tag"),
 ];
 
 /// Properties of the original and what they are called here.

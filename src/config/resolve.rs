@@ -7,6 +7,7 @@ use super::{
     Backend, Compat, Config, Drain, Durability, Http, Job, Limits, Log, LogFormat, Poll, Telemetry,
     Tracker,
 };
+use crate::model::breakdown::TagCaps;
 use crate::model::limits as bound;
 use crate::model::policy::{Backoff, Jitter, Policy, Share};
 use crate::model::time::{parse_duration_ms, parse_size_bytes};
@@ -40,7 +41,13 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
         job: Job { priority: read.integer("job.priority", 1, 9) },
         dead_retention_ms: read.duration("dead.retention", 0..=bound::RETENTION_MS_MAX),
         worker_forget_ms: worker_forget_ms(&mut read),
-        tracker: Tracker { recent: read.count("tracker.recent", 0..=1_000_000) },
+        tracker: Tracker {
+            recent: read.count("tracker.recent", 0..=1_000_000),
+            tags: TagCaps {
+                values: read.count("tags.max-values", 1..=bound::TAG_VALUES_MAX),
+                keys: read.count("tags.max-keys", 1..=bound::TAG_KEYS_MAX),
+            },
+        },
         limits: limits(&mut read),
         memory_limit_bytes: read
             .auto_size("memory.limit", 64 * MIB..=1 << 50)

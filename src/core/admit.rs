@@ -42,7 +42,7 @@ pub(crate) enum Admission {
     /// It is in.
     Here(AdmittedItem),
     /// Another partition decides it, or this one later.
-    Elsewhere(PartitionId, Item),
+    Elsewhere(PartitionId, Box<Item>),
 }
 
 impl Partition {
@@ -71,7 +71,7 @@ impl Partition {
         if let Some(id) = unique {
             let home = unique::home(id, self.policy.partitions);
             if !self.decides(home) {
-                return Ok(Admission::Elsewhere(home, Item::Task(input)));
+                return Ok(Admission::Elsewhere(home, Box::new(Item::Task(input))));
             }
             let hash = unique::content_hash(&input);
             if let Some(known) = self.unique.get(id).or_else(|| round.fresh.get(&id)).copied() {

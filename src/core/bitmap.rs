@@ -57,6 +57,16 @@ impl SeqSet {
         Some(join(*number, block.first()))
     }
 
+    /// Members smaller than this number; O(blocks before it).
+    #[must_use]
+    pub fn rank(&self, seq: TaskSeq) -> u64 {
+        let (number, offset) = split(seq);
+        let before = self.blocks.iter().take_while(|(n, _)| *n < number);
+        let whole: u64 = before.map(|(_, block)| u64::from(block.len())).sum();
+        let own = self.find(number).ok().map_or(0, |at| self.blocks[at].1.rank(offset));
+        whole + u64::from(own)
+    }
+
     /// True for a member.
     #[must_use]
     pub fn contains(&self, seq: TaskSeq) -> bool {
@@ -170,6 +180,30 @@ impl Block {
             Self::Bits(words, _) => {
                 let at = words.iter().position(|w| *w != 0).expect("bits are never empty");
                 offset_of(at, words[at].trailing_zeros())
+            }
+        }
+    }
+
+    fn len(&self) -> u16 {
+        match self {
+            Self::Run(from, to) => *to - *from,
+            Self::List(list) => u16::try_from(list.len()).expect("at most 64"),
+            Self::Bits(_, count) => *count,
+        }
+    }
+
+    /// Members below an offset.
+    fn rank(&self, offset: u16) -> u16 {
+        match self {
+            Self::Run(from, to) => offset.clamp(*from, *to) - *from,
+            Self::List(list) => {
+                u16::try_from(list.partition_point(|o| *o < offset)).expect("at most 64")
+            }
+            Self::Bits(words, _) => {
+                let at = usize::from(offset / 64);
+                let whole: u32 = words[..at].iter().map(|w| w.count_ones()).sum();
+                let rest = (words[at] & ((1u64 << (offset % 64)) - 1)).count_ones();
+                u16::try_from(whole + rest).expect("a block has 4,096 offsets")
             }
         }
     }

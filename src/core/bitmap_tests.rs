@@ -45,6 +45,9 @@ proptest! {
             prop_assert_eq!(set.len(), model.len() as u64);
             prop_assert_eq!(set.first().map(|s| s.0), model.first().copied());
         }
+        for n in [0, 1, 63, 64, 4_095, 4_096, 5_000, 19_999, 23_456, u64::MAX] {
+            prop_assert_eq!(set.rank(TaskSeq(n)), model.range(..n).count() as u64);
+        }
         prop_assert!(set.iter().map(|s| s.0).eq(model.iter().copied()));
         let runs = set.runs().flat_map(|(first, count)| first.0..first.0 + count);
         prop_assert!(runs.eq(model.iter().copied()));

@@ -64,6 +64,12 @@ impl Lane {
         self.strands.iter().filter_map(|s| s.postings.first(key)).min()
     }
 
+    /// Pending tasks with a lower sequence number than this.
+    #[must_use]
+    pub fn rank(&self, seq: TaskSeq) -> u64 {
+        self.strands.iter().map(|s| s.tasks.rank(seq)).sum()
+    }
+
     /// Adds consecutive tasks that were just admitted.
     pub fn push_run(&mut self, first: TaskSeq, count: u64, keys: &[Weighed]) {
         let strand = self.strand();
@@ -170,6 +176,14 @@ impl Level {
     #[must_use]
     pub fn ready_tasks(&self) -> u64 {
         if self.paused { 0 } else { self.tasks }
+    }
+
+    /// Lanes with work but this one, and their tasks.
+    #[must_use]
+    pub fn beside(&self, lane: &Lane) -> (u64, u64) {
+        let own = lane.listed.map_or(0, |l| l.tasks);
+        let others = self.order.len() - usize::from(lane.listed.is_some());
+        (others as u64, self.tasks - own)
     }
 
     /// Lowest virtual time of a lane with work.

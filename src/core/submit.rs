@@ -41,7 +41,7 @@ impl Partition {
         let mut behind = whole.then_some(ARRAYS);
         for (place, item) in items.into_iter().enumerate() {
             let admission = match behind {
-                Some(partition) => Ok(Admission::Elsewhere(partition, item)),
+                Some(partition) => Ok(Admission::Elsewhere(partition, Box::new(item))),
                 None => self.admit_item(item, &mut round, events),
             };
             match admission {
@@ -52,9 +52,9 @@ impl Partition {
                     answer.outcomes.push(Ok(admitted));
                 }
                 Ok(Admission::Elsewhere(partition, item)) => {
-                    behind = behind.or(until_refused.then_some(partition));
+                    behind = behind.or_else(|| until_refused.then_some(partition));
                     answer.outcomes.push(Err(Elsewhere::placeholder()));
-                    answer.elsewhere.push(Elsewhere { place, partition, item });
+                    answer.elsewhere.push(Elsewhere { place, partition, item: *item });
                 }
                 Err(reject) => {
                     answer.outcomes.push(Err(reject));
@@ -80,7 +80,7 @@ impl Partition {
         match item {
             Item::Task(task) => self.admit_task(task, round, events),
             Item::Array(array) if !self.decides(ARRAYS) => {
-                Ok(Admission::Elsewhere(ARRAYS, Item::Array(array)))
+                Ok(Admission::Elsewhere(ARRAYS, Box::new(Item::Array(array))))
             }
             Item::Array(array) | Item::Share(array) => {
                 self.admit_array(array, round, events).map(Admission::Here)

@@ -34,6 +34,8 @@ pub trait Rows {
     fn number(&mut self, name: &Name) -> u32;
     /// A name by its number.
     fn name(&self, number: u32) -> Name;
+    /// Number of the set of tags of a task of a job that is about to be admitted; 0 = none.
+    fn tags(&mut self, partition: PartitionId, job: u32, text: Option<&Name>) -> u32;
     /// Marks of a job.
     fn marks(&self, partition: PartitionId, job: u32) -> JobMarks;
     /// Changes the marks of a job.
@@ -163,7 +165,7 @@ fn submitted(
     at: WallMs,
 ) {
     for (entry, task) in (0u32..).zip(tasks) {
-        let row = Row { entry, ..admission(rows, position, task, at) };
+        let row = Row { entry, ..admission(rows, partition, position, task, at) };
         let seq = rows.next(partition);
         rows.push(partition, row);
         rows.changed(partition, seq, TaskState::Pending, &row, at);
@@ -171,13 +173,21 @@ fn submitted(
 }
 
 /// The row of a task that was just admitted.
-fn admission(rows: &mut dyn Rows, position: Position, task: &TaskSpec, at: WallMs) -> Row {
+fn admission(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    position: Position,
+    task: &TaskSpec,
+    at: WallMs,
+) -> Row {
+    let job = rows.number(&task.job);
     let delayed = task.not_before > at;
     let state = if delayed { TaskState::Delayed } else { TaskState::Pending };
     Row {
         state: state as u8,
         submit_priority: task.priority.get(),
-        job: rows.number(&task.job),
+        job,
+        tags: rows.tags(partition, job, task.tag.as_ref()),
         submitted: at.0,
         available: if delayed { 0 } else { at.0 },
         due: if delayed { task.not_before.0 } else { 0 },
@@ -197,7 +207,7 @@ fn submitted_array(
     if array.span.count == 0 {
         return;
     }
-    let common = admission(rows, position, &array.task, at);
+    let common = admission(rows, partition, position, &array.task, at);
     let first = rows.next(partition);
     let array = ArrayRows::new(first, array, common);
     rows.push_array(partition, array);

@@ -22,6 +22,14 @@ pub const TAG_TEXT_BYTES_MAX: usize = 4_096;
 pub const TAG_KEY_BYTES_MAX: usize = 64;
 /// Bytes of a tag value or bare tag.
 pub const TAG_VALUE_BYTES_MAX: usize = 128;
+/// Values of a tag key that are counted one by one, by default; in each partition.
+pub const TAG_VALUES: usize = 1_000;
+/// The same, at most.
+pub const TAG_VALUES_MAX: usize = 10_000;
+/// Tag keys of a job that are counted, by default; in each partition.
+pub const TAG_KEYS: usize = 64;
+/// The same, at most.
+pub const TAG_KEYS_MAX: usize = 1_000;
 /// Ceiling of `affinity.head-every`.
 pub const HEAD_EVERY_MAX: u16 = 1_000;
 /// Affinity keys of a task.

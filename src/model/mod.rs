@@ -6,8 +6,10 @@
 pub mod access;
 pub mod affinity;
 pub mod array;
+pub mod breakdown;
 pub mod command;
 pub mod event;
+pub mod explain;
 pub mod id;
 pub mod job;
 pub mod key;

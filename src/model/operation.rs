@@ -39,6 +39,9 @@ pub enum OpKind {
 }
 
 impl OpKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Redrive, Self::PurgeDlq, Self::PurgeJob];
+
     /// Wire name.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -62,6 +65,9 @@ pub enum OpState {
 }
 
 impl OpState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Running, Self::Done, Self::Stopped];
+
     /// Wire name.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -40,6 +40,8 @@ pub struct Row {
     pub endpoint: u32,
     /// Class of the latest failure.
     pub class: u32,
+    /// Set of tags it is counted under.
+    pub tags: u32,
     /// Admitted, ms.
     pub submitted: u64,
     /// Latest entry into PENDING, ms; 0 = never.
@@ -234,6 +236,12 @@ impl Row {
             None if stored == TaskState::Delayed && self.due <= now.0 => TaskState::Pending,
             None => stored,
         }
+    }
+
+    /// Nothing has happened to it since it was admitted, but perhaps a cancel.
+    #[must_use]
+    pub fn untouched(&self) -> bool {
+        self.attempt == 0 && self.redriven == 0
     }
 
     /// Priority as shown: the job's re-prioritise laid over queued tasks.

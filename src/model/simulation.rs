@@ -86,6 +86,9 @@ pub enum SimulationState {
 }
 
 impl SimulationState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Running, Self::Done, Self::Stopped, Self::Failed];
+
     /// Wire name.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -96,6 +96,19 @@ pub enum AttemptOutcome {
 }
 
 impl AttemptOutcome {
+    /// All outcomes.
+    pub const ALL: [Self; 9] = [
+        Self::Leased,
+        Self::Completed,
+        Self::Late,
+        Self::Failed,
+        Self::Timeout,
+        Self::Crashed,
+        Self::Released,
+        Self::Undelivered,
+        Self::Cancelled,
+    ];
+
     /// Wire name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -312,6 +325,9 @@ pub enum WorkerState {
 }
 
 impl WorkerState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Draining, Self::Lost];
+
     /// Wire name.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -24,16 +24,22 @@ pub enum Error {
 pub enum Kind {
     /// 64 arrays.
     Arrays = b'a',
+    /// 64 jobs' counters; block 0 what they rest on.
+    Counts = b'c',
     /// 16 tasks' histories.
     Details = b'd',
     /// 64 jobs' marks.
     Marks = b'j',
+    /// The counters of one tag key.
+    Tallies = b'k',
     /// The last checkpoint; one block.
     Meta = b'm',
     /// 256 names.
     Names = b'n',
     /// 1,024 rows.
     Page = b'p',
+    /// 64 sets of tags.
+    TagSets = b's',
     /// 1,024 checksums of blocks.
     Table = b't',
 }
@@ -84,13 +90,16 @@ pub trait TrackerStore: Send {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Arrays,
+        Self::Counts,
         Self::Details,
         Self::Marks,
+        Self::Tallies,
         Self::Meta,
         Self::Names,
         Self::Page,
+        Self::TagSets,
         Self::Table,
     ];
 

@@ -1,6 +1,7 @@
 //! [`Tracker`]: fold, read, list, checkpoint over a [`TrackerStore`].
 
 use crate::core::tracker::{self, Rows};
+use crate::model::breakdown::TagCaps;
 use crate::model::event::Stamped;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::limits::PAGE_TASKS;
@@ -10,8 +11,10 @@ use crate::model::time::WallMs;
 use crate::model::view::{Attempt, ResultAt, TrackedTask};
 use crate::store::block::{Error, TrackerStore};
 use crate::store::cache::{Cache, PageKey, place};
+use crate::store::counts::Counts;
 use crate::store::details::Histories;
 use crate::store::ledger::Ledger;
+use crate::store::proven::proven;
 use crate::store::rates::{Counter, Rates};
 use crate::store::vault::{Cursor, Vault};
 use std::collections::{BTreeMap, VecDeque};
@@ -38,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) cache: Cache,
     pub(crate) histories: Histories,
     pub(crate) ledger: Ledger,
+    pub(crate) counts: Counts,
     pub(crate) cursors: Vec<Cursor>,
     counter: Counter,
     pub(crate) recent: VecDeque<(u64, PartitionId, TaskSeq)>,
@@ -58,12 +62,28 @@ impl Tracker {
         recent_max: usize,
         now: WallMs,
     ) -> Result<Self, Error> {
-        let (vault, cursors, ledger) = proven(store, partitions)?;
+        Self::open_capped(store, partitions, recent_max, TagCaps::default(), now)
+    }
+
+    /// As [`Self::open`], with caps of its own for the tag counters; a store that was counted under
+    /// others is folded again.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_capped(
+        store: Box<dyn TrackerStore>,
+        partitions: u16,
+        recent_max: usize,
+        caps: TagCaps,
+        now: WallMs,
+    ) -> Result<Self, Error> {
+        let (vault, cursors, ledger, counts) = proven(store, partitions, caps)?;
         let inner = Inner {
             vault,
             cache: Cache::default(),
             histories: Histories::default(),
             ledger,
+            counts,
             cursors,
             counter: Counter::new(now),
             recent: VecDeque::new(),
@@ -85,6 +105,7 @@ impl Tracker {
         inner.cache.clear();
         inner.histories.clear();
         inner.ledger = Ledger::default();
+        inner.counts = inner.counts.emptied();
         inner.cursors.fill(Cursor::default());
         inner.recent.clear();
         inner.vault.reset()?;
@@ -142,6 +163,7 @@ impl Tracker {
     /// Tells the time, for delays that have passed and for checkpoints.
     pub fn advance(&mut self, now: WallMs) {
         self.now = now;
+        self.inner.pass_time(now);
     }
 
     /// Is it time to write?
@@ -157,6 +179,7 @@ impl Tracker {
     /// damage, which is never written.
     pub fn checkpoint(&mut self) -> Result<(), Error> {
         self.last_checkpoint = self.now;
+        self.inner.pass_time(self.now);
         let inner = &mut self.inner;
         if let Some(damage) = &inner.damage {
             return Err(damage.clone());
@@ -164,6 +187,7 @@ impl Tracker {
         inner.cache.flush(&mut inner.vault);
         inner.histories.flush(&mut inner.vault);
         inner.ledger.flush(&mut inner.vault);
+        inner.counts.flush(&mut inner.vault);
         let written = inner.vault.commit(&inner.cursors);
         self.refused = written.is_err();
         written
@@ -191,6 +215,12 @@ impl Tracker {
     #[must_use]
     pub fn rates(&self, now: WallMs) -> Rates {
         self.inner.counter.rates(now)
+    }
+
+    /// Hand-outs per second of a partition over the last 60 s.
+    #[must_use]
+    pub fn hand_outs(&self, partition: PartitionId, now: WallMs) -> f64 {
+        self.inner.counter.hand_outs(partition.0, now)
     }
 
     /// Tasks ended per second by job.
@@ -270,31 +300,6 @@ impl Tracker {
     }
 }
 
-/// A vault in which everything is as it was written, or an empty one.
-fn proven(
-    store: Box<dyn TrackerStore>,
-    partitions: u16,
-) -> Result<(Vault, Vec<Cursor>, Ledger), Error> {
-    let zero = vec![Cursor::default(); usize::from(partitions)];
-    let (mut vault, head) = Vault::open(store);
-    let known = head.and_then(|head| match head.cursors.len() {
-        0 => Ok((zero.clone(), Ledger::default())),
-        same if same == zero.len() => {
-            let ledger = Ledger::load(&vault, partitions)?;
-            Ok((head.cursors, ledger))
-        }
-        other => Err(Error::Damaged(format!("it has {other} partitions, not {partitions}"))),
-    });
-    match known {
-        Ok((cursors, ledger)) => Ok((vault, cursors, ledger)),
-        Err(doubt) => {
-            tracing::warn!(error = %doubt, "the tracker's store is dropped and folded again");
-            vault.reset()?;
-            Ok((vault, zero, Ledger::default()))
-        }
-    }
-}
-
 impl Inner {
     fn much_waits(&self) -> bool {
         let (blocks, bytes) = self.vault.waiting();
@@ -316,17 +321,17 @@ impl Inner {
         self.damage.get_or_insert(error);
     }
 
-    fn note_change(&mut self, partition: PartitionId, seq: TaskSeq) {
-        self.changes += 1;
-        if self.recent.len() >= self.recent_max {
-            self.recent.pop_front();
+    /// Counts as PENDING what was delayed until now.
+    fn pass_time(&mut self, now: WallMs) {
+        if self.damage.is_none()
+            && let Err(error) = self.counts.drain(&mut self.vault, &self.ledger, now.0)
+        {
+            self.damaged(error);
         }
-        self.recent.push_back((self.changes, partition, seq));
     }
-}
 
-impl Rows for Inner {
-    fn push(&mut self, partition: PartitionId, row: Row) {
+    /// Appends a row that is counted elsewhere.
+    fn append(&mut self, partition: PartitionId, row: Row) {
         let seq = self.next(partition);
         let (key, offset) = place(partition, seq);
         let Some(rows) = self.page_rows(key) else { return };
@@ -339,8 +344,34 @@ impl Rows for Inner {
         self.cursors[partition.index()].next = seq.plus(1);
     }
 
+    fn counted(&mut self, outcome: Result<(), Error>) {
+        if let Err(error) = outcome {
+            self.damaged(error);
+        }
+    }
+
+    fn note_change(&mut self, partition: PartitionId, seq: TaskSeq) {
+        self.changes += 1;
+        if self.recent.len() >= self.recent_max {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((self.changes, partition, seq));
+    }
+}
+
+impl Rows for Inner {
+    fn push(&mut self, partition: PartitionId, row: Row) {
+        let at = (partition, self.next(partition));
+        self.append(partition, row);
+        let counted = self.counts.admit(&mut self.vault, at, &row, 1);
+        self.counted(counted);
+    }
+
     fn push_array(&mut self, partition: PartitionId, array: ArrayRows) {
         self.ledger.add_array(partition.0, array);
+        let (at, first) = ((partition, array.first), array.row(array.first));
+        let counted = self.counts.admit(&mut self.vault, at, &first, array.span.count);
+        self.counted(counted);
         let mut seq = array.first;
         while seq < array.end() {
             let page_end = TaskSeq((seq.0 / PAGE + 1) * PAGE);
@@ -349,7 +380,7 @@ impl Rows for Inner {
                 seq = page_end;
                 self.cursors[partition.index()].next = seq;
             } else {
-                self.push(partition, array.row(seq));
+                self.append(partition, array.row(seq));
                 seq = seq.plus(1);
             }
         }
@@ -366,13 +397,17 @@ impl Rows for Inner {
 
     fn update(&mut self, partition: PartitionId, seq: TaskSeq, change: &mut dyn FnMut(&mut Row)) {
         let (key, offset) = place(partition, seq);
-        match self.page_rows(key).and_then(|rows| rows.get_mut(offset)) {
-            Some(row) => {
-                change(row);
-                self.cache.touch(key);
-            }
-            None => self.damaged(Error::Damaged(format!("task {seq} of an event has no row"))),
-        }
+        let Some(row) = self.page_rows(key).and_then(|rows| rows.get_mut(offset)) else {
+            let gap = format!("task {seq} of an event has no row");
+            return self.damaged(Error::Damaged(gap));
+        };
+        let before = *row;
+        change(row);
+        let after = *row;
+        self.cache.touch(key);
+        let ways = (&before, &after);
+        let counted = self.counts.changed(&mut self.vault, &self.ledger, (partition, seq), ways);
+        self.counted(counted);
     }
 
     fn row(&mut self, partition: PartitionId, seq: TaskSeq) -> Option<Row> {
@@ -409,12 +444,25 @@ impl Rows for Inner {
         self.ledger.name(number)
     }
 
+    fn tags(&mut self, partition: PartitionId, job: u32, text: Option<&Name>) -> u32 {
+        let Some(text) = text else { return 0 };
+        let set = self.counts.tags(&mut self.vault, (partition.0, job), text);
+        set.unwrap_or_else(|error| {
+            self.damaged(error);
+            0
+        })
+    }
+
     fn marks(&self, partition: PartitionId, job: u32) -> JobMarks {
         self.ledger.marks(partition.0, job)
     }
 
     fn set_marks(&mut self, partition: PartitionId, job: u32, marks: JobMarks) {
+        let before = self.ledger.marks(partition.0, job);
         self.ledger.set_marks(partition.0, job, marks);
+        let at = (partition.0, job);
+        let counted = self.counts.marked(&mut self.vault, at, (&before, &marks));
+        self.counted(counted);
     }
 
     fn purge(&mut self, partition: PartitionId, seq: TaskSeq) {
@@ -438,6 +486,9 @@ impl Rows for Inner {
         at: WallMs,
     ) {
         self.counter.count(to, row, at);
+        if to == TaskState::Allocated {
+            self.counter.handed_out(partition.0, at);
+        }
         self.note_change(partition, seq);
     }
 }

@@ -147,6 +147,19 @@ impl Ledger {
         self.arrays.entry(partition).or_default().0.push(array);
     }
 
+    /// Arrays of a partition.
+    pub fn arrays(&self, partition: u16) -> impl Iterator<Item = &ArrayRows> {
+        self.arrays.get(&partition).into_iter().flat_map(|(arrays, _)| arrays)
+    }
+
+    /// The array a task is an element of.
+    #[must_use]
+    pub fn array_at(&self, partition: u16, seq: TaskSeq) -> Option<&ArrayRows> {
+        let (arrays, _) = self.arrays.get(&partition)?;
+        let at = arrays.partition_point(|array| array.first <= seq).checked_sub(1)?;
+        arrays.get(at).filter(|array| seq < array.end())
+    }
+
     /// Forgets the arrays and the marks of a job. Its name stays: it may come again.
     pub fn purge_job(&mut self, partition: u16, job: u32) {
         if let Some((arrays, saved)) = self.arrays.get_mut(&partition)

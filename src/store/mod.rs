@@ -10,7 +10,10 @@
 #[cfg(feature = "server")]
 pub mod audit;
 pub mod block;
+pub mod breakdown;
 pub mod cache;
+pub mod counts;
+mod delays;
 pub mod details;
 pub mod ledger;
 pub mod memory;
@@ -18,12 +21,16 @@ pub mod purge;
 pub mod query;
 pub mod rates;
 pub mod select;
+pub mod shelf;
 #[cfg(feature = "server")]
 pub mod sled;
+pub mod tagsets;
 pub mod vault;
+pub mod waiting;
 pub mod walk;
 
 mod facade;
+mod proven;
 
 pub use block::{BlockKey, Error, Kind, TrackerStore};
 pub use facade::Tracker;
@@ -34,10 +41,14 @@ pub use select::Selected;
 #[cfg(all(test, feature = "server"))]
 mod contract_tests;
 #[cfg(all(test, feature = "server"))]
+mod counts_tests;
+#[cfg(all(test, feature = "server"))]
 mod damage_tests;
 #[cfg(all(test, feature = "server"))]
 mod disk_tests;
 #[cfg(all(test, feature = "server"))]
 mod naive_tests;
+#[cfg(all(test, feature = "server"))]
+mod purge_tests;
 #[cfg(all(test, feature = "server"))]
 mod test_rig;

@@ -235,6 +235,16 @@ impl Model {
         }
     }
 
+    /// Tasks.
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Text of a task.
+    pub(super) fn spec(&self, n: usize) -> &TaskSpec {
+        &self.tasks[n].spec
+    }
+
     /// The row at a time: a delay that has passed is over.
     pub(super) fn row(&self, n: usize, now: WallMs) -> TrackedTask {
         let mut task = self.tasks[n].clone();

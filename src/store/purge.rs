@@ -21,6 +21,9 @@ impl Inner {
     /// Pages whose summary shows no task of the job are passed over unread.
     pub(crate) fn purge_rows_of(&mut self, partition: PartitionId, job: u32) {
         self.ledger.purge_job(partition.0, job);
+        if let Err(error) = self.counts.purge_job(&mut self.vault, partition.0, job) {
+            self.damaged(error);
+        }
         let end = self.next(partition).0;
         for page in 0..end.div_ceil(PAGE) {
             let key: PageKey = (partition.0, page);

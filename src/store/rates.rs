@@ -32,6 +32,8 @@ struct Second {
     counts: [u64; 4],
     level_in: [u64; Priority::LEVELS],
     level_out: [u64; Priority::LEVELS],
+    /// Hand-outs by partition.
+    handed: BTreeMap<u16, u64>,
     ended: BTreeMap<u32, u64>,
 }
 
@@ -93,6 +95,21 @@ impl Counter {
             }
         };
         self.window(at)[slot] += count;
+    }
+
+    /// Counts a hand-out of a partition.
+    pub fn handed_out(&mut self, partition: u16, at: WallMs) {
+        if at >= self.started {
+            *self.second(at.0 / 1_000).handed.entry(partition).or_insert(0) += 1;
+        }
+    }
+
+    /// Hand-outs per second of a partition.
+    #[must_use]
+    pub fn hand_outs(&self, partition: u16, now: WallMs) -> f64 {
+        let count = |second: &Second| second.handed.get(&partition).copied().unwrap_or(0);
+        let count: u64 = self.recent(now).map(count).sum();
+        count as f64 / self.span_s(now, self.started.0 / 1_000)
     }
 
     /// Rates at `now`.

@@ -72,6 +72,9 @@ fn a_purged_job_answers_410_everywhere_and_its_name_is_free() {
     assert_eq!(server.tasks(&job, "").len(), 0);
     assert!(server.pages("/kwq/jobs").iter().all(|row| row["id"] != job));
     assert_eq!(server.pages(&format!("/kwq/dlq?job={job}")).len(), 0);
+    // Nothing is accepted, so there is nothing to close, as with a job that never was.
+    let answer = server.post(&format!("{path}/tasks?close=true"), &json!([]));
+    assert_eq!((int(&answer.ok(), "accepted"), &answer.ok()["closed"]), (0, &json!(false)));
     server.add(&job, &json!([{"id": "done"}]));
     let again = server.job(&job);
     assert_eq!((int(&again, "submitted"), int(&again, "purged")), (1, 0), "a new job");

@@ -45,7 +45,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("reqwest", &["client"]),
     ("rust_embed", &["api::assets"]),
     ("serde", ANY),
-    ("serde_json", &["codec", "client", "cli", "api::tests"]),
+    ("serde_json", &["codec", "client", "cli", "api::openapi", "api::tests"]),
     ("rustix", &["log", "cli"]),
     ("sha2", &["codec", "api::auth"]),
     ("sled", &["store::sled"]),
@@ -57,6 +57,7 @@ const CRATES: &[(&str, &[&str])] = &[
         &["telemetry", "log", "store", "client", "sim", "actor", "api", "node", "cli", "main"],
     ),
     ("tracing_subscriber", &["telemetry"]),
+    ("utoipa_swagger_ui", &["api::documents"]),
     ("warp", &["api"]),
 ];
 /// Vocabulary.

@@ -6,8 +6,10 @@
 
 pub mod array;
 pub mod base64;
+pub mod breakdown;
 pub mod cluster;
 pub mod consume;
+pub mod explain;
 pub mod field;
 pub mod job;
 pub mod operation;

@@ -1,9 +1,9 @@
 //! Every route under every role. The list below is written from the text of the contract; the
-//! document of roles, which is made from the table in the code, must say the same, so a route that
+//! OpenAPI document, which is made from the table in the code, must say the same, so a route that
 //! is in neither place cannot be.
 
 use super::kit::{Guarded, ROLES, Ring};
-use crate::support::Req;
+use crate::support::{Req, shared};
 
 /// Method, path, roles: `api.md` 3.
 const CONTRACT: &[(&str, &str, &str)] = &[
@@ -18,6 +18,7 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("POST", "/kwq/jobs/{job}/resume", "operate"),
     ("POST", "/kwq/jobs/{job}/cancel", "operate"),
     ("GET", "/kwq/jobs/{job}/wait", "view"),
+    ("GET", "/kwq/jobs/{job}/breakdown", "view"),
     ("POST", "/kwq/jobs/{job}/retry", "operate"),
     ("DELETE", "/kwq/jobs/{job}", "admin"),
     ("POST", "/kwq/consume", "work"),
@@ -33,6 +34,7 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("DELETE", "/kwq/workers/{worker}", "work or operate"),
     ("GET", "/kwq/tasks", "view"),
     ("GET", "/kwq/tasks/{task}", "view"),
+    ("GET", "/kwq/tasks/{task}/explain", "view"),
     ("GET", "/kwq/tasks/{task}/payload", "payload"),
     ("GET", "/kwq/tasks/{task}/result", "payload"),
     ("POST", "/kwq/tasks/{task}/cancel", "operate"),
@@ -48,6 +50,7 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("POST", "/kwq/queues/{p}/resume", "operate"),
     ("GET", "/kwq/stats", "view"),
     ("GET", "/kwq/stats/now", "view"),
+    ("GET", "/kwq/stats/tags", "view"),
     ("GET", "/kwq/cluster", "view"),
     ("GET", "/kwq", "any"),
     ("GET", "/kwq/me", "any"),
@@ -69,19 +72,25 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("GET", "/ui", "none"),
     ("GET", "/ui/*", "none"),
     ("GET", "/docs/errors/{code}", "none"),
+    ("GET", "/openapi.json", "none"),
+    ("GET", "/openapi.yaml", "none"),
+    ("GET", "/swagger", "none"),
+    ("GET", "/swagger/*", "none"),
 ];
 
-const DOCUMENT: &str = include_str!("../../../docs/roles.md");
-
-/// Rows of the document: method, path, roles, whether tokens with scopes may.
+/// Operations of the OpenAPI document: method, path, roles, whether tokens with scopes may.
 fn rows() -> Vec<(String, String, String, bool)> {
-    let table = DOCUMENT.lines().filter(|line| line.starts_with("| ") && line.contains("`/"));
-    let row = |line: &str| {
-        let cells: Vec<&str> = line.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
-        let text = |at: usize| cells[at].to_owned();
-        (text(1), text(2), text(3), cells[5] == "yes")
-    };
-    table.map(row).collect()
+    let document = shared().get("/openapi.json").ok();
+    let mut rows = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("a path item") {
+            let roles = operation["x-kwq-role"].as_str().expect("a role").to_owned();
+            let path = path.replace("{path}", "*");
+            let scoped = operation["x-kwq-scoped"] != false;
+            rows.push((method.to_ascii_uppercase(), path, roles, scoped));
+        }
+    }
+    rows
 }
 
 /// A path that fits the template.

@@ -339,6 +339,33 @@ fn a_worker_of_two_tenants_shows_and_gives_back_only_what_is_ones_own() {
     assert_eq!(g.call("all", delete()).ok()["released"], 2);
 }
 
+#[test]
+fn tags_are_counted_over_the_jobs_of_the_scopes() {
+    let g = tenants();
+    for (job, tag) in [("a-1", "k:x"), ("a-2", "k:x,k:y"), ("b-1", "k:x,k:z"), ("bb", "plain")] {
+        let tasks = json!([{"tag": tag}, {"tag": tag}]);
+        g.post("all", &format!("/kwq/jobs/{job}/tasks"), &tasks).expect(200);
+    }
+    let rows = |who: &str| -> Vec<(String, u64)> {
+        let found = g.get(who, "/kwq/stats/tags?key=k&fresh=true").ok();
+        let rows = found["rows"].as_array().expect("rows").clone();
+        let value = |row: &Value| row["value"].as_str().unwrap_or("?").to_owned();
+        rows.iter().map(|row| (value(row), row["total"].as_u64().unwrap_or(0))).collect()
+    };
+    let owned = |rows: &[(&str, u64)]| -> Vec<(String, u64)> {
+        rows.iter().map(|(value, total)| ((*value).to_owned(), *total)).collect()
+    };
+    assert_eq!(rows("a"), owned(&[("x", 4), ("y", 2), ("__none", 0)]));
+    assert_eq!(rows("b"), owned(&[("x", 2), ("z", 2), ("__none", 2)]));
+    assert_eq!(rows("all"), owned(&[("x", 6), ("y", 2), ("z", 2), ("__none", 2)]));
+    g.get("a", "/kwq/jobs/b-1/breakdown?by=state").refused(404, "job_not_found");
+    g.get("a", "/kwq/jobs/a-1/breakdown?by=state").ok();
+    let foreign = g.get("all", "/kwq/tasks?job=b-1").ok()[0]["ref"].clone();
+    let path = format!("/kwq/tasks/{}/explain", foreign.as_str().expect("a reference"));
+    g.get("a", &path).refused(404, "task_not_found");
+    g.get("b", &path).ok();
+}
+
 // api.md 1.1: bulk work reaches the caller's own jobs only, and so does what is shown of it.
 #[test]
 fn an_operation_stays_inside_the_scopes() {
