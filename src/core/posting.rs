@@ -145,8 +145,9 @@ impl Posting {
 
     fn take_block(&mut self, at: usize) -> Block {
         let block = self.blocks.remove(at).expect("the caller has seen it");
-        if self.blocks.capacity() > SMALL_WORDS && self.blocks.len() * 4 < self.blocks.capacity() {
-            self.blocks.shrink_to(self.blocks.len() * 2);
+        let (len, capacity) = (self.blocks.len(), self.blocks.capacity());
+        if capacity > SMALL_WORDS && len * 4 < capacity {
+            self.blocks.shrink_to(len * 2);
         }
         block
     }

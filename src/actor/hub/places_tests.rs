@@ -93,7 +93,8 @@ proptest! {
             let work = ReadyWork { job: job(wanted), level, keys: named, count: 1 };
             let mut best: Vec<(u32, u64)> = Vec::new();
             for (number, (_, warm, takes)) in &model {
-                let shared = keys.iter().filter(|(k, _)| warm.as_ref().is_some_and(|w| w.contains(k)));
+                let holds = |key: &u8| warm.as_ref().is_some_and(|warm| warm.contains(key));
+                let shared = keys.iter().filter(|(key, _)| holds(key));
                 let score = shared.map(|(_, weight)| u32::from(*weight)).sum();
                 if score > 0 && (*takes == 2 || *takes == wanted) {
                     best.push((score, *number));
