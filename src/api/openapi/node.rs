@@ -35,6 +35,11 @@ fn numbers() -> Vec<Operation> {
             .query("limit", integer(1_u64, 2_000_u64, "Windows at most"))
             .answer(json(200, "Windows, newest first", named("SeedWindows")))
             .refuses(TRACKS),
+        get("/kwq/stats/tags", "statsTags", "Tasks counted by a tag key")
+            .needed("key", string("Tag key; `_` = bare tags"))
+            .shared(&["Limit", "Fresh"])
+            .answer(json(200, "Counts", named("Breakdown")).with(&["Kwq-Lag-Ms!"]))
+            .refuses(TRACKS),
         get("/kwq/stats/now", "statsNow", "A snapshot")
             .shared(&["Fresh"])
             .answer(json(200, "The snapshot", named("StatsNow")).with(&["Kwq-Lag-Ms!"]))

@@ -9,25 +9,29 @@ use crate::model::state::TaskState;
 use serde_json::{Value, json};
 
 pub(super) fn operations() -> Vec<Operation> {
-    let all = [
-        list(get("/kwq/tasks", "listTasks", "Tasks, a page")),
-        list(get("/kwq/dlq", "listDeadTasks", "Dead tasks, a page")),
-        one(get("/kwq/tasks/{task}", "getTask", "One task"))
-            .query("payload", flag("With its payload; needs the role payload"))
-            .query("result", flag("With its result; needs the role payload"))
-            .answer(json(200, "The task", named("Task"))),
-        one(get("/kwq/tasks/{task}/payload", "getPayload", "Its payload, as bytes"))
-            .answer(bytes()),
-        one(get("/kwq/tasks/{task}/result", "getResult", "Its result, as bytes")).answer(bytes()),
-        one(post("/kwq/tasks/{task}/cancel", "cancelTask", "Cancel a task"))
-            .optional_body("Reason")
-            .answer(json(200, "The task", named("Task")))
-            .refuses(&[Code::IllegalTransition]),
-        one(post("/kwq/tasks/{task}/retry", "retryTask", "Redrive a dead task"))
-            .optional_body("Redrive")
-            .answer(json(200, "The task", named("Task")))
-            .refuses(&[Code::IllegalTransition, Code::JobEnded]),
-    ];
+    let all =
+        [
+            list(get("/kwq/tasks", "listTasks", "Tasks, a page")),
+            list(get("/kwq/dlq", "listDeadTasks", "Dead tasks, a page")),
+            one(get("/kwq/tasks/{task}", "getTask", "One task"))
+                .query("payload", flag("With its payload; needs the role payload"))
+                .query("result", flag("With its result; needs the role payload"))
+                .answer(json(200, "The task", named("Task"))),
+            one(get("/kwq/tasks/{task}/explain", "explainTask", "Why it does not run"))
+                .answer(json(200, "Reasons", named("Explanation"))),
+            one(get("/kwq/tasks/{task}/payload", "getPayload", "Its payload, as bytes"))
+                .answer(bytes()),
+            one(get("/kwq/tasks/{task}/result", "getResult", "Its result, as bytes"))
+                .answer(bytes()),
+            one(post("/kwq/tasks/{task}/cancel", "cancelTask", "Cancel a task"))
+                .optional_body("Reason")
+                .answer(json(200, "The task", named("Task")))
+                .refuses(&[Code::IllegalTransition]),
+            one(post("/kwq/tasks/{task}/retry", "retryTask", "Redrive a dead task"))
+                .optional_body("Redrive")
+                .answer(json(200, "The task", named("Task")))
+                .refuses(&[Code::IllegalTransition, Code::JobEnded]),
+        ];
     all.into_iter().map(|operation| operation.tag("tasks")).collect()
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Must not: be used on the way of a call.
 
+pub mod insight;
 pub mod job;
 pub mod operation;
 pub mod problem;
@@ -25,6 +26,7 @@ pub fn all() -> Map<String, Value> {
         task::schemas(),
         job::schemas(),
         work::schemas(),
+        insight::schemas(),
         operation::schemas(),
         seed::schemas(),
         simulation::schemas(),
