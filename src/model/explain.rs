@@ -73,6 +73,20 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All causes.
+    pub const ALL: [Self; 10] = [
+        Self::JobPaused,
+        Self::LevelPaused,
+        Self::Delayed,
+        Self::NoWorkers,
+        Self::HigherPriorityAhead,
+        Self::FairShare,
+        Self::LaneAhead,
+        Self::Allocated,
+        Self::Running,
+        Self::Ended,
+    ];
+
     /// Wire name.
     #[must_use]
     pub fn name(self) -> &'static str {

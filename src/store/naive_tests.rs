@@ -1,7 +1,7 @@
 //! The tracker against a naive model that shares no code with it: every task is a plain struct and
 //! every job verb is applied to every task at once.
 
-use super::test_rig::{Step, Writer, placed, spec, steps};
+use super::test_rig::{Step, Writer, placed, steps};
 use crate::model::event::{Completion, Event, FailCause, Failure, Next, ReleaseCause, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};

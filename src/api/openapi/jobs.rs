@@ -20,13 +20,6 @@ pub(super) fn operations() -> Vec<Operation> {
             .answer(json(200, "The job", named("Job")))
             .refuses(ASKS)
             .refuses(&[Code::JobNotFound, Code::Purged]),
-        get("/kwq/jobs/{job}/breakdown", "breakDownJob", "Its tasks by state, priority or tag")
-            .part("job", name("Job"))
-            .query("by", string("`state`, `priority` or `tag:KEY`; needed"))
-            .shared(&["Limit", "Fresh"])
-            .answer(json(200, "Rows", named("Breakdown")).with(&["Kwq-Lag-Ms!"]))
-            .refuses(TRACKS)
-            .refuses(&[Code::JobNotFound, Code::Purged]),
         patch("/kwq/jobs/{job}", "changeJob", "Change a job")
             .part("job", name("Job"))
             .body("JobPatch")
@@ -44,6 +37,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .part("job", name("Job"))
             .optional_body("JobCancel"),
         wait(),
+        breakdown(),
         submit(),
         submit_tasks(),
     ];
@@ -104,6 +98,17 @@ fn wait() -> Operation {
         .answer(json(200, "It holds", named("Job")))
         .answer(empty(204, "Not within waitMs"))
         .refuses(ASKS)
+        .refuses(&[Code::JobNotFound, Code::Purged])
+}
+
+fn breakdown() -> Operation {
+    let by = "`state`, `priority` or `tag:KEY`; bare tags are `tag:_`";
+    get("/kwq/jobs/{job}/breakdown", "breakDownJob", "Its tasks counted")
+        .part("job", name("Job"))
+        .needed("by", string(by))
+        .shared(&["Limit", "Fresh"])
+        .answer(json(200, "Counts", named("Breakdown")).with(&["Kwq-Lag-Ms!"]))
+        .refuses(TRACKS)
         .refuses(&[Code::JobNotFound, Code::Purged])
 }
 

@@ -35,10 +35,10 @@ fn numbers() -> Vec<Operation> {
             .query("limit", integer(1_u64, 2_000_u64, "Windows at most"))
             .answer(json(200, "Windows, newest first", named("SeedWindows")))
             .refuses(TRACKS),
-        get("/kwq/stats/tags", "countTags", "Tasks of all jobs by the values of a tag key")
-            .query("key", string("Tag key; needed"))
+        get("/kwq/stats/tags", "statsTags", "Tasks counted by a tag key")
+            .needed("key", string("Tag key; `_` = bare tags"))
             .shared(&["Limit", "Fresh"])
-            .answer(json(200, "Rows", named("Breakdown")).with(&["Kwq-Lag-Ms!"]))
+            .answer(json(200, "Counts", named("Breakdown")).with(&["Kwq-Lag-Ms!"]))
             .refuses(TRACKS),
         get("/kwq/stats/now", "statsNow", "A snapshot")
             .shared(&["Fresh"])

@@ -177,6 +177,13 @@ impl Operation {
         self
     }
 
+    /// A query parameter that must be there.
+    pub(super) fn needed(mut self, name: &str, schema: Value) -> Self {
+        let parameter = json!({ "name": name, "in": "query", "required": true, "schema": schema });
+        self.parameters.push(parameter);
+        self
+    }
+
     /// A query parameter of several values, separated by commas.
     pub(super) fn commas(mut self, name: &str, items: Value) -> Self {
         let schema = json!({ "type": "array", "items": items });

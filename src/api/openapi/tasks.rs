@@ -17,8 +17,8 @@ pub(super) fn operations() -> Vec<Operation> {
                 .query("payload", flag("With its payload; needs the role payload"))
                 .query("result", flag("With its result; needs the role payload"))
                 .answer(json(200, "The task", named("Task"))),
-            one(get("/kwq/tasks/{task}/explain", "explainTask", "Why it is not running"))
-                .answer(json(200, "The reasons", named("Explanation"))),
+            one(get("/kwq/tasks/{task}/explain", "explainTask", "Why it does not run"))
+                .answer(json(200, "Reasons", named("Explanation"))),
             one(get("/kwq/tasks/{task}/payload", "getPayload", "Its payload, as bytes"))
                 .answer(bytes()),
             one(get("/kwq/tasks/{task}/result", "getResult", "Its result, as bytes"))

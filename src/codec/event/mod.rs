@@ -64,78 +64,53 @@ pub struct Decoded {
 /// Appends the body of an event; answers the kind of its record.
 pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
     match event {
-        Event::Owner { node, addr, token_key } => {
-            control::put_owner(out, node, addr, *token_key);
-            OWNER
-        }
+        Event::Owner { node, addr, token_key } => control::put_owner(out, node, addr, *token_key),
         Event::JobDefined { job, implicit, spec } => {
             control::put_job_defined(out, job, *implicit, spec);
-            JOB_DEFINED
         }
-        Event::JobChanged { job, change } => {
-            control::put_job_changed(out, job, change);
-            JOB_CHANGED
-        }
+        Event::JobChanged { job, change } => control::put_job_changed(out, job, change),
         Event::WorkerDrained { worker, drains } => {
             control::put_worker_drained(out, worker, *drains);
-            WORKER_DRAINED
         }
-        Event::LevelChanged { level, paused } => {
-            control::put_level_changed(out, *level, *paused);
-            LEVEL_CHANGED
-        }
-        Event::Submitted { first, tasks } => {
-            submitted::put(out, *first, tasks);
-            SUBMITTED
-        }
-        Event::SubmittedArray { first, array } => {
-            arrays::put(out, *first, array);
-            SUBMITTED_ARRAY
-        }
+        Event::LevelChanged { level, paused } => control::put_level_changed(out, *level, *paused),
+        Event::Submitted { first, tasks } => submitted::put(out, *first, tasks),
+        Event::SubmittedArray { first, array } => arrays::put(out, *first, array),
         Event::Allocated { worker, endpoint, first_lease, tasks } => {
             allocated::put_allocated(out, worker, endpoint.as_deref(), *first_lease, tasks);
-            ALLOCATED
         }
-        Event::Started(tasks) => {
-            batches::put_started(out, tasks);
-            STARTED
-        }
-        Event::Completed(tasks) => {
-            batches::put_completed(out, tasks);
-            COMPLETED
-        }
-        Event::Failed { cause, tasks } => {
-            batches::put_failed(out, *cause, tasks);
-            FAILED
-        }
-        Event::Released { cause, tasks } => {
-            batches::put_released(out, *cause, tasks);
-            RELEASED
-        }
-        Event::Cancelled(tasks) => {
-            batches::put_seqs(out, tasks);
-            CANCELLED
-        }
-        Event::Redriven { tasks, priority } => {
-            batches::put_redriven(out, tasks, *priority);
-            REDRIVEN
-        }
-        Event::Key { part, answer } => {
-            keys::put_key(out, part, answer);
-            KEY
-        }
-        Event::Duplicates(jobs) => {
-            keys::put_duplicates(out, jobs);
-            KEY
-        }
-        Event::Purged(tasks) => {
-            batches::put_seqs(out, tasks);
-            PURGED
-        }
-        Event::Operation { op, step } => {
-            operations::put(out, *op, step);
-            OPERATION
-        }
+        Event::Started(tasks) => batches::put_started(out, tasks),
+        Event::Completed(tasks) => batches::put_completed(out, tasks),
+        Event::Failed { cause, tasks } => batches::put_failed(out, *cause, tasks),
+        Event::Released { cause, tasks } => batches::put_released(out, *cause, tasks),
+        Event::Cancelled(tasks) => batches::put_seqs(out, tasks),
+        Event::Redriven { tasks, priority } => batches::put_redriven(out, tasks, *priority),
+        Event::Key { part, answer } => keys::put_key(out, part, answer),
+        Event::Duplicates(jobs) => keys::put_duplicates(out, jobs),
+        Event::Purged(tasks) => batches::put_seqs(out, tasks),
+        Event::Operation { op, step } => operations::put(out, *op, step),
+    }
+    kind_of(event)
+}
+
+fn kind_of(event: &Event) -> u8 {
+    match event {
+        Event::Owner { .. } => OWNER,
+        Event::JobDefined { .. } => JOB_DEFINED,
+        Event::JobChanged { .. } => JOB_CHANGED,
+        Event::WorkerDrained { .. } => WORKER_DRAINED,
+        Event::LevelChanged { .. } => LEVEL_CHANGED,
+        Event::Submitted { .. } => SUBMITTED,
+        Event::SubmittedArray { .. } => SUBMITTED_ARRAY,
+        Event::Allocated { .. } => ALLOCATED,
+        Event::Started(_) => STARTED,
+        Event::Completed(_) => COMPLETED,
+        Event::Failed { .. } => FAILED,
+        Event::Released { .. } => RELEASED,
+        Event::Cancelled(_) => CANCELLED,
+        Event::Redriven { .. } => REDRIVEN,
+        Event::Key { .. } | Event::Duplicates(_) => KEY,
+        Event::Purged(_) => PURGED,
+        Event::Operation { .. } => OPERATION,
     }
 }
 

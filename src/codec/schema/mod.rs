@@ -6,7 +6,7 @@
 //!
 //! Must not: be used on the way of a call.
 
-pub mod counted;
+pub mod insight;
 pub mod job;
 pub mod operation;
 pub mod problem;
@@ -25,8 +25,8 @@ pub fn all() -> Map<String, Value> {
     let groups = [
         task::schemas(),
         job::schemas(),
-        counted::schemas(),
         work::schemas(),
+        insight::schemas(),
         operation::schemas(),
         seed::schemas(),
         simulation::schemas(),

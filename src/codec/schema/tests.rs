@@ -276,6 +276,7 @@ fn schemas_have_names_of_their_own() {
         task::schemas(),
         job::schemas(),
         work::schemas(),
+        insight::schemas(),
         operation::schemas(),
         seed::schemas(),
         simulation::schemas(),
