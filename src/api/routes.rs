@@ -11,8 +11,7 @@ use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
 use crate::api::{
     assets, audit, breakdown, cluster, documents, gate, jobs, operations, query, queues, seed,
-    simulations,
-    tasks, workers,
+    simulations, tasks, workers,
 };
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
