@@ -213,8 +213,8 @@ impl Block {
         seq - self.base < SPAN && (grows || self.words.len() + 2 <= WORDS_MAX)
     }
 
-    /// Room for the words of a run. A block grows by an eighth: half empty ones would cost more than
-    /// to move them a few times.
+    /// Room for the words of a run. A block grows by an eighth: half empty ones would cost more
+    /// than to move them a few times.
     fn make_room(&mut self) {
         if self.words.len() + 2 > self.words.capacity() {
             self.words.reserve_exact(2 + self.words.len() / 8);
