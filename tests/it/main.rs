@@ -13,6 +13,7 @@ mod cli;
 mod consume;
 mod delays;
 mod dev;
+mod examples;
 mod explain;
 mod heartbeat;
 mod hostile;
