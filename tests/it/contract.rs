@@ -6,6 +6,7 @@
 //! `unavailable` outcomes), and what is marked later.
 
 mod codes;
+mod codes_of_a_server;
 mod headers;
 mod job_verbs;
 mod limits;

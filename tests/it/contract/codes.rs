@@ -1,5 +1,6 @@
 //! `api.md` 1.2, a test for each error code: its status, the whole form of problem+json, the extra
-//! members that apply, and its page. Cannot be provoked from outside, so only their pages are
+//! members that apply, and its page. Those that need an own server are in `codes_of_a_server.rs`.
+//! Cannot be provoked from outside, so only their pages are
 //! looked at: `internal` (a bug), `log_unavailable`, `partition_unavailable` and `tracker_behind`
 //! (a failing disk: `tests/faults`), `not_ready` (needs a long log and a race with its replay),
 //! `not_admitted` (Kafka). `cyclic_dependency` is later.
@@ -7,9 +8,7 @@
 use serde_json::{Value, json};
 
 use super::{held, say, task_in, task_verb};
-use crate::support::{
-    Answer, Conn, Folder, Req, Server, eventually, int, kwq_lines, merge, shared, text, unique,
-};
+use crate::support::{Answer, Conn, Req, eventually, int, merge, shared, text, unique};
 
 /// The page of a code (1.2: `GET /docs/errors/{code}` is a text page).
 #[track_caller]
@@ -22,14 +21,14 @@ fn page(code: &str) {
 
 /// A refusal, its form and its page.
 #[track_caller]
-fn refused(answer: &Answer, status: u16, code: &str) -> Value {
+pub(super) fn refused(answer: &Answer, status: u16, code: &str) -> Value {
     page(code);
     answer.refused(status, code)
 }
 
 /// A refusal before anything was logged: how long to wait, and that a repeat is at no risk.
 #[track_caller]
-fn wait(answer: &Answer, status: u16, code: &str) {
+pub(super) fn wait(answer: &Answer, status: u16, code: &str) {
     let problem = refused(answer, status, code);
     let seconds = answer.header("Retry-After").expect("how long to wait");
     assert!(seconds.parse::<u64>().is_ok(), "whole seconds: {seconds}");
@@ -76,47 +75,6 @@ fn bad_cursor() {
     let forged: String = first.chars().chain(next.chars().skip(1)).collect();
     let forged = format!("{path}&cursor={}", crate::support::encode(&forged));
     refused(&server.get(&forged), 400, "bad_cursor");
-}
-
-/// A server with one token of these roles and scopes; gives its secret too.
-fn guarded(more: &[&str]) -> (Server, Folder, String) {
-    let dir = Folder::new("kwq-codes");
-    let args = ["token", "create", "--name", "one", "--role", "view", "--role", "submit"];
-    let args: Vec<&str> = args.iter().chain(more).copied().collect();
-    let made = kwq_lines(dir.path(), &args).remove(0);
-    let file = dir.path().join("tokens.jsonl");
-    std::fs::write(&file, format!("{}\n", made["line"])).expect("writes");
-    let server = Server::start(&[&format!("auth.tokens-file={}", file.display())]);
-    (server, dir, text(&made, "token").to_owned())
-}
-
-fn with(req: Req, token: &str) -> Req {
-    req.header("Authorization", &format!("Bearer {token}"))
-}
-
-#[test]
-fn unauthorized() {
-    let (server, _dir, token) = guarded(&[]);
-    refused(&server.get("/kwq/jobs"), 401, "unauthorized");
-    // "any" still needs a valid token where tokens are configured (15).
-    refused(&server.get("/kwq/me"), 401, "unauthorized");
-    let wrong = with(Req::new("GET", "/kwq/jobs"), "wrong");
-    refused(&server.call(&wrong), 401, "unauthorized");
-    server.call(&with(Req::new("GET", "/kwq/jobs"), &token)).expect(200);
-}
-
-#[test]
-fn forbidden() {
-    let (server, _dir, token) = guarded(&["--scope", "mine-"]);
-    let ask = Req::new("POST", "/kwq/consume").json(&json!({"worker": "w", "waitMs": 0}));
-    refused(&server.call(&with(ask, &token)), 403, "forbidden");
-    let job =
-        |id: &str| with(Req::new("POST", "/kwq/submit").json(&json!({"groupId": id})), &token);
-    let reference = server.call(&job("mine-1"));
-    let reference = reference.expect(200).header("Kwq-Ref").expect("a reference");
-    let path = format!("/kwq/tasks/{reference}?payload=true");
-    refused(&server.call(&with(Req::new("GET", &path), &token)), 403, "forbidden");
-    refused(&server.call(&job("other-1")), 404, "job_not_found");
 }
 
 #[test]
@@ -183,17 +141,6 @@ fn operation_not_found() {
     refused(&shared().delete("/kwq/operations/op-999999"), 404, "operation_not_found");
 }
 
-// With it the one share that can be used up from outside: simulations at a time.
-#[test]
-fn simulation_not_found_and_quota() {
-    let server = Server::start(&["simulator.enabled=true"]);
-    refused(&server.get("/kwq/simulations/sim-999"), 404, "simulation_not_found");
-    refused(&server.delete("/kwq/simulations/sim-999"), 404, "simulation_not_found");
-    let plan = json!({"tasks": 1, "durationMs": {"mean": 60_000}});
-    let mut answers = (0..100).map(|_| server.post("/kwq/simulations", &plan));
-    wait(&answers.find(|answer| answer.status != 202).expect("a share"), 429, "quota");
-}
-
 #[test]
 fn method_not_allowed() {
     for (method, path, allowed) in
@@ -206,16 +153,6 @@ fn method_not_allowed() {
             refused(&answer, 405, "method_not_allowed");
         }
     }
-}
-
-#[test]
-fn request_timeout() {
-    let server = Server::start(&["http.body=1s"]);
-    let mut conn = Conn::open(server.addr()).expect("connects");
-    let head = "POST /kwq/complete HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
-                Content-Length: 9\r\n\r\n{";
-    conn.send(head.as_bytes()).expect("sends");
-    refused(&conn.answer(false).expect("an answer"), 408, "request_timeout");
 }
 
 #[test]
@@ -492,46 +429,6 @@ fn not_supported() {
         let spec = merge(&json!({"id": unique("codes")}), &later);
         refused(&shared().post("/kwq/jobs", &spec), 422, "not_supported");
     }
-}
-
-#[test]
-fn auth_rate() {
-    let (server, _dir, token) = guarded(&[]);
-    let guess = || server.call(&with(Req::new("GET", "/kwq/jobs"), "guess"));
-    let refusal = (0..200).map(|_| guess()).find(|answer| answer.status != 401);
-    wait(&refusal.expect("50 a minute"), 429, "auth_rate");
-    // Valid tokens still pass (15).
-    server.call(&with(Req::new("GET", "/kwq/jobs"), &token)).expect(200);
-}
-
-// The bound on memory is the one way to it that a test can hold still.
-#[test]
-fn overloaded() {
-    let server = Server::start(&["memory.limit=8MiB"]);
-    let submit = || server.post("/kwq/submit", &json!({"groupId": "g"}));
-    let refusal = eventually("memory is tight", || Some(submit()).filter(|a| a.status != 200));
-    wait(&refusal, 503, "overloaded");
-    server.get("/kwq/jobs").expect(200);
-}
-
-#[test]
-fn draining() {
-    let mut server = Server::start(&["drain.delay=30s"]);
-    server.signal_term();
-    let submit = || server.post("/kwq/submit", &json!({"groupId": "g"}));
-    let refusal = eventually("it drains", || Some(submit()).filter(|a| a.status != 200));
-    wait(&refusal, 503, "draining");
-    server.kill();
-}
-
-#[test]
-fn disk_full() {
-    let server = Server::start(&["log.disk-reserve=1000000GiB"]);
-    let submit = || server.post("/kwq/submit", &json!({"groupId": "g"}));
-    let refusal = eventually("the disk is full", || Some(submit()).filter(|a| a.status != 200));
-    wait(&refusal, 507, "disk_full");
-    // Submits only.
-    server.post("/kwq/consume", &json!({"worker": "w", "waitMs": 0})).expect(204);
 }
 
 #[test]
