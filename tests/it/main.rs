@@ -11,6 +11,7 @@ mod batch;
 mod breakdown;
 mod cli;
 mod consume;
+mod contract;
 mod delays;
 mod dev;
 mod examples;
