@@ -4,9 +4,9 @@
 //! slice holds in memory is bounded, however large job and log are.
 
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
-use crate::log::{Error, EventLog, Skimmed};
+use crate::log::{Error, EventLog, Resume, Skimmed};
 use crate::model::ending::{EndPlace, Ending};
-use crate::model::event::{Completion, Event, Next};
+use crate::model::event::{Completion, Event, Failure, Next, Release};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::JobChange;
 use crate::model::reject::{Code, Reject};
@@ -23,6 +23,8 @@ const ENDS: usize = 1_000;
 const LOG_BYTES: u64 = 32 << 20;
 /// Bytes of results in one slice; a result is never cut, so it may be some more.
 const RESULT_BYTES: usize = 1 << 20;
+/// Bytes of results passed over in one slice, of submits payloads.
+const RESULT_BYTES_MAX: usize = 32 << 20;
 /// Rows the tracker looks at for one slice.
 const ROWS: u64 = 100_000;
 
@@ -39,6 +41,8 @@ pub struct EndQuery {
     pub until: Position,
     /// At most so many.
     pub limit: usize,
+    /// Of the slice before.
+    pub resume: Resume,
 }
 
 /// A slice.
@@ -48,6 +52,8 @@ pub struct EndSlice {
     pub rows: Vec<Ending>,
     /// Where to go on; `None` = the job has no task yet.
     pub next: Option<EndPlace>,
+    /// For the slice after.
+    pub resume: Resume,
     /// All up to the end that was asked for.
     pub over: bool,
     /// The next record is durable, but the tracker has not folded it yet.
@@ -58,18 +64,8 @@ pub struct EndSlice {
 struct Raw {
     at: EndPlace,
     partition: PartitionId,
-    seq: TaskSeq,
-    state: TaskState,
-    attempt: Option<u32>,
-    error: Option<TaskError>,
     ended: WallMs,
-    result: bool,
-}
-
-impl Raw {
-    fn next(&self) -> EndPlace {
-        EndPlace { read: self.at.read + 1, ..self.at }
-    }
+    end: End,
 }
 
 impl KwqHandle {
@@ -97,44 +93,29 @@ impl KwqHandle {
         // Asked before the log is read: what is below them is folded.
         let folded = tracker.cursors().await?;
         let log = self.engine.log()?;
-        let (job, states, until) = (query.job.clone(), query.states, query.until);
-        let source = Arc::clone(&log);
-        let found = blocking(move || {
-            let mut gather = Gather::new(&job, states, from, until, &folded);
-            gather.run(&*source).map(|()| gather.found)
-        })
-        .await?;
-        let mut slice = EndSlice {
-            rows: Vec::new(),
-            next: Some(found.next),
-            over: found.over,
-            behind: found.behind,
-        };
-        let (raws, swept) = match found.cancel {
-            None => (found.raws, None),
-            Some(cancel) => {
-                let ended = tracker.cancelled_by(cancel, query.job.clone(), from_of(&found.next));
-                let (raws, next) = swept(cancel, found.next, ended.await?);
-                (raws, Some(next))
-            }
-        };
-        slice.next = swept.or(slice.next);
-        let seqs = raws.iter().map(|raw| (raw.partition, raw.seq)).collect();
+        let (source, asked) = (Arc::clone(&log), query.clone());
+        let mut found = blocking(move || Gather::new(&asked, from, &folded).run(&*source)).await?;
+        if let Some(cancel) = found.cancel {
+            let from = (found.next.read, (ENDS, ROWS));
+            let ended = tracker.cancelled_by(cancel, query.job.clone(), from).await?;
+            (found.raws, found.next) = swept(cancel, found.next, ended);
+        }
+        let seqs = found.raws.iter().map(|raw| (raw.partition, raw.end.seq)).collect();
         let rows = tracker.rows_of(query.job, seqs).await?;
         let pairs: Vec<(Raw, TrackedTask)> =
-            raws.into_iter().zip(rows).filter_map(|(raw, row)| Some((raw, row?))).collect();
+            found.raws.into_iter().zip(rows).filter_map(|(raw, row)| Some((raw, row?))).collect();
         let limit = query.limit;
         let (rows, cut) = blocking(move || written(&*log, pairs, limit)).await?;
-        if cut && let Some(last) = rows.last() {
-            slice = EndSlice { next: Some(last.next), over: false, behind: false, ..slice };
-        }
-        slice.rows = rows;
-        Ok(slice)
+        // What was cut off is gathered again, from where this slice began.
+        let cut_at = rows.last().filter(|_| cut).map(|last| last.next);
+        Ok(EndSlice {
+            rows,
+            next: Some(cut_at.unwrap_or(found.next)),
+            resume: if cut_at.is_some() { query.resume } else { found.resume },
+            over: found.over && cut_at.is_none(),
+            behind: found.behind && cut_at.is_none(),
+        })
     }
-}
-
-fn from_of(place: &EndPlace) -> (u64, (usize, u64)) {
-    (place.read, (ENDS, ROWS))
 }
 
 async fn blocking<T: Send + 'static>(
@@ -150,12 +131,8 @@ fn swept(cancel: CancelRecord, at: EndPlace, ended: Selected) -> (Vec<Raw>, EndP
     let raw = |seq: TaskSeq| Raw {
         at: EndPlace { read: seq.0, ..at },
         partition: cancel.partition,
-        seq,
-        state: TaskState::Cancelled,
-        attempt: None,
-        error: None,
         ended: cancel.at,
-        result: false,
+        end: End::plain(seq, TaskState::Cancelled),
     };
     let next = match ended.next {
         Some(read) => EndPlace { read, ..at },
@@ -174,45 +151,42 @@ struct Found {
     /// The job was cancelled at `next`; the tracker knows whom this ended.
     cancel: Option<CancelRecord>,
     next: EndPlace,
+    resume: Resume,
     over: bool,
     behind: bool,
 }
 
 /// Gathers ends of any job from the log; which job a task is of, the tracker knows.
 struct Gather<'a> {
-    job: &'a Name,
-    states: u16,
+    query: &'a EndQuery,
     from: EndPlace,
-    until: Position,
     folded: &'a [Position],
     found: Found,
+    /// Of results.
+    bytes: usize,
 }
 
 impl<'a> Gather<'a> {
-    fn new(
-        job: &'a Name,
-        states: u16,
-        from: EndPlace,
-        until: Position,
-        folded: &'a [Position],
-    ) -> Self {
-        Self { job, states, from, until, folded, found: Found { next: from, ..Found::default() } }
+    fn new(query: &'a EndQuery, from: EndPlace, folded: &'a [Position]) -> Self {
+        Self { query, from, folded, found: Found { next: from, ..Found::default() }, bytes: 0 }
     }
 
-    fn run(&mut self, log: &dyn EventLog) -> Result<(), Error> {
+    fn run(mut self, log: &dyn EventLog) -> Result<Found, Error> {
         let numbers = 0..u16::try_from(self.folded.len()).unwrap_or(u16::MAX);
         let from: Vec<_> = numbers.map(|n| (PartitionId(n), self.from.record)).collect();
+        let mut resume = self.query.resume.clone();
         let mut stopped = false;
-        log.skim(&from, &mut |skimmed| {
+        log.skim_on(&from, &mut resume, &mut |skimmed| {
             stopped = !self.visit(&skimmed);
             !stopped
         })?;
         if !stopped {
-            // Nothing but records without events, or none, lies up to the end.
-            self.found.next = self.found.next.max(EndPlace { record: self.until, read: 0 });
+            // No event lies between the last one seen and the end.
+            self.found.next = self.found.next.max(EndPlace { record: self.query.until, read: 0 });
             self.found.over = true;
         }
-        Ok(())
+        self.found.resume = resume;
+        Ok(self.found)
     }
 
     /// False at the end of the slice.
@@ -221,7 +195,7 @@ impl<'a> Gather<'a> {
         let (position, partition) = (record.position, record.partition);
         let read = if position == self.from.record { self.from.read } else { 0 };
         let here = EndPlace { record: position, read };
-        if position >= self.until {
+        if position >= self.query.until {
             (self.found.next, self.found.over) = (here, true);
             return false;
         }
@@ -230,7 +204,7 @@ impl<'a> Gather<'a> {
             return false;
         }
         if let Event::JobChanged { job, change: JobChange::Cancel(mode, _) } = &record.stamped.event
-            && *job == *self.job
+            && *job == self.query.job
             && self.wants(TaskState::Cancelled)
         {
             self.found.next = here;
@@ -242,39 +216,34 @@ impl<'a> Gather<'a> {
             return false;
         }
         self.take(skimmed, here);
+        self.bytes += skimmed.blob_bytes.iter().map(|bytes| *bytes as usize).sum::<usize>();
         self.found.next = behind(position);
-        self.found.raws.len() < ENDS && position.0 < self.from.record.0 + LOG_BYTES
+        let room = self.found.raws.len() < ENDS && self.bytes < RESULT_BYTES_MAX;
+        room && position.0 < self.from.record.0 + LOG_BYTES
     }
 
     fn wants(&self, state: TaskState) -> bool {
-        self.states >> state.index() & 1 == 1
+        self.query.states >> state.index() & 1 == 1
     }
 
     fn take(&mut self, skimmed: &Skimmed, here: EndPlace) {
         let record = &skimmed.record;
         let at = record.stamped.at;
-        let mut add = |entry: u64, seq, state: TaskState, attempt, error, result| {
-            if self.states >> state.index() & 1 == 1 && entry >= here.read {
-                self.found.raws.push(Raw {
-                    at: EndPlace { read: entry, ..here },
-                    partition: record.partition,
-                    seq,
-                    state,
-                    attempt,
-                    error,
-                    ended: at,
-                    result,
-                });
-            }
-        };
         for (entry, end) in (0..).zip(ends(&record.stamped.event, at)) {
-            if let Some(End { seq, state, attempt, error, result }) = end {
-                add(entry, seq, state, attempt, error, result);
-            }
+            let Some(end) = end.filter(|end| entry >= here.read && self.wants(end.state)) else {
+                continue;
+            };
+            self.found.raws.push(Raw {
+                at: EndPlace { read: entry, ..here },
+                partition: record.partition,
+                ended: at,
+                end,
+            });
         }
     }
 }
 
+/// What an entry of a record says of its task.
 struct End {
     seq: TaskSeq,
     state: TaskState,
@@ -283,26 +252,35 @@ struct End {
     result: bool,
 }
 
+impl End {
+    fn plain(seq: TaskSeq, state: TaskState) -> Self {
+        Self { seq, state, attempt: None, error: None, result: false }
+    }
+
+    fn completed(done: &Completion) -> Self {
+        let (attempt, result) = (Some(done.attempt), done.result.is_some());
+        Self { attempt, result, ..Self::plain(done.seq, TaskState::Completed) }
+    }
+
+    fn failed(failure: &Failure, at: WallMs) -> Option<Self> {
+        let (attempt, error) = (Some(failure.attempt), Some(failure.error(at)));
+        Some(Self { attempt, error, ..Self::plain(failure.seq, landed(failure.next)?) })
+    }
+
+    fn released(release: &Release) -> Option<Self> {
+        let attempt = Some(release.attempt);
+        Some(Self { attempt, ..Self::plain(release.seq, landed(release.next)?) })
+    }
+}
+
 /// For each entry of an event the end of its task, if it is one.
 fn ends(event: &Event, at: WallMs) -> Vec<Option<End>> {
-    let plain = |seq, state, attempt, error| End { seq, state, attempt, error, result: false };
     match event {
-        Event::Completed(tasks) => tasks.iter().map(|done| Some(completed(done))).collect(),
-        Event::Failed { tasks, .. } => {
-            let end = |f: &crate::model::event::Failure| {
-                let error = Some(f.error(at));
-                landed(f.next).map(|state| plain(f.seq, state, Some(f.attempt), error))
-            };
-            tasks.iter().map(end).collect()
-        }
-        Event::Released { tasks, .. } => {
-            let end = |r: &crate::model::event::Release| {
-                landed(r.next).map(|state| plain(r.seq, state, Some(r.attempt), None))
-            };
-            tasks.iter().map(end).collect()
-        }
+        Event::Completed(tasks) => tasks.iter().map(|done| Some(End::completed(done))).collect(),
+        Event::Failed { tasks, .. } => tasks.iter().map(|f| End::failed(f, at)).collect(),
+        Event::Released { tasks, .. } => tasks.iter().map(End::released).collect(),
         Event::Cancelled(tasks) => {
-            tasks.iter().map(|seq| Some(plain(*seq, TaskState::Cancelled, None, None))).collect()
+            tasks.iter().map(|seq| Some(End::plain(*seq, TaskState::Cancelled))).collect()
         }
         Event::Owner { .. }
         | Event::JobDefined { .. }
@@ -318,16 +296,6 @@ fn ends(event: &Event, at: WallMs) -> Vec<Option<End>> {
         | Event::Duplicates(_)
         | Event::Purged(_)
         | Event::Operation { .. } => Vec::new(),
-    }
-}
-
-fn completed(done: &Completion) -> End {
-    End {
-        seq: done.seq,
-        state: TaskState::Completed,
-        attempt: Some(done.attempt),
-        error: None,
-        result: done.result.is_some(),
     }
 }
 
@@ -355,16 +323,16 @@ fn written(
         if bytes >= RESULT_BYTES {
             break;
         }
-        let result = if raw.result { results.read(raw.at)? } else { None };
+        let result = if raw.end.result { results.read(raw.at)? } else { None };
         bytes += result.as_ref().map_or(0, |blob| blob.bytes.len());
         rows.push(Ending {
-            reference: text.spec.reference(raw.partition, raw.seq),
+            reference: text.spec.reference(raw.partition, raw.end.seq),
             id: text.spec.id,
-            state: raw.state,
-            attempt: raw.attempt.unwrap_or(row.attempt),
+            state: raw.end.state,
+            attempt: raw.end.attempt.unwrap_or(row.attempt),
             result,
-            next: raw.next(),
-            error: raw.error,
+            next: EndPlace { read: raw.at.read + 1, ..raw.at },
+            error: raw.end.error,
             ended: raw.ended,
         });
     }

@@ -11,6 +11,7 @@ use crate::api::route::{PAYLOAD, Route, on};
 use crate::api::stream::{Broken, Pieces, Pulse, Streaming};
 use crate::codec::wire::ending;
 use crate::codec::wire::out::Out;
+use crate::log::Resume;
 use crate::model::ending::{EndPlace, Ending};
 use crate::model::id::Position;
 use crate::model::limits;
@@ -55,7 +56,14 @@ async fn results(call: Call) -> Outcome {
         until: shared.api.handle.log_end()?,
         pulse: Pulse::new(shared.phase.clone()),
         shared: Arc::clone(shared),
-        query: EndQuery { job, states, from, until: Position(0), limit: 0 },
+        query: EndQuery {
+            job,
+            states,
+            from,
+            until: Position(0),
+            limit: 0,
+            resume: Resume::default(),
+        },
         kind,
         left,
         follow,
@@ -169,6 +177,7 @@ impl Reader {
         let query = EndQuery { until: self.until, limit, ..self.query.clone() };
         let slice = self.shared.api.handle.endings(query).await?;
         self.query.from = slice.next.or(self.query.from);
+        self.query.resume = slice.resume;
         self.behind = if slice.behind { self.behind + 1 } else { 0 };
         if !slice.rows.is_empty() {
             self.left = self.left.map(|left| left.saturating_sub(slice.rows.len()));

@@ -93,15 +93,8 @@ fn pages_of_any_size_give_every_end_once() {
     let (server, job) = (shared(), unique("pages"));
     let items = (0..60).map(|n| json!({"id": format!("t{n}")})).collect();
     server.add(&job, &items);
-    let tasks = server.consume("w", &job, &json!({"max": 60, "waitMs": 30_000}));
-    let mut all = tasks;
-    while all.len() < 60 {
-        all.push(server.take("w", &job));
-    }
-    for batch in all.chunks(7) {
-        let reports: Value = batch.iter().map(|t| json!({"lease": t["lease"]})).collect();
-        server.post("/kwq/complete", &reports).expect(200);
-    }
+    let all = taken(server, &job, 60);
+    all.iter().for_each(|task| done(server, task, "r"));
     let whole = lines(server, &job, "");
     assert_eq!(whole.len(), 60);
     for limit in [1, 4, 59, 60, 1_000] {
@@ -156,24 +149,16 @@ fn a_cursor_outlives_a_kill() {
     assert_eq!(ids(&before), ["b", "a"]);
     server.kill();
     server.launch();
-    assert_eq!(lines(&server, "job", ""), before_without_cursors(&server, &before));
+    assert_eq!(unsigned(&lines(&server, "job", "")), unsigned(&before));
     done(&server, &tasks[3], "z");
     let cursor = encode(text(&before[0], "cursor"));
     assert_eq!(ids(&lines(&server, "job", &format!("&cursor={cursor}"))), ["a", "d"]);
 }
 
-/// Cursors carry the moment they were signed; everything else must be the same.
-fn before_without_cursors(server: &Server, before: &[Value]) -> Vec<Value> {
-    let now = lines(server, "job", "");
-    let strip = |line: &Value| {
-        let mut line = line.clone();
-        line["cursor"] = Value::Null;
-        line
-    };
-    let (old, new): (Vec<_>, Vec<_>) =
-        (before.iter().map(strip).collect(), now.iter().map(strip).collect());
-    assert_eq!(old, new);
-    now
+/// Lines without their cursors, which carry the moment they were signed.
+fn unsigned(lines: &[Value]) -> Vec<Value> {
+    let without = |line: &Value| crate::support::merge(line, &json!({"cursor": null}));
+    lines.iter().map(without).collect()
 }
 
 // api.md 6: `follow` ends after the job ended and all is sent.
@@ -221,7 +206,7 @@ fn the_command_line_prints_the_lines() {
     server.job_verb(&job, "close");
     for more in [&[][..], &["--follow"][..]] {
         let url = format!("http://{}", server.addr());
-        let mut args = vec!["job", "results", &job, "--server", &url];
+        let mut args = vec!["job", "results", &job, "--url", &url];
         args.extend(more);
         let found = kwq_lines(server.dir(), &args);
         assert_eq!(ids(&found), ["a", "b", "c", "d"]);
