@@ -2,6 +2,7 @@
 //! time of the same minute beside each rate.
 
 mod compare;
+mod mixed;
 mod server;
 mod show;
 
@@ -28,6 +29,9 @@ use std::path::PathBuf;
 pub(super) enum BenchVerb {
     /// Closed-loop load with exact counting of lost and doubled tasks
     Load(LoadArgs),
+    /// Everything at once with exact books: priorities, weights, affinity, failures, lost workers,
+    /// pauses, a cancel, a redrive
+    Mixed(mixed::MixedArgs),
 }
 
 /// `bench load`
@@ -179,7 +183,10 @@ struct Bench<'a> {
 
 /// Measures; exit 8 when a task was lost or doubled.
 pub(super) async fn run(verb: BenchVerb, context: &Context) -> Verdict {
-    let BenchVerb::Load(args) = verb;
+    let args = match verb {
+        BenchVerb::Load(args) => args,
+        BenchVerb::Mixed(args) => return mixed::run(args, context).await,
+    };
     let mut bench = Bench::begin(args, context).await?;
     let outcome = bench.phases().await;
     let books_are_clean = bench.finish()?;

@@ -167,6 +167,18 @@ impl Posting {
     /// Gives memory back after a removal: at most half of a block's is unused, and small neighbours
     /// become one.
     fn tighten(&mut self, at: usize) {
+        self.join(at);
+        let words = &mut self.blocks[at].words;
+        if words.capacity() > SMALL_WORDS && words.len() * 2 < words.capacity() {
+            words.shrink_to(words.len() + words.len() / 4);
+        }
+        if let Some(before) = at.checked_sub(1) {
+            self.join(before);
+        }
+    }
+
+    /// Makes one of a small block and the next one.
+    fn join(&mut self, at: usize) {
         let block = &self.blocks[at];
         let (base, len) = (block.base, block.words.len());
         if let Some(next) = self.blocks.get(at + 1)
@@ -178,10 +190,6 @@ impl Posting {
             let next = self.take_block(at + 1);
             self.blocks[at].words.reserve_exact(next.words.len());
             self.blocks[at].words.extend(next.words.iter().map(|word| word + step));
-        }
-        let words = &mut self.blocks[at].words;
-        if words.capacity() > SMALL_WORDS && words.len() * 2 < words.capacity() {
-            words.shrink_to(words.len() + words.len() / 4);
         }
     }
 }
@@ -205,8 +213,8 @@ impl Block {
         seq - self.base < SPAN && (grows || self.words.len() + 2 <= WORDS_MAX)
     }
 
-    /// Room for the words of a run. A block grows by an eighth: half empty ones would cost more than
-    /// to move them a few times.
+    /// Room for the words of a run. A block grows by an eighth: half empty ones would cost more
+    /// than to move them a few times.
     fn make_room(&mut self) {
         if self.words.len() + 2 > self.words.capacity() {
             self.words.reserve_exact(2 + self.words.len() / 8);

@@ -26,6 +26,7 @@ mod keys;
 mod later;
 mod leases;
 mod long_poll;
+mod mixed;
 mod ndjson;
 mod openapi;
 mod operations;

@@ -78,8 +78,8 @@ fn a_crashed_worker_forgets_its_task_and_another_attempt_ends_it() {
 fn a_stopped_simulation_cancels_what_is_left() {
     let id = started(&json!({"tasks": 500, "workers": 4, "durationMs": {"mean": 60_000}}));
     eventually("its workers hold tasks", || {
-        let job = simulator().job(&format!("{id}-1"));
-        (int(&job, "handedOut") == 4).then_some(())
+        let job = simulator().get(&format!("/kwq/jobs/{id}-1"));
+        (job.status == 200 && int(&job.json(), "handedOut") == 4).then_some(())
     });
     let answer = simulator().delete(&format!("/kwq/simulations/{id}")).ok();
     assert_eq!(text(&answer, "state"), "STOPPED");
