@@ -1,6 +1,7 @@
 //! Floor 3: actix shells that move bytes between the API, the pure core and the log. No decisions
 //! here.
 
+pub mod endings;
 pub mod handle;
 pub mod node;
 pub mod request;

@@ -17,7 +17,7 @@ use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
 use crate::model::time::WallMs;
 use crate::model::view::{Attempt, TaskPage, TaskQuery, TaskView, TrackedTask};
-use crate::store::{Selected, StoredText, TaskTexts, Tracker};
+use crate::store::{CancelRecord, Selected, StoredText, TaskTexts, Tracker};
 use actix::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -247,6 +247,40 @@ impl TrackerDoor {
         let found =
             self.ask(move |state, _| state.tracker.select(&query, &texts, from, PAGE_BUDGET));
         found.await?.map_err(|reason| Reject::new(Code::LogUnavailable, reason))
+    }
+
+    /// First position not folded yet, of each partition.
+    pub(crate) async fn cursors(&self) -> Answer<Vec<Position>> {
+        self.ask(|state, _| state.tracker.cursors()).await
+    }
+
+    pub(crate) async fn first_record(&self, job: Name, rows_max: u64) -> Answer<Option<Position>> {
+        let found = self.ask(move |state, _| state.tracker.first_record(&job, rows_max)).await?;
+        found.map_err(|reason| Reject::new(Code::TrackerBehind, reason))
+    }
+
+    pub(crate) async fn cancelled_by(
+        &self,
+        cancel: CancelRecord,
+        job: Name,
+        (from, most): (u64, (usize, u64)),
+    ) -> Answer<Selected> {
+        let found =
+            self.ask(move |state, _| state.tracker.cancelled_by(cancel, &job, from, most)).await?;
+        found.map_err(|reason| Reject::new(Code::TrackerBehind, reason))
+    }
+
+    /// For each task its row, if it is of this job and was not purged.
+    pub(crate) async fn rows_of(
+        &self,
+        job: Name,
+        tasks: Vec<(PartitionId, TaskSeq)>,
+    ) -> Answer<Vec<Option<TrackedTask>>> {
+        self.ask(move |state, _| {
+            let row = |(id, seq)| state.tracker.task(id, seq).filter(|row| row.job == job);
+            tasks.into_iter().map(row).collect()
+        })
+        .await
     }
 
     pub(crate) async fn rates(&self) -> Answer<Rates> {

@@ -1,6 +1,7 @@
 //! A finished answer, before it becomes an HTTP response.
 
 use crate::api::delivery::HandOuts;
+use crate::api::stream::Streaming;
 use crate::model::id::{PartitionId, Position};
 use crate::model::reject::Code;
 use hyper::body::Bytes;
@@ -14,6 +15,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Made while it is sent, instead of `body`.
+    pub(crate) stream: Option<Streaming>,
     /// Given back unless this answer reaches the socket.
     pub(crate) hand_outs: Option<HandOuts>,
     /// Set when the call was refused.
@@ -48,6 +51,7 @@ impl Answer {
             status,
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            stream: None,
             hand_outs: None,
             refused: None,
             target: None,
@@ -70,6 +74,7 @@ impl Answer {
             status,
             headers,
             body,
+            stream: None,
             hand_outs: None,
             refused: None,
             target: None,
@@ -80,6 +85,10 @@ impl Answer {
     pub(crate) fn about(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
         self
+    }
+    /// A body that is made while it is sent.
+    pub(crate) fn streaming(self, stream: Streaming) -> Self {
+        Self { stream: Some(stream), ..self }
     }
     /// Another status.
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
@@ -106,6 +115,9 @@ impl Answer {
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         response.extensions_mut().insert(Routed(self.route));
+        if let Some(stream) = self.stream {
+            response.extensions_mut().insert(stream);
+        }
         response
     }
 }

@@ -8,6 +8,7 @@
 
 use crate::actor::handle::KwqHandle;
 use crate::actor::request::ConsumeAnswer;
+use crate::api::stream::{Pieces, Streaming};
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -128,6 +129,7 @@ enum Content {
     Bytes(Option<Bytes>),
     Granted(Option<(Bytes, HandOuts)>),
     Warp(<warp::reply::Response as Inner>::Body),
+    Stream(Pieces),
 }
 
 /// Names the body type of a response, which its crate does not export.
@@ -151,7 +153,12 @@ impl Outgoing {
         delivery: Arc<Delivery>,
         response: warp::reply::Response,
     ) -> hyper::Response<Self> {
-        response.map(|body| Self { content: Content::Warp(body), delivery })
+        let mut response = response;
+        let pieces = response.extensions_mut().remove::<Streaming>().and_then(|s| s.take());
+        response.map(|body| {
+            let content = pieces.map_or(Content::Warp(body), Content::Stream);
+            Self { content, delivery }
+        })
     }
 }
 
@@ -163,12 +170,12 @@ impl Drop for Outgoing {
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = warp::Error;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, warp::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         match &mut this.content {
             Content::Bytes(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
@@ -177,7 +184,13 @@ impl Body for Outgoing {
                 this.delivery.taken(tasks);
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Warp(body) => Pin::new(body).poll_frame(cx),
+            Content::Warp(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|f| f.map_err(Into::into)))
+            }
+            Content::Stream(pieces) => {
+                let piece = pieces.as_mut().poll_next(cx);
+                piece.map(|piece| piece.map(|p| p.map(Frame::data).map_err(Into::into)))
+            }
         }
     }
 
@@ -186,6 +199,7 @@ impl Body for Outgoing {
             Content::Bytes(bytes) => bytes.is_none(),
             Content::Granted(content) => content.is_none(),
             Content::Warp(body) => body.is_end_stream(),
+            Content::Stream(_) => false,
         }
     }
 
@@ -198,6 +212,7 @@ impl Body for Outgoing {
             Content::Bytes(bytes) => exact(bytes.as_ref()),
             Content::Granted(content) => exact(content.as_ref().map(|(bytes, _)| bytes)),
             Content::Warp(body) => body.size_hint(),
+            Content::Stream(_) => SizeHint::default(),
         }
     }
 }

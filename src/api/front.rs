@@ -17,7 +17,7 @@ use crate::api::{auth, gate};
 use crate::model::reject::Code;
 use futures_util::FutureExt as _;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::service::Service;
 use hyper::{Method, Request, Response};
@@ -154,7 +154,7 @@ fn admit(call: &mut Call) -> Result<(), Problem> {
     if uri_bytes(head) > URI_BYTES_MAX {
         return Err(Problem::new(Code::UriTooLong, "the URI has more than 4 KiB").closing());
     }
-    if head.headers.len() > HEADERS_MAX || head_bytes(&head.headers) > HEAD_BYTES_MAX {
+    if head.headers.len() > HEADERS_MAX || head_bytes(head) > HEAD_BYTES_MAX {
         let detail = "the head has more than 64 headers or 16 KiB";
         return Err(Problem::new(Code::HeadersTooLarge, detail).closing());
     }
@@ -188,7 +188,10 @@ fn uri_bytes(head: &Parts) -> usize {
     head.uri.path_and_query().map_or(0, |p| p.as_str().len())
 }
 
-fn head_bytes(headers: &HeaderMap) -> usize {
+fn head_bytes(head: &Parts) -> usize {
+    // `GET /path HTTP/1.1` with its line end, and the empty line at the end.
+    let line = head.method.as_str().len() + uri_bytes(head) + " ".len() * 2 + "HTTP/1.1".len() + 4;
     // Four bytes a line: colon, space, line end.
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+    let headers = head.headers.iter();
+    line + headers.map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
 }

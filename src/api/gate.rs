@@ -25,16 +25,26 @@ where
 {
     let entered = enter(&mut call, row);
     let witness = row.rule.audited.map(|op| Witness::of(&call, row, op));
+    let shared = Arc::clone(&call.shared);
     let outcome = match entered {
         Ok(()) => run(call).await,
         Err(problem) => Err(problem),
     };
     let mut answer = outcome.unwrap_or_else(Answer::from);
+    if answer.refused.as_ref().is_some_and(|refused| tells_a_state(refused.code)) {
+        // What was refused by a state rests on that state as much as an answer does.
+        answer = answer.positions(&shared.api.handle.positions());
+    }
     answer.route = row.pattern;
     match witness {
         Some(witness) => witness.told(answer),
         None => answer,
     }
+}
+
+/// Does a refusal say how something stands?
+fn tells_a_state(code: Code) -> bool {
+    matches!(code.status(), 404 | 409 | 410) && code != Code::NoRoute
 }
 
 fn enter(call: &mut Call, row: Row) -> Result<(), Problem> {

@@ -78,7 +78,9 @@ impl Query {
         min: u64,
         max: u64,
     ) -> Result<Option<u64>, Reject> {
-        let Some(text) = self.one(name)? else { return Ok(None) };
+        // Only an empty list counts as absent; an empty number is none.
+        let given = self.all(name).next();
+        let Some(text) = self.one(name)?.or(given) else { return Ok(None) };
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         let value = text.parse::<u64>().ok().filter(|v| digits && (min..=max).contains(v));
         value.map(Some).ok_or_else(|| bad(name, format!("{name} must be {min}..{max}")))

@@ -10,8 +10,8 @@ use crate::api::hot::Hot;
 use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
 use crate::api::{
-    assets, audit, breakdown, cluster, documents, gate, jobs, operations, query, queues, seed,
-    simulations, tasks, workers,
+    assets, audit, breakdown, cluster, documents, events, gate, jobs, operations, query, queues,
+    results, seed, simulations, tasks, workers,
 };
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
@@ -77,6 +77,8 @@ impl Routes {
 fn groups() -> Vec<(&'static str, Vec<Route>)> {
     vec![
         ("/kwq/jobs", breakdown::job_routes()),
+        ("/kwq/jobs", results::routes()),
+        ("/kwq/jobs", events::routes()),
         ("/kwq/stats", breakdown::stats_routes()),
         ("/kwq/tasks", tasks::routes()),
         ("/kwq/dlq", tasks::dead_routes()),

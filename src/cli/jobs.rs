@@ -3,6 +3,7 @@
 use super::breakdown::BreakdownArgs;
 use super::failure::{Failure, Verdict, exit};
 use super::out::{View, left, number, right, text};
+use super::results::ResultsArgs;
 use super::{Context, human, lists, operations};
 use crate::client::verbs::{Job, job_path};
 use crate::client::{Answer, Call, Client};
@@ -25,6 +26,8 @@ pub(super) enum JobVerb {
     },
     /// Count a job's tasks by state, priority or tag
     Breakdown(BreakdownArgs),
+    /// Print a job's ended tasks with their results, a line each, in completion order
+    Results(ResultsArgs),
     /// Close a job: it takes no more tasks and ends with its last one
     Close {
         /// Id or selector
@@ -199,6 +202,10 @@ pub(super) async fn run(verb: JobVerb, context: &Context) -> Verdict {
         JobVerb::Breakdown(args) => {
             let ids = select(&client, &args.job).await?;
             super::breakdown::run(&args, &ids, context, &client).await
+        }
+        JobVerb::Results(args) => {
+            let id = one(&client, &args.job).await?;
+            super::results::run(&args, &id, context, &client).await
         }
         JobVerb::Close { job } => each(context, &client, &job, "close", &json!({})).await,
         JobVerb::Pause { job } => each(context, &client, &job, "pause", &json!({})).await,

@@ -19,6 +19,7 @@ mod logs;
 mod operations;
 mod out;
 mod queues;
+mod results;
 mod serve;
 mod simulate;
 mod state;

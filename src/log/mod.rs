@@ -27,6 +27,7 @@ use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::task::{Blob, TaskSpec};
 use crate::model::time::WallMs;
 use crate::model::view::ResultAt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 pub use ticket::Ticket;
 
@@ -111,6 +112,18 @@ pub struct Skimmed {
     pub blob_bytes: Vec<u32>,
 }
 
+/// Where a skim stopped. The next one goes on there instead of at the start of the segment; an
+/// empty one reads the same, only slower.
+#[derive(Clone, Debug, Default)]
+pub struct Resume {
+    /// First position of the segment.
+    pub(crate) segment: Position,
+    /// Of a record in it.
+    pub(crate) position: Position,
+    /// Epochs in force there.
+    pub(crate) owners: BTreeMap<PartitionId, Epoch>,
+}
+
 /// A task as read back from the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredTask {
@@ -163,6 +176,21 @@ pub trait EventLog: Send + Sync {
         visit: &mut dyn FnMut(Skimmed) -> bool,
     ) -> Result<(), Error> {
         self.scan(from, &mut |record| visit(skimmed(record)))
+    }
+
+    /// As [`Self::skim`], by a reader that comes again: begins where `resume` stopped, if that is
+    /// not behind what is asked for, and notes there where it stops.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    fn skim_on(
+        &self,
+        from: &[(PartitionId, Position)],
+        resume: &mut Resume,
+        visit: &mut dyn FnMut(Skimmed) -> bool,
+    ) -> Result<(), Error> {
+        *resume = Resume::default();
+        self.skim(from, visit)
     }
 
     /// Reads tasks back: `(Submitted record, entry)`, answered in the same order.

@@ -15,6 +15,7 @@ pub mod cache;
 pub mod counts;
 mod delays;
 pub mod details;
+pub mod endings;
 pub mod ledger;
 pub mod memory;
 pub mod purge;
@@ -33,6 +34,7 @@ mod facade;
 mod proven;
 
 pub use block::{BlockKey, Error, Kind, TrackerStore};
+pub use endings::CancelRecord;
 pub use facade::Tracker;
 pub use query::{StoredText, TaskList, TaskTexts};
 pub use rates::Rates;

@@ -60,6 +60,8 @@ def before_call(context, case, kwargs):
         case.body["waitMs"] = min(case.body["waitMs"], WAIT_MS)
     if case.path.endswith("/wait") and shorter((case.query or {}).get("waitMs", "20000")):
         case.query = {**(case.query or {}), "waitMs": WAIT_MS}
+    if case.path.endswith("/results") and endless((case.query or {}).get("follow")):
+        case.query = {**case.query, "follow": "false"}
     if "waitSec" in (case.path_parameters or {}) and shorter(case.path_parameters["waitSec"]):
         case.path_parameters["waitSec"] = 0
     if case.path.endswith("/kwq/simulations") and isinstance(case.body, dict):
@@ -68,6 +70,11 @@ def before_call(context, case, kwargs):
         if name.lower() == "kwq-timeout-ms" and str(case.headers[name]).isdigit():
             given = int(case.headers[name])
             case.headers[name] = str(max(given, TIMEOUT_MS) if given else given)
+
+
+def endless(follow):
+    """True for a `follow` that the server takes: the answer ends when the job does."""
+    return follow in (True, "true", "")
 
 
 def shrink(plan):

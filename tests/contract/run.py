@@ -158,8 +158,10 @@ def main():
     # Open to everybody: every phase. With tokens: as somebody who may everything, and as nobody.
     bearer = ["--header", f"Authorization: Bearer {TOKEN}"]
     examples = ["--max-examples", str(max(1, REQUESTS // 250))]
-    # It answers when its tasks have ended, which paused levels and other workers may put off.
-    examples += ["--exclude-path-regex", "^/kwq/simulate/"]
+    # One answers when its tasks have ended, which paused levels and other workers may put off, the
+    # other when a job has.
+    examples += ["--exclude-path-regex", "^/kwq/simulate/|^/kwq/jobs/[^/]+/events"]
+    bearer += ["--exclude-path-regex", "^/kwq/jobs/[^/]+/events"]
     runs = [
         (False, [examples]),
         (True, [[*bearer, "--phases", "coverage"], ["--phases", "examples,fuzzing", "-n", "3"]]),

@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use crate::support::{Req, shared, unique};
+use crate::support::{Req, shared};
 
 fn not_there(method: &str, path: &str) {
     let mut req = Req::new(method, path);
@@ -28,14 +28,9 @@ fn routes_of_a_later_release_are_not_there() {
     not_there("GET", "/kwq/autoscale");
 }
 
-// api.md 3, routes of the next step: results, events, numbers.
+// api.md 3, routes of the next step: events of the cluster, numbers.
 #[test]
 fn routes_of_the_next_step_are_not_there() {
-    let job = unique("next");
-    shared().submit(&json!({"groupId": job}));
-    for rest in ["results", "events"] {
-        not_there("GET", &format!("/kwq/jobs/{job}/{rest}"));
-    }
     not_there("GET", "/kwq/events");
     not_there("GET", "/kwq/stats/series?name=submit&range=10m");
 }

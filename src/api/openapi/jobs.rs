@@ -1,11 +1,12 @@
 //! Jobs and submits.
 
-use crate::api::openapi::operation::{Answer, Operation, empty, get, json, patch, post};
+use crate::api::openapi::operation::{Answer, Operation, empty, get, json, patch, post, typed};
 use crate::api::openapi::refusals::{ADMITS, ASKS, TASK_RULES, TRACKS};
 use crate::codec::schema::{flag, integer, listed, name, named, string, word};
 use crate::model::job::JobState;
 use crate::model::limits;
 use crate::model::reject::Code;
+use crate::model::state::TaskState;
 use serde_json::{Value, json};
 
 /// Of calls with an `Idempotency-Key`.
@@ -38,6 +39,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .optional_body("JobCancel"),
         wait(),
         breakdown(),
+        results(),
+        events(),
         submit(),
         submit_tasks(),
     ];
@@ -109,6 +112,32 @@ fn breakdown() -> Operation {
         .shared(&["Limit", "Fresh"])
         .answer(json(200, "Counts", named("Breakdown")).with(&["Kwq-Lag-Ms!"]))
         .refuses(TRACKS)
+        .refuses(&[Code::JobNotFound, Code::Purged])
+}
+
+fn results() -> Operation {
+    let terminal = TaskState::ALL.into_iter().filter(|state| state.terminal());
+    let states = word(terminal.map(TaskState::name), "Ended so; COMPLETED when absent");
+    let most = integer(1_u64, limits::PAGE_MAX as u64, "Lines; 1,000, with `follow` no end");
+    let lines = "An object a line: `id, ref, index, state, attempt, result, resultEncoding, \
+                 error, ended_ts, cursor`; empty lines say that more may come";
+    get("/kwq/jobs/{job}/results", "readResults", "Its ended tasks in completion order")
+        .part("job", name("Job"))
+        .commas("state", states)
+        .query("limit", most)
+        .query("follow", flag("Go on until the job has ended"))
+        .shared(&["Cursor", "Fresh"])
+        .answer(typed(200, "Lines", "application/x-ndjson", string(lines)).with(&["Kwq-Lag-Ms!"]))
+        .refuses(TRACKS)
+        .refuses(&[Code::JobNotFound, Code::Purged, Code::BadCursor, Code::LogUnavailable])
+}
+
+fn events() -> Operation {
+    let events = "Events `progress` and `state`; data: the job";
+    get("/kwq/jobs/{job}/events", "watchJob", "How it goes on, until it has ended")
+        .part("job", name("Job"))
+        .answer(typed(200, "Server-sent events", "text/event-stream", string(events)))
+        .refuses(ASKS)
         .refuses(&[Code::JobNotFound, Code::Purged])
 }
 

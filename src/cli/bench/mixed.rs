@@ -111,11 +111,11 @@ pub(super) async fn run(args: MixedArgs, context: &Context) -> Verdict {
 fn show(report: &Report, context: &Context) -> Verdict {
     if context.out.format() == Format::Table {
         context.out.data(&format!(
-            "{} tasks in {:.1} s ({} a second): {} completed, {} failed attempts, {} lost workers, \
+            "{} tasks in {:.1} s ({:.0} a second): {} completed, {} failed attempts, {} lost workers, \
              {} redriven, {} cancelled; affinity {} hits, {} misses",
             grouped(report.tasks),
             report.seconds,
-            grouped(report.tasks_per_sec.round() as u64),
+            report.tasks_per_sec,
             grouped(report.completed),
             grouped(report.failed_attempts),
             grouped(report.lost_workers),
@@ -231,13 +231,13 @@ impl Scenario {
     /// Pauses, resumes, cancels, redrives, each at its share of the whole.
     async fn conduct(&self, context: &Context) -> Result<(), Failure> {
         let bar = context.out.progress(Some(self.tasks));
-        self.until(&bar, 0.2).await?;
+        self.until(&bar, 20).await?;
         self.some_jobs("pause").await?;
         self.paused.set(true);
-        self.until(&bar, 0.4).await?;
+        self.until(&bar, 40).await?;
         self.paused.set(false);
         self.some_jobs("resume").await?;
-        self.until(&bar, 0.5).await?;
+        self.until(&bar, 50).await?;
         let body = json!({"mode": "stop", "reason": "half-way"});
         self.client.job_verb(&self.job_id(CANCELLED), "cancel", &body).await?;
         self.cancelled.set(true);
@@ -249,8 +249,8 @@ impl Scenario {
         Ok(())
     }
 
-    async fn until(&self, bar: &indicatif::ProgressBar, share: f64) -> Result<(), Failure> {
-        let goal = (self.tasks as f64 * share) as u64;
+    async fn until(&self, bar: &indicatif::ProgressBar, percent: u64) -> Result<(), Failure> {
+        let goal = self.tasks * percent / 100;
         self.wait(bar, || self.books.borrow().completions() >= goal).await
     }
 
@@ -332,7 +332,7 @@ impl Scenario {
                 books.found(format!("job {id} is gone"));
                 continue;
             };
-            let own = books.jobs[job as usize];
+            let own = *books.of(job);
             let count = |state: &str| number(&row["counts"], state);
             let mut pairs = vec![
                 ("submitted", number(row, "submitted"), own.submitted),

@@ -9,6 +9,7 @@ pub mod base64;
 pub mod breakdown;
 pub mod cluster;
 pub mod consume;
+pub mod ending;
 pub mod explain;
 pub mod field;
 pub mod job;

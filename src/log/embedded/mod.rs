@@ -29,7 +29,7 @@ mod writer;
 
 use crate::codec::event::{self, Detail};
 use crate::log::memory::MemoryLog;
-use crate::log::{Batch, Error, EventLog, LogRecord, Room, Skimmed, StoredTask, Ticket};
+use crate::log::{Batch, Error, EventLog, LogRecord, Resume, Room, Skimmed, StoredTask, Ticket};
 use crate::model::event::Stamped;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
@@ -189,6 +189,15 @@ impl EventLog for EmbeddedLog {
         self.inner().skim(from, visit)
     }
 
+    fn skim_on(
+        &self,
+        from: &[(PartitionId, Position)],
+        resume: &mut Resume,
+        visit: &mut dyn FnMut(Skimmed) -> bool,
+    ) -> Result<(), Error> {
+        self.inner().skim_on(from, resume, visit)
+    }
+
     fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
         self.inner().read_tasks(wanted)
     }
@@ -257,7 +266,8 @@ impl EventLog for Disk {
     ) -> Result<(), Error> {
         let segments = self.shared.segments();
         let mut visit = |skimmed: Skimmed| visit(skimmed.record);
-        reader::scan(&self.shared.log_dir, &segments, from, Detail::Full, &mut visit)
+        let (dir, none) = (&self.shared.log_dir, &mut Resume::default());
+        reader::scan(dir, &segments, from, Detail::Full, none, &mut visit)
     }
 
     fn skim(
@@ -265,8 +275,17 @@ impl EventLog for Disk {
         from: &[(PartitionId, Position)],
         visit: &mut dyn FnMut(Skimmed) -> bool,
     ) -> Result<(), Error> {
+        self.skim_on(from, &mut Resume::default(), visit)
+    }
+
+    fn skim_on(
+        &self,
+        from: &[(PartitionId, Position)],
+        resume: &mut Resume,
+        visit: &mut dyn FnMut(Skimmed) -> bool,
+    ) -> Result<(), Error> {
         let segments = self.shared.segments();
-        reader::scan(&self.shared.log_dir, &segments, from, Detail::Skim, visit)
+        reader::scan(&self.shared.log_dir, &segments, from, Detail::Skim, resume, visit)
     }
 
     fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {

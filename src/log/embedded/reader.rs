@@ -8,7 +8,7 @@ use crate::log::embedded::queue::Shared;
 use crate::log::embedded::recovery::Known;
 use crate::log::embedded::segment;
 use crate::log::embedded::walk::Walk;
-use crate::log::{LogRecord, Skimmed};
+use crate::log::{LogRecord, Resume, Skimmed};
 use crate::model::id::{Epoch, PartitionId, Position};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -110,6 +110,7 @@ pub(crate) fn scan(
     segments: &[Known],
     from: &[(PartitionId, Position)],
     detail: Detail,
+    resume: &mut Resume,
     visit: &mut dyn FnMut(Skimmed) -> bool,
 ) -> Result<(), Error> {
     let from: BTreeMap<PartitionId, Position> = from.iter().copied().collect();
@@ -120,8 +121,14 @@ pub(crate) fn scan(
     for known in segments.iter().filter(|s| s.end > first.0) {
         let path = segment::path(log_dir, known.header.first);
         let file = File::open(&path).map_err(|e| io_error("opening", &path, &e))?;
-        let mut walk = Walk::new(&file, known.header.first, known.start(), known.end);
-        let mut owners = known.header.owners.clone();
+        let segment = Position(known.header.first);
+        let fits = resume.segment == segment && (Position(1)..=*first).contains(&resume.position);
+        let (start, mut owners) = if fits {
+            (resume.position.0, std::mem::take(&mut resume.owners))
+        } else {
+            (known.start(), known.header.owners.clone())
+        };
+        let mut walk = Walk::new(&file, segment.0, start, known.end);
         loop {
             let at = walk.position;
             let next = walk.next().map_err(|stop| known.stopped(at, stop))?;
@@ -139,9 +146,11 @@ pub(crate) fn scan(
             let position = Position(position);
             let record = LogRecord { position, partition, epoch, stamped: decoded.stamped };
             if !visit(Skimmed { record, blob_bytes: decoded.blob_bytes }) {
+                *resume = Resume { segment, position, owners };
                 return Ok(());
             }
         }
+        *resume = Resume { segment, position: Position(walk.position), owners };
     }
     Ok(())
 }

@@ -19,6 +19,8 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("POST", "/kwq/jobs/{job}/cancel", "operate"),
     ("GET", "/kwq/jobs/{job}/wait", "view"),
     ("GET", "/kwq/jobs/{job}/breakdown", "view"),
+    ("GET", "/kwq/jobs/{job}/results", "payload"),
+    ("GET", "/kwq/jobs/{job}/events", "view"),
     ("POST", "/kwq/jobs/{job}/retry", "operate"),
     ("DELETE", "/kwq/jobs/{job}", "admin"),
     ("POST", "/kwq/consume", "work"),

@@ -359,6 +359,8 @@ fn tags_are_counted_over_the_jobs_of_the_scopes() {
     assert_eq!(rows("b"), owned(&[("x", 2), ("z", 2), ("__none", 2)]));
     assert_eq!(rows("all"), owned(&[("x", 6), ("y", 2), ("z", 2), ("__none", 2)]));
     g.get("a", "/kwq/jobs/b-1/breakdown?by=state").refused(404, "job_not_found");
+    g.get("a", "/kwq/jobs/b-1/results").refused(404, "job_not_found");
+    g.get("a", "/kwq/jobs/b-1/events").refused(404, "job_not_found");
     g.get("a", "/kwq/jobs/a-1/breakdown?by=state").ok();
     let foreign = g.get("all", "/kwq/tasks?job=b-1").ok()[0]["ref"].clone();
     let path = format!("/kwq/tasks/{}/explain", foreign.as_str().expect("a reference"));

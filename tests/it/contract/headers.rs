@@ -122,7 +122,6 @@ fn kwq_position_is_on_every_answer_about_tasks() {
 
 // S 15 "Every answer carries `Kwq-Position`": a refusal tells a state as well.
 #[test]
-#[ignore = "defect: no position on 409"]
 fn kwq_position_is_on_a_refusal_by_state() {
     is_position(super::task_verb(&super::task_in("COMPLETED"), "cancel").expect(409));
 }

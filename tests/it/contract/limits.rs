@@ -389,7 +389,6 @@ fn page_limit() {
 
 // 15: a value that cannot be read is 400; only an empty filter *list* counts as absent.
 #[test]
-#[ignore = "defect: an empty limit counts as absent"]
 fn page_limit_without_a_number() {
     shared().get("/kwq/jobs?limit=").refused(400, "bad_request");
     shared().get("/kwq/tasks?limit=").refused(400, "bad_request");
@@ -420,7 +419,6 @@ fn request_head() {
 }
 
 #[test]
-#[ignore = "defect: 33 bytes more are taken; the request line and the last line do not count"]
 fn request_head_to_the_byte() {
     with_head(16 * KIB + 1).refused(431, "headers_too_large");
 }

@@ -4,6 +4,8 @@ use serde::Serialize;
 
 /// Jobs of the scenario.
 pub(super) const JOBS: u64 = 50;
+const JOBS_LEN: usize = 50;
+const _: () = assert!(JOBS_LEN as u64 == JOBS);
 /// The job that is cancelled half-way.
 pub(super) const CANCELLED: u64 = 7;
 /// Levels in turn.
@@ -41,7 +43,7 @@ pub(super) fn job(n: u64) -> u64 {
 }
 
 pub(super) fn priority(n: u64) -> u8 {
-    PRIORITIES[(n / JOBS % 3) as usize]
+    PRIORITIES[place(n / JOBS % 3)]
 }
 
 pub(super) fn key(n: u64) -> u64 {
@@ -51,6 +53,10 @@ pub(super) fn key(n: u64) -> u64 {
 /// Is the job paused for a while?
 pub(super) fn is_paused(job: u64) -> bool {
     job % 10 == 3
+}
+
+fn place(n: u64) -> usize {
+    usize::try_from(n).expect("there are fewer tasks than bytes of memory")
 }
 
 /// splitmix64 (Steele, Lea, Flood 2014).
@@ -90,9 +96,9 @@ const FINDINGS_MAX: usize = 20;
 
 impl Books {
     pub(super) fn new(tasks: u64) -> Self {
-        let tasks = usize::try_from(tasks).expect("tasks fit memory");
+        let tasks = place(tasks);
         Self {
-            jobs: vec![JobBooks::default(); JOBS as usize],
+            jobs: vec![JobBooks::default(); JOBS_LEN],
             handed: vec![0; tasks],
             done: vec![0; tasks],
             admitted: vec![false; tasks],
@@ -101,7 +107,7 @@ impl Books {
     }
 
     pub(super) fn of(&mut self, n: u64) -> &mut JobBooks {
-        &mut self.jobs[job(n) as usize]
+        &mut self.jobs[place(job(n))]
     }
 
     pub(super) fn found(&mut self, finding: String) {
@@ -111,14 +117,14 @@ impl Books {
     }
 
     pub(super) fn admitted(&mut self, n: u64) {
-        self.admitted[n as usize] = true;
+        self.admitted[place(n)] = true;
         self.of(n).submitted += 1;
     }
 
     /// A hand-out with its attempt number.
     pub(super) fn handed(&mut self, n: u64, attempt: u32) {
         self.of(n).handed_out += 1;
-        let handed = &mut self.handed[n as usize];
+        let handed = &mut self.handed[place(n)];
         *handed = handed.saturating_add(1);
         if u32::from(*handed) != attempt {
             let before = *handed;
@@ -128,8 +134,8 @@ impl Books {
 
     pub(super) fn completed(&mut self, n: u64) {
         self.of(n).completed += 1;
-        self.done[n as usize] += 1;
-        if self.done[n as usize] > 1 {
+        self.done[place(n)] += 1;
+        if self.done[place(n)] > 1 {
             self.found(format!("task {n}: completed twice"));
         }
     }
@@ -149,7 +155,7 @@ impl Books {
     /// number says.
     pub(super) fn close(&mut self) {
         for n in 0..self.handed.len() as u64 {
-            let at = n as usize;
+            let at = place(n);
             if job(n) == CANCELLED {
                 continue;
             }

@@ -1,0 +1,361 @@
+//! Ends of the tasks of a job, read from the log a slice at a time.
+//!
+//! The log is in the order of completion, so a place in it is all a reader needs to go on. What a
+//! slice holds in memory is bounded, however large job and log are.
+
+use crate::actor::handle::{Answer, KwqHandle, log_refusal};
+use crate::log::{Error, EventLog, Resume, Skimmed};
+use crate::model::ending::{EndPlace, Ending};
+use crate::model::event::{Completion, Event, Failure, Next, Release};
+use crate::model::id::{Name, PartitionId, Position, TaskSeq};
+use crate::model::job::JobChange;
+use crate::model::reject::{Code, Reject};
+use crate::model::state::TaskState;
+use crate::model::task::{Blob, TaskError};
+use crate::model::time::WallMs;
+use crate::model::view::TrackedTask;
+use crate::store::{CancelRecord, Selected};
+use std::sync::Arc;
+
+/// Ends looked at in one slice; a record is never cut, so it may be some more.
+const ENDS: usize = 1_000;
+/// Bytes of the log passed over in one slice.
+const LOG_BYTES: u64 = 32 << 20;
+/// Bytes of results in one slice; a result is never cut, so it may be some more.
+const RESULT_BYTES: usize = 1 << 20;
+/// Bytes of results passed over in one slice, of submits payloads.
+const RESULT_BYTES_MAX: usize = 32 << 20;
+/// Rows the tracker looks at for one slice.
+const ROWS: u64 = 100_000;
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub struct EndQuery {
+    /// Of this job.
+    pub job: Name,
+    /// Ended in one of these states, a bit each.
+    pub states: u16,
+    /// From here; `None` = from the beginning of the job.
+    pub from: Option<EndPlace>,
+    /// Up to here, exclusive.
+    pub until: Position,
+    /// At most so many.
+    pub limit: usize,
+    /// Of the slice before.
+    pub resume: Resume,
+}
+
+/// A slice.
+#[derive(Debug, Default)]
+pub struct EndSlice {
+    /// The ends.
+    pub rows: Vec<Ending>,
+    /// Where to go on; `None` = the job has no task yet.
+    pub next: Option<EndPlace>,
+    /// For the slice after.
+    pub resume: Resume,
+    /// All up to the end that was asked for.
+    pub over: bool,
+    /// The next record is durable, but the tracker has not folded it yet.
+    pub behind: bool,
+}
+
+/// An end as the log knows it.
+struct Raw {
+    at: EndPlace,
+    partition: PartitionId,
+    ended: WallMs,
+    end: End,
+}
+
+impl KwqHandle {
+    /// First position of the log that is not durable yet: everything acknowledged lies before it.
+    ///
+    /// # Errors
+    /// The log is away.
+    pub fn log_end(&self) -> Answer<Position> {
+        Ok(self.engine.log()?.end())
+    }
+
+    /// The next slice of the ends of a job. The caller has asked for the job before.
+    ///
+    /// # Errors
+    /// `tracker_behind`, `log_unavailable`.
+    pub async fn endings(&self, query: EndQuery) -> Answer<EndSlice> {
+        let tracker = &self.engine.tracker;
+        let from = match query.from {
+            Some(place) => place,
+            None => match tracker.first_record(query.job.clone(), ROWS).await? {
+                Some(record) => EndPlace { record, read: 0 },
+                None => return Ok(EndSlice { over: true, ..EndSlice::default() }),
+            },
+        };
+        // Asked before the log is read: what is below them is folded.
+        let folded = tracker.cursors().await?;
+        let log = self.engine.log()?;
+        let (source, asked) = (Arc::clone(&log), query.clone());
+        let mut found = blocking(move || Gather::new(&asked, from, &folded).run(&*source)).await?;
+        if let Some(cancel) = found.cancel {
+            let from = (found.next.read, (ENDS, ROWS));
+            let ended = tracker.cancelled_by(cancel, query.job.clone(), from).await?;
+            (found.raws, found.next) = swept(cancel, found.next, ended);
+        }
+        let seqs = found.raws.iter().map(|raw| (raw.partition, raw.end.seq)).collect();
+        let rows = tracker.rows_of(query.job, seqs).await?;
+        let pairs: Vec<(Raw, TrackedTask)> =
+            found.raws.into_iter().zip(rows).filter_map(|(raw, row)| Some((raw, row?))).collect();
+        let limit = query.limit;
+        let (rows, cut) = blocking(move || written(&*log, pairs, limit)).await?;
+        // What was cut off is gathered again, from where this slice began.
+        let cut_at = rows.last().filter(|_| cut).map(|last| last.next);
+        Ok(EndSlice {
+            rows,
+            next: Some(cut_at.unwrap_or(found.next)),
+            resume: if cut_at.is_some() { query.resume } else { found.resume },
+            over: found.over && cut_at.is_none(),
+            behind: found.behind && cut_at.is_none(),
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Answer<T> {
+    let joined = tokio::task::spawn_blocking(read).await;
+    let joined = joined.map_err(|_| Reject::new(Code::Internal, "reading the log failed"))?;
+    joined.map_err(|e| log_refusal(&e))
+}
+
+/// The tasks a cancel ended as ends, and where to go on: in the record or behind it.
+fn swept(cancel: CancelRecord, at: EndPlace, ended: Selected) -> (Vec<Raw>, EndPlace) {
+    let raw = |seq: TaskSeq| Raw {
+        at: EndPlace { read: seq.0, ..at },
+        partition: cancel.partition,
+        ended: cancel.at,
+        end: End::plain(seq, TaskState::Cancelled),
+    };
+    let next = match ended.next {
+        Some(read) => EndPlace { read, ..at },
+        None => behind(at.record),
+    };
+    (ended.tasks.into_iter().map(raw).collect(), next)
+}
+
+fn behind(record: Position) -> EndPlace {
+    EndPlace { record: Position(record.0 + 1), read: 0 }
+}
+
+#[derive(Default)]
+struct Found {
+    raws: Vec<Raw>,
+    /// The job was cancelled at `next`; the tracker knows whom this ended.
+    cancel: Option<CancelRecord>,
+    next: EndPlace,
+    resume: Resume,
+    over: bool,
+    behind: bool,
+}
+
+/// Gathers ends of any job from the log; which job a task is of, the tracker knows.
+struct Gather<'a> {
+    query: &'a EndQuery,
+    from: EndPlace,
+    folded: &'a [Position],
+    found: Found,
+    /// Of results.
+    bytes: usize,
+}
+
+impl<'a> Gather<'a> {
+    fn new(query: &'a EndQuery, from: EndPlace, folded: &'a [Position]) -> Self {
+        Self { query, from, folded, found: Found { next: from, ..Found::default() }, bytes: 0 }
+    }
+
+    fn run(mut self, log: &dyn EventLog) -> Result<Found, Error> {
+        let numbers = 0..u16::try_from(self.folded.len()).unwrap_or(u16::MAX);
+        let from: Vec<_> = numbers.map(|n| (PartitionId(n), self.from.record)).collect();
+        let mut resume = self.query.resume.clone();
+        let mut stopped = false;
+        log.skim_on(&from, &mut resume, &mut |skimmed| {
+            stopped = !self.visit(&skimmed);
+            !stopped
+        })?;
+        if !stopped {
+            // No event lies between the last one seen and the end.
+            self.found.next = self.found.next.max(EndPlace { record: self.query.until, read: 0 });
+            self.found.over = true;
+        }
+        self.found.resume = resume;
+        Ok(self.found)
+    }
+
+    /// False at the end of the slice.
+    fn visit(&mut self, skimmed: &Skimmed) -> bool {
+        let record = &skimmed.record;
+        let (position, partition) = (record.position, record.partition);
+        let read = if position == self.from.record { self.from.read } else { 0 };
+        let here = EndPlace { record: position, read };
+        if position >= self.query.until {
+            (self.found.next, self.found.over) = (here, true);
+            return false;
+        }
+        if self.folded.get(partition.index()).is_none_or(|folded| position >= *folded) {
+            (self.found.next, self.found.behind) = (here, true);
+            return false;
+        }
+        if let Event::JobChanged { job, change: JobChange::Cancel(mode, _) } = &record.stamped.event
+            && *job == self.query.job
+            && self.wants(TaskState::Cancelled)
+        {
+            self.found.next = here;
+            // What came before goes out first.
+            if self.found.raws.is_empty() {
+                let at = record.stamped.at;
+                self.found.cancel = Some(CancelRecord { partition, at, mode: *mode });
+            }
+            return false;
+        }
+        self.take(skimmed, here);
+        self.bytes += skimmed.blob_bytes.iter().map(|bytes| *bytes as usize).sum::<usize>();
+        self.found.next = behind(position);
+        let room = self.found.raws.len() < ENDS && self.bytes < RESULT_BYTES_MAX;
+        room && position.0 < self.from.record.0 + LOG_BYTES
+    }
+
+    fn wants(&self, state: TaskState) -> bool {
+        self.query.states >> state.index() & 1 == 1
+    }
+
+    fn take(&mut self, skimmed: &Skimmed, here: EndPlace) {
+        let record = &skimmed.record;
+        let at = record.stamped.at;
+        for (entry, end) in (0..).zip(ends(&record.stamped.event, at)) {
+            let Some(end) = end.filter(|end| entry >= here.read && self.wants(end.state)) else {
+                continue;
+            };
+            self.found.raws.push(Raw {
+                at: EndPlace { read: entry, ..here },
+                partition: record.partition,
+                ended: at,
+                end,
+            });
+        }
+    }
+}
+
+/// What an entry of a record says of its task.
+struct End {
+    seq: TaskSeq,
+    state: TaskState,
+    attempt: Option<u32>,
+    error: Option<TaskError>,
+    result: bool,
+}
+
+impl End {
+    fn plain(seq: TaskSeq, state: TaskState) -> Self {
+        Self { seq, state, attempt: None, error: None, result: false }
+    }
+
+    fn completed(done: &Completion) -> Self {
+        let (attempt, result) = (Some(done.attempt), done.result.is_some());
+        Self { attempt, result, ..Self::plain(done.seq, TaskState::Completed) }
+    }
+
+    fn failed(failure: &Failure, at: WallMs) -> Option<Self> {
+        let (attempt, error) = (Some(failure.attempt), Some(failure.error(at)));
+        Some(Self { attempt, error, ..Self::plain(failure.seq, landed(failure.next)?) })
+    }
+
+    fn released(release: &Release) -> Option<Self> {
+        let attempt = Some(release.attempt);
+        Some(Self { attempt, ..Self::plain(release.seq, landed(release.next)?) })
+    }
+}
+
+/// For each entry of an event the end of its task, if it is one.
+fn ends(event: &Event, at: WallMs) -> Vec<Option<End>> {
+    match event {
+        Event::Completed(tasks) => tasks.iter().map(|done| Some(End::completed(done))).collect(),
+        Event::Failed { tasks, .. } => tasks.iter().map(|f| End::failed(f, at)).collect(),
+        Event::Released { tasks, .. } => tasks.iter().map(End::released).collect(),
+        Event::Cancelled(tasks) => {
+            tasks.iter().map(|seq| Some(End::plain(*seq, TaskState::Cancelled))).collect()
+        }
+        Event::Owner { .. }
+        | Event::JobDefined { .. }
+        | Event::JobChanged { .. }
+        | Event::LevelChanged { .. }
+        | Event::WorkerDrained { .. }
+        | Event::Submitted { .. }
+        | Event::SubmittedArray { .. }
+        | Event::Allocated { .. }
+        | Event::Started(_)
+        | Event::Redriven { .. }
+        | Event::Key { .. }
+        | Event::Duplicates(_)
+        | Event::Purged(_)
+        | Event::Operation { .. } => Vec::new(),
+    }
+}
+
+/// The end that is where a task went, if it is one.
+fn landed(next: Next) -> Option<TaskState> {
+    match next {
+        Next::Pending | Next::Delayed(_) => None,
+        Next::Error => Some(TaskState::Error),
+        Next::Cancelled => Some(TaskState::Cancelled),
+    }
+}
+
+/// Adds texts and results; true = not all of them, because of `limit` or of the bytes.
+fn written(
+    log: &dyn EventLog,
+    pairs: Vec<(Raw, TrackedTask)>,
+    limit: usize,
+) -> Result<(Vec<Ending>, bool), Error> {
+    let all = pairs.len();
+    let wanted: Vec<_> = pairs.iter().take(limit).map(|(_, r)| (r.record, r.index)).collect();
+    let texts = log.read_tasks(&wanted)?;
+    let mut results = Results { log, held: None };
+    let (mut rows, mut bytes) = (Vec::with_capacity(texts.len()), 0);
+    for ((raw, row), text) in pairs.into_iter().zip(texts) {
+        if bytes >= RESULT_BYTES {
+            break;
+        }
+        let result = if raw.end.result { results.read(raw.at)? } else { None };
+        bytes += result.as_ref().map_or(0, |blob| blob.bytes.len());
+        rows.push(Ending {
+            reference: text.spec.reference(raw.partition, raw.end.seq),
+            id: text.spec.id,
+            state: raw.end.state,
+            attempt: raw.end.attempt.unwrap_or(row.attempt),
+            result,
+            next: EndPlace { read: raw.at.read + 1, ..raw.at },
+            error: raw.end.error,
+            ended: raw.ended,
+        });
+    }
+    let cut = rows.len() < all;
+    Ok((rows, cut))
+}
+
+/// Results of `Completed` records; the last record is kept, its entries follow each other.
+struct Results<'a> {
+    log: &'a dyn EventLog,
+    held: Option<(Position, Vec<Completion>)>,
+}
+
+impl Results<'_> {
+    fn read(&mut self, at: EndPlace) -> Result<Option<Blob>, Error> {
+        if self.held.as_ref().is_none_or(|(position, _)| *position != at.record) {
+            let Event::Completed(tasks) = self.log.read_event(at.record)?.event else {
+                return Err(Error::NoRecord(at.record));
+            };
+            self.held = Some((at.record, tasks));
+        }
+        let entry = usize::try_from(at.read).unwrap_or(usize::MAX);
+        let held = self.held.as_mut().and_then(|(_, tasks)| tasks.get_mut(entry));
+        Ok(held.and_then(|done| done.result.take()))
+    }
+}

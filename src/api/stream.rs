@@ -1,0 +1,71 @@
+//! Bodies that are made while they are sent. The next piece is made when the socket has taken the
+//! one before, so a slow reader holds one piece; one that stops reading meets `http.write-stall`.
+
+use crate::api::context::Phase;
+use futures_util::Stream;
+use hyper::body::Bytes;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// A stream that is silent for this long says that it is alive.
+pub(crate) const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// Why a body ends before its end: the connection breaks, so that its reader knows.
+#[derive(Debug, thiserror::Error)]
+#[error("the body cannot go on: {0}")]
+pub(crate) struct Broken(pub(crate) String);
+
+pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send>>;
+
+/// A body on its way through an answer, which is taken out once.
+#[derive(Clone)]
+pub(crate) struct Streaming(Arc<Mutex<Option<Pieces>>>);
+
+impl Streaming {
+    pub(crate) fn new(pieces: Pieces) -> Self {
+        Self(Arc::new(Mutex::new(Some(pieces))))
+    }
+    pub(crate) fn take(&self) -> Option<Pieces> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl std::fmt::Debug for Streaming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Streaming")
+    }
+}
+
+/// When an endless body has to say something, and when it has to end.
+pub(crate) struct Pulse {
+    phase: watch::Receiver<Phase>,
+    spoke: Instant,
+}
+
+impl Pulse {
+    pub(crate) fn new(phase: watch::Receiver<Phase>) -> Self {
+        Self { phase, spoke: Instant::now() }
+    }
+
+    /// Something is about to be sent.
+    pub(crate) fn speak(&mut self) {
+        self.spoke = Instant::now();
+    }
+
+    /// Silent for too long.
+    pub(crate) fn due(&self) -> bool {
+        self.spoke.elapsed() >= ALIVE_EVERY
+    }
+
+    /// Waits; false when the server drains, which ends every endless body.
+    pub(crate) async fn rest(&mut self, time: Duration) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.phase.wait_for(|phase| *phase >= Phase::Draining) => false,
+            () = tokio::time::sleep(time) => true,
+        }
+    }
+}
