@@ -246,7 +246,7 @@ fn t14_lease_expired() {
     for (state, backoff, after) in
         [("ALLOCATED", at_once(), "PENDING"), ("RUNNING", much_later(), "DELAYED")]
     {
-        let more = json!({"leaseMs": 1_500, "maxCrashes": 2, "maxAttempts": 1});
+        let more = json!({"leaseMs": 3_000, "maxCrashes": 2, "maxAttempts": 1});
         let task = held_in(state, &merge(&backoff, &more));
         let shown = becomes(&task, after);
         queued_again(&shown, after, 0, 1);
@@ -259,7 +259,7 @@ fn t14_lease_expired() {
 #[test]
 fn t15_lease_expired_for_the_last_time() {
     for state in LEASED {
-        let task = held_in(state, &json!({"leaseMs": 1_500, "maxCrashes": 1}));
+        let task = held_in(state, &json!({"leaseMs": 3_000, "maxCrashes": 1}));
         dead(&becomes(&task, "ERROR"), "crash", 0, 1);
         assert_eq!(last_outcome(&now(&task)), "crashed");
         counts(&job_of(&task), &[("ERROR", 1)]);
@@ -271,7 +271,7 @@ fn t16_run_limit_passed_and_queued() {
     for (state, backoff, after) in
         [("ALLOCATED", at_once(), "PENDING"), ("RUNNING", much_later(), "DELAYED")]
     {
-        let more = json!({"timeoutSeconds": 2, "maxAttempts": 2, "maxCrashes": 1});
+        let more = json!({"timeoutSeconds": 3, "maxAttempts": 2, "maxCrashes": 1});
         let task = held_in(state, &merge(&backoff, &more));
         let shown = becomes(&task, after);
         queued_again(&shown, after, 1, 0);
@@ -283,7 +283,7 @@ fn t16_run_limit_passed_and_queued() {
 #[test]
 fn t16_run_limit_passed_for_the_last_time() {
     for state in LEASED {
-        let task = held_in(state, &json!({"timeoutSeconds": 2, "maxAttempts": 1}));
+        let task = held_in(state, &json!({"timeoutSeconds": 3, "maxAttempts": 1}));
         dead(&becomes(&task, "ERROR"), "timeout", 1, 0);
         assert_eq!(last_outcome(&now(&task)), "timeout");
     }
@@ -398,14 +398,14 @@ fn t20_released_in_a_job_cancelled_with_drop_queued() {
 
 #[test]
 fn t20_lapsed_in_a_job_cancelled_with_drop_queued() {
-    let task = held(&merge(&at_once(), &json!({"leaseMs": 2_000})));
+    let task = held(&merge(&at_once(), &json!({"leaseMs": 3_000})));
     drop_queued(&task);
     t20(&task);
 }
 
 #[test]
 fn t20_timed_out_in_a_job_cancelled_with_drop_queued() {
-    let task = held(&merge(&at_once(), &json!({"timeoutSeconds": 2})));
+    let task = held(&merge(&at_once(), &json!({"timeoutSeconds": 3})));
     drop_queued(&task);
     t20(&task);
 }

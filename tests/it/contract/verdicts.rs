@@ -70,7 +70,8 @@ fn job_cancelled() -> Value {
 /// The token of a lapsed lease after the next hand-out.
 fn older() -> Value {
     let task = lapsed_pending();
-    shared().take("newer", text(&task, "groupId"));
+    let ask = json!({"leaseMs": 600_000, "waitMs": 30_000});
+    assert_eq!(shared().consume("newer", text(&task, "groupId"), &ask).len(), 1);
     task
 }
 
