@@ -112,8 +112,8 @@ pub struct Skimmed {
     pub blob_bytes: Vec<u32>,
 }
 
-/// Where a skim stopped. The next one goes on there instead of at the start of the segment; an empty
-/// one reads the same, only slower.
+/// Where a skim stopped. The next one goes on there instead of at the start of the segment; an
+/// empty one reads the same, only slower.
 #[derive(Clone, Debug, Default)]
 pub struct Resume {
     /// First position of the segment.
