@@ -18,31 +18,28 @@ use crate::model::state::TaskState;
 use crate::model::tags::TagSet;
 use crate::model::time::WallMs;
 use crate::model::view::{JobNumbers, JobView};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A waiting call looks again this often, ms.
 const WAIT_STEP_MS: u64 = 100;
 
-/// Jobs of a partition that one round of retention looks at.
-const RETIRED_AT_ONCE: usize = 1_000;
-
 /// One partition's part of a job.
 #[derive(Clone)]
-struct Part {
+pub(super) struct Part {
     name: Name,
-    spec: JobSpec,
-    implicit: bool,
+    pub(super) spec: JobSpec,
+    pub(super) implicit: bool,
     closed: bool,
     paused: bool,
     cancelled: Option<Option<Name>>,
-    numbers: JobNumbers,
+    pub(super) numbers: JobNumbers,
 }
 
 /// A job being summed.
-struct Sum {
+pub(super) struct Sum {
     parts: usize,
-    first: Part,
+    pub(super) first: Part,
 }
 
 impl Sum {
@@ -200,7 +197,12 @@ impl KwqHandle {
         Ok(view)
     }
 
-    async fn apply_change(&self, job: &Name, change: JobChange, sum: &Sum) -> Answer<()> {
+    pub(super) async fn apply_change(
+        &self,
+        job: &Name,
+        change: JobChange,
+        sum: &Sum,
+    ) -> Answer<()> {
         let command = Command::ChangeJob {
             job: job.clone(),
             change,
@@ -270,36 +272,6 @@ impl KwqHandle {
         }
     }
 
-    /// Purges the jobs that ended long enough ago, dead tasks not before `dead_ms`. Which those are
-    /// is told by the stamps of the log; that they go is in the log as well.
-    ///
-    /// # Errors
-    /// A partition that is away; the next round tries again.
-    pub(crate) async fn retire_jobs(&self, dead_ms: u64) -> Answer<()> {
-        let now = self.now().wall;
-        let mut due: BTreeSet<Name> = BTreeSet::new();
-        for slot in &self.engine.slots {
-            let over = move |p: &Partition| -> Vec<Name> {
-                let old = |job: &&JobRow| is_over(&job.numbers, now, job.spec.retention_ms);
-                let ended = p.job_rows().filter(|job| job.closed).filter(old);
-                ended.map(|job| job.name.clone()).take(RETIRED_AT_ONCE).collect()
-            };
-            due.extend(self.engine.inspect(slot, over).await?.0);
-        }
-        for job in due {
-            let _turn = self.engine.bulk.lock().await;
-            let Some(sum) = self.sum_job(&job).await? else { continue };
-            let (numbers, retention) = (&sum.first.numbers, sum.first.spec.retention_ms);
-            let dead = numbers.counts.of(TaskState::Error) > 0;
-            let keep_ms = if dead { retention.max(dead_ms) } else { retention };
-            if state_of(&sum.first).ended() && is_over(numbers, now, keep_ms) {
-                self.apply_change(&job, JobChange::Purge, &sum).await?;
-                tracing::info!(%job, "job purged, its retention is over");
-            }
-        }
-        Ok(())
-    }
-
     /// Every job, summed.
     pub(crate) async fn all_jobs(&self) -> Answer<Vec<JobView>> {
         Ok(self.jobs_and_departed().await?.0)
@@ -330,7 +302,7 @@ impl KwqHandle {
         Ok((sums.into_values().map(|sum| view_of(sum, &rates, now)).collect(), departed))
     }
 
-    async fn sum_job(&self, job: &Name) -> Answer<Option<Sum>> {
+    pub(super) async fn sum_job(&self, job: &Name) -> Answer<Option<Sum>> {
         if !self.scopes.cover(job) {
             return Ok(None);
         }
@@ -374,12 +346,7 @@ impl KwqHandle {
     }
 }
 
-/// Nothing of it has been live for that long.
-fn is_over(numbers: &JobNumbers, now: WallMs, ms: u64) -> bool {
-    numbers.counts.live() == 0 && now.since(numbers.drained) >= ms
-}
-
-fn state_of(part: &Part) -> JobState {
+pub(super) fn state_of(part: &Part) -> JobState {
     JobState::derive(part.closed, part.cancelled.is_some(), &part.numbers.counts)
 }
 

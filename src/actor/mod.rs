@@ -16,6 +16,7 @@ mod handle_breakdown;
 mod handle_explain;
 mod handle_jobs;
 mod handle_operations;
+mod handle_retire;
 mod handle_stats;
 pub mod handle_submit;
 mod handle_tasks;

@@ -161,7 +161,8 @@ impl NodeActor {
         }
     }
 
-    /// Lets go of jobs whose retention is over, one round at a time.
+    /// Closes implicit jobs that are idle and lets go of jobs whose retention is over, one round at
+    /// a time.
     fn retire(&mut self, tick_ms: u64, ctx: &mut Context<Self>) {
         if self.stopping || self.retiring || tick_ms < self.last_retire_ms + RETIRE_EVERY_MS {
             return;
@@ -169,8 +170,10 @@ impl NodeActor {
         (self.retiring, self.last_retire_ms) = (true, tick_ms);
         let handle = KwqHandle::new(Arc::clone(&self.engine));
         let dead_ms = self.engine.config.dead_retention_ms;
+        let idle_ms = self.engine.config.job.implicit_close_idle_ms;
         let round = async move {
-            if let Err(reject) = handle.retire_jobs(dead_ms).await {
+            let closed = handle.close_idle_jobs(idle_ms).await;
+            if let Err(reject) = closed.and(handle.retire_jobs(dead_ms).await) {
                 tracing::warn!(detail = %reject.detail, "retention goes on in the next round");
             }
         };

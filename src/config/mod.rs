@@ -146,6 +146,8 @@ pub struct Poll {
 pub struct Job {
     /// `job.priority`.
     pub priority: u8,
+    /// `job.implicit-close-idle`, ms.
+    pub implicit_close_idle_ms: u64,
 }
 
 /// `tracker.*`.

@@ -11,7 +11,6 @@ const LATER: &[(&str, &str)] = &[
     ("tracker.max-lag", "slowing submits by the lag of the tracker"),
     ("topics.", "the Kafka back end"),
     ("node.", "several instances"),
-    ("job.implicit-close-idle", "closing of idle implicit jobs"),
 ];
 
 /// Properties of the original and what they are called here.

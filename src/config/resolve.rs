@@ -38,7 +38,10 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
             default_wait_ms: read.duration("poll.default-wait", 0..=bound::WAIT_MS_MAX),
             max_parked: read.count("poll.max-parked", 0..=1_000_000),
         },
-        job: Job { priority: read.integer("job.priority", 1, 9) },
+        job: Job {
+            priority: read.integer("job.priority", 1, 9),
+            implicit_close_idle_ms: read.duration("job.implicit-close-idle", SECOND..=365 * DAY),
+        },
         dead_retention_ms: read.duration("dead.retention", 0..=bound::RETENTION_MS_MAX),
         worker_forget_ms: worker_forget_ms(&mut read),
         tracker: Tracker {

@@ -39,3 +39,25 @@ fn dead_tasks_go_after_their_own_retention() {
     server.job_verb("j", "close");
     eventually("it is purged", || (server.get("/kwq/jobs/j").status == 410).then_some(()));
 }
+
+// S 11.1: an implicit job closes itself after `job.implicit-close-idle` without live tasks; not
+// while one lives, not one that was made on purpose, and not the job of tasks that name none.
+#[test]
+fn an_idle_implicit_job_closes_itself() {
+    let server = Server::start(&["job.implicit-close-idle=1s"]);
+    let open = |job: &str| server.job(job)["state"] == "OPEN";
+    for job in ["idle", "busy"] {
+        server.add(job, &json!([{}]));
+    }
+    server.post("/kwq/jobs", &json!({"id": "made"})).expect(201);
+    for job in ["made", "default"] {
+        server.submit(&json!({"groupId": job}));
+    }
+    for job in ["idle", "made", "default"] {
+        server.complete(&server.take("w", job));
+    }
+    eventually("it has closed", || (server.job("idle")["state"] == "COMPLETED").then_some(()));
+    server.add("busy", &json!([{}]));
+    assert!(open("busy") && open("made") && open("default"));
+    server.post("/kwq/submit", &json!({"groupId": "idle"})).refused(409, "job_closed");
+}

@@ -1,0 +1,82 @@
+//! What jobs do by themselves as time passes: implicit ones close when nothing comes any more,
+//! ended ones go. Which those are is told by the stamps of the log; that it happens is in the log
+//! as well.
+
+use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::handle_jobs::state_of;
+use crate::core::job::JobRow;
+use crate::core::partition::Partition;
+use crate::model::id::Name;
+use crate::model::job::{DEFAULT_JOB, JobChange, JobState};
+use crate::model::state::TaskState;
+use crate::model::time::WallMs;
+use crate::model::view::JobNumbers;
+use std::collections::BTreeSet;
+
+/// Jobs of a partition that one round looks at.
+const RETIRED_AT_ONCE: usize = 1_000;
+
+impl KwqHandle {
+    /// Purges the jobs that ended long enough ago, dead tasks not before `dead_ms`.
+    ///
+    /// # Errors
+    /// A partition that is away; the next round tries again.
+    pub(crate) async fn retire_jobs(&self, dead_ms: u64) -> Answer<()> {
+        let now = self.now().wall;
+        let over =
+            move |job: &JobRow| job.closed && is_over(&job.numbers, now, job.spec.retention_ms);
+        for job in self.jobs_that(over).await? {
+            let _turn = self.engine.bulk.lock().await;
+            let Some(sum) = self.sum_job(&job).await? else { continue };
+            let (numbers, retention) = (&sum.first.numbers, sum.first.spec.retention_ms);
+            let dead = numbers.counts.of(TaskState::Error) > 0;
+            let keep_ms = if dead { retention.max(dead_ms) } else { retention };
+            if state_of(&sum.first).ended() && is_over(numbers, now, keep_ms) {
+                self.apply_change(&job, JobChange::Purge, &sum).await?;
+                tracing::info!(%job, "job purged, its retention is over");
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the implicit jobs that have had no live task and no submit for that long. Not
+    /// `default`: tasks that name no job must find it open.
+    ///
+    /// # Errors
+    /// As [`Self::retire_jobs`].
+    pub(crate) async fn close_idle_jobs(&self, idle_ms: u64) -> Answer<()> {
+        let now = self.now().wall;
+        let idle =
+            move |job: &JobRow| job.implicit && !job.closed && is_over(&job.numbers, now, idle_ms);
+        for job in self.jobs_that(idle).await?.into_iter().filter(|job| **job != *DEFAULT_JOB) {
+            let Some(sum) = self.sum_job(&job).await? else { continue };
+            let open = sum.first.implicit && state_of(&sum.first) == JobState::Open;
+            if open && is_over(&sum.first.numbers, now, idle_ms) {
+                self.apply_change(&job, JobChange::Close, &sum).await?;
+                tracing::info!(%job, "implicit job closed, nothing came for long");
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the jobs of which some partition says so.
+    async fn jobs_that(
+        &self,
+        says: impl Fn(&JobRow) -> bool + Copy + Send + 'static,
+    ) -> Answer<BTreeSet<Name>> {
+        let mut names = BTreeSet::new();
+        for slot in &self.engine.slots {
+            let those = move |p: &Partition| -> Vec<Name> {
+                let those = p.job_rows().filter(|job| says(job));
+                those.map(|job| job.name.clone()).take(RETIRED_AT_ONCE).collect()
+            };
+            names.extend(self.engine.inspect(slot, those).await?.0);
+        }
+        Ok(names)
+    }
+}
+
+/// Nothing of it has been live for that long.
+fn is_over(numbers: &JobNumbers, now: WallMs, ms: u64) -> bool {
+    numbers.counts.live() == 0 && now.since(numbers.drained.max(numbers.created)) >= ms
+}
