@@ -90,7 +90,7 @@ fn limit(query: &Query, follow: bool) -> Result<Option<usize>, Reject> {
     let most = u64::try_from(limits::PAGE_MAX).unwrap_or(u64::MAX);
     let asked = query.integer("limit", 1, most)?;
     let asked = asked.and_then(|limit| usize::try_from(limit).ok());
-    Ok(asked.or_else(|| (!follow).then_some(limits::PAGE_MAX)))
+    Ok(if follow { asked } else { Some(asked.unwrap_or(limits::PAGE_MAX)) })
 }
 
 /// A cursor fits the job it came from.

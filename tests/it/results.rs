@@ -179,6 +179,26 @@ fn follow_sends_all_and_ends_with_the_job() {
     assert_eq!(ids(&found), ["a", "b", "c", "d"]);
 }
 
+// S 12: however large: more results than one slice takes, over several segments of the log.
+#[test]
+fn large_results_over_several_segments_come_whole_and_once() {
+    let server = Server::start(&["log.segment=1MiB", "log.partitions=2"]);
+    let items = (0..160).map(|n| json!({"id": format!("t{n:03}")})).collect();
+    server.add("job", &items);
+    let mut wanted = Vec::new();
+    for task in &taken(&server, "job", 160) {
+        let id = text(task, "id");
+        done(&server, task, &id.repeat(7_000));
+        wanted.push(id.to_owned());
+    }
+    server.job_verb("job", "close");
+    for found in [lines(&server, "job", "&follow=true"), paged(&server, "job", "", 63)] {
+        assert_eq!(ids(&found), wanted);
+        let whole = |line: &&Value| text(line, "result") == text(line, "id").repeat(7_000);
+        assert_eq!(found.iter().filter(whole).count(), 160);
+    }
+}
+
 #[test]
 fn what_is_wrong_is_refused() {
     let (server, job) = (shared(), unique("wrong"));
