@@ -95,13 +95,8 @@ fn overloaded() {
 fn draining() {
     let mut server = Server::start(&["drain.timeout=60s"]);
     let mut slow = Conn::open(server.addr()).expect("connects");
-    let head = "POST /kwq/submit HTTP/1.1
-Host: x
-Content-Type: application/json
-\
-                Content-Length: 2
-
-{";
+    let head = "POST /kwq/submit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                Content-Length: 2\r\n\r\n{";
     slow.send(head.as_bytes()).expect("sends");
     let submit = Req::new("POST", "/kwq/submit").json(&json!({"groupId": "g"}));
     server.call(&submit).expect(200);

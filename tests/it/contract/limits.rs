@@ -212,7 +212,7 @@ fn array_elements() {
 
 /// Names that may be, and names that may not.
 fn names() -> (Vec<String>, Vec<String>) {
-    let good = vec!["x".repeat(120), "ü".repeat(60), "a b\u{a0}c".to_owned()];
+    let good = ["x".repeat(120), "ü".repeat(60), "a b\u{a0}c".to_owned()];
     let good = good.iter().map(|name| format!("{name}{}", unique(""))).collect();
     let bad = ["", " x", "x ", "a\nb", "a\u{0}b", "a\u{7f}b", "a\u{85}b"];
     let mut bad: Vec<String> = bad.iter().map(|name| (*name).to_owned()).collect();
