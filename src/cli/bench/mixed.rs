@@ -111,8 +111,8 @@ pub(super) async fn run(args: MixedArgs, context: &Context) -> Verdict {
 fn show(report: &Report, context: &Context) -> Verdict {
     if context.out.format() == Format::Table {
         context.out.data(&format!(
-            "{} tasks in {:.1} s ({:.0} a second): {} completed, {} failed attempts, {} lost workers, \
-             {} redriven, {} cancelled; affinity {} hits, {} misses",
+            "{} tasks in {:.1} s ({:.0} a second): {} completed, {} failed attempts, \
+             {} lost workers, {} redriven, {} cancelled; affinity {} hits, {} misses",
             grouped(report.tasks),
             report.seconds,
             report.tasks_per_sec,

@@ -1,5 +1,5 @@
 //! `api.md` 1, the request and answer headers, one test or more for each row. Not here:
-//! `Last-Event-ID` (event streams are not there yet) and `Kwq-Applied: no` on 429, 503 and 507,
+//! `Last-Event-ID` (`GET /kwq/events` is not there yet) and `Kwq-Applied: no` on 429, 503 and 507,
 //! which is tested with each of their codes in `codes.rs`.
 
 use serde_json::{Value, json};
