@@ -115,7 +115,7 @@ impl IdIndex {
 /// Hash of an entry whose task was purged.
 const PURGED: u64 = 0;
 
-/// Hash of a client id; never [`PURGED`].
+/// Hash of a client id; never the one that stands for a purged task.
 #[must_use]
 pub fn hash_of(id: &str) -> u64 {
     fnv1a(id.as_bytes()).max(PURGED + 1)
