@@ -3,10 +3,11 @@
 use crate::core::image::PartitionImage;
 use crate::core::intern::{KeyNumber, WorkerKey};
 use crate::core::partition::Partition;
+use crate::core::partition::tests::owned;
 use crate::model::affinity::{AffinityKey, AffinityMode, Fit};
 use crate::model::array::{ArrayInput, Span};
 use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
-use crate::model::event::{Event, Stamped};
+use crate::model::event::Stamped;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
 use crate::model::lease::LeaseToken;
@@ -16,7 +17,7 @@ use crate::model::reply::Reply;
 use crate::model::report::{Report, Verb};
 use crate::model::state::TaskState;
 use crate::model::task::{Delay, TaskInput};
-use crate::model::time::{Now, Tick, WallMs};
+use crate::model::time::Now;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,12 +42,7 @@ struct Model {
 
 impl Model {
     fn new(policy: Policy) -> Self {
-        let mut partition = Partition::new(PartitionId(0), policy, 7);
-        let owner = Event::Owner { node: "n".into(), addr: "".into(), token_key: [1, 2] };
-        let log = vec![Stamped { at: WallMs(1_000), event: owner }];
-        partition.replay(Position(0), &log[0]);
-        let now = Now { wall: WallMs(1_000), tick: Tick(0) };
-        partition.arm(now);
+        let (partition, log, now) = owned(policy);
         Self {
             partition,
             log,

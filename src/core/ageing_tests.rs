@@ -1,14 +1,14 @@
 //! Ageing and the low floor against the rule itself, worked out anew for every hand-out.
 
 use super::*;
-use crate::core::partition::tests::consume;
+use crate::core::partition::tests::{consume, owned};
 use crate::model::command::{ALL_LEVELS, Command};
-use crate::model::event::{Event, Stamped};
+use crate::model::event::Stamped;
 use crate::model::id::{Name, PartitionId, Position};
 use crate::model::policy::Policy;
 use crate::model::reply::{Grant, Reply};
 use crate::model::task::TaskInput;
-use crate::model::time::{Now, Tick};
+use crate::model::time::Now;
 use proptest::prelude::*;
 
 /// A partition beside the list of what is pending in it.
@@ -29,12 +29,7 @@ fn level(p: u8) -> Priority {
 
 impl Model {
     fn new(policy: Policy) -> Self {
-        let mut partition = Partition::new(PartitionId(0), policy, 7);
-        let owner = Event::Owner { node: "n".into(), addr: "".into(), token_key: [1, 2] };
-        let log = vec![Stamped { at: WallMs(1_000), event: owner }];
-        partition.replay(Position(0), &log[0]);
-        let now = Now { wall: WallMs(1_000), tick: Tick(0) };
-        partition.arm(now);
+        let (partition, log, now) = owned(policy);
         Self { partition, policy, now, pending: Vec::new(), next: 0, hand_outs: 0, log }
     }
 

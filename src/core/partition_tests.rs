@@ -42,6 +42,17 @@ pub(crate) fn task(job: &str) -> TaskInput {
     TaskInput { job: Some(job.into()), ..TaskInput::default() }
 }
 
+/// A partition that was just taken over, its log, and the time.
+pub(crate) fn owned(policy: Policy) -> (Partition, Vec<Stamped>, Now) {
+    let mut partition = Partition::new(PartitionId(0), policy, 7);
+    let owner = Event::Owner { node: "n".into(), addr: "".into(), token_key: [1, 2] };
+    let log = vec![Stamped { at: WallMs(1_000), event: owner }];
+    partition.replay(Position(0), &log[0]);
+    let now = Now { wall: WallMs(1_000), tick: Tick(0) };
+    partition.arm(now);
+    (partition, log, now)
+}
+
 /// A partition with the log it wrote.
 pub(crate) struct Rig {
     pub(crate) partition: Partition,
@@ -56,12 +67,7 @@ impl Rig {
     }
 
     fn with(policy: Policy) -> Self {
-        let mut partition = Partition::new(PartitionId(0), policy, 7);
-        let owner = Event::Owner { node: "n".into(), addr: "".into(), token_key: [1, 2] };
-        let log = vec![Stamped { at: WallMs(1_000), event: owner }];
-        partition.replay(Position(0), &log[0]);
-        let now = Now { wall: WallMs(1_000), tick: Tick(0) };
-        partition.arm(now);
+        let (partition, log, now) = owned(policy);
         Self { partition, log, now, tokens: Vec::new() }
     }
 

@@ -2,22 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Conn, Req, Server, int, kwq_lines, shared, text, unique};
-
-fn post(path: &str, key: &str, body: &Value) -> Req {
-    Req::new("POST", path).header("Idempotency-Key", key).json(body)
-}
-
-fn stream(path: &str, key: &str, body: &str) -> Req {
-    let req = Req::new("POST", path).header("Idempotency-Key", key);
-    req.text("application/x-ndjson", body)
-}
-
-#[track_caller]
-fn replayed(answer: &Answer, first: &Answer) {
-    assert_eq!(answer.header("kwq-replayed"), Some("true"), "{}", answer.text());
-    assert_eq!((answer.status, answer.text()), (first.status, first.text()));
-}
+use crate::keys::{post, replayed, stream};
+use crate::support::{Answer, Conn, Server, int, kwq_lines, shared, text, unique};
 
 fn outcomes(body: &Value) -> Vec<&str> {
     body["results"].as_array().expect("results").iter().map(|r| text(r, "outcome")).collect()

@@ -9,17 +9,17 @@ use crate::support::{
     text, unique,
 };
 
-fn post(path: &str, key: &str, body: &Value) -> Req {
+pub(crate) fn post(path: &str, key: &str, body: &Value) -> Req {
     Req::new("POST", path).header("Idempotency-Key", key).json(body)
 }
 
-fn stream(path: &str, key: &str, body: &str) -> Req {
+pub(crate) fn stream(path: &str, key: &str, body: &str) -> Req {
     let req = Req::new("POST", path).header("Idempotency-Key", key);
     req.text("application/x-ndjson", body)
 }
 
 #[track_caller]
-fn replayed(answer: &Answer, first: &Answer) {
+pub(crate) fn replayed(answer: &Answer, first: &Answer) {
     assert_eq!(answer.header("kwq-replayed"), Some("true"), "{}", answer.text());
     assert_eq!((answer.status, answer.text()), (first.status, first.text()));
 }

@@ -241,9 +241,9 @@ impl Scenario {
         let body = json!({"mode": "stop", "reason": "half-way"});
         self.client.job_verb(&self.job_id(CANCELLED), "cancel", &body).await?;
         self.cancelled.set(true);
-        self.until_live_is(&bar, 0).await?;
+        self.until_drained(&bar).await?;
         self.redrive().await?;
-        self.until_live_is(&bar, 0).await?;
+        self.until_drained(&bar).await?;
         bar.finish_and_clear();
         self.over.set(true);
         Ok(())
@@ -254,13 +254,13 @@ impl Scenario {
         self.wait(bar, || self.books.borrow().completions() >= goal).await
     }
 
-    /// Waits until so many tasks are live and every one was submitted.
-    async fn until_live_is(&self, bar: &indicatif::ProgressBar, live: u64) -> Result<(), Failure> {
+    /// Waits until every task was submitted and none is live.
+    async fn until_drained(&self, bar: &indicatif::ProgressBar) -> Result<(), Failure> {
         self.wait(bar, || self.next.get() >= self.tasks).await?;
         loop {
             let before = self.books.borrow().completions();
             let jobs = self.jobs().await?;
-            if jobs.iter().map(|job| number(job, "live")).sum::<u64>() <= live
+            if jobs.iter().all(|job| number(job, "live") == 0)
                 && jobs.iter().all(|job| text(job, "state") != "OPEN")
             {
                 return Ok(());
@@ -303,7 +303,6 @@ impl Scenario {
     async fn redrive(&self) -> Result<(), Failure> {
         let body = json!({"filter": {"tag": [format!("run:{}", self.id)]}});
         // The tracker chooses: it must have seen every death.
-        self.client.send(Call::get("/kwq/stats/now").query("fresh", true)).await?;
         let call = Call::get("/kwq/tasks").query("state", "ERROR").query("limit", 1);
         self.client.send(call.query("fresh", true)).await?;
         let answer = self.client.send(Call::post("/kwq/dlq/redrive").json(&body)).await?;

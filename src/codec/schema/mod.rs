@@ -22,7 +22,12 @@ use serde_json::{Map, Value, json};
 /// Every named schema, by its name in `components/schemas`.
 #[must_use]
 pub fn all() -> Map<String, Value> {
-    let groups = [
+    let named = groups().into_iter().flatten();
+    named.map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+fn groups() -> [Named; 9] {
+    [
         task::schemas(),
         job::schemas(),
         work::schemas(),
@@ -32,9 +37,7 @@ pub fn all() -> Map<String, Value> {
         simulation::schemas(),
         view::schemas(),
         problem::schemas(),
-    ];
-    let named = groups.into_iter().flatten();
-    named.map(|(name, schema)| (name.to_owned(), schema)).collect()
+    ]
 }
 
 /// Schemas with their names.
