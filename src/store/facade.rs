@@ -23,9 +23,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// Blocks that wait for the store after which a checkpoint is written, so that the set is bounded.
 /// Changed pages in the cache do not count: encoding a page that is about to change again is what
 /// a checkpoint costs.
-const WAITING_MAX: usize = 4_096;
+const WAITING_MAX: usize = 1_024;
 /// The same in bytes of what waits encoded.
-const WAITING_BYTES_MAX: usize = 32 << 20;
+const WAITING_BYTES_MAX: usize = 8 << 20;
 const PAGE: u64 = PAGE_TASKS as u64;
 /// Longest time between checkpoints, ms.
 const CHECKPOINT_MS: u64 = 10_000;
