@@ -22,6 +22,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Connections have this long for the answer in hand before they are cut at a stop.
+const ANSWERS_MIN: Duration = Duration::from_millis(500);
+
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -162,9 +165,8 @@ impl Node {
         self.stop();
     }
 
-    /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports for
-    /// `drain.timeout` at most, images,
-    /// release of the log.
+    /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports while a
+    /// lease is held and for `drain.timeout` at most, images, release of the log.
     pub fn stop(self) {
         tracing::info!("draining");
         // While the engine still takes the cancel of their jobs.
@@ -175,7 +177,10 @@ impl Node {
         std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
         self.running.refuse_work();
         self.server.begin_drain();
-        self.server.shutdown(Duration::from_millis(self.config.drain.timeout_ms));
+        let timeout = Duration::from_millis(self.config.drain.timeout_ms);
+        let waited = self.running.await_reports(timeout);
+        // Answers on their way get through also when the reports took all of the time.
+        self.server.shutdown(timeout.saturating_sub(waited).max(ANSWERS_MIN));
         self.running.close();
         self.audit.close();
         self.shards.stop();

@@ -14,6 +14,7 @@ mod consume;
 mod contract;
 mod delays;
 mod dev;
+mod drain;
 mod events;
 mod examples;
 mod explain;
