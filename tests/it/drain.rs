@@ -30,7 +30,7 @@ fn the_report_of_a_lease_is_taken_while_it_drains_and_the_last_one_ends_it() {
     server.complete(&first);
     server.complete(&second);
     // Not ten minutes later.
-    server.ended();
+    server.wait_end();
     server.launch();
     for task in [first, second] {
         assert_eq!(server.state(text(&task, "ref")), "COMPLETED");
