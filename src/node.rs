@@ -197,6 +197,7 @@ fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
             Durability::Memory => embedded::Durability::Memory,
         },
         disk_reserve: config.log.disk_reserve,
+        stopwatch: Some(crate::clock::stopwatch_micros),
         ..Options::new(&config.log.data_dir)
     };
     let partitions = usize::from(config.log.partitions);

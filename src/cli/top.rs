@@ -5,6 +5,7 @@ use super::failure::{Failure, Verdict, exit};
 use super::human;
 use super::out::{Column, Format, left, number, right, text};
 use crate::client::{Answer, Call};
+use crate::model::affinity::hit_ratio;
 use clap::Args;
 use serde_json::Value;
 use std::time::Duration;
@@ -112,7 +113,7 @@ pub(super) fn head(now: &Value) -> Vec<String> {
         away.map(|p| format!("partition {} is {}", text(&p, "i"), text(&p, "state"))).collect();
     let warm = match (number(&fits, "hits"), number(&fits, "misses")) {
         (0, 0) => "-".to_owned(),
-        (hits, misses) => format!("{} %", hits * 100 / (hits + misses)),
+        (hits, misses) => format!("{:.0} %", hit_ratio(hits, misses) * 100.0),
     };
     let mut lines = vec![
         format!("{}  {}", human::stamp(number(now, "ts")), text(&verdict, "text")),

@@ -188,11 +188,7 @@ pub fn explain_away(row: &TrackedTask, paused: (bool, bool), around: &Around) ->
         return explain_ended(row.state, &Past::of(row), around.rate);
     }
     let worker = row.worker.clone().filter(|_| row.state.leased());
-    let held = worker.map(|worker| Held {
-        worker,
-        attempt: row.attempt,
-        allocated: row.allocated,
-    });
+    let held = worker.map(|worker| Held { worker, attempt: row.attempt, allocated: row.allocated });
     let standing = Standing {
         job: row.job.clone(),
         state: row.state,

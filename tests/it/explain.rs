@@ -148,9 +148,7 @@ fn break_log(server: &Server) -> std::path::PathBuf {
     eventually("the log refuses", || {
         (server.post("/kwq/jobs/load/tasks", &load).status == 503).then_some(())
     });
-    eventually("a partition is away", || {
-        (server.get("/readyz").status == 503).then_some(())
-    });
+    eventually("a partition is away", || (server.get("/readyz").status == 503).then_some(()));
     path
 }
 
