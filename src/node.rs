@@ -22,7 +22,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Connections have this long for the answer in hand before they are cut at a stop.
+/// The end of `drain.timeout`: no more reports are awaited, connections have this long for the
+/// answer in hand.
 const ANSWERS_MIN: Duration = Duration::from_millis(500);
 
 /// Why a node could not start.
@@ -178,9 +179,8 @@ impl Node {
         self.running.refuse_work();
         self.server.begin_drain();
         let timeout = Duration::from_millis(self.config.drain.timeout_ms);
-        let waited = self.running.await_reports(timeout);
-        // Answers on their way get through also when the reports took all of the time.
-        self.server.shutdown(timeout.saturating_sub(waited).max(ANSWERS_MIN));
+        let waited = self.running.await_reports(timeout.saturating_sub(ANSWERS_MIN));
+        self.server.shutdown(timeout.saturating_sub(waited));
         self.running.close();
         self.audit.close();
         self.shards.stop();
