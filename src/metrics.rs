@@ -132,6 +132,8 @@ pub struct PartitionNumbers {
     pub replay: (u64, u64),
     /// Gauge: commands in the channel.
     pub commands: u64,
+    /// Gauge: changes that are durable and not in lists and counters.
+    pub tracker_lag: u64,
 }
 
 /// What the log counted since it was opened; gauges as of now.
@@ -237,6 +239,7 @@ struct Published {
     owned: Gauge,
     replay: Gauge,
     commands: Gauge,
+    tracker_lag: Gauge,
 }
 
 impl Deref for Metrics {

@@ -49,7 +49,7 @@ impl KwqHandle {
         };
         let reference = spec.reference(partition, seq);
         let value = Explained { id: spec.id, reference, partition, why };
-        Ok(At { value, positions: self.positions() })
+        Ok(At { value, positions: self.positions(), lag_ms: 0 })
     }
 
     /// `refusal` stands where the partition is not away or the tracker does not know the task.

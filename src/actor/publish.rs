@@ -17,6 +17,7 @@ pub(crate) async fn publish(handle: &KwqHandle) {
         match engine.inspect(slot, read).await {
             Ok((mut numbers, _)) => {
                 numbers.commands = slot.queued() as u64;
+                numbers.tracker_lag = engine.tracker.lag_of(slot.id);
                 engine.metrics.publish_partition(slot.id, &numbers);
             }
             Err(reject) => tracing::trace!(detail = %reject.detail, "partition not published"),
