@@ -79,7 +79,7 @@ impl KwqHandle {
         // The log may be away with the partition; then the reference names the task.
         let id = self.client_id(partition, seq).await;
         let value = Explained { id, reference, partition, why };
-        Ok(At { value, positions: self.positions() })
+        Ok(At { value, positions: self.positions(), lag_ms: 0 })
     }
 
     fn around(&self, rate: f64) -> Around {

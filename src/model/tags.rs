@@ -7,8 +7,9 @@
 use crate::model::limits;
 use std::borrow::Cow;
 
-/// Begins a kept text that is a list: single items in their order, without rule 2. A bare tag behind
-/// a pair cannot be written otherwise. No text from outside begins so: it may hold no controls.
+/// Begins a kept text that is a list: single items in their order, without rule 2. A bare tag
+/// behind a pair cannot be written otherwise. No text from outside begins so: it may hold no
+/// controls.
 const LIST: char = '\u{1}';
 
 /// Tags in order, without repeats. Pairs are `key:value`, bare tags are the text itself.
