@@ -17,6 +17,7 @@ use crate::store::ledger::Ledger;
 use crate::store::proven::proven;
 use crate::store::rates::{Counter, Rates};
 use crate::store::vault::{Cursor, Vault};
+use crate::store::walk::Places;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Blocks that wait for the store after which a checkpoint is written, so that the set is bounded.
@@ -321,6 +322,12 @@ impl Tracker {
 }
 
 impl Inner {
+    /// Where a list looks.
+    pub(crate) fn places(&self) -> Places<'_> {
+        let Self { cache, vault, ledger, counts, .. } = self;
+        Places { cache, vault, ledger, counts }
+    }
+
     fn much_waits(&self) -> bool {
         let (blocks, bytes) = self.vault.waiting();
         blocks >= WAITING_MAX || bytes >= WAITING_BYTES_MAX
