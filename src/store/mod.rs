@@ -32,6 +32,7 @@ pub mod waiting;
 pub mod walk;
 
 mod facade;
+mod inner;
 mod proven;
 
 pub use block::{BlockKey, Error, Kind, TrackerStore};
