@@ -184,6 +184,7 @@ impl NodeActor {
         let now = self.engine.clock.now();
         self.engine.thawed_at(now);
         self.engine.heartbeat_tick.store(now.tick.0, Ordering::Release);
+        self.engine.feed.beat(now);
         self.engine.tracker.checkpoint();
         let interval = self.engine.config.log.image_interval_ms;
         if !self.stopping && now.tick.0 >= self.last_image_ms + interval {
@@ -202,7 +203,9 @@ impl NodeActor {
             }
         }
         let handle = KwqHandle::new(Arc::clone(&self.engine));
-        ctx.spawn(async move { crate::actor::publish::publish(&handle).await }.into_actor(self));
+        ctx.spawn(
+            async move { crate::actor::publish::publish(&handle, now).await }.into_actor(self),
+        );
     }
 }
 

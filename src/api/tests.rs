@@ -35,8 +35,7 @@ pub(super) fn server(http: Http) -> Server {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let config = Config { http, ..Config::default() };
     let metrics = crate::metrics::install("0", "test");
-    let addr = listener.local_addr().expect("bound");
-    let context = ApiContext::new(idle_engine(), &config, metrics, addr);
+    let context = ApiContext::new(idle_engine(), &config, metrics);
     let handle = start(listener, vec![spawner], context).expect("starts");
     Server { handle, _runtime: runtime }
 }
