@@ -163,7 +163,7 @@ impl Feed {
             match &before {
                 None if first => drop(kept.insert(job.id.clone(), Told { print, mark, id: 0 })),
                 Some(before) if before.print == print => {}
-                _ => {
+                Some(_) | None => {
                     let turned = before.as_ref().is_none_or(|before| before.mark != mark);
                     let id = before.as_ref().map_or(0, |before| before.id);
                     changed.push((Reverse(turned), id, job, print));

@@ -36,7 +36,7 @@ pub(crate) fn outer_routes() -> Vec<Route> {
 const WRITERS: Roles = Roles::of(&[Role::Submit, Role::Work, Role::Operate, Role::Admin]);
 
 /// What this build can do; a client looks here before it offers more.
-const FEATURES: [&str; 9] = [
+const FEATURES: [&str; 11] = [
     "batch",
     "ndjson",
     "longPoll",
@@ -46,6 +46,8 @@ const FEATURES: [&str; 9] = [
     "jobControl",
     "tokens",
     "audit",
+    "events",
+    "series",
 ];
 
 fn status(good: bool) -> StatusCode {
