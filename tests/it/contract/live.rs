@@ -1,5 +1,5 @@
-//! `api.md` 8, what the page lives on: `GET /kwq/events` and `GET /kwq/stats/series`, the happy path
-//! and each of the codes. `Last-Event-ID` is in `headers.rs`.
+//! `api.md` 8, what the page lives on: `GET /kwq/events` and `GET /kwq/stats/series`, the happy
+//! path and each of the codes. `Last-Event-ID` is in `headers.rs`.
 
 use serde_json::{Value, json};
 
