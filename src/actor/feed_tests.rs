@@ -114,7 +114,7 @@ fn only_what_changed_since_the_first_look_is_told() {
     assert!(drain(&mut events).is_empty(), "the first look finds no changes");
     let moved = JobView { rate_per_sec: 5.0, eta: Some(WallMs(9)), ..job("a", 1) };
     feed.jobs(&[moved, job("b", 2), job("c", 0)], &policy, at(2));
-    assert_eq!(words(&drain(&mut events)), ["b", "c"]);
+    assert_eq!(words(&drain(&mut events)), ["c", "b"], "a new one first");
     feed.jobs(&[job("a", 1), job("b", 2), job("c", 0)], &policy, at(3));
     assert!(drain(&mut events).is_empty());
     // A job of the same id after a purge is another one.
@@ -128,8 +128,9 @@ fn ids_rise_whatever_the_wall_clock_does() {
     let rig = Rig::new();
     let mut events = rig.handle.events(None);
     for (n, second) in [(1, 500), (2, 100), (3, 900)] {
-        rig.feed().beat(at(second));
-        rig.feed().jobs(&[job("a", n)], &rig.policy, Now { wall: at(second).wall, ..at(1) });
+        let now = Now { wall: at(second).wall, ..at(1) };
+        rig.feed().beat(now);
+        rig.feed().jobs(&[job("a", n)], &rig.policy, now);
     }
     events.seen = u64::MAX;
     let ids: Vec<u64> = drain(&mut events).into_iter().map(|(id, _)| id).collect();

@@ -141,7 +141,7 @@ fn unknown_paths_are_404_and_known_ones_with_another_method_405_with_allow() {
 #[test]
 fn routes_of_later_builds_are_404() {
     let server = server(usual());
-    let seen = server.json("GET", "/kwq/events", "{}");
+    let seen = server.json("GET", "/kwq/autoscale", "{}");
     assert_eq!(seen.status, 404);
     seen.refused(Code::NoRoute);
     server.call("GET", "/kwq/simulate/1/1/1", "", "").refused(Code::SimulatorDisabled);
