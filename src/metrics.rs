@@ -131,6 +131,8 @@ pub struct PartitionNumbers {
     pub replay: (u64, u64),
     /// Gauge: commands in the channel.
     pub commands: u64,
+    /// Gauge: changes that are durable and not in lists and counters.
+    pub tracker_lag: u64,
 }
 
 /// Handles of one process; cheap to clone.
@@ -213,6 +215,7 @@ struct Published {
     owned: Gauge,
     replay: Gauge,
     commands: Gauge,
+    tracker_lag: Gauge,
 }
 
 impl Deref for Metrics {

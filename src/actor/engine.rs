@@ -21,6 +21,7 @@ use crate::model::time::Now;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// State of a partition on this node.
@@ -86,6 +87,8 @@ pub(crate) const OUTAGE_MS: u64 = 3_000;
 
 /// Without a consume or a heartbeat for this long there are no workers, ms.
 const WORKERS_MS: u64 = 60_000;
+/// Longest pause of a submit while the tracker is far behind, ms.
+const PACE_MS: u64 = 1_000;
 
 thread_local! {
     /// Shard of the present thread, so that local partitions are asked first.
@@ -150,7 +153,6 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) metrics: Metrics,
-    pub(crate) tracker: TrackerDoor,
     pub(crate) shards: usize,
     pub(crate) node_name: crate::model::id::Name,
     pub(crate) addr: crate::model::id::Name,
@@ -169,7 +171,7 @@ impl Engine {
             workers: Mutex::new(WorkerRegistry::new(parts.config.worker_forget_ms)),
             ids: Mutex::default(),
             running_keys: Mutex::default(),
-            tracker: parts.tracker,
+            tracker: TrackerDoor::new(partitions),
             feed: Feed::default(),
             sampler: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -324,6 +326,25 @@ impl Engine {
         let jitter = 1_000 + self.entropy.next_u64() % 2_000;
         let detail = format!("partition {} is busy", slot.id);
         Reject::new(Code::Overloaded, detail).retry_unapplied(jitter)
+    }
+
+    /// Lets a submit wait while the tracker is far behind, the longer the farther, at most 1 s.
+    ///
+    /// # Errors
+    /// `overloaded` when it is behind by more than twice `tracker.max-lag`.
+    pub(crate) async fn pace_submit(&self) -> Result<(), Reject> {
+        let (lag, most) = (self.tracker.lag(), self.config.tracker.max_lag);
+        let Some(excess) = lag.checked_sub(most + 1) else { return Ok(()) };
+        if excess >= most {
+            self.metrics.shed(ShedClass::Submit, ShedReason::Tracker);
+            let detail = format!(
+                "lists and counters are {lag} changes behind, more than twice tracker.max-lag"
+            );
+            let jitter = 1_000 + self.entropy.next_u64() % 2_000;
+            return Err(Reject::new(Code::Overloaded, detail).retry_unapplied(jitter));
+        }
+        tokio::time::sleep(Duration::from_millis(1 + excess * PACE_MS / most)).await;
+        Ok(())
     }
 
     /// May new tasks come in?

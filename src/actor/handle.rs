@@ -3,6 +3,7 @@
 
 use crate::actor::engine::{Engine, SlotState, disk_full, lock};
 use crate::actor::request::{ClusterView, PartitionView, Readiness};
+use crate::actor::tracker::Behind;
 use crate::log::{Error, StoredTask};
 use crate::model::access::Scopes;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
@@ -220,6 +221,15 @@ impl KwqHandle {
             |s: &crate::actor::engine::Slot| (s.id, Position(s.position.load(Ordering::Acquire)));
         self.engine.slots.iter().map(at).collect()
     }
+
+    /// What an answer of the tracker is valid for, and its age, ms.
+    pub(crate) fn valid(&self, behind: Option<Behind>) -> (Vec<(PartitionId, Position)>, u64) {
+        let Some(Behind { lag_ms, cursors }) = behind else { return (self.positions(), 0) };
+        let folded = |(slot, cursor): (&crate::actor::engine::Slot, Position)| {
+            (slot.id, Position(cursor.0.saturating_sub(1)))
+        };
+        (self.engine.slots.iter().zip(cursors).map(folded).collect(), lag_ms)
+    }
 }
 
 /// The refusal of a job that does not exist, or not for this caller.
@@ -254,7 +264,6 @@ pub(crate) fn idle_engine() -> KwqHandle {
         clock: crate::clock::SystemClock::shared(),
         entropy: Arc::new(crate::clock::SystemEntropy),
         metrics: crate::metrics::install("0", "test"),
-        tracker: crate::actor::tracker::TrackerDoor::default(),
         shards: 1,
         node_name: Name::from("test"),
         addr: Name::from("test:0"),

@@ -36,6 +36,6 @@ impl KwqHandle {
         };
         let reference = spec.reference(partition, seq);
         let value = Explained { id: spec.id, reference, partition, why };
-        Ok(At { value, positions: self.positions() })
+        Ok(At { value, positions: self.positions(), lag_ms: 0 })
     }
 }

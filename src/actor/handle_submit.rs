@@ -61,6 +61,7 @@ impl KwqHandle {
 
     async fn admit(&self, request: SubmitRequest) -> Answer<SubmitAnswer> {
         self.engine.admits_submits()?;
+        self.engine.pace_submit().await?;
         let SubmitRequest { items, bytes, until_refused, key } = request;
         let slot = match &key {
             Some(key) => self.engine.home(&key.key, key.chunk)?,

@@ -6,6 +6,7 @@ use crate::actor::envelope::Class;
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{At, TaskAnswer, TaskKey, TaskListAnswer};
+use crate::actor::tracker::Seen;
 use crate::metrics::QueryKind;
 use crate::model::command::Command;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
@@ -28,11 +29,10 @@ impl KwqHandle {
     pub async fn task(&self, key: TaskKey, payload: bool, result: bool) -> Answer<TaskAnswer> {
         let (partition, seq) = self.find(&key).await?;
         let value = self.task_view(partition, seq, payload, result).await?;
-        Ok(At { value, positions: self.positions() })
+        Ok(At { value, positions: self.positions(), lag_ms: 0 })
     }
 
-    /// A page of tasks. The question stands behind everything acknowledged before it, so the page
-    /// is always fresh.
+    /// A page of tasks: with everything acknowledged before it, or as old as it says.
     ///
     /// # Errors
     /// `tracker_behind`.
@@ -48,10 +48,10 @@ impl KwqHandle {
         query.scopes = self.scopes.clone();
         let log = self.engine.log()?;
         let started = self.now().tick;
-        let mut page = self.engine.tracker.list(query, log).await?;
+        let Seen { value: mut page, behind } = self.engine.tracker.list(query, log).await?;
         let took_ms = self.now().tick.since(started);
         self.engine.metrics.queried(QueryKind::List, took_ms as f64 / 1_000.0);
-        page.positions = self.positions();
+        (page.positions, page.lag_ms) = self.valid(behind);
         Ok(page)
     }
 

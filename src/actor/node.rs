@@ -112,6 +112,7 @@ impl NodeActor {
         let (sender, receiver) = mpsc::channel(limits::CHANNEL_COMMANDS);
         let epoch = recovered.partition.epoch();
         slot.position.store(recovered.durable.0, Ordering::Release);
+        self.engine.tracker.owned(id, recovered.durable);
         let start = Start {
             partition: recovered.partition,
             engine: Arc::clone(&self.engine),
@@ -185,7 +186,6 @@ impl NodeActor {
         self.engine.thawed_at(now);
         self.engine.heartbeat_tick.store(now.tick.0, Ordering::Release);
         self.engine.feed.beat(now);
-        self.engine.tracker.checkpoint();
         let interval = self.engine.config.log.image_interval_ms;
         if !self.stopping && now.tick.0 >= self.last_image_ms + interval {
             self.last_image_ms = now.tick.0;
@@ -264,7 +264,7 @@ pub(crate) fn first_start(
     };
     tracker.prove(log)?;
     let partitions = recovery::replay(log, &ids, recipe.policy, Some(tracker), &progress)?;
-    tracker.heal(log, engine.clock.now().wall);
+    tracker.heal_whole(log, &engine.tracker, engine.clock.now().wall)?;
     let mut recovered = Vec::with_capacity(ids.len());
     for partition in partitions {
         let id = partition.id();

@@ -34,7 +34,6 @@ pub(crate) struct PartitionActor {
     open: VecDeque<OpenBatch>,
     durable: Position,
     appends: u64,
-    batches: u64,
     timer: Option<(Tick, SpawnHandle)>,
     snapshots: Vec<oneshot::Sender<Snapshot>>,
     stopping: bool,
@@ -111,7 +110,6 @@ impl PartitionActor {
             open: VecDeque::new(),
             durable: start.durable,
             appends: 0,
-            batches: 0,
             timer: None,
             snapshots: Vec::new(),
             stopping: false,
@@ -239,9 +237,8 @@ impl PartitionActor {
             let slot = &self.engine.slots[self.partition.id().index()];
             slot.position.store(last.0, Ordering::Release);
         }
-        self.batches += 1;
         let id = self.partition.id();
-        self.engine.tracker.committed(id, self.batches, appended.positions, batch.events);
+        self.engine.tracker.committed(id, appended.positions, batch.events);
         self.release(batch.waiting, ctx);
         if took_ms > OUTAGE_MS {
             self.arm_timer(ctx);

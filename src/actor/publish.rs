@@ -21,6 +21,7 @@ pub(crate) async fn publish(handle: &KwqHandle, now: Now) {
         partitions.push(match engine.inspect(slot, read).await {
             Ok((mut numbers, _)) => {
                 numbers.commands = slot.queued() as u64;
+                numbers.tracker_lag = engine.tracker.lag_of(slot.id);
                 engine.metrics.publish_partition(slot.id, &numbers);
                 Some(numbers)
             }

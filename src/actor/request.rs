@@ -407,6 +407,8 @@ pub struct At<T> {
     pub value: T,
     /// Positions, for `Kwq-Position`.
     pub positions: Vec<(PartitionId, Position)>,
+    /// Its age, ms; 0 = everything acknowledged before is in it.
+    pub lag_ms: u64,
 }
 
 /// A task with the reasons why it is not running.

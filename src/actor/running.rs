@@ -5,7 +5,7 @@ use crate::actor::handle::KwqHandle;
 use crate::actor::node::{NodeActor, OpenLog, Serve, WriteImages, first_start};
 use crate::actor::recovery::{self, Recipe};
 use crate::actor::shard::Shards;
-use crate::actor::tracker::{TrackerDoor, TrackerState};
+use crate::actor::tracker::{self, TrackerState};
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::log::{Error, EventLog, LogRecord};
@@ -66,7 +66,6 @@ pub fn start(
         clock: parts.clock,
         entropy: parts.entropy,
         metrics: parts.metrics,
-        tracker: TrackerDoor::default(),
         shards: shards.shards.len(),
         node_name,
         addr,
@@ -80,7 +79,7 @@ pub fn start(
         let engine = for_recovery;
         let outcome = recover(&engine, &*log, &recipe, open_tracker).map(|(tracker, recovered)| {
             let live = recovered.iter().map(|r| r.partition.live_tasks()).sum();
-            engine.tracker.open(&arbiter, tracker, Arc::clone(&engine));
+            tracker::start(&arbiter, tracker, Arc::clone(&engine));
             address.do_send(Serve { recovered, log: Arc::clone(&log) });
             live
         });
@@ -103,7 +102,7 @@ fn recover(
     open_tracker: OpenTracker,
 ) -> Result<(TrackerState, Vec<recovery::Recovered>), Error> {
     let tracker = open_tracker(engine.clock.now().wall).map_err(Error::Failed)?;
-    let mut tracker = TrackerState::new(tracker, engine.slots.len());
+    let mut tracker = TrackerState::new(tracker);
     let recovered = first_start(engine, log, recipe, &mut tracker)?;
     Ok((tracker, recovered))
 }

@@ -26,9 +26,8 @@ async fn of_job(call: Call) -> Outcome {
     let asked = By::parse(by);
     let asked = asked.ok_or_else(|| bad("by", "by must be state, priority or tag:KEY"))?;
     let limit = query.limit()?;
-    // Every answer is fresh; the word is checked all the same.
-    query.flag("fresh")?;
-    let found = call.shared.api.handle.breakdown(job.clone(), asked).await?;
+    let fresh = query.flag("fresh")?;
+    let found = call.shared.api.handle.breakdown(job.clone(), asked, fresh).await?;
     Ok(answer(Some(&job), by, &found, limit))
 }
 
@@ -37,13 +36,13 @@ async fn of_tags(call: Call) -> Outcome {
     let key = key_of(query.one("key")?.unwrap_or_default());
     let key = key.ok_or_else(|| bad("key", "key must be a tag key of 1 to 64 B"))?;
     let limit = query.limit()?;
-    query.flag("fresh")?;
-    let found = call.shared.api.handle.tags(key.clone()).await?;
+    let fresh = query.flag("fresh")?;
+    let found = call.shared.api.handle.tags(key.clone(), fresh).await?;
     Ok(answer(None, &format!("tag:{key}"), &found, limit))
 }
 
 fn answer(job: Option<&str>, by: &str, found: &At<Breakdown>, limit: usize) -> Answer {
     let mut out = Out::with_capacity(200 + limit.min(found.value.rows.len()) * 180);
     wire::view(&mut out, job, by, &found.value, limit);
-    Answer::json(out.into_bytes()).positions(&found.positions).with("kwq-lag-ms", 0)
+    Answer::json(out.into_bytes()).positions(&found.positions).with("kwq-lag-ms", found.lag_ms)
 }

@@ -68,8 +68,7 @@ async fn list(call: Call, dead: bool) -> Outcome {
             unpack(&data).ok_or_else(|| Reject::new(Code::BadCursor, "the cursor is broken"))?;
         filter.cursor = Some(TaskCursor { next });
     }
-    // Every page is fresh; the word is checked all the same.
-    query.flag("fresh")?;
+    filter.fresh = query.flag("fresh")?;
     let page = shared.api.handle.tasks(filter).await?;
     let mut out = Out::with_capacity(2 + page.rows.len() * 700);
     out.open_list();

@@ -67,6 +67,11 @@ impl Call {
         Self { method, path, query, body, headers, repeatable, harmless, keyed, extra_wait }
     }
 
+    /// Method and path, for what is said of it.
+    fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+
     /// Adds a query parameter.
     #[must_use]
     pub fn query(mut self, name: &str, value: impl ToString) -> Self {
@@ -201,7 +206,7 @@ impl Client {
     /// Everything but an answer of class 2xx.
     pub async fn send_once(&self, call: &Call) -> Result<Answer, Error> {
         if self.options.dry_run && !call.harmless {
-            return Err(Error::DryRun(format!("{} {}", call.method, call.path)));
+            return Err(Error::DryRun(call.name()));
         }
         let url = self.address(&call.path, &call.query)?;
         let limit = self.options.timeout + call.extra_wait;
@@ -215,9 +220,9 @@ impl Client {
         if let Some((kind, bytes)) = &call.body {
             request = request.header(CONTENT_TYPE, *kind).body(bytes.clone());
         }
-        let response = request.send().await.map_err(|error| self.fault(&error))?;
+        let response = request.send().await.map_err(|error| self.fault(call, &error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.map_err(|error| self.fault(&error))?.to_vec();
+        let body = response.bytes().await.map_err(|error| self.fault(call, &error))?.to_vec();
         if (200..300).contains(&status) {
             return Ok(Answer { status, body, headers });
         }
@@ -258,13 +263,14 @@ impl Client {
     }
 
     /// What a failure of the transport means for the caller.
-    pub(super) fn fault(&self, error: &reqwest::Error) -> Error {
+    pub(super) fn fault(&self, call: &Call, error: &reqwest::Error) -> Error {
         let url = self.options.url.clone();
         if error.is_connect() {
             return Error::Unreachable { url, cause: root_cause(error) };
         }
         if error.is_timeout() {
-            return Error::Timeout { url };
+            let within = self.options.timeout + call.extra_wait;
+            return Error::Timeout { url, call: call.name(), within };
         }
         Error::Broken { url, cause: root_cause(error) }
     }

@@ -1,6 +1,7 @@
 //! Why a call failed, in what a caller branches on.
 
 use serde_json::Value;
+use std::time::Duration;
 
 /// A call that brought no answer of class 2xx.
 #[derive(Debug, thiserror::Error)]
@@ -20,10 +21,14 @@ pub enum Error {
         cause: String,
     },
     /// No answer in time; what was asked may have happened.
-    #[error("no answer from {url} in time")]
+    #[error("no answer from {url} to {call} within {} s", .within.as_secs())]
     Timeout {
         /// Root of the server.
         url: String,
+        /// Method and path.
+        call: String,
+        /// How long it was waited for.
+        within: Duration,
     },
     /// The connection broke before the answer; what was asked may have happened.
     #[error("the connection to {url} broke: {cause}")]

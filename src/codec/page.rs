@@ -19,7 +19,6 @@ use crate::model::row::Row;
 pub const VERSION: u8 = 4;
 const HEADER: usize = 7;
 const SUMMARY: usize = 26;
-const COLUMNS: usize = 24;
 
 /// Why bytes are no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,10 +94,7 @@ pub fn encode(rows: &[Row]) -> Vec<u8> {
     out.extend(summary.states.to_le_bytes());
     out.extend(summary.jobs.to_le_bytes());
     summary.admitted.iter().for_each(|stamp| out.extend(stamp.to_le_bytes()));
-    let table: Vec<[u64; COLUMNS]> = rows.iter().map(columns).collect();
-    for column in 0..COLUMNS {
-        encode_column(&mut out, table.iter().map(|row| row[column]));
-    }
+    encode_columns(&mut out, rows);
     let crc = crc32c::crc32c(out.get(HEADER..).unwrap_or_default());
     out[0] = VERSION;
     let count = u16::try_from(rows.len()).expect("at most 1,024 rows");
@@ -122,19 +118,20 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Row>, Error> {
         return Err(Error::Damaged);
     }
     rest = rest.get(SUMMARY..).ok_or(Error::Damaged)?;
-    let mut table = vec![[0u64; COLUMNS]; count];
-    for column in 0..COLUMNS {
-        decode_column(&mut rest, &mut table, column)?;
-    }
+    let mut rows = vec![Row::default(); count];
+    decode_columns(&mut rest, &mut rows)?;
     if !rest.is_empty() {
         return Err(Error::Damaged);
     }
-    table.iter().map(row).collect()
+    Ok(rows)
 }
 
-fn encode_column(out: &mut Vec<u8>, values: impl Iterator<Item = u64>) {
+/// One column of all rows. A loop of its own for each `value`: a table in between costs more than
+/// the coding.
+fn put(out: &mut Vec<u8>, rows: &[Row], value: impl Fn(&Row) -> u64) {
     let (mut last, mut run): (u64, Option<(u64, u64)>) = (0, None);
-    for value in values {
+    for row in rows {
+        let value = value(row);
         let step = value.wrapping_sub(last);
         last = value;
         run = match run {
@@ -156,23 +153,24 @@ fn put_run(out: &mut Vec<u8>, run: Option<(u64, u64)>) {
     }
 }
 
-fn decode_column(
+/// The opposite of [`put`].
+fn take(
     rest: &mut &[u8],
-    table: &mut [[u64; COLUMNS]],
-    column: usize,
+    rows: &mut [Row],
+    set: impl Fn(&mut Row, u64) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (mut at, mut value) = (0, 0u64);
-    while at < table.len() {
+    while at < rows.len() {
         let length = usize::try_from(take_varint(rest)?).map_err(|_| Error::Damaged)?;
         let coded = take_varint(rest)?;
         let step = coded >> 1 ^ (coded & 1).wrapping_neg();
-        let run = table.get_mut(at..).and_then(|t| t.get_mut(..length)).ok_or(Error::Damaged)?;
+        let run = rows.get_mut(at..).and_then(|r| r.get_mut(..length)).ok_or(Error::Damaged)?;
         if length == 0 {
             return Err(Error::Damaged);
         }
         for row in run {
             value = value.wrapping_add(step);
-            row[column] = value;
+            set(row, value)?;
         }
         at += length;
     }
@@ -200,72 +198,77 @@ fn take_varint(rest: &mut &[u8]) -> Result<u64, Error> {
     Err(Error::Damaged)
 }
 
-/// Stamps as durations since the stage before, so that they are small and often equal.
-fn columns(row: &Row) -> [u64; COLUMNS] {
-    let since = |later: u64, earlier: u64| {
-        if later == 0 { 0 } else { later.wrapping_sub(earlier).wrapping_add(1) }
-    };
-    [
-        u64::from(row.state),
-        u64::from(row.submit_priority),
-        u64::from(row.set_priority),
-        u64::from(row.errors) << 8 | u64::from(row.crashes),
-        u64::from(row.redriven),
-        u64::from(row.attempt),
-        u64::from(row.job),
-        u64::from(row.worker),
-        u64::from(row.endpoint),
-        u64::from(row.class),
-        row.submitted,
-        since(row.available, row.submitted),
-        since(row.allocated, row.submitted),
-        since(row.running, row.allocated),
-        since(row.ended, row.submitted),
-        row.record,
-        u64::from(row.entry),
-        u64::from(row.payload_bytes),
-        row.result_record,
-        u64::from(row.result_entry),
-        u64::from(row.result_bytes),
-        since(row.due, row.submitted),
-        u64::from(row.set_after),
-        u64::from(row.tags),
-    ]
+/// Stamps as durations since the stage before, so that they are small and often equal; 0 = never.
+fn since(later: u64, earlier: u64) -> u64 {
+    if later == 0 { 0 } else { later.wrapping_sub(earlier).wrapping_add(1) }
 }
 
-fn row(c: &[u64; COLUMNS]) -> Result<Row, Error> {
-    let at =
-        |later: u64, earlier: u64| if later == 0 { 0 } else { earlier.wrapping_add(later - 1) };
-    let small = |v: u64| u32::try_from(v).map_err(|_| Error::Damaged);
-    let byte = |v: u64| u8::try_from(v).map_err(|_| Error::Damaged);
-    let allocated = at(c[12], c[10]);
-    Ok(Row {
-        state: byte(c[0])?,
-        submit_priority: byte(c[1])?,
-        set_priority: byte(c[2])?,
-        errors: byte(c[3] >> 8)?,
-        crashes: byte(c[3] & 0xff)?,
-        redriven: u16::try_from(c[4]).map_err(|_| Error::Damaged)?,
-        attempt: small(c[5])?,
-        job: small(c[6])?,
-        worker: small(c[7])?,
-        endpoint: small(c[8])?,
-        class: small(c[9])?,
-        submitted: c[10],
-        available: at(c[11], c[10]),
-        allocated,
-        running: at(c[13], allocated),
-        ended: at(c[14], c[10]),
-        record: c[15],
-        entry: small(c[16])?,
-        payload_bytes: small(c[17])?,
-        result_record: c[18],
-        result_entry: small(c[19])?,
-        result_bytes: small(c[20])?,
-        due: at(c[21], c[10]),
-        set_after: small(c[22])?,
-        tags: small(c[23])?,
-    })
+/// The opposite of [`since`].
+fn at(coded: u64, earlier: u64) -> u64 {
+    if coded == 0 { 0 } else { earlier.wrapping_add(coded - 1) }
+}
+
+fn encode_columns(out: &mut Vec<u8>, rows: &[Row]) {
+    put(out, rows, |r| u64::from(r.state));
+    put(out, rows, |r| u64::from(r.submit_priority));
+    put(out, rows, |r| u64::from(r.set_priority));
+    put(out, rows, |r| u64::from(r.errors) << 8 | u64::from(r.crashes));
+    put(out, rows, |r| u64::from(r.redriven));
+    put(out, rows, |r| u64::from(r.attempt));
+    put(out, rows, |r| u64::from(r.job));
+    put(out, rows, |r| u64::from(r.worker));
+    put(out, rows, |r| u64::from(r.endpoint));
+    put(out, rows, |r| u64::from(r.class));
+    put(out, rows, |r| r.submitted);
+    put(out, rows, |r| since(r.available, r.submitted));
+    put(out, rows, |r| since(r.allocated, r.submitted));
+    put(out, rows, |r| since(r.running, r.allocated));
+    put(out, rows, |r| since(r.ended, r.submitted));
+    put(out, rows, |r| r.record);
+    put(out, rows, |r| u64::from(r.entry));
+    put(out, rows, |r| u64::from(r.payload_bytes));
+    put(out, rows, |r| r.result_record);
+    put(out, rows, |r| u64::from(r.result_entry));
+    put(out, rows, |r| u64::from(r.result_bytes));
+    put(out, rows, |r| since(r.due, r.submitted));
+    put(out, rows, |r| u64::from(r.set_after));
+    put(out, rows, |r| u64::from(r.tags));
+}
+
+/// Columns in the order of [`encode_columns`]: a stamp stands behind the one it counts from.
+fn decode_columns(rest: &mut &[u8], rows: &mut [Row]) -> Result<(), Error> {
+    take(rest, rows, |r, v| narrow(v, &mut r.state))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.submit_priority))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.set_priority))?;
+    take(rest, rows, |r, v| {
+        narrow(v >> 8, &mut r.errors)?;
+        narrow(v & 0xff, &mut r.crashes)
+    })?;
+    take(rest, rows, |r, v| narrow(v, &mut r.redriven))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.attempt))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.job))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.worker))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.endpoint))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.class))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.submitted))?;
+    take(rest, rows, |r, v| narrow(at(v, r.submitted), &mut r.available))?;
+    take(rest, rows, |r, v| narrow(at(v, r.submitted), &mut r.allocated))?;
+    take(rest, rows, |r, v| narrow(at(v, r.allocated), &mut r.running))?;
+    take(rest, rows, |r, v| narrow(at(v, r.submitted), &mut r.ended))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.record))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.entry))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.payload_bytes))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.result_record))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.result_entry))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.result_bytes))?;
+    take(rest, rows, |r, v| narrow(at(v, r.submitted), &mut r.due))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.set_after))?;
+    take(rest, rows, |r, v| narrow(v, &mut r.tags))
+}
+
+fn narrow<T: TryFrom<u64>>(value: u64, field: &mut T) -> Result<(), Error> {
+    *field = T::try_from(value).map_err(|_| Error::Damaged)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -155,6 +155,8 @@ pub struct Job {
 pub struct Tracker {
     /// `tracker.recent`, changes.
     pub recent: usize,
+    /// `tracker.max-lag`, changes.
+    pub max_lag: u64,
     /// `tags.max-values`, `tags.max-keys`.
     pub tags: TagCaps,
 }

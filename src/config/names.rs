@@ -8,7 +8,6 @@ const LATER: &[(&str, &str)] = &[
     ("http.http2", "HTTP/2"),
     ("kafka.", "the Kafka back end"),
     ("http.ops-listen", "the listener for operations"),
-    ("tracker.max-lag", "slowing submits by the lag of the tracker"),
     ("topics.", "the Kafka back end"),
     ("node.", "several instances"),
 ];

@@ -46,6 +46,7 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
         worker_forget_ms: worker_forget_ms(&mut read),
         tracker: Tracker {
             recent: read.count("tracker.recent", 0..=1_000_000),
+            max_lag: read.integer("tracker.max-lag", 1_000, 1_000_000_000),
             tags: TagCaps {
                 values: read.count("tags.max-values", 1..=bound::TAG_VALUES_MAX),
                 keys: read.count("tags.max-keys", 1..=bound::TAG_KEYS_MAX),

@@ -12,9 +12,9 @@ use crate::model::job::JobChange;
 use crate::model::priority::Priority;
 use crate::model::row::{ArrayRows, Details, JobMarks, MoveCut, PastAttempt, Row};
 use crate::model::state::TaskState;
-use crate::model::task::{TaskError, TaskSpec};
+use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
-use crate::model::view::{Attempt, AttemptOutcome};
+use crate::model::view::{Attempt, AttemptOutcome, ResultAt};
 
 /// Where rows, details, names and marks are kept.
 pub trait Rows {
@@ -71,8 +71,14 @@ const OUTCOMES: [AttemptOutcome; 9] = [
     AttemptOutcome::Cancelled,
 ];
 
-/// Folds one record.
-pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, stamped: &Stamped) {
+/// Folds one record. `sizes` are those of its payloads or results, if its reader left them out.
+pub fn fold(
+    rows: &mut dyn Rows,
+    partition: PartitionId,
+    position: Position,
+    stamped: &Stamped,
+    sizes: &[u32],
+) {
     let at = stamped.at;
     match &stamped.event {
         Event::Owner { .. }
@@ -84,7 +90,9 @@ pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, sta
         | Event::Operation { .. } => {}
         Event::Purged(tasks) => tasks.iter().for_each(|seq| rows.purge(partition, *seq)),
         Event::JobChanged { job, change } => job_changed(rows, partition, job, change, at),
-        Event::Submitted { tasks, .. } => submitted(rows, partition, position, tasks, at),
+        Event::Submitted { tasks, .. } => {
+            submitted(rows, partition, position, (tasks, sizes), at);
+        }
         Event::SubmittedArray { array, .. } => {
             submitted_array(rows, partition, position, array, at)
         }
@@ -106,7 +114,12 @@ pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, sta
         }
         Event::Completed(tasks) => {
             for (entry, done) in (0u32..).zip(tasks) {
-                completed(rows, partition, (position, entry), done, at);
+                let result = done.result.as_ref().map(|result| ResultAt {
+                    record: position,
+                    index: entry,
+                    bytes: size(sizes, entry, result),
+                });
+                completed(rows, partition, done, result, at);
             }
         }
         Event::Failed { cause, tasks } => {
@@ -124,6 +137,12 @@ pub fn fold(rows: &mut dyn Rows, partition: PartitionId, position: Position, sta
             tasks.iter().for_each(|seq| redriven(rows, partition, *seq, *priority, at));
         }
     }
+}
+
+/// Size of the blob of an entry, from its record's list or its own bytes.
+fn size(sizes: &[u32], entry: u32, blob: &Blob) -> u32 {
+    let listed = usize::try_from(entry).ok().and_then(|entry| sizes.get(entry));
+    listed.copied().unwrap_or_else(|| u32::try_from(blob.bytes.len()).unwrap_or(u32::MAX))
 }
 
 fn note(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq, at: WallMs) {
@@ -161,11 +180,13 @@ fn submitted(
     rows: &mut dyn Rows,
     partition: PartitionId,
     position: Position,
-    tasks: &[TaskSpec],
+    (tasks, sizes): (&[TaskSpec], &[u32]),
     at: WallMs,
 ) {
     for (entry, task) in (0u32..).zip(tasks) {
-        let row = Row { entry, ..admission(rows, partition, position, task, at) };
+        let payload_bytes = size(sizes, entry, &task.payload);
+        let common = admission(rows, partition, position, task, at);
+        let row = Row { entry, payload_bytes, ..common };
         let seq = rows.next(partition);
         rows.push(partition, row);
         rows.changed(partition, seq, TaskState::Pending, &row, at);
@@ -192,7 +213,6 @@ fn admission(
         available: if delayed { 0 } else { at.0 },
         due: if delayed { task.not_before.0 } else { 0 },
         record: position.0,
-        payload_bytes: u32::try_from(task.payload.bytes.len()).unwrap_or(u32::MAX),
         ..Row::default()
     }
 }
@@ -207,7 +227,8 @@ fn submitted_array(
     if array.span.count == 0 {
         return;
     }
-    let common = admission(rows, partition, position, &array.task, at);
+    let payload_bytes = size(&[], 0, &array.task.payload);
+    let common = Row { payload_bytes, ..admission(rows, partition, position, &array.task, at) };
     let first = rows.next(partition);
     let array = ArrayRows::new(first, array, common);
     rows.push_array(partition, array);
@@ -250,8 +271,8 @@ fn freeze(rows: &mut dyn Rows, partition: PartitionId, seq: TaskSeq) {
 fn completed(
     rows: &mut dyn Rows,
     partition: PartitionId,
-    (record, entry): (Position, u32),
     done: &Completion,
+    result: Option<ResultAt>,
     at: WallMs,
 ) {
     let first = done.attempt == 1 && !done.late;
@@ -271,10 +292,10 @@ fn completed(
         if row.running == 0 {
             row.running = row.allocated;
         }
-        if let Some(result) = &done.result {
-            row.result_record = record.0;
-            row.result_entry = entry;
-            row.result_bytes = u32::try_from(result.bytes.len()).unwrap_or(u32::MAX);
+        if let Some(result) = result {
+            row.result_record = result.record.0;
+            row.result_entry = result.index;
+            row.result_bytes = result.bytes;
         }
     });
     note(rows, partition, done.seq, at);

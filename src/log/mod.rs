@@ -124,6 +124,14 @@ pub struct Resume {
     pub(crate) owners: BTreeMap<PartitionId, Epoch>,
 }
 
+impl Resume {
+    /// Every record before this one that was asked for has been visited. 0 = not known.
+    #[must_use]
+    pub fn visited(&self) -> Position {
+        self.position
+    }
+}
+
 /// A task as read back from the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredTask {

@@ -117,6 +117,8 @@ declare! {
     LOG_ERRORS Counter Count "kwq_log_errors_total" ["kind"]
         "Faults of the log: write, sync, read, corrupt.";
     APPLY Histogram Seconds "kwq_tracker_apply_seconds" [] "One batch of the tracker." in SYNC;
+    LAG Gauge Count "kwq_tracker_lag_events" ["partition"]
+        "Changes of tasks that are durable and not yet in lists and counters.";
     QUERY Histogram Seconds "kwq_tracker_query_seconds" ["kind"]
         "Queries of the tracker: id, list, counters." in HTTP;
     REQUESTS Histogram Seconds "kwq_http_request_seconds" ["route" "method" "code"]

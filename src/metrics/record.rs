@@ -165,6 +165,7 @@ impl Published {
             owned: gauge(&names::OWNED),
             replay: gauge(&names::REPLAY),
             commands: gauge(&names::COMMANDS),
+            tracker_lag: gauge(&names::LAG),
         }
     }
 
@@ -173,6 +174,7 @@ impl Published {
         self.owned.set(float(numbers.owned));
         self.replay.set(if whole == 0 { 1.0 } else { float(done) / float(whole) });
         self.commands.set(float(numbers.commands));
+        self.tracker_lag.set(float(numbers.tracker_lag));
         self.last.clone_from(numbers);
     }
 }

@@ -441,6 +441,8 @@ pub struct TaskQuery {
     pub limit: usize,
     /// Where the page before ended.
     pub cursor: Option<TaskCursor>,
+    /// Rather none than an old one.
+    pub fresh: bool,
 }
 
 /// Where a list goes on: for each partition the next sequence number to look at (exclusive bound
@@ -462,6 +464,6 @@ pub struct TaskPage {
     pub scanned: u64,
     /// What the answer is valid for.
     pub positions: Vec<(PartitionId, Position)>,
-    /// Age of the tracker's data, ms.
+    /// Age of the tracker's data, ms; 0 = everything acknowledged before is in it.
     pub lag_ms: u64,
 }

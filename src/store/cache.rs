@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 /// Key of a page: partition, page number.
 pub type PageKey = (u16, u64);
 
-/// Pages kept; each is about 130 KB.
-const PAGES_MAX: usize = 192;
+/// Pages kept; each is about 130 KB. Fair share and affinity take tasks from many places of a long
+/// queue at once: too few pages, and each hand-out decodes and encodes one.
+const PAGES_MAX: usize = 512;
 
 struct Page {
     rows: Vec<Row>,
@@ -26,8 +27,9 @@ struct Page {
 #[derive(Default)]
 pub struct Cache {
     pages: BTreeMap<PageKey, Page>,
-    dirty: usize,
     clock: u64,
+    /// The clock at the flush before.
+    flushed: u64,
 }
 
 /// Page and place of a task.
@@ -39,12 +41,6 @@ pub fn place(partition: PartitionId, seq: TaskSeq) -> (PageKey, usize) {
 }
 
 impl Cache {
-    /// Pages that wait for the next checkpoint.
-    #[must_use]
-    pub fn dirty(&self) -> usize {
-        self.dirty
-    }
-
     /// Drops everything, changed or not.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -81,25 +77,32 @@ impl Cache {
     /// Marks a page that is in the cache as changed.
     pub fn touch(&mut self, key: PageKey) {
         if let Some(page) = self.pages.get_mut(&key) {
-            self.dirty += usize::from(!page.dirty);
             page.dirty = true;
         }
     }
 
     /// Drops a page, changed or not.
     pub fn drop_page(&mut self, key: PageKey) {
-        if let Some(page) = self.pages.remove(&key) {
-            self.dirty -= usize::from(page.dirty);
+        self.pages.remove(&key);
+    }
+
+    /// Hands a page to the vault that nobody may want for long: it was just filled, and the queue
+    /// before it is of unknown length. So a backlog of any size holds no page in memory.
+    pub fn put_away(&mut self, key: PageKey, vault: &mut Vault) {
+        if let Some(page) = self.pages.remove(&key).filter(|page| page.dirty) {
+            vault.put(block(key), encode(&page.rows));
         }
     }
 
-    /// Hands the changed pages to the vault; they are clean afterwards.
+    /// Hands the changed pages to the vault; they are clean afterwards. Those that nobody wanted
+    /// since the flush before leave.
     pub fn flush(&mut self, vault: &mut Vault) {
         for (key, page) in self.pages.iter_mut().filter(|(_, page)| page.dirty) {
             vault.put(block(*key), encode(&page.rows));
             page.dirty = false;
         }
-        self.dirty = 0;
+        let idle = std::mem::replace(&mut self.flushed, self.clock);
+        self.pages.retain(|_, page| page.used > idle);
     }
 
     fn make_room(&mut self, vault: &mut Vault) {
@@ -113,7 +116,6 @@ impl Cache {
             let Some(page) = self.pages.remove(&key) else { continue };
             if page.dirty {
                 vault.put(block(key), encode(&page.rows));
-                self.dirty -= 1;
             }
         }
     }

@@ -17,12 +17,15 @@ use crate::store::ledger::Ledger;
 use crate::store::proven::proven;
 use crate::store::rates::{Counter, Rates};
 use crate::store::vault::{Cursor, Vault};
+use crate::store::walk::Places;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Pages that wait for the store after which a checkpoint is written, so that the set is bounded.
-const DIRTY_MAX: usize = 128;
+/// Blocks that wait for the store after which a checkpoint is written, so that the set is bounded.
+/// Changed pages in the cache do not count: encoding a page that is about to change again is what
+/// a checkpoint costs.
+const WAITING_MAX: usize = 1_024;
 /// The same in bytes of what waits encoded.
-const WAITING_BYTES_MAX: usize = 16 << 20;
+const WAITING_BYTES_MAX: usize = 8 << 20;
 const PAGE: u64 = PAGE_TASKS as u64;
 /// Longest time between checkpoints, ms.
 const CHECKPOINT_MS: u64 = 10_000;
@@ -120,6 +123,12 @@ impl Tracker {
         self.inner.cursors.iter().map(|cursor| cursor.position).collect()
     }
 
+    /// First position not folded of a partition.
+    #[must_use]
+    pub fn cursor(&self, partition: PartitionId) -> Position {
+        self.inner.cursors.get(partition.index()).map(|cursor| cursor.position).unwrap_or_default()
+    }
+
     /// The last record folded of each partition: position and stamp. A log that has another record
     /// there, or none, is not the one that was folded.
     #[must_use]
@@ -131,26 +140,38 @@ impl Tracker {
     /// there is [`Self::damage`].
     pub fn fold(&mut self, partition: PartitionId, records: &[(Position, &Stamped)]) {
         for (position, stamped) in records {
-            let inner = &mut self.inner;
-            let Cursor { position: from, next, .. } = inner.cursors[partition.index()];
-            if *position < from {
-                continue;
-            }
-            let admits = stamped.event.admits().filter(|(_, count)| *count > 0);
-            if let Some((first, _)) = admits.filter(|(first, _)| *first != next) {
-                let gap = format!("the log goes on at task {first}, the tracker at {next}");
-                inner.damage.get_or_insert(Error::Damaged(gap));
-            }
-            if inner.damage.is_some() {
-                return;
-            }
-            let cursor = &mut inner.cursors[partition.index()];
-            cursor.position = Position(position.0 + 1);
-            cursor.witness = Some((*position, stamped.at));
-            tracker::fold(inner, partition, *position, stamped);
-            if !self.refused && self.inner.much_waits() {
-                self.write_or_wait();
-            }
+            self.fold_one(partition, *position, stamped, &[]);
+        }
+    }
+
+    /// Folds one record, as [`Self::fold`]. `sizes` are those of its payloads or results, if its
+    /// reader left them out.
+    pub fn fold_one(
+        &mut self,
+        partition: PartitionId,
+        position: Position,
+        stamped: &Stamped,
+        sizes: &[u32],
+    ) {
+        let inner = &mut self.inner;
+        let Cursor { position: from, next, .. } = inner.cursors[partition.index()];
+        if position < from {
+            return;
+        }
+        let admits = stamped.event.admits().filter(|(_, count)| *count > 0);
+        if let Some((first, _)) = admits.filter(|(first, _)| *first != next) {
+            let gap = format!("the log goes on at task {first}, the tracker at {next}");
+            inner.damage.get_or_insert(Error::Damaged(gap));
+        }
+        if inner.damage.is_some() {
+            return;
+        }
+        let cursor = &mut inner.cursors[partition.index()];
+        cursor.position = Position(position.0 + 1);
+        cursor.witness = Some((position, stamped.at));
+        tracker::fold(inner, partition, position, stamped, sizes);
+        if !self.refused && self.inner.much_waits() {
+            self.write_or_wait();
         }
     }
 
@@ -301,9 +322,15 @@ impl Tracker {
 }
 
 impl Inner {
+    /// Where a list looks.
+    pub(crate) fn places(&self) -> Places<'_> {
+        let Self { cache, vault, ledger, counts, .. } = self;
+        Places { cache, vault, ledger, counts }
+    }
+
     fn much_waits(&self) -> bool {
         let (blocks, bytes) = self.vault.waiting();
-        self.cache.dirty() + blocks >= DIRTY_MAX || bytes >= WAITING_BYTES_MAX
+        blocks >= WAITING_MAX || bytes >= WAITING_BYTES_MAX
     }
 
     /// The rows of a page; `None` after damage, which is kept for the shell.
@@ -341,6 +368,9 @@ impl Inner {
         }
         rows.push(row);
         self.cache.touch(key);
+        if offset + 1 == PAGE_TASKS {
+            self.cache.put_away(key, &mut self.vault);
+        }
         self.cursors[partition.index()].next = seq.plus(1);
     }
 

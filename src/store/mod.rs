@@ -26,6 +26,7 @@ pub mod series;
 pub mod shelf;
 #[cfg(feature = "server")]
 pub mod sled;
+mod tagfilter;
 pub mod tagsets;
 pub mod vault;
 pub mod waiting;
@@ -55,5 +56,7 @@ mod naive_tests;
 mod order_tests;
 #[cfg(all(test, feature = "server"))]
 mod purge_tests;
+#[cfg(all(test, feature = "server"))]
+mod tagfilter_tests;
 #[cfg(all(test, feature = "server"))]
 mod test_rig;
