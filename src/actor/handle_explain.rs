@@ -14,7 +14,8 @@ impl KwqHandle {
     pub async fn explain(&self, key: TaskKey) -> Answer<At<Explained>> {
         let (partition, seq) = self.find(&key).await?;
         let slot = self.slot_of(partition)?;
-        let read = move |p: &Partition| p.standing(seq);
+        let now = self.now().wall;
+        let read = move |p: &Partition| p.standing(seq, now);
         let (standing, _) = self.engine.inspect(slot, read).await?;
         let standing = standing.ok_or_else(not_found)?;
         // Asked after the owner, so that it knows of everything the owner has said.
@@ -31,7 +32,7 @@ impl KwqHandle {
             };
             explain_ended(standing.state, &past, rate)
         } else {
-            let (now, workers) = (self.now().wall, self.engine.has_workers());
+            let workers = self.engine.has_workers();
             explain(&standing, &Around { now, workers, rate })
         };
         let reference = spec.reference(partition, seq);

@@ -20,7 +20,10 @@ impl Partition {
             JobChange::Pause => self.job_mut(key).paused = true,
             JobChange::Resume => {
                 self.job_mut(key).paused = false;
-                Priority::DESCENDING.iter().for_each(|level| self.lane_became_ready(key, *level));
+                for level in Priority::DESCENDING {
+                    self.join_level(key, level);
+                    self.lane_became_ready(key, level);
+                }
             }
             JobChange::Weight(weight) => self.job_mut(key).spec.weight = *weight,
             JobChange::Retention(ms) => self.job_mut(key).spec.retention_ms = *ms,
@@ -71,6 +74,7 @@ impl Partition {
     }
 
     fn prioritise(&mut self, key: JobKey, priority: Priority, cut: TaskSeq) {
+        self.wake_lane(key, priority);
         let job = self.job_mut(key);
         job.moved = Some(MoveCut::after(job.moved, cut, priority));
         job.spec.priority = priority;

@@ -48,7 +48,7 @@ impl Rig {
     }
 
     fn why(&self, seq: TaskSeq) -> Explanation {
-        let standing = self.0.standing(seq).expect("it was admitted");
+        let standing = self.0.standing(seq, NOW.wall).expect("it was admitted");
         explain(&standing, &Around { now: NOW.wall.plus(500), workers: true, rate: 2.0 })
     }
 }
@@ -84,7 +84,7 @@ fn a_lane_that_has_risen_stands_among_those_of_its_new_level() {
     at_once("six", 6);
     at_once("seven", 7);
     at_once("five", 5);
-    let standing = rig.0.standing(own.plus(1)).expect("it was admitted");
+    let standing = rig.0.standing(own.plus(1), later.wall).expect("it was admitted");
     assert_eq!((standing.priority.get(), standing.effective.get()), (5, 6));
     assert_eq!((standing.ahead, standing.peers), (1, 1), "six is its peer");
     assert_eq!((standing.ahead_peers, standing.ahead_higher), (1, 1), "seven goes first");
@@ -127,7 +127,7 @@ fn a_delayed_task_does_not_start_before_its_time() {
 fn without_a_rate_there_is_no_estimate_and_without_workers_a_reason() {
     let mut rig = rig();
     let standing = rig.submit("own", 5, 1);
-    let standing = rig.0.standing(standing).expect("it was admitted");
+    let standing = rig.0.standing(standing, NOW.wall).expect("it was admitted");
     let why = explain(&standing, &Around { now: NOW.wall, workers: false, rate: 0.0 });
     assert_eq!(causes(&why), [(Cause::NoWorkers, None)]);
     assert_eq!((why.start, why.ahead), (None, Some([0, 0, 0])));

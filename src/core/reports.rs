@@ -62,8 +62,8 @@ impl Partition {
             return lost;
         };
         let number = token.number;
-        if let (Some(worker), Some(lease)) = (&report.worker, self.leases.get(number))
-            && self.workers.value(lease.worker.0) != worker
+        if let (Some(worker), Some(holder)) = (&report.worker, self.holder(known.seq, number))
+            && holder != worker
         {
             return lost;
         }
@@ -80,7 +80,10 @@ impl Partition {
                 self.told(Outcome::Duplicate, known, TaskState::Completed, None)
             }
             (Fate::Failed, Verb::Fail { .. }) | (Fate::Released, Verb::Release { .. }) => {
-                let Some(answer) = self.leases.answer(number) else { return lost };
+                let Some(answer) = self.leases.answer(number) else {
+                    self.stats.lease_rejected[0] += 1;
+                    return lost;
+                };
                 let budget = (known.fate == Fate::Failed).then(|| answer.budget());
                 self.told(Outcome::Duplicate, known, answer.state, budget)
             }
@@ -95,6 +98,12 @@ impl Partition {
                 lost
             }
         }
+    }
+
+    /// Who was given a token; known as long as it is the newest of a task that is not over.
+    fn holder(&self, seq: TaskSeq, number: LeaseNo) -> Option<&Name> {
+        let newest = self.touched.get(&seq).filter(|touched| touched.lease == number)?;
+        Some(self.workers.value(newest.worker.0))
     }
 
     /// A verb with a live token.
@@ -139,11 +148,7 @@ impl Partition {
                     | TaskState::Completed
                     | TaskState::Expired => Outcome::Retry,
                 };
-                let mut budget = answer.budget();
-                if outcome == Outcome::Retry {
-                    budget.at_ts = budget.at_ts.max(self.now.wall);
-                }
-                self.told(outcome, known, answer.state, Some(budget))
+                self.told(outcome, known, answer.state, Some(answer.budget()))
             }
             Verb::Release { delay_ms } => {
                 let release = self.release_of(number, u64::from(delay_ms));
