@@ -15,6 +15,8 @@ impl Partition {
     pub(crate) fn apply_job_change(&mut self, name: &Name, change: &JobChange, at: WallMs) {
         let Some(key) = self.job_keys.get(name).copied() else { return };
         let cut = self.rows.next();
+        // What else is changed of a job that has ended does not move its end.
+        let ends = matches!(change, JobChange::Close | JobChange::Cancel(..));
         match change {
             JobChange::Close => self.job_mut(key).closed = true,
             JobChange::Pause => self.job_mut(key).paused = true,
@@ -37,7 +39,9 @@ impl Partition {
         for priority in Priority::DESCENDING {
             self.relist(key, priority);
         }
-        self.note_drained(key, at);
+        if ends {
+            self.note_drained(key, at);
+        }
     }
 
     fn cancel_job(&mut self, key: JobKey, mark: CancelMark, at: WallMs) {

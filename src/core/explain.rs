@@ -91,12 +91,7 @@ impl Partition {
 
     /// What is served before a lane or shares its level: O(levels) as long as priority is strict,
     /// O(lanes) with ageing.
-    fn rivals(
-        &self,
-        (job, own): (JobKey, Priority),
-        effective: Priority,
-        now: WallMs,
-    ) -> Rivals {
+    fn rivals(&self, (job, own): (JobKey, Priority), effective: Priority, now: WallMs) -> Rivals {
         if self.policy.age_step_ms == 0 {
             let lane = &self.job(job).lanes[own.index()];
             let (lanes, beside) = self.levels[own.index()].beside(lane);

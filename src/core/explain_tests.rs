@@ -93,6 +93,20 @@ fn a_lane_that_has_risen_stands_among_those_of_its_new_level() {
 }
 
 #[test]
+fn a_lane_ages_by_the_time_of_the_question() {
+    let mut rig = rig_of(Policy { age_step_ms: 1_000, age_max: 2, ..Policy::default() });
+    let own = rig.submit("own", 5, 1);
+    rig.submit("six", 6, 1);
+    let at = |ms| rig.0.standing(own, NOW.wall.plus(ms)).expect("it was admitted");
+    let seen = [0, 1_000, 9_000].map(|ms| (at(ms).effective.get(), at(ms).ahead_higher));
+    // The other lane ages as well: it stays ahead.
+    assert_eq!(seen, [(5, 1), (6, 1), (7, 1)]);
+    rig.0.decide(Command::Tick, Now { wall: NOW.wall.plus(5_000), tick: Tick(0) }, &mut Vec::new());
+    let early = rig.0.standing(own, NOW.wall).expect("it was admitted");
+    assert_eq!(early.effective.get(), 7, "the clock never falls inside a partition");
+}
+
+#[test]
 fn paused_comes_first_and_promises_nothing() {
     let mut rig = rig();
     let seq = rig.submit("own", 5, 2).plus(1);

@@ -24,6 +24,44 @@ struct Gathered {
     completions: Vec<Completion>,
     failures: Vec<Failure>,
     releases: Vec<Release>,
+    /// Records that come before these.
+    closed: Vec<Event>,
+}
+
+impl Gathered {
+    fn completed(&mut self, done: Completion) {
+        if !self.failures.is_empty() {
+            self.close();
+        }
+        self.completions.push(done);
+    }
+
+    fn failed(&mut self, failure: Failure) {
+        if !self.completions.is_empty() {
+            self.close();
+        }
+        self.failures.push(failure);
+    }
+
+    /// Makes records of what has gathered. Ends of both kinds stay in the order of the call: that
+    /// is the order of a job's results.
+    fn close(&mut self) {
+        let Self { starts, completions, failures, releases, closed } = self;
+        if !starts.is_empty() {
+            closed.push(Event::Started(std::mem::take(starts)));
+        }
+        if !completions.is_empty() {
+            closed.push(Event::Completed(std::mem::take(completions)));
+        }
+        if !failures.is_empty() {
+            let tasks = std::mem::take(failures);
+            closed.push(Event::Failed { cause: FailCause::Error, tasks });
+        }
+        if !releases.is_empty() {
+            let tasks = std::mem::take(releases);
+            closed.push(Event::Released { cause: ReleaseCause::Release, tasks });
+        }
+    }
 }
 
 impl Partition {
@@ -34,21 +72,8 @@ impl Partition {
     ) -> Vec<ReportOutcome> {
         let mut gathered = Gathered::default();
         let outcomes = reports.into_iter().map(|r| self.verdict(r, &mut gathered)).collect();
-        let Gathered { starts, completions, failures, releases } = gathered;
-        if !starts.is_empty() {
-            self.commit_applied(Event::Started(starts), events);
-        }
-        if !completions.is_empty() {
-            self.commit_applied(Event::Completed(completions), events);
-        }
-        if !failures.is_empty() {
-            let event = Event::Failed { cause: FailCause::Error, tasks: failures };
-            self.commit_applied(event, events);
-        }
-        if !releases.is_empty() {
-            let event = Event::Released { cause: ReleaseCause::Release, tasks: releases };
-            self.commit_applied(event, events);
-        }
+        gathered.close();
+        gathered.closed.into_iter().for_each(|event| self.commit_applied(event, events));
         outcomes
     }
 
@@ -126,7 +151,7 @@ impl Partition {
                 let done = Completion { seq, attempt, lease: number, late: false, run_ms, result };
                 let told = self.told(Outcome::Ok, known, TaskState::Completed, None);
                 self.apply_completion(&done, self.now.wall);
-                gathered.completions.push(done);
+                gathered.completed(done);
                 told
             }
             Verb::Fail { class, message, retryable, retry_after_ms, run_ms } => {
@@ -135,7 +160,7 @@ impl Partition {
                     FailureReport { cause, class, message, retryable, retry_after_ms, run_ms };
                 let failure = self.failure(number, report);
                 self.apply_failure(cause, &failure, self.now.wall);
-                gathered.failures.push(failure);
+                gathered.failed(failure);
                 let answer = self.leases.answer(number).expect("a failure leaves an answer");
                 let outcome = match answer.state {
                     TaskState::Error => Outcome::Dead,
@@ -180,7 +205,7 @@ impl Partition {
         let done = Completion { seq, attempt, lease: number, late: true, run_ms, result };
         let told = self.told(Outcome::Ok, known, TaskState::Completed, None);
         self.apply_completion(&done, self.now.wall);
-        gathered.completions.push(done);
+        gathered.completed(done);
         Some(told)
     }
 
