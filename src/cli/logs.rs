@@ -157,9 +157,9 @@ fn trail(directory: &Path) -> Result<Option<Checked>, Failure> {
 
 fn told(trail: &Checked) -> String {
     match &trail.damage {
-        None if trail.torn > 0 => {
-            let (lines, torn) = (human::grouped(trail.lines), trail.torn);
-            format!("{lines} lines, {torn} pieces torn by a power cut or a kill")
+        None if trail.unfinished => {
+            let lines = human::grouped(trail.lines);
+            format!("{lines} lines, and one that was only begun; start-up will cut it")
         }
         None => format!("{} lines, whole", human::grouped(trail.lines)),
         Some(Damage { file, line, fault }) => {
