@@ -36,6 +36,10 @@ pub struct Deed {
     pub target: String,
     /// `ok`, or the code of the refusal.
     pub result: &'static str,
+    /// Job of the task that is the target; empty when there is none.
+    pub job: String,
+    /// Operation that it began; empty when there is none.
+    pub operation: String,
     /// What its answer was valid for; empty when unknown.
     pub position: String,
 }
@@ -83,7 +87,11 @@ pub fn line(link: &Link, deed: &Deed) -> (Vec<u8>, Link) {
     out.str("call", &deed.call);
     out.str("target", &deed.target);
     out.str("result", deed.result);
-    out.opt_str("position", Some(deed.position.as_str()).filter(|text| !text.is_empty()));
+    let parts =
+        [("job", &deed.job), ("operation", &deed.operation), ("position", &deed.position)];
+    for (name, text) in parts {
+        out.opt_str(name, Some(text.as_str()).filter(|text| !text.is_empty()));
+    }
     out.str("prev", &link.prev);
     let mut bytes = out.into_bytes();
     let hash = digest::sha256_hex(&bytes);

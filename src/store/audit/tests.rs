@@ -42,6 +42,8 @@ fn deed(target: &str) -> Deed {
         call: "POST /kwq/jobs/{job}/pause".to_owned(),
         target: target.to_owned(),
         result: "ok",
+        job: String::new(),
+        operation: String::new(),
         position: String::new(),
     }
 }
