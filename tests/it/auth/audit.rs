@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::kit::{Guarded, ROLES, Ring};
-use crate::support::{Answer, Req, Server, kwq};
+use crate::support::{Answer, Req, Server, eventually, kwq};
 
 fn operators() -> Guarded {
     let ring = Ring::new().add("ops", &["operate", "view", "admin"], &[]);
@@ -101,21 +101,28 @@ fn a_line_says_who_what_where_and_with_which_result() {
 #[test]
 fn a_line_names_the_job_and_the_operation_that_a_call_began() {
     let g = operators();
-    g.post("trader", "/kwq/jobs/a-1/tasks", &json!([{"id": "t"}])).ok();
+    g.post("trader", "/kwq/jobs/a-1/tasks", &json!([{"id": "t"}, {"id": "u"}])).ok();
     let ask = json!({"worker": "w", "waitMs": 0});
     let lease = g.post("worker", "/kwq/consume", &ask).ok()["tasks"][0]["lease"].clone();
     g.post("worker", "/kwq/fail", &json!({"lease": lease, "retryable": false})).ok();
     let filter = json!({"filter": {"job": "a-1"}, "dryRun": true});
     // It only counts, so it leaves no line.
     g.post("ops", "/kwq/dlq/redrive", &filter).ok();
-    let began = |answer: Answer| answer.expect(202).body()["op"].clone();
+    let began = |answer: Answer| {
+        let op = answer.expect(202).json()["op"].as_str().expect("op").to_owned();
+        eventually("it is done", || {
+            let now = g.get("ops", &format!("/kwq/operations/{op}")).ok();
+            (now["state"] == "DONE").then_some(())
+        });
+        json!(op)
+    };
     let purge = |filter: Value| g.post("ops", "/kwq/dlq/purge", &json!({"filter": filter}));
-    let ops_of_lines = [
+    let operations = [
         began(g.post("ops", "/kwq/jobs/a-1/retry", &json!({}))),
         began(purge(json!({"job": "a-1"}))),
         began(purge(json!({"class": "io"}))),
     ];
-    g.post("ops", "/kwq/tasks/t/cancel?job=a-1", &json!({})).ok();
+    g.post("ops", "/kwq/tasks/u/cancel?job=a-1", &json!({})).ok();
     g.post("ops", "/kwq/jobs/a-1/cancel", &json!({})).ok();
     let removed = began(g.call("ops", Req::new("DELETE", "/kwq/jobs/a-1")));
     let lines = trail(&g, "");
@@ -126,14 +133,14 @@ fn a_line_names_the_job_and_the_operation_that_a_call_began() {
             "job.retry a-1 ok",
             "dlq.purge a-1 ok",
             "dlq.purge * ok",
-            "task.cancel t ok",
+            "task.cancel u ok",
             "job.cancel a-1 ok",
             "job.purge a-1 ok",
         ],
         "{lines:?}"
     );
     let began: Vec<&Value> = lines.iter().map(|line| &line["operation"]).collect();
-    let [retry, one, many] = &ops_of_lines;
+    let [retry, one, many] = &operations;
     let none = &Value::Null;
     assert_eq!(began, [none, retry, one, many, none, none, &removed]);
     assert_eq!(lines[4]["job"], "a-1", "an id alone may be one of several jobs");
