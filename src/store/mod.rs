@@ -25,12 +25,14 @@ pub mod select;
 pub mod shelf;
 #[cfg(feature = "server")]
 pub mod sled;
+mod tagfilter;
 pub mod tagsets;
 pub mod vault;
 pub mod waiting;
 pub mod walk;
 
 mod facade;
+mod inner;
 mod proven;
 
 pub use block::{BlockKey, Error, Kind, TrackerStore};
@@ -54,5 +56,7 @@ mod naive_tests;
 mod order_tests;
 #[cfg(all(test, feature = "server"))]
 mod purge_tests;
+#[cfg(all(test, feature = "server"))]
+mod tagfilter_tests;
 #[cfg(all(test, feature = "server"))]
 mod test_rig;
