@@ -2,8 +2,8 @@
 
 use super::Context;
 use super::failure::{Verdict, exit};
-use super::out::{Format, View, left, number, right, text};
 use super::human;
+use super::out::{Format, View, left, number, right, text};
 use crate::client::verbs::{Job, job_path};
 use crate::client::{Call, Client};
 use clap::Args;

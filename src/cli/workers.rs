@@ -73,7 +73,8 @@ pub(super) async fn run(verb: WorkerVerb, context: &Context) -> Verdict {
             Ok(exit::DONE)
         }
         WorkerVerb::Drain { worker, undo } => {
-            let what = format!("{} {worker}", if undo { "take back the drain of" } else { "drain" });
+            let what =
+                format!("{} {worker}", if undo { "take back the drain of" } else { "drain" });
             let never: fn(&str) -> bool = |_| false;
             let (look, never) = (Call::get(path(&worker)), ("worker_not_found", never));
             if dry::on_one(context, &client, look, &what, never).await? {

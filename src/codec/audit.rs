@@ -87,8 +87,7 @@ pub fn line(link: &Link, deed: &Deed) -> (Vec<u8>, Link) {
     out.str("call", &deed.call);
     out.str("target", &deed.target);
     out.str("result", deed.result);
-    let parts =
-        [("job", &deed.job), ("operation", &deed.operation), ("position", &deed.position)];
+    let parts = [("job", &deed.job), ("operation", &deed.operation), ("position", &deed.position)];
     for (name, text) in parts {
         out.opt_str(name, Some(text.as_str()).filter(|text| !text.is_empty()));
     }
