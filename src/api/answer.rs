@@ -21,10 +21,23 @@ pub(crate) struct Answer {
     pub(crate) hand_outs: Option<HandOuts>,
     /// Set when the call was refused.
     pub(crate) refused: Option<Refused>,
-    /// What the call was about, where its path does not say it; for the audit trail.
-    pub(crate) target: Option<String>,
+    /// For the audit trail.
+    pub(crate) told: Told,
     /// Row of the table that answered, for the metrics.
     pub(crate) route: &'static str,
+}
+
+/// What the audit trail is told of a call beside its path.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// What it was about, where the path does not say it.
+    pub(crate) target: Option<String>,
+    /// The job of a task.
+    pub(crate) job: Option<String>,
+    /// The operation that it began.
+    pub(crate) operation: Option<String>,
+    /// It only looked.
+    pub(crate) unchanged: bool,
 }
 
 /// A call that was refused.
@@ -54,7 +67,7 @@ impl Answer {
             stream: None,
             hand_outs: None,
             refused: None,
-            target: None,
+            told: Told::default(),
             route: UNROUTED,
         }
     }
@@ -77,13 +90,28 @@ impl Answer {
             stream: None,
             hand_outs: None,
             refused: None,
-            target: None,
+            told: Told::default(),
             route: UNROUTED,
         }
     }
     /// Says what the call was about.
     pub(crate) fn about(mut self, target: impl Into<String>) -> Self {
-        self.target = Some(target.into());
+        self.told.target = Some(target.into());
+        self
+    }
+    /// Says whose task the call was about.
+    pub(crate) fn of_job(mut self, job: impl Into<String>) -> Self {
+        self.told.job = Some(job.into());
+        self
+    }
+    /// Says which operation the call began.
+    pub(crate) fn began(mut self, operation: impl Into<String>) -> Self {
+        self.told.operation = Some(operation.into());
+        self
+    }
+    /// Says that the call changed nothing: no line in the audit trail.
+    pub(crate) fn unchanged(mut self) -> Self {
+        self.told.unchanged = true;
         self
     }
     /// A body that is made while it is sent.

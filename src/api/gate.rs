@@ -1,7 +1,7 @@
 //! The one way into every handler: who may, then the handler, then the audit trail. Nothing of the
 //! body is read before.
 
-use crate::api::answer::Answer;
+use crate::api::answer::{Answer, Told};
 use crate::api::auth::Caller;
 use crate::api::call::Call;
 use crate::api::context::Shared;
@@ -118,7 +118,7 @@ struct Witness {
 impl Drop for Witness {
     fn drop(&mut self) {
         if !self.answered {
-            self.note("unknown", None, "");
+            self.note("unknown", Told::default(), "");
         }
     }
 }
@@ -142,25 +142,26 @@ impl Witness {
         self.answered = true;
         match answer.refused {
             Some(refused) if refused.partly || refused.code == Code::Forbidden => {
-                self.note(refused.code.word(), answer.target.take(), "");
+                self.note(refused.code.word(), std::mem::take(&mut answer.told), "");
             }
             Some(_) => {}
+            None if answer.told.unchanged => {}
             None => {
                 if !answer.headers.contains_key("kwq-position") {
                     answer = answer.positions(&self.shared.api.handle.positions());
                 }
                 let position = answer.headers.get("kwq-position");
                 let position = position.and_then(|text| text.to_str().ok()).unwrap_or_default();
-                self.note("ok", answer.target.clone(), position);
+                self.note("ok", std::mem::take(&mut answer.told), position);
             }
         }
         answer
     }
 
-    fn note(&self, result: &'static str, target: Option<String>, position: &str) {
+    fn note(&self, result: &'static str, told: Told, position: &str) {
         let api = &self.shared.api;
         let Some(audit) = &api.audit else { return };
-        let mut target = target.or_else(|| self.target.clone()).unwrap_or_default();
+        let mut target = told.target.or_else(|| self.target.clone()).unwrap_or_default();
         target.truncate(target.floor_char_boundary(limits::AUDIT_TARGET_BYTES_MAX));
         let actor = self.caller.name.as_ref();
         audit.note(Deed {
@@ -172,6 +173,8 @@ impl Witness {
             call: format!("{} {}", self.method, self.row.pattern),
             target,
             result,
+            job: told.job.unwrap_or_default(),
+            operation: told.operation.unwrap_or_default(),
             position: position.to_owned(),
         });
     }

@@ -37,7 +37,7 @@ pub(crate) fn dead_routes() -> Vec<Route> {
 pub(crate) fn accepted(operation: &Operation) -> Answer {
     let location = format!("/kwq/operations/{}", operation.op);
     let answer = Answer::json(bodies::operation_of(operation)).status(StatusCode::ACCEPTED);
-    answer.with("location", location).about(operation.op.to_string())
+    answer.with("location", location).began(operation.op.to_string())
 }
 
 /// Who asks, as operations show it.
@@ -59,14 +59,15 @@ async fn bulk(mut call: Call, kind: OpKind) -> Outcome {
         by: by(&call),
         priority: bulk.priority,
     };
+    let about = spec.job.as_deref().unwrap_or("*").to_owned();
     let (query, refs, dry_run) = (bulk.query, bulk.refs, bulk.dry_run);
     let request = BulkRequest { spec, query, refs, dry_run };
     Ok(match call.shared.api.handle.operate(request).await? {
-        BulkAnswer::Started(operation) => accepted(&operation),
+        BulkAnswer::Started(operation) => accepted(&operation).about(about),
         BulkAnswer::Counted { matched, skipped } => {
             let mut out = Out::with_capacity(48);
             wire::counted(&mut out, matched, skipped);
-            Answer::json(out.into_bytes())
+            Answer::json(out.into_bytes()).unchanged()
         }
     })
 }

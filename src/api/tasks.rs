@@ -227,7 +227,7 @@ async fn cancel(mut call: Call) -> Outcome {
     job::parse_reason(&json::object(json::text(&bytes)?)?, &rules)?;
     let key = key(call.param(0), query.name("job")?)?;
     let view = call.shared.api.handle.cancel_task(key).await?;
-    Ok(Answer::json(body(&view)))
+    Ok(Answer::json(body(&view)).of_job(&*view.spec.job))
 }
 
 async fn retry(mut call: Call) -> Outcome {
@@ -237,5 +237,5 @@ async fn retry(mut call: Call) -> Outcome {
     let priority = job::parse_set(&json::object(json::text(&bytes)?)?, &rules)?;
     let key = key(call.param(0), query.name("job")?)?;
     let view = call.shared.api.handle.retry_task(key, priority).await?;
-    Ok(Answer::json(body(&view)))
+    Ok(Answer::json(body(&view)).of_job(&*view.spec.job))
 }

@@ -2,9 +2,11 @@
 
 use super::failure::{Failure, Verdict, exit};
 use super::out::{View, left, text};
-use super::{Context, human};
+use super::{Context, human, serve};
 use crate::client::{Call, Client, Error};
 use crate::clock::SystemClock;
+use crate::config::{self, Log, Sources};
+use crate::log::embedded::inspect;
 use crate::sim::report::DiskSync;
 use clap::Args;
 use serde_json::value::RawValue;
@@ -22,6 +24,9 @@ pub(super) struct DoctorArgs {
     /// Address a server would listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Configuration file of that server
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// One check.
@@ -61,11 +66,13 @@ pub(super) async fn healthcheck(context: &Context) -> Verdict {
 /// Runs all checks; exit 8 when one fails.
 pub(super) async fn run(args: DoctorArgs, context: &Context) -> Verdict {
     let client = context.client_with(0, 0)?;
+    let sources = Sources { file: args.config, ..Sources::default() };
+    let log = config::load(&sources).map_err(|error| serve::config_failure(&error))?.config.log;
     let mut findings = vec![server(&client).await];
     let serving = findings.iter().any(|finding| finding.level == "ok");
     findings.push(port(args.listen, serving));
     let directory = existing(&args.data_dir);
-    findings.extend([space(&directory), sync(&directory), files(), clock()]);
+    findings.extend([space(&directory, &log), sync(&directory), files(), clock()]);
     let rows: Vec<Box<RawValue>> = findings.iter().map(Finding::row).collect();
     context.out.rows(&rows, &VIEW);
     let failed = findings.iter().any(|finding| finding.level == "fail");
@@ -126,23 +133,27 @@ fn existing(path: &Path) -> PathBuf {
     found.map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-/// Below this no submit is taken (`log.disk-reserve` is at least 1 GiB).
-const SPACE_MIN: u64 = 1 << 30;
-/// Below this a day of work may fill it.
+/// Above the reserve, less than this may be filled in a day of work.
 const SPACE_LOW: u64 = 10 << 30;
 
-fn space(directory: &Path) -> Finding {
-    let free = match rustix::fs::statvfs(directory) {
-        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
-        Err(error) => {
-            return Finding::fail("disk space", error.to_string(), "use another --data-dir");
-        }
+/// By the rule of the server, under the settings that one started here would have.
+fn space(directory: &Path, log: &Log) -> Finding {
+    let space = inspect::space(directory, log.segment_bytes, log.disk_reserve);
+    let Some(space) = space else {
+        let found = format!("{} cannot be asked", directory.display());
+        return Finding::fail("disk space", found, "use another --data-dir");
     };
-    let found = format!("{} free at {}", human::bytes(free), directory.display());
-    match free {
-        0..SPACE_MIN => Finding::fail("disk space", found, "free space, or use another disk"),
-        SPACE_MIN..SPACE_LOW => Finding::warn("disk space", found, "submits stop at 1 GiB free"),
-        SPACE_LOW.. => Finding::ok("disk space", found),
+    let (free, reserve) = (human::bytes(space.free), human::bytes(space.reserve));
+    let found = format!("{free} free at {}; the reserve is {reserve}", directory.display());
+    match space.free.checked_sub(space.reserve) {
+        None => {
+            let fix = "submits answer 507: free space, use another disk, or set log.disk-reserve";
+            Finding::fail("disk space", found, fix)
+        }
+        Some(0..SPACE_LOW) => {
+            Finding::warn("disk space", found, "submits stop when only the reserve is free")
+        }
+        Some(SPACE_LOW..) => Finding::ok("disk space", found),
     }
 }
 

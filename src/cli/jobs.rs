@@ -4,7 +4,7 @@ use super::breakdown::BreakdownArgs;
 use super::failure::{Failure, Verdict, exit};
 use super::out::{View, left, number, right, text};
 use super::results::ResultsArgs;
-use super::{Context, human, lists, operations};
+use super::{Context, dry, human, lists, operations};
 use crate::client::verbs::{Job, job_path};
 use crate::client::{Answer, Call, Client};
 use crate::model::tags::TagSet;
@@ -268,7 +268,13 @@ async fn each(
     verb: &str,
     body: &Value,
 ) -> Verdict {
-    for id in select_live(client, selector).await? {
+    let ids = select_live(client, selector).await?;
+    // To close what has ended changes nothing, and is no fault.
+    let refused: fn(&Job) -> bool = if verb == "close" { |_: &Job| false } else { Job::ended };
+    if dry::on_jobs(context, client, &ids, verb, refused).await? {
+        return Ok(exit::DONE);
+    }
+    for id in ids {
         let answer = client.job_verb(&id, verb, body).await?;
         context.out.one(&answer.text(), &VIEW);
         note_partial(context, &id, &answer);
@@ -283,8 +289,12 @@ async fn cancel(args: CancelArgs, context: &Context, client: &Client) -> Verdict
         live += client.job(id).await?.live;
     }
     let jobs = if ids.len() == 1 { format!("job {}", ids.join("")) } else { many(ids.len()) };
-    let what = format!("cancel {} live tasks of {jobs}", human::grouped(live));
-    if !context.confirm(&what)? {
+    let act = format!("cancel {} live tasks of", human::grouped(live));
+    let refused = |job: &Job| job.ended() && job.state != "CANCELLED";
+    if dry::on_jobs(context, client, &ids, &act, refused).await? {
+        return Ok(exit::DONE);
+    }
+    if !context.confirm(&format!("{act} {jobs}"))? {
         return Ok(exit::DONE);
     }
     let mode = match args.mode {
@@ -314,8 +324,11 @@ async fn set(args: SetArgs, context: &Context, client: &Client) -> Verdict {
         return Err(Failure::usage("nothing to set")
             .help("give --priority, --weight, --name or --retention"));
     }
-    let body = Value::Object(body);
-    for id in select_live(client, &args.job).await? {
+    let (body, ids) = (Value::Object(body), select_live(client, &args.job).await?);
+    if dry::on_jobs(context, client, &ids, "change", Job::ended).await? {
+        return Ok(exit::DONE);
+    }
+    for id in ids {
         let answer = client.send(Call::patch(job_path(&id)).json(&body)).await?;
         context.out.one(&answer.text(), &VIEW);
         note_partial(context, &id, &answer);

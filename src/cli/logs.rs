@@ -45,7 +45,7 @@ pub(super) struct DumpArgs {
     /// Directory of a stopped server
     #[arg(long, value_name = "DIR", default_value = "./kwq-data")]
     data_dir: PathBuf,
-    /// One JSON object a record
+    /// One JSON object a record, also on a terminal
     #[arg(long)]
     json: bool,
     /// Only this partition
@@ -69,16 +69,21 @@ pub(super) fn run(verb: LogVerb, context: &Context) -> Verdict {
 }
 
 fn dump(args: &DumpArgs, context: &Context) -> Verdict {
-    let json = args.json || context.out.format() != Format::Table;
     let partition = args.partition.map(PartitionId);
-    let mut lines = context.out.lines();
+    let mut documents = context.out.documents();
     let mut visit = |record: DumpRecord| {
-        lines.line(&if json { dump_json(&record) } else { summary(&record) });
+        documents.add(&match context.out.format() {
+            Format::Quiet => record.position.to_string(),
+            Format::Table if !args.json => summary(&record),
+            Format::Table | Format::Json | Format::Ndjson => dump_json(&record),
+        });
         true
     };
     let dumped = inspect::dump(&args.data_dir, partition, Position(args.from), &mut visit);
-    drop(lines);
+    // An array that was not read to its end stays open.
+    documents.flush();
     dumped.map_err(|error| serve::log_failure(&error))?;
+    documents.end();
     Ok(exit::DONE)
 }
 
@@ -157,9 +162,9 @@ fn trail(directory: &Path) -> Result<Option<Checked>, Failure> {
 
 fn told(trail: &Checked) -> String {
     match &trail.damage {
-        None if trail.torn > 0 => {
-            let (lines, torn) = (human::grouped(trail.lines), trail.torn);
-            format!("{lines} lines, {torn} pieces torn by a power cut or a kill")
+        None if trail.unfinished => {
+            let lines = human::grouped(trail.lines);
+            format!("{lines} lines, and one that was only begun; start-up will cut it")
         }
         None => format!("{} lines, whole", human::grouped(trail.lines)),
         Some(Damage { file, line, fault }) => {

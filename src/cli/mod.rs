@@ -9,6 +9,7 @@ mod config;
 mod dev;
 mod dlq;
 mod doctor;
+mod dry;
 mod explain;
 mod failure;
 mod help;

@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Verdict, exit};
 use super::out::{View, left, number, right, text};
-use super::{Context, human, jobs, lists};
+use super::{Context, dry, human, jobs, lists};
 use crate::client::verbs::{Job, job_path};
 use crate::client::{Call, Client, call::part};
 use clap::{Args, Subcommand};
@@ -108,7 +108,14 @@ pub(super) async fn run(verb: OpVerb, context: &Context) -> Verdict {
             lists::show(context, &client, &Call::get("/kwq/operations"), limit, &VIEW).await
         }
         OpVerb::Get { op } => show(context, &client, Call::get(path(&op))).await,
-        OpVerb::Stop { op } => show(context, &client, Call::delete(path(&op))).await,
+        OpVerb::Stop { op } => {
+            let over: fn(&str) -> bool = |state| state != "RUNNING";
+            let (look, act) = (Call::get(path(&op)), format!("stop {op}"));
+            if dry::on_one(context, &client, look, &act, ("operation_ended", over)).await? {
+                return Ok(exit::DONE);
+            }
+            show(context, &client, Call::delete(path(&op))).await
+        }
     }
 }
 
@@ -147,6 +154,8 @@ pub(super) async fn retry(args: RetryArgs, context: &Context) -> Verdict {
     let set = args.priority.map(|priority| json!({ "priority": priority }));
     for id in jobs::select(&client, &args.job).await? {
         if context.global.dry_run {
+            let cancelled = |job: &Job| job.state == "CANCELLED";
+            dry::on_jobs(context, &client, std::slice::from_ref(&id), "retry", cancelled).await?;
             let filter = Map::from_iter([("filter".to_owned(), json!({ "job": id }))]);
             count(context, &client, "redrive", filter).await?;
             continue;

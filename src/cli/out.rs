@@ -81,6 +81,39 @@ impl Lines {
     }
 }
 
+/// Documents on their way to stdout: one a line, with `-o json` the members of one array.
+pub(super) struct Documents {
+    lines: Lines,
+    array: bool,
+    count: u64,
+}
+
+impl Documents {
+    /// One more.
+    pub(super) fn add(&mut self, document: &str) {
+        let before = match (self.array, self.count) {
+            (false, _) => "",
+            (true, 0) => "[",
+            (true, _) => ",\n",
+        };
+        self.count += 1;
+        let end = if self.array { "" } else { "\n" };
+        give_up_on_a_closed_pipe(write!(self.lines.0, "{before}{document}{end}"));
+    }
+
+    /// Lets those that are there be read.
+    pub(super) fn flush(&mut self) {
+        give_up_on_a_closed_pipe(self.lines.0.flush());
+    }
+
+    /// There are no more.
+    pub(super) fn end(mut self) {
+        if self.array {
+            self.lines.line(if self.count == 0 { "[]" } else { "]" });
+        }
+    }
+}
+
 impl Out {
     /// Output as asked for: `table` on a terminal, else `ndjson`; colour on a terminal without
     /// `NO_COLOR`.
@@ -107,6 +140,11 @@ impl Out {
     /// Many lines of data, written in blocks.
     pub(super) fn lines(&self) -> Lines {
         Lines(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+    }
+
+    /// Many documents, written in blocks.
+    pub(super) fn documents(&self) -> Documents {
+        Documents { lines: self.lines(), array: self.format == Format::Json, count: 0 }
     }
 
     /// Bytes of data, unchanged.
@@ -171,7 +209,7 @@ impl Out {
         let mut table = self.plain_table();
         table.set_header(columns.iter().map(|column| self.head(column.head)));
         for row in rows {
-            table.add_row(columns.iter().map(|column| Cell::new(column.show(row))));
+            table.add_row(columns.iter().map(|column| Cell::new(harmless(&column.show(row)))));
         }
         for (i, column) in columns.iter().enumerate() {
             if let Some(shown) = table.column_mut(i).filter(|_| column.right) {
@@ -196,7 +234,7 @@ impl Out {
         let Some(members) = value.as_object() else { return self.data(&value.to_string()) };
         let mut table = self.plain_table();
         for (name, value) in members {
-            table.add_row([self.head(name), Cell::new(shown(name, value))]);
+            table.add_row([self.head(&harmless(name)), Cell::new(shown(name, value))]);
         }
         self.data(&table.trim_fmt());
     }
@@ -271,20 +309,39 @@ pub(super) fn number(value: &Value, member: &str) -> u64 {
     value.get(member).and_then(Value::as_u64).unwrap_or(0)
 }
 
+/// Text for a terminal: what would steer it is written as an escape. Names, messages and reasons
+/// come from workers and submitters.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn shown(name: &str, value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => harmless(text),
         Value::Number(n) if name.ends_with("_ts") => human::stamp(n.as_u64().unwrap_or(0)),
         Value::Number(n) if name.ends_with("Bytes") => human::bytes(n.as_u64().unwrap_or(0)),
         Value::Object(members) if members.values().all(Value::is_number) => {
             let parts = members.iter().filter(|(_, n)| n.as_f64() != Some(0.0));
-            parts.map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join("  ")
+            harmless(&parts.map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join("  "))
         }
         Value::Array(items) if items.iter().all(Value::is_string) => {
-            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
+            harmless(&items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","))
         }
-        Value::Array(items) => items.iter().map(Value::to_string).collect::<Vec<_>>().join("\n"),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+        Value::Array(items) => {
+            let lines: Vec<String> = items.iter().map(|item| harmless(&item.to_string())).collect();
+            lines.join("\n")
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            harmless(&value.to_string())
+        }
     }
 }
 

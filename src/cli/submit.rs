@@ -85,16 +85,22 @@ pub(super) async fn run(args: SubmitArgs, context: &Context) -> Verdict {
     }
     let job = args.job.clone().unwrap_or_else(|| "default".to_owned());
     let range = args.array.as_deref().map(Range::read).transpose()?;
-    let rejected = match (&args.file, args.count, range) {
-        (Some(file), _, _) => many(&args, Source::open(file)?, context, &client).await?,
+    let sum = match (&args.file, args.count, range) {
+        (Some(file), _, _) => Some(many(&args, Source::open(file)?, context, &client).await?),
         (None, Some(count), _) => {
             let source = Source::count(Range::first(count), &args);
-            many(&args, source, context, &client).await?
+            Some(many(&args, source, context, &client).await?)
         }
-        (None, None, range) => single(&args, range, context, &client, &job).await?,
+        (None, None, range) => {
+            single(&args, range, context, &client, &job).await?;
+            None
+        }
     };
     if args.close {
         client.job_verb(&job, "close", &json!({})).await?;
+    }
+    if let Some(sum) = &sum {
+        tell(context, &args, sum);
     }
     if args.wait {
         let verdict = jobs::wait(context, &client, &job, "done", None).await?;
@@ -102,17 +108,17 @@ pub(super) async fn run(args: SubmitArgs, context: &Context) -> Verdict {
             return Ok(verdict);
         }
     }
-    Ok(if rejected > 0 { exit::FAILED } else { exit::DONE })
+    Ok(if sum.is_some_and(|sum| sum.rejected > 0) { exit::FAILED } else { exit::DONE })
 }
 
-/// One task or one array. Returns how many were refused.
+/// One task or one array.
 async fn single(
     args: &SubmitArgs,
     range: Option<Range>,
     context: &Context,
     client: &Client,
     job: &str,
-) -> Result<u64, Failure> {
+) -> Result<(), Failure> {
     let mut task = template(args);
     match range {
         Some(range) => {
@@ -129,8 +135,8 @@ async fn single(
     };
     let body = Value::Object(task);
     let call = Call::post(format!("{}/tasks", job_path(job))).json(&json!([body]));
-    let answer: Value = client.send_keyed(call, &key, own).await?.read()?;
-    let result = answer.pointer("/results/0").cloned().unwrap_or_default();
+    let answer = client.send_keyed(call, &key, own).await?;
+    let result = answer.read::<Value>()?.pointer("/results/0").cloned().unwrap_or_default();
     let code = result.get("code").and_then(Value::as_str);
     if let Some(code) = code {
         let detail = text(&result, "detail");
@@ -139,22 +145,23 @@ async fn single(
             .exit(if conflict { exit::CONFLICT } else { exit::FAILED })
             .help(format!("`kwq help {code}` tells more")));
     }
-    match result.get("refs").and_then(Value::as_array) {
-        Some(refs) if context.out.format() == Format::Quiet => {
+    match (context.out.format(), result.get("refs").and_then(Value::as_array)) {
+        (Format::Json | Format::Ndjson, _) => context.out.data(&answer.text()),
+        (Format::Quiet, Some(refs)) => {
             refs.iter().filter_map(Value::as_str).for_each(|reference| context.out.data(reference));
         }
-        Some(_) | None => context.out.one(&result.to_string(), &VIEW),
+        (Format::Quiet | Format::Table, _) => context.out.one(&result.to_string(), &VIEW),
     }
-    Ok(0)
+    Ok(())
 }
 
-/// Streams tasks. Returns how many were refused.
+/// Streams tasks. Returns what became of them.
 async fn many(
     args: &SubmitArgs,
     mut source: Source,
     context: &Context,
     client: &Client,
-) -> Result<u64, Failure> {
+) -> Result<Uploaded, Failure> {
     let template = template(args);
     let key = match &args.key {
         Some(key) => Key::Given(key.clone()),
@@ -181,8 +188,7 @@ async fn many(
     sent.map_err(|error| interrupted(args, upload.sum(), error))?;
     bar.finish_and_clear();
     upload.refs().iter().for_each(|reference| context.out.data(reference));
-    tell(context, args, upload.sum());
-    Ok(upload.sum().rejected)
+    Ok(upload.sum().clone())
 }
 
 /// An upload that ended before its input: how far it came.
@@ -199,6 +205,7 @@ fn interrupted(args: &SubmitArgs, sum: &Uploaded, error: crate::client::Error) -
         .help(format!("the first {lines} lines are durable ({accepted} tasks accepted); {next}"))
 }
 
+/// The body of the API, summed up over the chunks; `results` are the refusals, as in each of them.
 fn tell(context: &Context, args: &SubmitArgs, sum: &Uploaded) {
     for error in sum.errors.iter().take(20) {
         let (line, code) = (text(error, "line"), text(error, "code"));
@@ -207,10 +214,21 @@ fn tell(context: &Context, args: &SubmitArgs, sum: &Uploaded) {
     if context.out.format() == Format::Quiet {
         return;
     }
-    let body = json!({
-        "job": args.job, "accepted": sum.accepted, "duplicates": sum.duplicates,
-        "rejected": sum.rejected, "lines": sum.lines, "chunks": sum.chunks,
-    });
+    let mut body = Map::new();
+    // Lines of a file may each name their job.
+    let job = args.job.as_deref().or_else(|| args.file.is_none().then_some("default"));
+    jobs::put(&mut body, "job", job);
+    let counts = [
+        ("accepted", sum.accepted),
+        ("duplicates", sum.duplicates),
+        ("rejected", sum.rejected),
+        ("lines", sum.lines),
+        ("chunks", sum.chunks),
+    ];
+    counts.iter().for_each(|(name, count)| jobs::put(&mut body, name, Some(*count)));
+    jobs::put(&mut body, "closed", Some(args.close));
+    jobs::put(&mut body, "results", Some(sum.errors.clone()));
+    let body = Value::Object(body);
     context.out.one(&body.to_string(), &VIEW);
 }
 

@@ -2,7 +2,7 @@
 
 use super::failure::{Verdict, exit};
 use super::out::{View, left, right, text};
-use super::{Context, human, lists};
+use super::{Context, dry, human, lists};
 use crate::client::call::part;
 use crate::client::{Call, Client};
 use clap::{Args, Subcommand};
@@ -134,7 +134,12 @@ pub(super) async fn run(verb: TaskVerb, context: &Context) -> Verdict {
         TaskVerb::Payload(task) => bytes(context, &client, task.get("/payload")).await,
         TaskVerb::Result(task) => bytes(context, &client, task.get("/result")).await,
         TaskVerb::Cancel { task, reason } => {
-            if !context.confirm(&format!("cancel 1 task ({})", task.task))? {
+            let what = format!("cancel 1 task ({})", task.task);
+            let over: fn(&str) -> bool = |state| matches!(state, "COMPLETED" | "ERROR");
+            let over = ("illegal_transition", over);
+            if dry::on_one(context, &client, task.get(""), &what, over).await?
+                || !context.confirm(&what)?
+            {
                 return Ok(exit::DONE);
             }
             let mut body = Map::new();
@@ -142,6 +147,12 @@ pub(super) async fn run(verb: TaskVerb, context: &Context) -> Verdict {
             act(context, &client, task.post("/cancel", &Value::Object(body))).await
         }
         TaskVerb::Retry { task, priority } => {
+            let what = format!("retry 1 task ({})", task.task);
+            let alive: fn(&str) -> bool = |state| state != "ERROR";
+            let alive = ("illegal_transition", alive);
+            if dry::on_one(context, &client, task.get(""), &what, alive).await? {
+                return Ok(exit::DONE);
+            }
             let body = priority.map_or_else(|| json!({}), |p| json!({"set": {"priority": p}}));
             act(context, &client, task.post("/retry", &body)).await
         }

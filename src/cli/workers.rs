@@ -2,7 +2,7 @@
 
 use super::failure::{Verdict, exit};
 use super::out::{View, left, number, right, text};
-use super::{Context, human, lists};
+use super::{Context, dry, human, lists};
 use crate::client::Call;
 use crate::client::call::part;
 use clap::Subcommand;
@@ -73,6 +73,13 @@ pub(super) async fn run(verb: WorkerVerb, context: &Context) -> Verdict {
             Ok(exit::DONE)
         }
         WorkerVerb::Drain { worker, undo } => {
+            let what =
+                format!("{} {worker}", if undo { "take back the drain of" } else { "drain" });
+            let never: fn(&str) -> bool = |_| false;
+            let (look, never) = (Call::get(path(&worker)), ("worker_not_found", never));
+            if dry::on_one(context, &client, look, &what, never).await? {
+                return Ok(exit::DONE);
+            }
             let call = Call::post(format!("{}/drain", path(&worker)));
             let answer = client.send(call.json(&json!({ "drain": !undo })).repeatable()).await?;
             context.out.one(&answer.text(), &VIEW);

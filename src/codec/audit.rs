@@ -7,12 +7,15 @@
 //! ```
 //! `hash` is the SHA-256 of the bytes of the line before `,"hash":`; `prev` is the `hash` of the
 //! line before, 64 zeros in the first one. So a line that was edited, taken out or put in breaks
-//! the chain at its place. Members are only ever added, in front of `prev`.
+//! the chain at its place. What no chain can show is that lines were cut off its end. Members are only ever added, in front of `prev`.
 
 use crate::codec::digest;
 use crate::codec::json;
 use crate::codec::wire::out::Out;
 use crate::model::time::WallMs;
+
+/// Bytes from the first digit of `hash` to the end of a line: the digits, `"` and `}`.
+const HASH_TAIL_BYTES: usize = 66;
 
 /// What is told of a call, without its place in the trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub struct Deed {
     pub target: String,
     /// `ok`, or the code of the refusal.
     pub result: &'static str,
+    /// Job of the task that is the target; empty when there is none.
+    pub job: String,
+    /// Operation that it began; empty when there is none.
+    pub operation: String,
     /// What its answer was valid for; empty when unknown.
     pub position: String,
 }
@@ -80,7 +87,10 @@ pub fn line(link: &Link, deed: &Deed) -> (Vec<u8>, Link) {
     out.str("call", &deed.call);
     out.str("target", &deed.target);
     out.str("result", deed.result);
-    out.opt_str("position", Some(deed.position.as_str()).filter(|text| !text.is_empty()));
+    let parts = [("job", &deed.job), ("operation", &deed.operation), ("position", &deed.position)];
+    for (name, text) in parts {
+        out.opt_str(name, Some(text.as_str()).filter(|text| !text.is_empty()));
+    }
     out.str("prev", &link.prev);
     let mut bytes = out.into_bytes();
     let hash = digest::sha256_hex(&bytes);
@@ -103,7 +113,8 @@ pub fn link(line: &str) -> Result<Link, Fault> {
     if own != *hash || line.strip_prefix(hashed) != Some(&format!(",\"hash\":\"{own}\"}}")) {
         return Err(Fault::Changed);
     }
-    Ok(Link { next: seq + 1, prev: hash.into_owned() })
+    let next = seq.checked_add(1).ok_or(Fault::Malformed)?;
+    Ok(Link { next, prev: hash.into_owned() })
 }
 
 /// Number of a line; `None` = it is none.
@@ -112,6 +123,21 @@ pub fn number(line: &str) -> Option<u64> {
     let (digits, _) = line.strip_prefix("{\"seq\":")?.split_once(',')?;
     json::object(line).ok()?;
     digits.parse().ok()
+}
+
+/// Can a kill or a power cut have left these bytes behind the last line end? They are a line that
+/// was begun: its number is the one that was due; no control character is in it but the zeros of
+/// pages that never reached the disk, at its end; nothing stands behind a whole line.
+#[must_use]
+pub fn is_unfinished(due: u64, rest: &[u8]) -> bool {
+    let zeros = rest.iter().rev().take_while(|byte| **byte == 0).count();
+    let (written, _) = rest.split_at(rest.len() - zeros);
+    let head = format!("{{\"seq\":{due},");
+    let begun = written.iter().zip(head.as_bytes()).all(|(byte, due)| byte == due);
+    let mark = b",\"hash\":\"";
+    let tail = written.windows(mark.len()).rposition(|window| window == mark);
+    let tail_bytes = tail.map_or(0, |at| written.len() - at - mark.len());
+    begun && !written.iter().any(u8::is_ascii_control) && tail_bytes <= HASH_TAIL_BYTES
 }
 
 /// As [`link`], and the line must follow `before`.

@@ -12,6 +12,8 @@ fn deed(target: &str) -> Deed {
         call: "POST /kwq/jobs/{job}/cancel".to_owned(),
         target: target.to_owned(),
         result: "ok",
+        job: String::new(),
+        operation: String::new(),
         position: "0:4711".to_owned(),
     }
 }

@@ -10,6 +10,7 @@ mod auth;
 mod batch;
 mod breakdown;
 mod cli;
+mod cli_output;
 mod cli_verbs;
 mod consume;
 mod contract;

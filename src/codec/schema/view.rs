@@ -329,6 +329,8 @@ fn audit_line() -> Value {
             "op": string("Name of the operation"),
             "call": string("Method and path template"),
             "target": string("Job, task, worker or level; `*` = several"),
+            "job": string("Job of the task that is the target"),
+            "operation": string("Operation that it began"),
             "result": string("`ok`, `unknown` or the code of the refusal"),
             "position": string("What the answer was valid for"),
             "prev": string("Hash of the line before, hex"),

@@ -403,10 +403,10 @@ pub fn unknown(field: &str, known: &[&'static str]) -> Reject {
 /// The known word with the fewest edits, if it is near enough to be meant.
 #[must_use]
 pub fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    let word: Vec<char> = word.chars().take(64).collect();
-    known
-        .iter()
-        .map(|k| (distance(&word, &k.chars().collect::<Vec<_>>()), *k))
+    let letters: Vec<char> = word.chars().take(64).collect();
+    let others = known.iter().filter(|other| **other != word);
+    others
+        .map(|k| (distance(&letters, &k.chars().collect::<Vec<_>>()), *k))
         .min_by_key(|(edits, _)| *edits)
         .filter(|(edits, k)| *edits <= 1 + k.len() / 3)
         .map(|(_, k)| k)

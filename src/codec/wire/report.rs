@@ -119,7 +119,11 @@ fn read(fields: &Fields<'_>, kind: Kind, typed: bool, rules: &Rules) -> Result<R
     for (key, raw) in fields.iter() {
         let known = parts.field(kind, key, raw)? || (typed && key == "type");
         if !known && !rules.lenient {
-            return Err(field::unknown(key, FIELDS));
+            let unknown = field::unknown(key, FIELDS);
+            return Err(match key {
+                "type" => unknown.hint("the path says it; `type` is for `done` of a consume"),
+                _ => unknown,
+            });
         }
     }
     let token = parts.token.ok_or_else(|| Reject::field("lease", "lease is required"))?;

@@ -9,7 +9,8 @@ use crate::log::Error;
 use crate::log::embedded::lock::DirLock;
 use crate::log::embedded::recovery::{self, Counted, Known, survey};
 use crate::log::embedded::walk::Walk;
-use crate::log::embedded::{segment, start};
+use crate::log::embedded::writer::auto_reserve;
+use crate::log::embedded::{files, segment, start};
 use crate::model::id::{Epoch, PartitionId, Position};
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,24 @@ pub enum Verdict {
     },
     /// Another product or a newer version.
     UnknownFormat(String),
+}
+
+/// Room on the disk of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Free for this user, bytes.
+    pub free: u64,
+    /// Below this many free bytes no submit is taken.
+    pub reserve: u64,
+}
+
+/// Room for a log in an existing directory, by the rule that the writer goes by; `reserve` is
+/// `log.disk-reserve`, `None` = `auto`. `None` where the disk cannot be asked.
+#[must_use]
+pub fn space(dir: &Path, segment_bytes: u64, reserve: Option<u64>) -> Option<Space> {
+    let (free, total) = files::space(dir)?;
+    let reserve = reserve.unwrap_or_else(|| auto_reserve(segment_bytes, total));
+    Some(Space { free, reserve })
 }
 
 /// Directory of the segments; refuses what is no data directory, so that nothing is created in it.

@@ -330,7 +330,7 @@ impl Writer {
 }
 
 /// `max(2 segments, 1 GiB, 5 %)`.
-fn auto_reserve(segment_bytes: u64, total: u64) -> u64 {
+pub(super) fn auto_reserve(segment_bytes: u64, total: u64) -> u64 {
     (2 * segment_bytes).max(1 << 30).max(total / 20)
 }
 

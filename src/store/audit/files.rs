@@ -34,8 +34,8 @@ pub struct Damage {
 pub struct Checked {
     /// Good lines up to the damage.
     pub lines: u64,
-    /// Pieces that are no lines.
-    pub torn: u64,
+    /// Is there a last line that was only begun? The next start cuts it off.
+    pub unfinished: bool,
     /// The first broken line.
     pub damage: Option<Damage>,
 }
@@ -145,18 +145,20 @@ impl Trail {
     }
 }
 
-/// The bytes of a file up to its last whole line; what stands behind it is cut off.
+/// The lines of a file; what a kill or a power cut left behind the last of them is cut off. A line
+/// that was edited stays where it is, for [`check`] to find.
 fn whole_lines(file: &mut File) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
-    let mut whole = 0;
-    let mut end = 0;
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        end += line.len();
-        let words = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
-        if words.is_some_and(|words| audit::number(words).is_some()) {
-            whole = end;
+    let ends = |byte: &u8| *byte == b'\n';
+    let mut whole = text.iter().rposition(ends).map_or(0, |at| at + 1);
+    // Pages that never reached the disk read as zeros, which no line holds.
+    while let Some(body) = whole.checked_sub(1) {
+        let begin = text[..body].iter().rposition(ends).map_or(0, |at| at + 1);
+        if !text[begin..body].contains(&0) {
+            break;
         }
+        whole = begin;
     }
     if whole < text.len() {
         tracing::warn!(bytes = text.len() - whole, "an unfinished end of the audit trail was cut");
@@ -166,41 +168,66 @@ fn whole_lines(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Checks a trail from its oldest file on. What is no line at all is what a power cut leaves, and
-/// is counted; a line that was changed, or does not follow, ends the check.
+/// Checks a trail from its oldest file on, up to the first line that is none, was changed, or does
+/// not follow the one before. Only behind the last line of the last file there may be one that was
+/// just begun: a start cuts it off, and a file is synced before the next one is begun.
 ///
 /// # Errors
 /// A file cannot be read.
 pub fn check(dir: &Path) -> io::Result<Checked> {
     let mut checked = Checked::default();
     let mut link = None;
-    for first in firsts(dir)? {
-        let path = path(dir, first);
-        if first == 1 {
+    let firsts = firsts(dir)?;
+    for first in &firsts {
+        let path = path(dir, *first);
+        if *first == 1 {
             link = Some(Link::default());
         }
-        for (number, line) in (1..).zip(BufReader::new(File::open(&path)?).split(b'\n')) {
-            let line = String::from_utf8_lossy(&line?).into_owned();
-            let step = match &link {
-                Some(link) => audit::follow(link, &line),
-                None => audit::link(&line),
-            };
-            match step {
-                Ok(next) => link = Some(next),
-                Err(Fault::Malformed) => {
-                    checked.torn += 1;
-                    link = None;
+        let mut file = BufReader::new(File::open(&path)?);
+        for number in 1.. {
+            let mut bytes = Vec::new();
+            let last = firsts.last() == Some(first);
+            let read = file.read_until(b'\n', &mut bytes)?;
+            if read == 0 && (number > 1 || last) {
+                break;
+            }
+            let fault = match whole(&bytes).map(|line| step(link.as_ref(), *first, &line)) {
+                Some(Ok(next)) => {
+                    checked.lines += 1;
+                    link = Some(next);
                     continue;
                 }
-                Err(fault) => {
-                    checked.damage = Some(Damage { file: path, line: number, fault });
-                    return Ok(checked);
-                }
+                Some(Err(fault)) => fault,
+                None => Fault::Malformed,
+            };
+            let due = link.as_ref().map_or(*first, |link| link.next);
+            let rest = last && !bytes.ends_with(b"\n");
+            if rest && audit::is_unfinished(due, &bytes) {
+                checked.unfinished = true;
+            } else {
+                checked.damage = Some(Damage { file: path, line: number, fault });
             }
-            checked.lines += 1;
+            return Ok(checked);
         }
     }
     Ok(checked)
+}
+
+/// The text of a line that has its end.
+fn whole(bytes: &[u8]) -> Option<String> {
+    Some(String::from_utf8_lossy(bytes.strip_suffix(b"\n")?).into_owned())
+}
+
+/// Where the trail goes on behind a line. Of the oldest file's first line, whose forerunner is
+/// gone, only the number is known: it is the name of the file.
+fn step(before: Option<&Link>, first: u64, line: &str) -> Result<Link, Fault> {
+    match before {
+        Some(before) => audit::follow(before, line),
+        None => {
+            let next = audit::link(line)?;
+            if next.next - 1 == first { Ok(next) } else { Err(Fault::Unchained) }
+        }
+    }
 }
 
 /// First numbers of the files of a directory, rising.

@@ -42,6 +42,8 @@ fn deed(target: &str) -> Deed {
         call: "POST /kwq/jobs/{job}/pause".to_owned(),
         target: target.to_owned(),
         result: "ok",
+        job: String::new(),
+        operation: String::new(),
         position: String::new(),
     }
 }
@@ -106,35 +108,79 @@ fn a_file_that_was_only_begun_does_not_break_the_chain() {
 }
 
 #[test]
-fn what_a_power_cut_leaves_is_passed_over_and_is_no_edit() {
+fn what_a_power_cut_leaves_at_the_end_is_cut_off_and_is_no_edit() {
     let folder = Folder::new("power");
+    let (path, whole) = written(&folder, 5);
+    let ends: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] == b'\n').collect();
+    // Two pages of zeros, the first of them begins in a line.
+    for from in [ends[2] + 1, ends[2] + 40] {
+        let mut tail = whole[..from].to_vec();
+        tail.resize(from + 8_192, 0);
+        fs::write(&path, &tail).expect("writes");
+        let found = check(&folder.0).expect("reads");
+        assert_eq!(found, Checked { lines: 3, unfinished: true, damage: None });
+        // The end of a line whose beginning is lost.
+        tail.extend_from_slice(b"cd\"}\n");
+        fs::write(&path, &tail).expect("writes");
+        let mut trail = Trail::open(&folder.0).expect("opens");
+        trail.append(&deed("again")).expect("appends");
+        assert_eq!(numbers(&trail.read(0, 9).expect("reads")), [1, 2, 3, 4]);
+        assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 4, ..Checked::default() });
+    }
+}
+
+/// A trail of one file: its path and its bytes.
+fn written(folder: &Folder, lines: usize) -> (PathBuf, Vec<u8>) {
     let mut trail = Trail::open(&folder.0).expect("opens");
-    for i in 0..5 {
+    for i in 0..lines {
         trail.append(&deed(&i.to_string())).expect("appends");
     }
-    drop(trail);
     let path = folder.0.join("1.jsonl");
-    let whole = fs::read(&path).expect("reads");
-    let ends: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] == b'\n').collect();
-    // The third line lost with both its ends, so that three lines are one piece; then the tail.
-    let mut holed = whole.clone();
-    holed[ends[1] - 10..=ends[2] + 10].fill(0);
-    fs::write(&path, &holed).expect("writes");
-    let mut trail = Trail::open(&folder.0).expect("opens");
-    trail.append(&deed("6")).expect("appends");
-    assert_eq!(numbers(&trail.read(0, 9).expect("reads")), [1, 5, 6]);
-    assert_eq!(numbers(&trail.read(4, 9).expect("reads")), [5, 6]);
-    let found = check(&folder.0).expect("reads");
-    assert_eq!(found, Checked { lines: 3, torn: 1, damage: None });
-    let mut tail = whole;
-    let at = ends[2] + 1;
-    tail[at..].fill(0);
-    tail.push(b'\n');
-    fs::write(&path, &tail).expect("writes");
-    let mut trail = Trail::open(&folder.0).expect("opens");
-    trail.append(&deed("again")).expect("appends");
-    assert_eq!(numbers(&trail.read(0, 9).expect("reads")), [1, 2, 3, 4]);
-    assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 4, ..Checked::default() });
+    let bytes = fs::read(&path).expect("reads");
+    (path, bytes)
+}
+
+#[test]
+fn one_edited_byte_is_found_wherever_it_stands() {
+    let folder = Folder::new("bytes");
+    let (path, whole) = written(&folder, 3);
+    for at in 0..whole.len() {
+        for bit in [1, 0x40] {
+            let mut edited = whole.clone();
+            edited[at] ^= bit;
+            fs::write(&path, &edited).expect("writes");
+            let found = check(&folder.0).expect("reads");
+            assert!(found.damage.is_some(), "byte {at} bit {bit}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_was_made_unreadable_or_taken_out_is_found_also_after_a_restart() {
+    let folder = Folder::new("erased");
+    let (path, whole) = written(&folder, 6);
+    let text = String::from_utf8(whole).expect("text");
+    let lines: Vec<&str> = text.lines().collect();
+    let (half, zeros) = (lines[2].split_at(50).0, "\0".repeat(lines[2].len()));
+    for erased in 1..=3 {
+        for put in ["junk", "", "{}", half, &zeros] {
+            let mut edited = lines.clone();
+            edited.splice(2..2 + erased, [put]);
+            fs::write(&path, edited.join("\n") + "\n").expect("writes");
+            let damage = Damage { file: path.clone(), line: 3, fault: Fault::Malformed };
+            let expected = Checked { lines: 2, unfinished: false, damage: Some(damage) };
+            assert_eq!(check(&folder.0).expect("reads"), expected, "{put}");
+            let mut trail = Trail::open(&folder.0).expect("opens all the same");
+            trail.append(&deed("later")).expect("appends");
+            assert_eq!(check(&folder.0).expect("reads"), expected, "{put}");
+        }
+    }
+    // The last line too, as long as it is not cut off whole.
+    fs::write(&path, lines[..5].join("\n") + "\njunk\n").expect("writes");
+    let mut trail = Trail::open(&folder.0).expect("opens all the same");
+    trail.append(&deed("later")).expect("appends");
+    let damage = check(&folder.0).expect("reads").damage.expect("found");
+    assert_eq!((damage.line, damage.fault), (6, Fault::Malformed));
 }
 
 #[test]
@@ -150,7 +196,7 @@ fn an_edit_is_found_and_does_not_stop_the_trail() {
     fs::write(&path, text).expect("writes");
     let damage = Damage { file: path, line: 2, fault: Fault::Changed };
     let found = check(&folder.0).expect("reads");
-    assert_eq!(found, Checked { lines: 1, torn: 0, damage: Some(damage) });
+    assert_eq!(found, Checked { lines: 1, unfinished: false, damage: Some(damage) });
     let mut trail = Trail::open(&folder.0).expect("opens all the same");
     trail.append(&deed("job-3")).expect("appends");
     let lines = trail.read(3, 10).expect("reads");
@@ -178,6 +224,19 @@ fn files_are_bounded_and_the_oldest_goes() {
     let trail = Trail::open(&folder.0).expect("opens");
     assert_eq!(numbers(&trail.read(0, 2).expect("reads")), [16, 17]);
     assert_eq!(check(&folder.0).expect("reads"), Checked { lines: 31, ..Checked::default() });
+    // A file begins with the line it is named after, and the one before it is whole.
+    for (name, lines) in [("16.jsonl", 0), ("31.jsonl", 15)] {
+        let path = folder.0.join(name);
+        let text = fs::read_to_string(&path).expect("reads");
+        let (_, rest) = text.split_once('\n').expect("lines");
+        fs::write(&path, rest).expect("writes");
+        let found = check(&folder.0).expect("reads");
+        let damage = Damage { file: path.clone(), line: 1, fault: Fault::Unchained };
+        assert_eq!(found, Checked { lines, unfinished: false, damage: Some(damage) });
+        fs::write(&path, text).expect("writes");
+    }
+    fs::write(folder.0.join("16.jsonl"), "").expect("writes");
+    assert!(check(&folder.0).expect("reads").damage.is_some(), "only the last may be empty");
 }
 
 #[test]

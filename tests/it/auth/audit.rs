@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::kit::{Guarded, ROLES, Ring};
-use crate::support::{Req, Server, kwq};
+use crate::support::{Answer, Req, Server, eventually, kwq};
 
 fn operators() -> Guarded {
     let ring = Ring::new().add("ops", &["operate", "view", "admin"], &[]);
@@ -99,6 +99,54 @@ fn a_line_says_who_what_where_and_with_which_result() {
 }
 
 #[test]
+fn a_line_names_the_job_and_the_operation_that_a_call_began() {
+    let g = operators();
+    g.post("trader", "/kwq/jobs/a-1/tasks", &json!([{"id": "t"}, {"id": "u"}])).ok();
+    let ask = json!({"worker": "w", "waitMs": 0});
+    let lease = g.post("worker", "/kwq/consume", &ask).ok()["tasks"][0]["lease"].clone();
+    g.post("worker", "/kwq/fail", &json!({"lease": lease, "retryable": false})).ok();
+    let filter = json!({"filter": {"job": "a-1"}, "dryRun": true});
+    // It only counts, so it leaves no line.
+    g.post("ops", "/kwq/dlq/redrive", &filter).ok();
+    let began = |answer: Answer| {
+        let op = answer.expect(202).json()["op"].as_str().expect("op").to_owned();
+        eventually("it is done", || {
+            let now = g.get("ops", &format!("/kwq/operations/{op}")).ok();
+            (now["state"] == "DONE").then_some(())
+        });
+        json!(op)
+    };
+    let purge = |filter: Value| g.post("ops", "/kwq/dlq/purge", &json!({"filter": filter}));
+    let operations = [
+        began(g.post("ops", "/kwq/jobs/a-1/retry", &json!({}))),
+        began(purge(json!({"job": "a-1"}))),
+        began(purge(json!({"class": "io"}))),
+    ];
+    g.post("ops", "/kwq/tasks/u/cancel?job=a-1", &json!({})).ok();
+    g.post("ops", "/kwq/jobs/a-1/cancel", &json!({})).ok();
+    let removed = began(g.call("ops", Req::new("DELETE", "/kwq/jobs/a-1")));
+    let lines = trail(&g, "");
+    assert_eq!(
+        ops(&lines),
+        [
+            "job.submit a-1 ok",
+            "job.retry a-1 ok",
+            "dlq.purge a-1 ok",
+            "dlq.purge * ok",
+            "task.cancel u ok",
+            "job.cancel a-1 ok",
+            "job.purge a-1 ok",
+        ],
+        "{lines:?}"
+    );
+    let began: Vec<&Value> = lines.iter().map(|line| &line["operation"]).collect();
+    let [retry, one, many] = &operations;
+    let none = &Value::Null;
+    assert_eq!(began, [none, retry, one, many, none, none, &removed]);
+    assert_eq!(lines[4]["job"], "a-1", "an id alone may be one of several jobs");
+}
+
+#[test]
 fn the_trail_is_read_from_any_number_on() {
     let g = operators();
     for i in 0..12 {
@@ -145,10 +193,12 @@ fn the_trail_goes_on_after_every_kind_of_end_and_an_edit_is_found() {
     assert_eq!((out.status.code(), &body["audit"]["lines"]), (Some(0), &json!(3)), "{body}");
     let file = server.dir().join("audit").join("1.jsonl");
     let text = std::fs::read_to_string(&file).expect("the first file of the trail");
-    std::fs::write(&file, text.replacen("\"j\"", "\"k\"", 1)).expect("writes");
-    let out = verify();
-    let body: Value = serde_json::from_slice(&out.stdout).expect("JSON");
-    assert_eq!((out.status.code(), &body["audit"]["intact"]), (Some(0), &json!(false)), "{body}");
+    let second = text.lines().nth(1).expect("three lines");
+    for edited in [text.replacen("\"j\"", "\"k\"", 1), text.replacen(second, "junk", 1)] {
+        std::fs::write(&file, edited).expect("writes");
+        let body: Value = serde_json::from_slice(&verify().stdout).expect("JSON");
+        assert_eq!(body["audit"]["intact"], false, "{body}");
+    }
 }
 
 #[test]

@@ -57,6 +57,9 @@ fn fields_belong_to_their_verb() {
         let text = format!(r#"{{"lease":"x","{field}":1}}"#);
         let reject = sent(kind, &text).report.expect_err(field);
         assert_eq!(reject.code, Code::UnknownField, "{field}");
+        let hint = reject.hint.unwrap_or_default();
+        assert!(!hint.contains(&format!("mean `{field}`")), "{field} is what was sent: {hint}");
+        assert_eq!(hint.contains("the path says it"), field == "type", "{hint}");
     }
 }
 
