@@ -2,8 +2,9 @@
 //! one before, so a slow reader holds one piece; one that stops reading meets `http.write-stall`.
 
 use crate::api::context::Phase;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use hyper::body::Bytes;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,22 @@ impl Streaming {
     }
     pub(crate) fn take(&self) -> Option<Pieces> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The same body, but it breaks off when its reader may read no more.
+    pub(crate) fn until(self, ended: impl Future<Output = ()> + Send + 'static) -> Self {
+        let Some(pieces) = self.take() else { return self };
+        let state = Some((pieces, Box::pin(ended)));
+        Self::new(Box::pin(futures_util::stream::unfold(state, |state| async {
+            let (mut pieces, mut ended) = state?;
+            tokio::select! {
+                biased;
+                () = &mut ended => {
+                    Some((Err(Broken("its token is not in force any more".to_owned())), None))
+                }
+                piece = pieces.next() => piece.map(|piece| (piece, Some((pieces, ended)))),
+            }
+        })))
     }
 }
 
