@@ -114,12 +114,7 @@ impl KwqHandle {
     ///
     /// # Errors
     /// `purged` when the key was forgotten in this moment; the partition is away.
-    pub async fn retold(
-        &self,
-        task: TaskRef,
-        key: KeyOf,
-        input: TaskInput,
-    ) -> Answer<StoredTask> {
+    pub async fn retold(&self, task: TaskRef, key: KeyOf, input: TaskInput) -> Answer<StoredTask> {
         let slot = self.slot_of(task.partition)?;
         // Decided by the first partition that was asked, or by the one its id belongs to.
         let parts = [0, 1].map(|step| key.part(KeyPart::number(key.chunk, step)));

@@ -150,7 +150,9 @@ impl KwqHandle {
             let number = untried.remove(place);
             match self.try_slot(&engine.slots[number], request, spent).await {
                 // It has more, so it was the size or the time of the answer that kept it back.
-                Ok(none) if none.is_empty() && spent.tasks > 0 && !choosy && levels(number) != 0 => {
+                Ok(none)
+                    if none.is_empty() && spent.tasks > 0 && !choosy && levels(number) != 0 =>
+                {
                     break;
                 }
                 Ok(grants) => {

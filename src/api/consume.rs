@@ -129,10 +129,7 @@ fn verdicts(sent: Vec<Sent>, decided: Vec<ReportOutcome>) -> Verdicts {
 
 /// Asks and waits; a drain of the process ends the wait with nothing, the end of its caller's token
 /// with a refusal.
-pub(crate) async fn parked(
-    call: &Call,
-    request: ConsumeRequest,
-) -> Result<ConsumeAnswer, Reject> {
+pub(crate) async fn parked(call: &Call, request: ConsumeRequest) -> Result<ConsumeAnswer, Reject> {
     let shared = &call.shared;
     if request.wait_ms == 0 {
         return shared.api.handle.consume(request).await;

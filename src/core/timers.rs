@@ -37,11 +37,7 @@ impl Partition {
     }
 
     /// Ends the leases whose time is over; whose they were, and why they end.
-    fn expire(
-        &mut self,
-        numbers: &[LeaseNo],
-        events: &mut Vec<Stamped>,
-    ) -> Vec<(Name, FailCause)> {
+    fn expire(&mut self, numbers: &[LeaseNo], events: &mut Vec<Stamped>) -> Vec<(Name, FailCause)> {
         let (mut crashed, mut timed_out, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         let tick = self.now.tick;
         for number in numbers {
