@@ -3,7 +3,7 @@
 use crate::actor::engine::lock;
 use crate::actor::envelope::{Class, Decided};
 use crate::actor::handle::{Answer, KwqHandle};
-use crate::actor::request::{SeedWindow, StatsNow, WorkerPage};
+use crate::actor::request::{At, SeedWindow, StatsNow, WorkerPage};
 use crate::core::partition::Partition;
 use crate::core::query::{Holder, LevelPart};
 use crate::core::stats::{Stats, WAIT_BUCKETS};
@@ -159,8 +159,10 @@ impl KwqHandle {
     ///
     /// # Errors
     /// The tracker is being rebuilt.
-    pub async fn seed_stats(&self, limit: usize) -> Answer<Vec<SeedWindow>> {
-        self.engine.tracker.windows(limit).await
+    pub async fn seed_stats(&self, limit: usize) -> Answer<At<Vec<SeedWindow>>> {
+        let seen = self.engine.tracker.windows(limit).await?;
+        let (positions, lag_ms) = self.valid(seen.behind);
+        Ok(At { value: seen.value, positions, lag_ms })
     }
 
     /// Tasks ended per second by job, last 60 s.
