@@ -15,7 +15,7 @@ pub type PageKey = (u16, u64);
 
 /// Pages kept; each is about 130 KB. Fair share and affinity take tasks from many places of a long
 /// queue at once: too few pages, and each hand-out decodes and encodes one.
-const PAGES_MAX: usize = 1_024;
+const PAGES_MAX: usize = 512;
 
 struct Page {
     rows: Vec<Row>,

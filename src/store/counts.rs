@@ -78,7 +78,7 @@ pub(crate) struct Counts {
     pub(super) tallies: Shelf<Tally>,
     /// Tallies of each partition.
     given: BTreeMap<u16, u32>,
-    sets: TagSets,
+    pub(super) sets: TagSets,
     waiting: Waiting,
     drained_to: u64,
 }

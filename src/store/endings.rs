@@ -8,7 +8,7 @@ use crate::model::time::WallMs;
 use crate::model::view::{Order, TaskQuery};
 use crate::store::facade::Tracker;
 use crate::store::select::Selected;
-use crate::store::walk::{Budget, Filter, Walk};
+use crate::store::walk::{Budget, Filter, Found, Walk};
 
 /// The record of a job's cancel, as its marks know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Tracker {
             };
             self.look(&mut walk, &filter, &mut budget)?;
             let found = match walk.head() {
-                Some((_, row)) => Position(row.record),
+                Some(found) => Position(found.row.record),
                 None if walk.over() => continue,
                 // Too far to look: from the beginning it is slower and as right.
                 None => Position(0),
@@ -67,7 +67,7 @@ impl Tracker {
         let mut tasks: Vec<TaskSeq> = Vec::new();
         while tasks.len() < most {
             self.look(&mut walk, &filter, &mut budget)?;
-            let Some((seq, row)) = walk.take() else { break };
+            let Some(Found { seq, row, .. }) = walk.take() else { break };
             let marks = self.inner.ledger.marks(cancel.partition.0, row.job);
             let by = marks.ended(seq, row.stored_state());
             if by.is_some_and(|cut| cut.at == cancel.at && cut.mode == cancel.mode) {
@@ -97,8 +97,7 @@ impl Tracker {
         budget: &mut Budget,
     ) -> Result<(), String> {
         let inner = &mut self.inner;
-        let rows = (&inner.cache, &inner.vault, &inner.ledger);
-        walk.look(filter, rows, budget).map_err(|error| {
+        walk.look(filter, inner.places(), budget).map_err(|error| {
             let reason = error.to_string();
             inner.damaged(error);
             reason

@@ -17,14 +17,15 @@ use crate::store::ledger::Ledger;
 use crate::store::proven::proven;
 use crate::store::rates::{Counter, Rates};
 use crate::store::vault::{Cursor, Vault};
+use crate::store::walk::Places;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Blocks that wait for the store after which a checkpoint is written, so that the set is bounded.
 /// Changed pages in the cache do not count: encoding a page that is about to change again is what
 /// a checkpoint costs.
-const WAITING_MAX: usize = 4_096;
+const WAITING_MAX: usize = 1_024;
 /// The same in bytes of what waits encoded.
-const WAITING_BYTES_MAX: usize = 32 << 20;
+const WAITING_BYTES_MAX: usize = 8 << 20;
 const PAGE: u64 = PAGE_TASKS as u64;
 /// Longest time between checkpoints, ms.
 const CHECKPOINT_MS: u64 = 10_000;
@@ -321,6 +322,12 @@ impl Tracker {
 }
 
 impl Inner {
+    /// Where a list looks.
+    pub(crate) fn places(&self) -> Places<'_> {
+        let Self { cache, vault, ledger, counts, .. } = self;
+        Places { cache, vault, ledger, counts }
+    }
+
     fn much_waits(&self) -> bool {
         let (blocks, bytes) = self.vault.waiting();
         blocks >= WAITING_MAX || bytes >= WAITING_BYTES_MAX

@@ -25,6 +25,7 @@ pub mod select;
 pub mod shelf;
 #[cfg(feature = "server")]
 pub mod sled;
+mod tagfilter;
 pub mod tagsets;
 pub mod vault;
 pub mod waiting;
@@ -54,5 +55,7 @@ mod naive_tests;
 mod order_tests;
 #[cfg(all(test, feature = "server"))]
 mod purge_tests;
+#[cfg(all(test, feature = "server"))]
+mod tagfilter_tests;
 #[cfg(all(test, feature = "server"))]
 mod test_rig;

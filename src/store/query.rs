@@ -1,14 +1,13 @@
 //! Lists: columns first, then texts page-wise, a cursor that neither repeats nor skips.
 
 use crate::core::tracker::Rows as _;
-use crate::model::id::{PartitionId, Position, TaskSeq};
-use crate::model::row::Row;
-use crate::model::tags::TagSet;
+use crate::model::id::{PartitionId, Position};
 use crate::model::task::TaskSpec;
 use crate::model::view::{Order, TaskCursor, TaskQuery, TrackedTask};
 use crate::store::facade::Tracker;
+use crate::store::tagfilter::Verdict;
 use crate::store::vault::Cursor;
-use crate::store::walk::{Budget, Filter, Walk};
+use crate::store::walk::{Budget, Filter, Found, Walk};
 use std::collections::BTreeSet;
 
 /// Candidates whose texts are read at once.
@@ -70,19 +69,19 @@ impl Tracker {
         let mut walks = self.walks(query);
         let mut list = TaskList::default();
         let mut budget = Budget { left: budget, looked: 0 };
-        let mut batch: Vec<TrackedTask> = Vec::new();
+        let mut batch = Batch::default();
         loop {
             let wanted = query.limit - list.rows.len();
-            while batch.len() < wanted.min(TEXT_BATCH)
-                && let Some((partition, seq, row)) =
-                    self.nearest(&mut walks, &filter, &mut budget)?
+            while batch.tasks.len() < wanted.min(TEXT_BATCH)
+                && let Some((partition, found)) = self.nearest(&mut walks, &filter, &mut budget)?
             {
-                batch.push(self.shown(partition, seq, &row));
+                batch.push(self.shown(partition, found.seq, &found.row), found.unsure);
             }
-            if batch.is_empty() {
+            if batch.tasks.is_empty() {
                 break;
             }
-            list.rows.extend(pass_texts(&mut batch, query, texts)?);
+            budget.spend_texts(batch.unsure.len());
+            list.rows.extend(batch.sure(&filter, texts)?);
         }
         list.scanned = budget.looked;
         let more = walks.iter().any(|w| !w.over());
@@ -108,18 +107,16 @@ impl Tracker {
         walks: &mut [Walk],
         filter: &Filter,
         budget: &mut Budget,
-    ) -> Result<Option<(PartitionId, TaskSeq, Row)>, String> {
+    ) -> Result<Option<(PartitionId, Found)>, String> {
         let inner = &mut self.inner;
         let mut best: Option<(usize, u64)> = None;
         for (at, walk) in walks.iter_mut().enumerate() {
-            if let Err(error) =
-                walk.look(filter, (&inner.cache, &inner.vault, &inner.ledger), budget)
-            {
+            if let Err(error) = walk.look(filter, inner.places(), budget) {
                 let reason = error.to_string();
                 inner.damaged(error);
                 return Err(reason);
             }
-            let Some((_, row)) = walk.head() else {
+            let Some(Found { row, .. }) = walk.head() else {
                 if walk.over() {
                     continue;
                 }
@@ -134,7 +131,7 @@ impl Tracker {
         }
         let Some((at, _)) = best else { return Ok(None) };
         let partition = walks[at].partition;
-        Ok(walks[at].take().map(|(seq, row)| (partition, seq, row)))
+        Ok(walks[at].take().map(|found| (partition, found)))
     }
 
     /// Latest changes first; a task appears once, at its latest change.
@@ -155,42 +152,61 @@ impl Tracker {
             .copied()
             .collect();
         let mut changes = changes.into_iter().peekable();
-        let (mut list, mut batch, mut last) = (TaskList::default(), Vec::new(), below);
+        let (mut list, mut batch, mut last) = (TaskList::default(), Batch::default(), below);
         while list.rows.len() < query.limit && changes.peek().is_some() {
             let wanted = (query.limit - list.rows.len()).min(TEXT_BATCH);
-            while batch.len() < wanted
+            while batch.tasks.len() < wanted
                 && let Some((number, partition, seq)) = changes.next()
             {
                 list.scanned += 1;
                 last = number;
                 let Some(row) = self.inner.row(partition, seq) else { continue };
-                if filter.passes(partition, seq, &row, &self.inner.ledger) {
-                    batch.push(self.shown(partition, seq, &row));
+                let verdict = filter.verdict(partition, seq, &row, self.inner.places());
+                let verdict = verdict.map_err(|error| {
+                    let reason = error.to_string();
+                    self.inner.damaged(error);
+                    reason
+                })?;
+                if verdict != Verdict::No {
+                    batch.push(self.shown(partition, seq, &row), verdict == Verdict::Unsure);
                 }
             }
-            list.rows.extend(pass_texts(&mut batch, query, texts)?);
+            list.rows.extend(batch.sure(&filter, texts)?);
         }
         list.next = changes.peek().map(|_| TaskCursor { next: vec![last] });
         Ok(list)
     }
 }
 
-/// Keeps the rows whose tags pass; texts are read only when the filter asks for tags.
-fn pass_texts(
-    batch: &mut Vec<TrackedTask>,
-    query: &TaskQuery,
-    texts: &dyn TaskTexts,
-) -> Result<Vec<TrackedTask>, String> {
-    let rows: Vec<TrackedTask> = std::mem::take(batch);
-    if query.tags.is_empty() && query.tags_any.is_empty() {
-        return Ok(rows);
+/// Candidates whose texts are read together.
+#[derive(Default)]
+struct Batch {
+    tasks: Vec<TrackedTask>,
+    /// Places of those whose rows do not tell whether they have the tags.
+    unsure: Vec<usize>,
+}
+
+impl Batch {
+    fn push(&mut self, task: TrackedTask, unsure: bool) {
+        if unsure {
+            self.unsure.push(self.tasks.len());
+        }
+        self.tasks.push(task);
     }
-    let wanted: Vec<(Position, u32)> = rows.iter().map(|r| (r.record, r.index)).collect();
-    let found = texts.texts(&wanted)?;
-    let tagged = |text: &StoredText| {
-        let set = text.spec.tag.as_ref().and_then(|t| TagSet::parse(t).ok()).unwrap_or_default();
-        query.tags.iter().all(|t| set.contains(t))
-            && (query.tags_any.is_empty() || query.tags_any.iter().any(|t| set.contains(t)))
-    };
-    Ok(rows.into_iter().zip(found).filter(|(_, text)| tagged(text)).map(|(row, _)| row).collect())
+
+    /// Those that have the tags; texts are read where the rows do not tell.
+    fn sure(&mut self, filter: &Filter, texts: &dyn TaskTexts) -> Result<Vec<TrackedTask>, String> {
+        let (tasks, unsure) = (std::mem::take(&mut self.tasks), std::mem::take(&mut self.unsure));
+        let Some(tags) = filter.tags.as_ref().filter(|_| !unsure.is_empty()) else {
+            return Ok(tasks);
+        };
+        let text_of = |at: &usize| (tasks[*at].record, tasks[*at].index);
+        let wanted: Vec<(Position, u32)> = unsure.iter().map(text_of).collect();
+        let found = texts.texts(&wanted)?;
+        let lacks =
+            |(at, text): (&usize, &StoredText)| (!tags.has(text.spec.tag.as_ref())).then_some(*at);
+        let out: BTreeSet<usize> = unsure.iter().zip(&found).filter_map(lacks).collect();
+        let kept = tasks.into_iter().enumerate().filter(|(at, _)| !out.contains(at));
+        Ok(kept.map(|(_, task)| task).collect())
+    }
 }

@@ -1,12 +1,11 @@
 //! Every task of a partition that passes a filter, a stretch at a time: what bulk work begins with.
 
 use crate::model::id::{PartitionId, Position, TaskSeq};
-use crate::model::row::Row;
-use crate::model::tags::TagSet;
 use crate::model::view::TaskQuery;
 use crate::store::facade::Tracker;
 use crate::store::query::TaskTexts;
-use crate::store::walk::{Budget, Filter, Walk};
+use crate::store::tagfilter::TagFilter;
+use crate::store::walk::{Budget, Filter, Found, Walk};
 
 /// Tasks of one stretch at most.
 const TASKS: usize = 10_000;
@@ -41,42 +40,40 @@ impl Tracker {
         let end = inner.cursors.get(partition.index()).map_or(0, |cursor| cursor.next.0);
         let mut walk = Walk::new(partition, from, end, false);
         let mut budget = Budget { left: budget, looked: 0 };
-        let tagged = !(query.tags.is_empty() && query.tags_any.is_empty());
-        let most = if tagged { TEXTS } else { TASKS };
-        let mut found: Vec<(TaskSeq, Row)> = Vec::new();
-        while found.len() < most {
-            let rows = (&inner.cache, &inner.vault, &inner.ledger);
-            if let Err(error) = walk.look(&filter, rows, &mut budget) {
+        let (mut found, mut unsure): (Vec<Found>, usize) = (Vec::new(), 0);
+        while found.len() < TASKS && unsure < TEXTS {
+            if let Err(error) = walk.look(&filter, inner.places(), &mut budget) {
                 let reason = error.to_string();
                 inner.damaged(error);
                 return Err(reason);
             }
             match walk.take() {
-                Some(task) => found.push(task),
+                Some(task) => {
+                    unsure += usize::from(task.unsure);
+                    found.push(task);
+                }
                 None => break,
             }
         }
-        if tagged {
-            found = tagged_ones(found, query, texts)?;
+        if let Some(tags) = &filter.tags {
+            found = sure_ones(found, tags, texts)?;
         }
-        let tasks = found.into_iter().map(|(seq, _)| seq).collect();
+        let tasks = found.into_iter().map(|task| task.seq).collect();
         Ok(Selected { tasks, next: (!walk.over()).then(|| walk.cursor()) })
     }
 }
 
-fn tagged_ones(
-    found: Vec<(TaskSeq, Row)>,
-    query: &TaskQuery,
+/// Those that have the tags; texts are read where the rows do not tell.
+fn sure_ones(
+    found: Vec<Found>,
+    tags: &TagFilter,
     texts: &dyn TaskTexts,
-) -> Result<Vec<(TaskSeq, Row)>, String> {
-    let wanted: Vec<_> = found.iter().map(|(_, r)| (Position(r.record), r.entry)).collect();
-    let texts = texts.texts(&wanted)?;
-    let passes = |tag: Option<&crate::model::id::Name>| {
-        let set = tag.and_then(|text| TagSet::parse(text).ok()).unwrap_or_default();
-        query.tags.iter().all(|tag| set.contains(tag))
-            && (query.tags_any.is_empty() || query.tags_any.iter().any(|tag| set.contains(tag)))
+) -> Result<Vec<Found>, String> {
+    let unsure = found.iter().filter(|task| task.unsure);
+    let wanted: Vec<_> = unsure.map(|t| (Position(t.row.record), t.row.entry)).collect();
+    let mut told = texts.texts(&wanted)?.into_iter();
+    let has = |task: &Found| {
+        !task.unsure || told.next().is_some_and(|text| tags.has(text.spec.tag.as_ref()))
     };
-    let tagged = found.into_iter().zip(texts);
-    let kept = tagged.filter(|(_, text)| passes(text.spec.tag.as_ref()));
-    Ok(kept.map(|(task, _)| task).collect())
+    Ok(found.into_iter().filter(has).collect())
 }

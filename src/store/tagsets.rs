@@ -143,6 +143,23 @@ impl TagSets {
         block.0.get(at).ok_or_else(missing)
     }
 
+    /// Looks at the rows of a set without keeping its block.
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub fn with<R>(
+        &self,
+        vault: &Vault,
+        partition: u16,
+        set: u32,
+        look: impl FnOnce(&Cells) -> R,
+    ) -> Result<R, Error> {
+        let place = u64::from(set).checked_sub(1).ok_or_else(missing)?;
+        let at = usize::try_from(place % SETS).expect("below 64");
+        let looked = |block: &Block| block.0.get(at).map(look);
+        self.blocks.with(vault, (partition, place / SETS), looked)?.ok_or_else(missing)
+    }
+
     /// Hands what changed to the vault.
     pub fn flush(&mut self, vault: &mut Vault) {
         self.blocks.flush(vault);

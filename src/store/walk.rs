@@ -12,7 +12,9 @@ use crate::model::time::WallMs;
 use crate::model::view::{Order, TaskQuery};
 use crate::store::block::Error;
 use crate::store::cache::{Cache, PageKey, read};
+use crate::store::counts::Counts;
 use crate::store::ledger::Ledger;
+use crate::store::tagfilter::{TagFilter, Verdict};
 use crate::store::vault::Vault;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -20,6 +22,8 @@ use std::collections::VecDeque;
 /// Rows found ahead at most; what a walk holds stays small however many partitions there are.
 const AHEAD: usize = 64;
 const PAGE: u64 = PAGE_TASKS as u64;
+/// Reading a text from the log costs as much as looking at so many rows.
+const TEXT_ROWS: u64 = 32;
 /// A bit for each state; a purged row is in none.
 const ALL_STATES: u16 = (1 << TaskState::COUNT) - 1;
 
@@ -35,6 +39,7 @@ pub(crate) struct Filter {
     until: u64,
     now: WallMs,
     pub(crate) newest_first: bool,
+    pub(crate) tags: Option<TagFilter>,
     /// Stored states that may be shown as one of `states`.
     stored: u16,
 }
@@ -69,12 +74,31 @@ impl Filter {
             until: query.until.known().map_or(u64::MAX, |until| until.0),
             now,
             newest_first: query.order == Order::New,
+            tags: TagFilter::of(query),
             stored,
         })
     }
 
     /// Does a row match?
-    pub(crate) fn passes(&self, at: PartitionId, seq: TaskSeq, row: &Row, ledger: &Ledger) -> bool {
+    ///
+    /// # Errors
+    /// `Damaged`.
+    pub(crate) fn verdict(
+        &self,
+        at: PartitionId,
+        seq: TaskSeq,
+        row: &Row,
+        places: Places<'_>,
+    ) -> Result<Verdict, Error> {
+        match &self.tags {
+            _ if !self.passes(at, seq, row, places.ledger) => Ok(Verdict::No),
+            None => Ok(Verdict::Yes),
+            Some(tags) => tags.verdict((places.counts, places.vault), at.0, row),
+        }
+    }
+
+    /// By its columns other than tags.
+    fn passes(&self, at: PartitionId, seq: TaskSeq, row: &Row, ledger: &Ledger) -> bool {
         if self.stored >> row.state & 1 == 0
             || self.job.is_some_and(|job| job != row.job)
             || self.worker.is_some_and(|worker| worker != row.worker)
@@ -99,6 +123,23 @@ impl Filter {
     }
 }
 
+/// Where rows and their names, marks and counters are.
+#[derive(Clone, Copy)]
+pub(crate) struct Places<'a> {
+    pub(crate) cache: &'a Cache,
+    pub(crate) vault: &'a Vault,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) counts: &'a Counts,
+}
+
+/// A row that matches, if its text does not tell otherwise.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) seq: TaskSeq,
+    pub(crate) row: Row,
+    pub(crate) unsure: bool,
+}
+
 /// How many rows a page of a list may look at. A walk may always look at one, or a list over more
 /// partitions than its budget has rows would never go on.
 pub(crate) struct Budget {
@@ -111,6 +152,11 @@ impl Budget {
         self.left = self.left.saturating_sub(1);
         self.looked += 1;
     }
+
+    /// Texts were read.
+    pub(crate) fn spend_texts(&mut self, count: usize) {
+        self.left = self.left.saturating_sub(count as u64 * TEXT_ROWS);
+    }
 }
 
 /// Walks one partition in one direction.
@@ -120,20 +166,29 @@ pub(crate) struct Walk {
     at: u64,
     end: u64,
     newest_first: bool,
-    ahead: VecDeque<(TaskSeq, Row)>,
+    ahead: VecDeque<Found>,
+    /// Something was looked at.
+    begun: bool,
 }
 
 impl Walk {
     pub(crate) fn new(partition: PartitionId, from: u64, end: u64, newest_first: bool) -> Self {
-        Self { partition, at: from.min(end), end, newest_first, ahead: VecDeque::new() }
+        Self {
+            partition,
+            at: from.min(end),
+            end,
+            newest_first,
+            ahead: VecDeque::new(),
+            begun: false,
+        }
     }
 
     /// The next match, once it is known.
-    pub(crate) fn head(&self) -> Option<&(TaskSeq, Row)> {
+    pub(crate) fn head(&self) -> Option<&Found> {
         self.ahead.front()
     }
 
-    pub(crate) fn take(&mut self) -> Option<(TaskSeq, Row)> {
+    pub(crate) fn take(&mut self) -> Option<Found> {
         self.ahead.pop_front()
     }
 
@@ -145,7 +200,7 @@ impl Walk {
     /// Where another walk would have to go on.
     pub(crate) fn cursor(&self) -> u64 {
         match self.head() {
-            Some((seq, _)) => seq.0 + u64::from(self.newest_first),
+            Some(found) => found.seq.0 + u64::from(self.newest_first),
             None => self.at,
         }
     }
@@ -154,11 +209,12 @@ impl Walk {
     pub(crate) fn look(
         &mut self,
         filter: &Filter,
-        (cache, vault, ledger): (&Cache, &Vault, &Ledger),
+        places: Places<'_>,
         budget: &mut Budget,
     ) -> Result<(), Error> {
-        let free = budget.looked + 1;
-        while self.ahead.is_empty() && !self.over() && (budget.left > 0 || budget.looked < free) {
+        let Places { cache, vault, ledger, .. } = places;
+        while self.ahead.is_empty() && !self.over() && (budget.left > 0 || !self.begun) {
+            self.begun = true;
             let page = if self.newest_first { (self.at - 1) / PAGE } else { self.at / PAGE };
             let key: PageKey = (self.partition.0, page);
             let held = cache.peek(key).filter(|rows| !rows.is_empty());
@@ -168,7 +224,9 @@ impl Walk {
             let known = stored.or_else(array).filter(|_| held.is_none());
             // Nothing is stored of a page whose tasks were all purged.
             let gone = held.is_none() && known.is_none();
-            if gone || known.is_some_and(|page| !filter.may_hold(&page)) {
+            let all_alike = stored.is_none() && held.is_none();
+            let unlike = all_alike && self.array_fails(key, filter, places)?;
+            if gone || unlike || known.is_some_and(|page| !filter.may_hold(&page)) {
                 self.at = if self.newest_first { page * PAGE } else { (page + 1) * PAGE };
                 self.at = self.at.min(self.end);
                 budget.spend();
@@ -178,9 +236,22 @@ impl Walk {
                 Some(rows) => Cow::Borrowed(rows),
                 None => Cow::Owned(read(key, vault, ledger)?),
             };
-            self.look_in(page, &rows, filter, ledger, budget)?;
+            self.look_in(page, &rows, filter, places, budget)?;
         }
         Ok(())
+    }
+
+    /// Do the tags of the array tell that no element of its page matches?
+    fn array_fails(
+        &self,
+        key: PageKey,
+        filter: &Filter,
+        places: Places<'_>,
+    ) -> Result<bool, Error> {
+        let Some(tags) = &filter.tags else { return Ok(false) };
+        let Some(array) = places.ledger.array_of_page(key) else { return Ok(false) };
+        let row = array.row(array.first);
+        Ok(tags.verdict((places.counts, places.vault), key.0, &row)? == Verdict::No)
     }
 
     fn look_in(
@@ -188,7 +259,7 @@ impl Walk {
         page: u64,
         rows: &[Row],
         filter: &Filter,
-        ledger: &Ledger,
+        places: Places<'_>,
         budget: &mut Budget,
     ) -> Result<(), Error> {
         let first = page * PAGE;
@@ -204,8 +275,10 @@ impl Walk {
             let place = usize::try_from(seq - first).expect("below 1,024");
             let missing = || Error::Damaged(format!("task {seq} has no row"));
             let row = rows.get(place).ok_or_else(missing)?;
-            if filter.passes(self.partition, TaskSeq(seq), row, ledger) {
-                self.ahead.push_back((TaskSeq(seq), *row));
+            let verdict = filter.verdict(self.partition, TaskSeq(seq), row, places)?;
+            if verdict != Verdict::No {
+                let unsure = verdict == Verdict::Unsure;
+                self.ahead.push_back(Found { seq: TaskSeq(seq), row: *row, unsure });
             }
             self.at = if self.newest_first { seq } else { seq + 1 };
             budget.spend();

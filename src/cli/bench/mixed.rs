@@ -76,6 +76,8 @@ struct Scenario {
     paused: Cell<bool>,
     /// The cancel is acknowledged.
     cancelled: Cell<bool>,
+    /// Ids of its jobs.
+    jobs: Vec<String>,
     /// Nothing is left to do.
     over: Cell<bool>,
 }
@@ -137,9 +139,11 @@ fn show(report: &Report, context: &Context) -> Verdict {
 
 impl Scenario {
     fn new(client: Client, args: &MixedArgs) -> Self {
+        let id = format!("mixed-{}", fresh_name());
         Self {
             client,
-            id: format!("mixed-{}", fresh_name()),
+            jobs: (0..JOBS).map(|job| job_id(&id, job)).collect(),
+            id,
             tasks: args.tasks,
             batch: usize::try_from(args.batch).expect("at most 1,000"),
             next: Cell::new(0),
@@ -151,7 +155,7 @@ impl Scenario {
     }
 
     fn job_id(&self, job: u64) -> String {
-        format!("{}-{job:02}", self.id)
+        job_id(&self.id, job)
     }
 
     async fn play(&self, args: &MixedArgs, context: &Context) -> Result<Report, Failure> {
@@ -159,6 +163,10 @@ impl Scenario {
         let watch = Stopwatch::start();
         let submits = async {
             try_join_all((0..4).map(|_| self.submit_loop())).await?;
+            // A closed job may end, and an ended one is neither paused nor cancelled.
+            while !self.cancelled.get() {
+                tokio::time::sleep(LOOK).await;
+            }
             self.each_job("close", &json!({})).await
         };
         let workers = try_join_all((0..args.connections).map(|n| self.work(n)));
@@ -259,7 +267,7 @@ impl Scenario {
         self.wait(bar, || self.next.get() >= self.tasks).await?;
         loop {
             let before = self.books.borrow().completions();
-            let jobs = self.jobs().await?;
+            let jobs = self.rows().await?;
             if jobs.iter().all(|job| number(job, "live") == 0)
                 && jobs.iter().all(|job| text(job, "state") != "OPEN")
             {
@@ -295,7 +303,8 @@ impl Scenario {
         Ok(())
     }
 
-    async fn jobs(&self) -> Result<Vec<Value>, Failure> {
+    /// Its jobs as the server shows them.
+    async fn rows(&self) -> Result<Vec<Value>, Failure> {
         let call = Call::get("/kwq/jobs").query("q", format!("{}-", self.id)).query("limit", 1_000);
         Ok(self.client.send(call).await?.read()?)
     }
@@ -322,7 +331,7 @@ impl Scenario {
 
     /// The server's counters beside those of its clients.
     async fn compare(&self) -> Result<Report, Failure> {
-        let jobs = self.jobs().await?;
+        let jobs = self.rows().await?;
         let mut books = self.books.borrow_mut();
         let mut report = Report { tasks: self.tasks, ..Report::default() };
         for job in 0..JOBS {
@@ -362,4 +371,8 @@ impl Scenario {
         report.findings = std::mem::take(&mut books.findings);
         Ok(report)
     }
+}
+
+fn job_id(run: &str, job: u64) -> String {
+    format!("{run}-{job:02}")
 }

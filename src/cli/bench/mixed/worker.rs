@@ -4,6 +4,7 @@ use super::Scenario;
 use super::books::{self, CANCELLED, First, is_paused};
 use crate::cli::failure::Failure;
 use crate::client::worker::{Consume, HandOut, Outcome, Report};
+use crate::model::limits::CONSUME_JOBS_MAX;
 
 /// Lease asked for: a lost worker shows after it, and no other task may expire.
 const LEASE_MS: u64 = 15_000;
@@ -22,6 +23,7 @@ impl Scenario {
     /// Works until everything is over.
     pub(super) async fn work(&self, number: u32) -> Result<(), Failure> {
         let worker = format!("{}-worker-{number}", self.id);
+        let mut turn = usize::try_from(number).expect("thousands");
         let (mut held, mut done): (Vec<Held>, Vec<Report>) = (Vec::new(), Vec::new());
         while !self.over.get() || !done.is_empty() {
             let (paused, cancelled) = (self.paused.get(), self.cancelled.get());
@@ -31,7 +33,7 @@ impl Scenario {
                 max,
                 wait_ms: if self.over.get() { 0 } else { WAIT_MS },
                 lease_ms: Some(LEASE_MS),
-                jobs: Vec::new(),
+                jobs: self.some_of_its_jobs(&mut turn),
                 done: std::mem::take(&mut done),
                 ..Consume::default()
             };
@@ -49,6 +51,14 @@ impl Scenario {
             }
         }
         Ok(())
+    }
+
+    /// As many jobs as a consume may name, others each time: nobody else's tasks are taken.
+    fn some_of_its_jobs(&self, turn: &mut usize) -> Vec<String> {
+        *turn += 1;
+        let from = *turn * CONSUME_JOBS_MAX;
+        let job = |n: usize| self.jobs[(from + n) % self.jobs.len()].clone();
+        (0..CONSUME_JOBS_MAX).map(job).collect()
     }
 
     fn check(&self, task: &HandOut, paused: bool, cancelled: bool) {
