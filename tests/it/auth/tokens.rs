@@ -301,7 +301,7 @@ fn open(g: &Guarded, token: &str, req: Req) -> Conn {
 // api.md 1.1: who is not let in any more does not stay in with what he has open.
 #[test]
 fn what_is_open_ends_with_its_token() {
-    let roles = ["work", "view", "submit"];
+    let roles = ["work", "view", "payload"];
     let ring = Ring::new().add("all", &ROLES, &[]).add("out", &roles, &[]);
     let mut g = Guarded::start(ring.add("old", &roles, &["--expires", "1h"]));
     g.post("all", "/kwq/submit", &json!({"groupId": "j"})).expect(200);
