@@ -140,7 +140,7 @@ async fn close_once(
 
 async fn one(shared: &Shared, items: Vec<Item>, bytes: usize, key: Option<KeyOf>) -> Outcome {
     let handle = &shared.api.handle;
-    let again = key.zip(items.first().map(|item| item.task().clone()));
+    let again = key.and_then(|key| Some((key, items.first()?.task().clone())));
     let request = SubmitRequest { items, bytes, until_refused: false, key };
     let answer = handle.submit(request).await?;
     let replayed = answer.replayed;
