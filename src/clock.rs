@@ -1,7 +1,7 @@
 //! The only time and the only chance of the process. Everything else gets them as arguments.
 
 use crate::model::time::{Now, Tick, WallMs};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Reads the two clocks together.
@@ -41,6 +41,14 @@ impl Clock for SystemClock {
             tick: Tick(u64::try_from(tick).unwrap_or(u64::MAX)),
         }
     }
+}
+
+/// Microseconds since the first call, monotonic: for measuring what the log does.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clocks")]
+pub fn stopwatch_micros() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Random bits of the operating system.

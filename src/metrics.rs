@@ -55,6 +55,8 @@ words! {
     }
     /// What failed in the log.
     LogFault { Write = "write", Sync = "sync", Read = "read", Corrupt = "corrupt" }
+    /// What of the log takes room; index into [`LogShown::bytes`].
+    LogPart { Segment = "segment", Image = "image" }
     /// What was asked of the tracker.
     QueryKind { Id = "id", List = "list", Counters = "counters" }
     /// What a connection does.
@@ -134,6 +136,19 @@ pub struct PartitionNumbers {
     pub tracker_lag: u64,
 }
 
+/// What the log counted since it was opened; gauges as of now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogShown {
+    /// Counter: syncs by bit length of their microseconds.
+    pub sync_micros: [u64; BUCKETS],
+    /// Counter: syncs by bit length of the records they made durable.
+    pub sync_records: [u64; BUCKETS],
+    /// Gauge: bytes by [`LogPart`].
+    pub bytes: [u64; 2],
+    /// Gauge: free space of the file system; `None` = unknown.
+    pub free_bytes: Option<u64>,
+}
+
 /// Handles of one process; cheap to clone.
 #[derive(Clone)]
 pub struct Metrics(Arc<Handles>);
@@ -168,6 +183,7 @@ pub struct Handles {
     jobs: Vec<Gauge>,
     flow: Flow,
     shown: Shown,
+    log: LogHandles,
     requests: RwLock<BTreeMap<Request, Histogram>>,
     partitions: Mutex<Vec<Published>>,
     published: AtomicU64,
@@ -196,6 +212,15 @@ struct Flow {
     leases_expired: Counter,
     lease_rejected: Vec<Counter>,
     fits: Vec<Counter>,
+}
+
+/// Latest numbers of the log and its own handles.
+struct LogHandles {
+    last: Mutex<LogShown>,
+    sync_seconds: Histogram,
+    sync_records: Histogram,
+    bytes: Vec<Gauge>,
+    free_bytes: Gauge,
 }
 
 /// Gauges over all partitions, set when rendered.
@@ -287,6 +312,13 @@ fn handles(recorder: PrometheusRecorder, process: metrics_process::Collector) ->
             paused: each(r, &names::PAUSED, LEVELS, gauge),
             leases: gauge(r, &names::LEASES, &[]),
             lease_age: gauge(r, &names::LEASE_AGE, &[]),
+        },
+        log: LogHandles {
+            last: Mutex::default(),
+            sync_seconds: histogram(r, &names::SYNC_SECONDS, &[]),
+            sync_records: histogram(r, &names::SYNC_RECORDS, &[]),
+            bytes: each(r, &names::LOG_BYTES, LogPart::WORDS, gauge),
+            free_bytes: gauge(r, &names::DISK_FREE, &[]),
         },
         requests: RwLock::default(),
         partitions: Mutex::default(),

@@ -22,6 +22,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The end of `drain.timeout`: no more reports are awaited, connections have this long for the
+/// answer in hand.
+const ANSWERS_MIN: Duration = Duration::from_millis(500);
+
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -162,9 +166,8 @@ impl Node {
         self.stop();
     }
 
-    /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports for
-    /// `drain.timeout` at most, images,
-    /// release of the log.
+    /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports while a
+    /// lease is held and for `drain.timeout` at most, images, release of the log.
     pub fn stop(self) {
         tracing::info!("draining");
         // While the engine still takes the cancel of their jobs.
@@ -175,7 +178,9 @@ impl Node {
         std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
         self.running.refuse_work();
         self.server.begin_drain();
-        self.server.shutdown(Duration::from_millis(self.config.drain.timeout_ms));
+        let timeout = Duration::from_millis(self.config.drain.timeout_ms);
+        let waited = self.running.await_reports(timeout.saturating_sub(ANSWERS_MIN));
+        self.server.shutdown(timeout.saturating_sub(waited));
         self.running.close();
         self.audit.close();
         self.shards.stop();
@@ -192,6 +197,7 @@ fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
             Durability::Memory => embedded::Durability::Memory,
         },
         disk_reserve: config.log.disk_reserve,
+        stopwatch: Some(crate::clock::stopwatch_micros),
         ..Options::new(&config.log.data_dir)
     };
     let partitions = usize::from(config.log.partitions);

@@ -1,17 +1,37 @@
-//! Explain through the door: the owner says where a task stands, the tracker what is past.
+//! Explain through the door: the owner says where a task stands, the tracker what is past, and what
+//! is known while the owner is away.
 
+use crate::actor::engine::SlotState;
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::handle_tasks::not_found;
 use crate::actor::request::{At, Explained, TaskKey};
-use crate::core::explain::{Around, Past, explain, explain_ended};
+use crate::core::explain::{Around, Past, explain, explain_away, explain_ended};
 use crate::core::partition::Partition;
+use crate::model::id::TaskSeq;
+use crate::model::reference::TaskRef;
+use crate::model::reject::{Code, Reject};
 
 impl KwqHandle {
-    /// Why a task is not running; exact for everything acknowledged before.
+    /// Why a task is not running; exact for everything acknowledged before. While its partition is
+    /// away a reference is answered by the tracker, with that as a reason.
     ///
     /// # Errors
-    /// `task_not_found`; its partition is away.
+    /// `task_not_found`; `partition_unavailable` for a client id or an element of an array, which
+    /// only the owner can find, and for what the tracker does not know.
     pub async fn explain(&self, key: TaskKey) -> Answer<At<Explained>> {
+        let reference = match &key {
+            TaskKey::Ref(reference) => Some(*reference),
+            TaskKey::Id { .. } => None,
+        };
+        match (self.explain_at_owner(key).await, reference) {
+            (Err(reject), Some(reference)) if reject.code == Code::PartitionUnavailable => {
+                self.explain_from_tracker(reference, reject).await
+            }
+            (answer, _) => answer,
+        }
+    }
+
+    async fn explain_at_owner(&self, key: TaskKey) -> Answer<At<Explained>> {
         let (partition, seq) = self.find(&key).await?;
         let slot = self.slot_of(partition)?;
         let read = move |p: &Partition| p.standing(seq);
@@ -23,19 +43,47 @@ impl KwqHandle {
         let texts = self.read_texts(vec![(row.record, row.index)]).await?;
         let spec = texts.into_iter().next().ok_or_else(not_found)?.spec;
         let why = if standing.state.terminal() {
-            let past = Past {
-                priority: row.priority,
-                available: row.available,
-                allocated: row.allocated,
-                ended: row.ended,
-            };
-            explain_ended(standing.state, &past, rate)
+            explain_ended(standing.state, &Past::of(&row), rate)
         } else {
-            let (now, workers) = (self.now().wall, self.engine.has_workers());
-            explain(&standing, &Around { now, workers, rate })
+            explain(&standing, &self.around(rate))
         };
         let reference = spec.reference(partition, seq);
         let value = Explained { id: spec.id, reference, partition, why };
         Ok(At { value, positions: self.positions(), lag_ms: 0 })
+    }
+
+    /// `refusal` stands where the partition is not away or the tracker does not know the task.
+    async fn explain_from_tracker(
+        &self,
+        reference: TaskRef,
+        refusal: Reject,
+    ) -> Answer<At<Explained>> {
+        let (partition, seq) = (reference.partition, TaskSeq(reference.offset));
+        let away = self.slot_of(partition)?.state() != SlotState::Ready;
+        if !away || reference.index.is_some() {
+            return Err(refusal);
+        }
+        let row = self.tracked(partition, seq).await?.ok_or(refusal)?;
+        if row.submit_priority != reference.priority || !self.scopes.cover(&row.job) {
+            return Err(not_found());
+        }
+        let rate = self.engine.tracker.hand_outs(partition).await?;
+        let (job, priority) = (row.job.clone(), row.priority);
+        // Pauses are in force in all partitions, so any other one knows them.
+        let paused = match self.engine.any_slot() {
+            Ok(slot) => self.engine.inspect(slot, move |p| p.pauses(&job, priority)).await,
+            Err(nobody) => Err(nobody),
+        };
+        let paused = paused.map_or((false, false), |(paused, _)| paused);
+        let why = explain_away(&row, paused, &self.around(rate));
+        // The log may be away with the partition; then the reference names the task.
+        let id = self.client_id(partition, seq).await;
+        let value = Explained { id, reference, partition, why };
+        Ok(At { value, positions: self.positions(), lag_ms: 0 })
+    }
+
+    fn around(&self, rate: f64) -> Around {
+        let (now, workers) = (self.now().wall, self.engine.has_workers());
+        Around { now, workers, rate, away: false }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::actor::handle::KwqHandle;
 use crate::core::partition::Partition;
-use crate::metrics::{BUCKETS, PartitionNumbers, WorkerShown};
+use crate::metrics::{BUCKETS, LogShown, PartitionNumbers, WorkerShown};
 use crate::model::job::JobState;
 use crate::model::priority::Priority;
 use crate::model::state::TaskState;
@@ -24,8 +24,21 @@ pub(crate) async fn publish(handle: &KwqHandle) {
         }
     }
     engine.metrics.consumers_waiting.set(engine.hub.waiting() as f64);
+    publish_log(handle).await;
     publish_jobs(handle).await;
     publish_workers(handle).await;
+}
+
+/// The log looks at the disk, which may be slow.
+async fn publish_log(handle: &KwqHandle) {
+    let Ok(log) = handle.engine.log() else { return };
+    let Ok(numbers) = tokio::task::spawn_blocking(move || log.numbers()).await else { return };
+    handle.engine.metrics.publish_log(LogShown {
+        sync_micros: numbers.sync_micros,
+        sync_records: numbers.sync_records,
+        bytes: [numbers.segment_bytes, numbers.image_bytes],
+        free_bytes: numbers.free_bytes,
+    });
 }
 
 async fn publish_jobs(handle: &KwqHandle) {
@@ -86,3 +99,4 @@ fn numbers(partition: &Partition, now: WallMs) -> PartitionNumbers {
 }
 
 const _: () = assert!(BUCKETS == crate::core::stats::WAIT_BUCKETS);
+const _: () = assert!(BUCKETS == crate::log::SYNC_BUCKETS);

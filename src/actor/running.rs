@@ -1,6 +1,6 @@
 //! Start and stop of the engine as seen from the composition root.
 
-use crate::actor::engine::{Engine, Parts, SlotState};
+use crate::actor::engine::{Engine, Parts, Slot, SlotState};
 use crate::actor::handle::KwqHandle;
 use crate::actor::node::{NodeActor, OpenLog, Serve, WriteImages, first_start};
 use crate::actor::recovery::{self, Recipe};
@@ -8,6 +8,7 @@ use crate::actor::shard::Shards;
 use crate::actor::tracker::{self, TrackerState};
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
+use crate::core::partition::Partition;
 use crate::log::{Error, EventLog, LogRecord};
 use crate::metrics::Metrics;
 use crate::model::id::{Name, PartitionId, Position};
@@ -18,6 +19,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Between two looks whether the last report is in.
+const REPORTS_LOOK: Duration = Duration::from_millis(20);
 
 /// Opens (or rebuilds) the tracker's store.
 pub type OpenTracker =
@@ -134,6 +139,36 @@ impl Running {
     pub fn refuse_work(&self) {
         self.engine.refusing.store(true, Ordering::Release);
         self.engine.hub.shut();
+    }
+
+    /// Lets reports in until no lease is held any more, `limit` at most; the time it took. A
+    /// partition that is away takes no reports, so nobody waits for its leases.
+    pub fn await_reports(&self, limit: Duration) -> Duration {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let Ok(runtime) = runtime else { return Duration::ZERO };
+        runtime.block_on(async {
+            let begun = tokio::time::Instant::now();
+            let reported = async {
+                while self.leases_held().await > 0 {
+                    tokio::time::sleep(REPORTS_LOOK).await;
+                }
+            };
+            if tokio::time::timeout(limit, reported).await.is_err() {
+                tracing::warn!("drain.timeout is over; leases that are held stay valid in the log");
+            }
+            begun.elapsed()
+        })
+    }
+
+    async fn leases_held(&self) -> usize {
+        let mut held = 0;
+        let served = |slot: &&Slot| slot.state() == SlotState::Ready;
+        for slot in self.engine.slots.iter().filter(served) {
+            let count = self.engine.inspect(slot, Partition::lease_count).await;
+            // Too busy to be asked: the reports are still coming.
+            held += count.map_or(1, |(count, _)| count);
+        }
+        held
     }
 
     /// Images of all partitions, the tracker's pages, the end of the log.

@@ -1,4 +1,4 @@
-//! `kwq help`, completions, and what the user sees after a typing error.
+//! `kwq help`, completions, man pages, and what the user sees after a typing error.
 
 use super::Context;
 use super::failure::{Failure, Verdict, exit};
@@ -6,6 +6,7 @@ use super::{Cli, human, out::Out};
 use crate::model::reject::Code;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
+use std::path::Path;
 
 /// Shows a parse result that is no command line: help and version as data, the rest as an error.
 pub(super) fn usage_error(error: &clap::Error) -> u8 {
@@ -29,6 +30,17 @@ pub(super) fn completions(shell: clap_complete::Shell, context: &Context) -> Ver
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "kwq", &mut script);
     context.out.bytes(&script);
+    Ok(exit::DONE)
+}
+
+/// Writes `kwq.1` and a page for each verb, e.g. `kwq-job-wait.1`.
+pub(super) fn man(dir: &Path, context: &Context) -> Verdict {
+    let failed = |error: std::io::Error| {
+        Failure::io(&format!("cannot write man pages to {}", dir.display()), &error)
+    };
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), dir).map_err(failed)?;
+    context.out.note(&format!("man pages are in {}; read one with `man -l FILE`", dir.display()));
     Ok(exit::DONE)
 }
 

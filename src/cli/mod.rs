@@ -26,6 +26,7 @@ mod state;
 mod submit;
 mod tasks;
 mod tokens;
+mod top;
 mod work;
 mod workers;
 
@@ -115,6 +116,8 @@ enum Verb {
     /// Redrives and purges, running or ended
     #[command(subcommand)]
     Op(operations::OpVerb),
+    /// Show the numbers of a server, live
+    Top(top::TopArgs),
     /// Put a simulated load on a server whose simulator is on
     Simulate(simulate::SimulateArgs),
     /// Measure a server
@@ -140,6 +143,11 @@ enum Verb {
     Completions {
         /// Shell
         shell: clap_complete::Shell,
+    },
+    /// Write a man page for each verb
+    Man {
+        /// Directory; made if it is missing
+        dir: PathBuf,
     },
     /// Explain a verb or an error code
     Help {
@@ -251,6 +259,7 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Worker(verb) => on_runtime(workers::run(verb, context)),
         Verb::Dlq(verb) => on_runtime(dlq::run(verb, context)),
         Verb::Op(verb) => on_runtime(operations::run(verb, context)),
+        Verb::Top(args) => on_runtime(top::run(args, context)),
         Verb::Simulate(args) => on_runtime(simulate::run(args, context)),
         Verb::Bench(verb) => on_runtime(bench::run(verb, context)),
         Verb::Log(verb) => logs::run(verb, context),
@@ -260,6 +269,7 @@ fn run(verb: Verb, context: &Context) -> Verdict {
         Verb::Doctor(args) => on_runtime(doctor::run(args, context)),
         Verb::Healthcheck => on_runtime(doctor::healthcheck(context)),
         Verb::Completions { shell } => help::completions(shell, context),
+        Verb::Man { dir } => help::man(&dir, context),
         Verb::Help { what } => help::run(what.as_deref(), context),
     }
 }

@@ -29,6 +29,7 @@ pub(super) enum Format {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Out {
     format: Format,
+    terminal: bool,
     colour: bool,
     silent: bool,
     verbose: bool,
@@ -88,7 +89,7 @@ impl Out {
         let terminal = io::stdout().is_terminal();
         let format = format.unwrap_or(if terminal { Format::Table } else { Format::Ndjson });
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { format, colour: terminal && !no_colour, silent, verbose }
+        Self { format, terminal, colour: terminal && !no_colour, silent, verbose }
     }
 
     /// The format in force.
@@ -161,6 +162,12 @@ impl Out {
         if rows.is_empty() {
             return self.note("nothing to show");
         }
+        self.data(&self.drawn(rows, columns));
+    }
+
+    /// A table of columns as text.
+    #[must_use]
+    pub(super) fn drawn(&self, rows: &[Value], columns: &[Column]) -> String {
         let mut table = self.plain_table();
         table.set_header(columns.iter().map(|column| self.head(column.head)));
         for row in rows {
@@ -171,7 +178,18 @@ impl Out {
                 shown.set_cell_alignment(CellAlignment::Right);
             }
         }
-        self.data(&table.trim_fmt());
+        table.trim_fmt()
+    }
+
+    /// Data in place of what was on the screen; off a terminal it follows what was there.
+    pub(super) fn screen(&self, text: &str) {
+        // Home, the new text, and away with what is left of the old one: without a flicker.
+        let (begin, line_end, end) =
+            if self.terminal { ("\x1b[H", "\x1b[K\n", "\x1b[J") } else { ("", "\n", "\n") };
+        let text = text.replace('\n', line_end);
+        let mut stdout = io::stdout().lock();
+        let written = write!(stdout, "{begin}{text}{line_end}{end}");
+        give_up_on_a_closed_pipe(written.and_then(|()| stdout.flush()));
     }
 
     fn members(&self, value: &Value) {

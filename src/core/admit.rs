@@ -246,8 +246,8 @@ fn unite(own: Option<Name>, job: Option<&Name>) -> Result<Option<Name>, Reject> 
     let Some(own) = own else { return Ok(Some(job.clone())) };
     let invalid = |bad: crate::model::tags::BadTag| Reject::new(Code::InvalidTag, bad.0).on("tag");
     let mut set = TagSet::parse(&own).map_err(invalid)?;
-    set.add_text(job).map_err(invalid)?;
-    Ok(Some(set.text().into()))
+    set.add_kept(job).map_err(invalid)?;
+    Ok(Some(set.stored().into()))
 }
 
 fn back_off(own: BackoffInput, job: BackoffInput, policy: Backoff) -> Result<Backoff, Reject> {

@@ -11,6 +11,7 @@ use crate::model::id::TaskSeq;
 use crate::model::priority::Priority;
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
+use crate::model::view::TrackedTask;
 
 /// An estimate further away than this says nothing, ms (31 years).
 const FAR_MS: f64 = 1e12;
@@ -24,6 +25,8 @@ pub struct Around {
     pub workers: bool,
     /// Hand-outs per second of the partition, last 60 s.
     pub rate: f64,
+    /// The partition is not being served.
+    pub away: bool,
 }
 
 /// What only the tracker knows of a task that is over.
@@ -50,7 +53,27 @@ struct Rivals {
     above: u64,
 }
 
+impl Past {
+    /// What a row tells.
+    #[must_use]
+    pub fn of(row: &TrackedTask) -> Self {
+        Self {
+            priority: row.priority,
+            available: row.available,
+            allocated: row.allocated,
+            ended: row.ended,
+        }
+    }
+}
+
 impl Partition {
+    /// Are hand-outs off: of a job, of a level?
+    #[must_use]
+    pub fn pauses(&self, job: &str, level: Priority) -> (bool, bool) {
+        let paused = self.job_keys.get(job).is_some_and(|key| self.job(*key).paused);
+        (paused, self.levels[level.index()].paused)
+    }
+
     /// Where a task stands; `None` for a number never given.
     #[must_use]
     pub fn standing(&self, seq: TaskSeq) -> Option<Standing> {
@@ -157,6 +180,34 @@ pub fn explain_ended(state: TaskState, past: &Past, rate: f64) -> Explanation {
     }
 }
 
+/// Explains a task whose partition is away, by what the tracker knows of it. `paused`: its job, its
+/// level. Places in the queue are the owner's knowledge, so they are left out, and so is the start.
+#[must_use]
+pub fn explain_away(row: &TrackedTask, paused: (bool, bool), around: &Around) -> Explanation {
+    if row.state.terminal() {
+        return explain_ended(row.state, &Past::of(row), around.rate);
+    }
+    let worker = row.worker.clone().filter(|_| row.state.leased());
+    let held = worker.map(|worker| Held { worker, attempt: row.attempt, allocated: row.allocated });
+    let standing = Standing {
+        job: row.job.clone(),
+        state: row.state,
+        priority: row.priority,
+        effective: row.priority,
+        job_paused: paused.0,
+        level_paused: paused.1,
+        available: row.available,
+        due: if row.state == TaskState::Delayed { row.available } else { WallMs(0) },
+        held,
+        ahead: 0,
+        ahead_peers: 0,
+        peers: 0,
+        ahead_higher: 0,
+    };
+    let why = explain(&standing, &Around { away: true, ..*around });
+    Explanation { effective: None, ahead: None, start: None, ..why }
+}
+
 fn reasons(standing: &Standing, around: &Around) -> Vec<Reason> {
     let one = |cause, detail: String| vec![Reason { cause, count: None, detail }];
     if let Some(held) = &standing.held {
@@ -191,6 +242,12 @@ fn reasons(standing: &Standing, around: &Around) -> Vec<Reason> {
             Cause::Delayed,
             None,
             format!("it waits for its time, {left_ms} ms from now"),
+        ),
+        (
+            around.away,
+            Cause::PartitionUnavailable,
+            None,
+            "its partition is not being served right now".to_owned(),
         ),
         (
             !around.workers,

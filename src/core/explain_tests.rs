@@ -1,6 +1,6 @@
 //! Places counted in a real partition, and what is made of them.
 
-use super::{Around, Past, explain, explain_ended};
+use super::{Around, Past, explain, explain_away, explain_ended};
 use crate::core::partition::Partition;
 use crate::model::array::{ArrayInput, Span};
 use crate::model::command::Command;
@@ -13,6 +13,7 @@ use crate::model::priority::Priority;
 use crate::model::state::TaskState;
 use crate::model::task::{Delay, TaskInput};
 use crate::model::time::{Now, Tick, WallMs};
+use crate::model::view::TrackedTask;
 
 const NOW: Now = Now { wall: WallMs(10_000), tick: Tick(0) };
 
@@ -49,8 +50,12 @@ impl Rig {
 
     fn why(&self, seq: TaskSeq) -> Explanation {
         let standing = self.0.standing(seq).expect("it was admitted");
-        explain(&standing, &Around { now: NOW.wall.plus(500), workers: true, rate: 2.0 })
+        explain(&standing, &around(NOW.wall.plus(500), true, 2.0))
     }
+}
+
+fn around(now: WallMs, workers: bool, rate: f64) -> Around {
+    Around { now, workers, rate, away: false }
 }
 
 fn causes(why: &Explanation) -> Vec<(Cause, Option<u64>)> {
@@ -88,7 +93,7 @@ fn a_lane_that_has_risen_stands_among_those_of_its_new_level() {
     assert_eq!((standing.priority.get(), standing.effective.get()), (5, 6));
     assert_eq!((standing.ahead, standing.peers), (1, 1), "six is its peer");
     assert_eq!((standing.ahead_peers, standing.ahead_higher), (1, 1), "seven goes first");
-    let why = explain(&standing, &Around { now: later.wall, workers: true, rate: 0.0 });
+    let why = explain(&standing, &around(later.wall, true, 0.0));
     assert_eq!(why.effective.map(Priority::get), Some(6));
 }
 
@@ -128,7 +133,7 @@ fn without_a_rate_there_is_no_estimate_and_without_workers_a_reason() {
     let mut rig = rig();
     let standing = rig.submit("own", 5, 1);
     let standing = rig.0.standing(standing).expect("it was admitted");
-    let why = explain(&standing, &Around { now: NOW.wall, workers: false, rate: 0.0 });
+    let why = explain(&standing, &around(NOW.wall, false, 0.0));
     assert_eq!(causes(&why), [(Cause::NoWorkers, None)]);
     assert_eq!((why.start, why.ahead), (None, Some([0, 0, 0])));
 }
@@ -145,6 +150,62 @@ fn an_ended_task_says_so_and_no_more() {
     assert_eq!(causes(&why), [(Cause::Ended, None)]);
     assert_eq!((why.effective, why.ahead, why.start), (None, None, None));
     assert_eq!(why.waited_ms, 250);
+}
+
+fn row(state: TaskState) -> TrackedTask {
+    TrackedTask {
+        partition: PartitionId(0),
+        seq: TaskSeq(7),
+        job: "own".into(),
+        submit_priority: Priority::DEFAULT,
+        priority: Priority::DEFAULT,
+        state,
+        worker: Some("w".into()),
+        endpoint: None,
+        attempt: 2,
+        errors: 0,
+        crashes: 0,
+        redriven: 0,
+        submitted: WallMs(100),
+        available: WallMs(9_000),
+        allocated: WallMs(9_600),
+        running: WallMs(0),
+        ended: WallMs(9_900),
+        error: None,
+        record: Position(0),
+        index: 0,
+        payload_bytes: 0,
+        result: None,
+    }
+}
+
+#[test]
+fn away_from_its_partition_a_task_has_reasons_but_no_place() {
+    let around = around(NOW.wall, false, 2.0);
+    let why = explain_away(&row(TaskState::Pending), (true, true), &around);
+    let order =
+        [Cause::JobPaused, Cause::LevelPaused, Cause::PartitionUnavailable, Cause::NoWorkers];
+    assert_eq!(causes(&why), order.map(|cause| (cause, None)));
+    assert_eq!((why.effective, why.ahead, why.start), (None, None, None));
+    assert_eq!(why.waited_ms, 1_000);
+    let why = explain_away(&row(TaskState::Delayed), (false, false), &around);
+    let order = [Cause::Delayed, Cause::PartitionUnavailable, Cause::NoWorkers];
+    assert_eq!(causes(&why), order.map(|cause| (cause, None)));
+    // What a worker holds, and what is over, does not wait for the partition.
+    let why = explain_away(&row(TaskState::Running), (true, false), &around);
+    assert_eq!((causes(&why), why.waited_ms), (vec![(Cause::Running, None)], 600));
+    let why = explain_away(&row(TaskState::Completed), (true, false), &around);
+    assert_eq!(causes(&why), [(Cause::Ended, None)]);
+}
+
+#[test]
+fn a_pause_is_known_in_every_partition() {
+    let mut rig = rig();
+    rig.submit("own", 5, 1);
+    assert_eq!(rig.0.pauses("own", Priority::DEFAULT), (false, false));
+    rig.run(Command::SetLevel { level: Some(Priority::DEFAULT), paused: true });
+    assert_eq!(rig.0.pauses("own", Priority::DEFAULT), (false, true));
+    assert_eq!(rig.0.pauses("nobody", Priority::DEFAULT), (false, true));
 }
 
 #[test]

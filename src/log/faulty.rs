@@ -8,8 +8,8 @@
 //! caller, as after a power cut between sync and answer. Must not: change what a reader sees.
 
 use crate::log::{
-    Appended, Batch, Error, EventLog, LogRecord, Room, Skimmed, StoredTask, Ticket,
-    ticket::Resolver,
+    Appended, Batch, Error, EventLog, LogNumbers, LogRecord, Resume, Room, Skimmed, StoredTask,
+    Ticket, ticket::Resolver,
 };
 use crate::model::event::Stamped;
 use crate::model::id::{PartitionId, Position};
@@ -182,12 +182,13 @@ impl<L: EventLog> EventLog for FaultyLog<L> {
         self.inner.scan(from, visit)
     }
 
-    fn skim(
+    fn skim_on(
         &self,
         from: &[(PartitionId, Position)],
+        resume: &mut Resume,
         visit: &mut dyn FnMut(Skimmed) -> bool,
     ) -> Result<(), Error> {
-        self.inner.skim(from, visit)
+        self.inner.skim_on(from, resume, visit)
     }
 
     fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
@@ -209,6 +210,10 @@ impl<L: EventLog> EventLog for FaultyLog<L> {
     fn room(&self) -> Room {
         let shown = self.shared.lock().room;
         shown.unwrap_or_else(|| self.inner.room())
+    }
+
+    fn numbers(&self) -> LogNumbers {
+        self.inner.numbers()
     }
 
     fn commit_mark(

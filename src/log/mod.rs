@@ -152,6 +152,24 @@ pub enum Room {
     None,
 }
 
+/// Buckets of [`LogNumbers`]: index = bit length of the value, at most 25.
+pub const SYNC_BUCKETS: usize = 26;
+
+/// What a log shows of itself; the arrays count since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogNumbers {
+    /// Syncs by their time, µs; nothing where no stopwatch was given.
+    pub sync_micros: [u64; SYNC_BUCKETS],
+    /// Syncs by the records they made durable.
+    pub sync_records: [u64; SYNC_BUCKETS],
+    /// Size of all segments.
+    pub segment_bytes: u64,
+    /// Size of all images.
+    pub image_bytes: u64,
+    /// Free space of its file system; `None` = not on a disk, or the system does not tell.
+    pub free_bytes: Option<u64>,
+}
+
 /// The contract. Every method may be called from any thread.
 pub trait EventLog: Send + Sync {
     /// Appends a batch. May block for room (bounded by what the back end buffers); order is fixed
@@ -183,7 +201,7 @@ pub trait EventLog: Send + Sync {
         from: &[(PartitionId, Position)],
         visit: &mut dyn FnMut(Skimmed) -> bool,
     ) -> Result<(), Error> {
-        self.scan(from, &mut |record| visit(skimmed(record)))
+        self.skim_on(from, &mut Resume::default(), visit)
     }
 
     /// As [`Self::skim`], by a reader that comes again: begins where `resume` stopped, if that is
@@ -198,7 +216,7 @@ pub trait EventLog: Send + Sync {
         visit: &mut dyn FnMut(Skimmed) -> bool,
     ) -> Result<(), Error> {
         *resume = Resume::default();
-        self.skim(from, visit)
+        self.scan(from, &mut |record| visit(skimmed(record)))
     }
 
     /// Reads tasks back: `(Submitted record, entry)`, answered in the same order.
@@ -224,6 +242,11 @@ pub trait EventLog: Send + Sync {
 
     /// How much may still be written.
     fn room(&self) -> Room;
+
+    /// What it counts. May look at the disk, so not for a thread that must not wait.
+    fn numbers(&self) -> LogNumbers {
+        LogNumbers::default()
+    }
 
     /// Keeps an encoded image of a partition as of `position` (everything before it is folded in);
     /// drops older ones beyond the newest two. Does not return before the image is durable.

@@ -38,6 +38,16 @@ pub(super) const POWERS: &[f64] = &[
     8.192, 16.384, 32.768, 65.536, 131.072, 262.144, 524.288, 1_048.576, 2_097.152, 4_194.304,
     8_388.608, 16_777.216,
 ];
+/// 63 µs … 8.4 s: what the log counts in, see `LogShown`.
+const MICRO_POWERS: &[f64] = &[
+    0.000_063, 0.000_127, 0.000_255, 0.000_511, 0.001_023, 0.002_047, 0.004_095, 0.008_191,
+    0.016_383, 0.032_767, 0.065_535, 0.131_071, 0.262_143, 0.524_287, 1.048_575, 2.097_151,
+    4.194_303, 8.388_607,
+];
+const COUNT_POWERS: &[f64] = &[
+    0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 127.0, 255.0, 511.0, 1_023.0, 2_047.0, 4_095.0, 8_191.0,
+    16_383.0, 65_535.0,
+];
 const MICRO: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.1, 1.0];
 const SYNC: &[f64] = &[0.000_25, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.1, 0.5, 2.0];
 const HTTP: &[f64] = &[0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
@@ -114,6 +124,14 @@ declare! {
         "Calls refused by admission, by class and by what was full.";
     APPEND Histogram Seconds "kwq_log_append_seconds" []
         "From append to durable." in SYNC;
+    SYNC_SECONDS Histogram Seconds "kwq_log_sync_seconds" []
+        "One sync of the log." in MICRO_POWERS;
+    SYNC_RECORDS Histogram Count "kwq_log_sync_records" []
+        "Records made durable by one sync; 0 = seals only." in COUNT_POWERS;
+    LOG_BYTES Gauge Bytes "kwq_log_bytes" ["kind"]
+        "Size of the log's files: segment, image.";
+    DISK_FREE Gauge Bytes "kwq_disk_free_bytes" []
+        "Free space of the file system of the data directory.";
     LOG_ERRORS Counter Count "kwq_log_errors_total" ["kind"]
         "Faults of the log: write, sync, read, corrupt.";
     APPLY Histogram Seconds "kwq_tracker_apply_seconds" [] "One batch of the tracker." in SYNC;

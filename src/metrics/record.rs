@@ -1,9 +1,9 @@
 //! Recording and rendering: what the shells call. Nothing here runs per task.
 
 use super::{
-    ConnectionKind, ConsumeOutcome, Denial, Flow, Handles, JOB_STATES, LevelBuckets, Levels,
-    LogFault, Metrics, PartitionNumbers, Published, QueryKind, Refusal, RestartCause, ShedClass,
-    ShedReason, WorkerShown, names,
+    BUCKETS, ConnectionKind, ConsumeOutcome, Denial, Flow, Handles, JOB_STATES, LevelBuckets,
+    Levels, LogFault, LogShown, Metrics, PartitionNumbers, Published, QueryKind, Refusal,
+    RestartCause, ShedClass, ShedReason, WorkerShown, names,
 };
 use crate::model::id::PartitionId;
 use crate::model::job::JobState;
@@ -116,6 +116,26 @@ impl Metrics {
         self.slots(partition)[partition.index()].show(numbers);
     }
 
+    /// Takes the numbers of the log, once a second. One that was opened again counts from 0.
+    pub fn publish_log(&self, now: LogShown) {
+        let log = &self.log;
+        for (gauge, bytes) in log.bytes.iter().zip(now.bytes) {
+            gauge.set(float(bytes));
+        }
+        if let Some(free) = now.free_bytes {
+            log.free_bytes.set(float(free));
+        }
+        let mut last = log.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let syncs = |shown: &LogShown| shown.sync_records.iter().sum::<u64>();
+        if syncs(&now) < syncs(&last) {
+            *last = LogShown::default();
+        }
+        let seconds = |bits| middle(bits) / 1e6;
+        record_rise(&log.sync_seconds, &last.sync_micros, &now.sync_micros, seconds);
+        record_rise(&log.sync_records, &last.sync_records, &now.sync_records, middle);
+        *last = now;
+    }
+
     fn slots(&self, partition: PartitionId) -> MutexGuard<'_, Vec<Published>> {
         let mut slots = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         for number in slots.len()..=partition.index() {
@@ -216,13 +236,29 @@ fn rise(counters: &[Counter], last: &[u64], now: &[u64]) {
 
 fn observe(histograms: &[Histogram], last: &LevelBuckets, now: &LevelBuckets) {
     for (histogram, (old, new)) in histograms.iter().zip(last.iter().zip(now)) {
-        for (bits, (before, after)) in old.iter().zip(new).enumerate() {
-            let many = usize::try_from(after.saturating_sub(*before)).unwrap_or(usize::MAX);
-            if many > 0 {
-                histogram.record_many(middle_seconds(bits), many);
-            }
+        record_rise(histogram, old, new, middle_seconds);
+    }
+}
+
+/// Records what came to each bucket as the value in its middle.
+fn record_rise(
+    histogram: &Histogram,
+    last: &[u64; BUCKETS],
+    now: &[u64; BUCKETS],
+    middle: impl Fn(usize) -> f64,
+) {
+    for (bits, (before, after)) in last.iter().zip(now).enumerate() {
+        let many = usize::try_from(after.saturating_sub(*before)).unwrap_or(usize::MAX);
+        if many > 0 {
+            histogram.record_many(middle(bits), many);
         }
     }
+}
+
+/// Middle of the values of a bit length: 0, 1, 2–3, 4–7 …
+fn middle(bits: usize) -> f64 {
+    let width = i32::try_from(bits).expect("a bit length is small");
+    if bits == 0 { 0.0 } else { 0.75 * 2_f64.powi(width) - 0.5 }
 }
 
 /// Middle of the values of a bit length, in seconds: 0, 1, 2–3, 4–7 … ms.

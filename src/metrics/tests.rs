@@ -28,6 +28,9 @@ fn every_declared_metric_is_rendered_with_help_and_type() {
         buckets[4][3] = 1;
     }
     metrics.publish_partition(PartitionId(0), &numbers);
+    let mut log = LogShown::default();
+    (log.sync_micros[12], log.sync_records[1]) = (1, 1);
+    metrics.publish_log(log);
     let page = metrics.render();
     for metric in ALL {
         let kind = match metric.kind {
@@ -53,6 +56,26 @@ fn every_declared_metric_is_rendered_with_help_and_type() {
     assert_eq!(value(&page, "kwq_build_info{version=\"0.1.0\",backend=\"embedded\"}"), 1.0);
     let series = page.lines().filter(|line| !line.starts_with('#')).count();
     assert!(series < 1_500, "{series} series");
+}
+
+#[test]
+fn a_log_that_was_opened_again_is_counted_on() {
+    let metrics = metrics();
+    let mut log = LogShown { bytes: [700, 30], free_bytes: Some(9_000), ..LogShown::default() };
+    (log.sync_micros[12], log.sync_records[1], log.sync_records[3]) = (5, 3, 2);
+    metrics.publish_log(log.clone());
+    metrics.publish_log(log);
+    let mut again = LogShown::default();
+    (again.sync_micros[12], again.sync_records[1]) = (2, 2);
+    metrics.publish_log(again);
+    let page = metrics.render();
+    assert_eq!(value(&page, "kwq_log_sync_seconds_count"), 7.0);
+    assert_eq!(value(&page, "kwq_log_sync_seconds_bucket{le=\"0.002047\"}"), 0.0);
+    assert_eq!(value(&page, "kwq_log_sync_seconds_bucket{le=\"0.004095\"}"), 7.0);
+    assert_eq!(value(&page, "kwq_log_sync_records_bucket{le=\"1\"}"), 5.0);
+    assert_eq!(value(&page, "kwq_log_sync_records_bucket{le=\"7\"}"), 7.0);
+    assert_eq!(value(&page, "kwq_log_bytes{kind=\"segment\"}"), 0.0);
+    assert_eq!(value(&page, "kwq_disk_free_bytes"), 9_000.0, "unknown is not zero");
 }
 
 #[test]

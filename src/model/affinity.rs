@@ -57,3 +57,9 @@ pub fn valid_key(key: &str) -> bool {
         && !key.contains(',')
         && !key.chars().any(char::is_control)
 }
+
+/// Hits of all hand-outs where both sides had keys, 0…1; 0 without one.
+#[must_use]
+pub fn hit_ratio(hits: u64, misses: u64) -> f64 {
+    hits as f64 / (hits + misses).max(1) as f64
+}

@@ -56,6 +56,8 @@ pub enum Cause {
     LevelPaused,
     /// It waits for its time.
     Delayed,
+    /// Nobody serves its partition right now.
+    PartitionUnavailable,
     /// Nobody has asked for work lately.
     NoWorkers,
     /// Higher levels have work.
@@ -74,10 +76,11 @@ pub enum Cause {
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::JobPaused,
         Self::LevelPaused,
         Self::Delayed,
+        Self::PartitionUnavailable,
         Self::NoWorkers,
         Self::HigherPriorityAhead,
         Self::FairShare,
@@ -94,6 +97,7 @@ impl Cause {
             Self::JobPaused => "job_paused",
             Self::LevelPaused => "level_paused",
             Self::Delayed => "delayed",
+            Self::PartitionUnavailable => "partition_unavailable",
             Self::NoWorkers => "no_workers",
             Self::HigherPriorityAhead => "higher_priority_ahead",
             Self::FairShare => "fair_share",
@@ -123,14 +127,14 @@ pub struct Explanation {
     pub state: TaskState,
     /// Current priority.
     pub priority: Priority,
-    /// Priority it is served at; absent for an ended task.
+    /// Priority it is served at; absent for an ended task and while its partition is away.
     pub effective: Option<Priority>,
     /// Time in PENDING since it last came there, until it was handed out, ms.
     pub waited_ms: u64,
     /// Strongest first.
     pub reasons: Vec<Reason>,
     /// Tasks that go first: of its lane, of other lanes of its level, of higher levels. Absent for
-    /// an ended task.
+    /// an ended task and while its partition is away.
     pub ahead: Option<[u64; 3]>,
     /// Hand-outs per second of its partition, last 60 s.
     pub rate: f64,

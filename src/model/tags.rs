@@ -1,10 +1,16 @@
 //! The tag grammar of the seed (`docs/semantics.md` 13.1) and nothing else about tags.
 //!
-//! A task stores its tag *text*; the set is derived from it by [`TagSet::parse`], which is
-//! idempotent over
-//! [`TagSet::text`]. So the text is the only thing that is logged.
+//! What is kept of tags, also in the log, is one text: [`TagSet::parse`] gives the set, [`shown`]
+//! the `tag` of an answer. It is the text as submitted or [`TagSet::stored`]; both parse to the
+//! same tags in the same order.
 
 use crate::model::limits;
+use std::borrow::Cow;
+
+/// Begins a kept text that is a list: single items in their order, without rule 2. A bare tag
+/// behind a pair cannot be written otherwise. No text from outside begins so: it may hold no
+/// controls.
+const LIST: char = '\u{1}';
 
 /// Tags in order, without repeats. Pairs are `key:value`, bare tags are the text itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,17 +32,28 @@ pub enum TagPart<'a> {
 }
 
 impl TagSet {
-    /// Parses a tag text by rules 1–4 of the grammar.
+    /// Parses a kept text: a list, or a tag text by rules 1–4 of the grammar.
     ///
     /// # Errors
     /// Control characters, a part over its length, a text over 4,096 B, more than 32 tags.
-    pub fn parse(text: &str) -> Result<Self, BadTag> {
+    pub fn parse(kept: &str) -> Result<Self, BadTag> {
         let mut set = Self::default();
-        set.add_text(text)?;
+        set.add_kept(kept)?;
         Ok(set)
     }
 
-    /// Unites with the tags of another text.
+    /// Unites with the tags of another kept text.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn add_kept(&mut self, kept: &str) -> Result<(), BadTag> {
+        match kept.strip_prefix(LIST) {
+            Some(items) => items.split(',').try_for_each(|item| self.add_item(item)),
+            None => self.add_text(kept),
+        }
+    }
+
+    /// Unites with the tags of a text from outside.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -98,6 +115,15 @@ impl TagSet {
         bare.chain(pairs).map(String::as_str).collect::<Vec<_>>().join(",")
     }
 
+    /// The text to keep: the canonical one where it gives the tags in this order, else a list.
+    #[must_use]
+    pub fn stored(&self) -> String {
+        if self.tags.is_sorted_by_key(|tag| tag.contains(':')) {
+            return self.text();
+        }
+        format!("{LIST}{}", self.tags.join(","))
+    }
+
     /// Tags in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.tags.iter().map(String::as_str)
@@ -131,6 +157,21 @@ impl TagSet {
         self.tags.push(tag);
         Ok(())
     }
+}
+
+/// Is a kept text a list?
+#[must_use]
+pub fn is_list(kept: &str) -> bool {
+    kept.starts_with(LIST)
+}
+
+/// The `tag` of an answer: the text as submitted, or the canonical one.
+#[must_use]
+pub fn shown(kept: &str) -> Cow<'_, str> {
+    if is_list(kept) {
+        return Cow::Owned(TagSet::parse(kept).unwrap_or_default().text());
+    }
+    Cow::Borrowed(kept)
 }
 
 /// Splits an item at its first colon and trims blanks; `:x` and `x:` are the bare `x`.
@@ -168,3 +209,7 @@ fn check(part: &str, bytes_max: usize) -> Result<(), BadTag> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "tags_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Affinity keys of a load: drawn by a task's number, evenly or skewed, the same in every run.
 
+use crate::model::affinity::hit_ratio;
 use serde::Serialize;
 
 /// Which key a task carries.
@@ -49,7 +50,7 @@ impl Fits {
     /// From counts.
     #[must_use]
     pub fn new(hits: u64, misses: u64) -> Self {
-        Self { hits, misses, hit_ratio: hits as f64 / (hits + misses).max(1) as f64 }
+        Self { hits, misses, hit_ratio: hit_ratio(hits, misses) }
     }
 }
 

@@ -9,7 +9,7 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::codec::pricing::{self as json, OptionKind, OptionResult, OptionTask, PortfolioTrade};
-use crate::model::affinity::valid_key;
+use crate::model::affinity::{hit_ratio, valid_key};
 use crate::sim::curve::Curve;
 use crate::sim::random::{Random, hash};
 use std::f64::consts::{PI, SQRT_2};
@@ -56,8 +56,7 @@ impl CurveUse {
     /// Hits of all, 0 without any.
     #[must_use]
     pub fn hit_ratio(&self) -> f64 {
-        let all = self.hits + self.misses;
-        if all == 0 { 0.0 } else { self.hits as f64 / all as f64 }
+        hit_ratio(self.hits, self.misses)
     }
 }
 

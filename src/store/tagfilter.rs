@@ -11,8 +11,10 @@ use crate::model::tags::{TagPart, TagSet, split};
 use crate::model::view::TaskQuery;
 use crate::store::block::Error;
 use crate::store::counts::Counts;
+use crate::store::tagsets;
 use crate::store::vault::Vault;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 /// What a row tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,16 +31,22 @@ pub(crate) struct TagFilter {
     all: Vec<Name>,
     /// One of these; empty = no condition.
     any: Vec<Name>,
-    /// By partition, job and set.
-    known: RefCell<Map<(u16, u32, u32), Verdict>>,
+    /// By partition and job.
+    wants: RefCell<Map<(u16, u32), Rc<Wants>>>,
+    /// By partition, job and block of sets.
+    known: RefCell<Map<(u16, u32, u64), Vec<Verdict>>>,
+    blocks_read: Cell<u64>,
 }
 
 impl TagFilter {
     /// `None` for a query without tags.
     pub(crate) fn of(query: &TaskQuery) -> Option<Self> {
         let (all, any) = (query.tags.clone(), query.tags_any.clone());
-        let known = RefCell::new(map::new());
-        (!(all.is_empty() && any.is_empty())).then_some(Self { all, any, known })
+        if all.is_empty() && any.is_empty() {
+            return None;
+        }
+        let (wants, known) = (RefCell::new(map::new()), RefCell::new(map::new()));
+        Some(Self { all, any, wants, known, blocks_read: Cell::new(0) })
     }
 
     /// By the text.
@@ -58,49 +66,97 @@ impl TagFilter {
         partition: u16,
         row: &Row,
     ) -> Result<Verdict, Error> {
-        let key = (partition, row.job, row.tags);
+        let Some((block, at)) = tagsets::place(row.tags) else {
+            return Ok(self.wants((counts, vault), partition, row.job)?.of(&[]));
+        };
+        let key = (partition, row.job, block);
         if let Some(known) = self.known.borrow().get(&key) {
-            return Ok(*known);
+            return known.get(at).copied().ok_or_else(tagsets::missing);
         }
-        let mut all = Verdict::Yes;
-        for tag in &self.all {
-            all = all.min(one((counts, vault), partition, row, tag)?);
+        let wants = self.wants((counts, vault), partition, row.job)?;
+        // All sets of the block: neighbours were admitted together, and reading is what costs.
+        let verdicts = counts.sets.with_block(vault, (partition, block), |sets| {
+            sets.iter().map(|cells| wants.of(cells)).collect::<Vec<_>>()
+        })?;
+        self.blocks_read.set(self.blocks_read.get() + 1);
+        let verdict = verdicts.get(at).copied().ok_or_else(tagsets::missing);
+        self.known.borrow_mut().insert(key, verdicts);
+        verdict
+    }
+
+    /// Blocks of sets looked at since it was asked last.
+    pub(crate) fn blocks_read(&self) -> u64 {
+        self.blocks_read.take()
+    }
+
+    fn wants(
+        &self,
+        places: (&Counts, &Vault),
+        partition: u16,
+        job: u32,
+    ) -> Result<Rc<Wants>, Error> {
+        if let Some(known) = self.wants.borrow().get(&(partition, job)) {
+            return Ok(Rc::clone(known));
         }
-        let mut any = if self.any.is_empty() { Verdict::Yes } else { Verdict::No };
-        for tag in &self.any {
-            any = any.max(one((counts, vault), partition, row, tag)?);
-        }
-        let verdict = all.min(any);
-        self.known.borrow_mut().insert(key, verdict);
-        Ok(verdict)
+        let each = |tags: &[Name]| -> Result<Vec<Want>, Error> {
+            tags.iter().map(|tag| want(places, partition, job, tag)).collect()
+        };
+        let wants = Rc::new(Wants { all: each(&self.all)?, any: each(&self.any)? });
+        self.wants.borrow_mut().insert((partition, job), Rc::clone(&wants));
+        Ok(wants)
     }
 }
 
-fn one(
+/// What a tag means in the counters of a job.
+#[derive(Clone, Copy)]
+enum Want {
+    /// No task of the job has it.
+    Never,
+    /// Its key is not counted.
+    Uncounted,
+    /// Tally of the key, and row of the value if it has one.
+    Cell(u32, Option<u16>),
+}
+
+struct Wants {
+    all: Vec<Want>,
+    any: Vec<Want>,
+}
+
+impl Wants {
+    fn of(&self, cells: &[(u32, u16)]) -> Verdict {
+        let all = self.all.iter().map(|want| want.of(cells)).min().unwrap_or(Verdict::Yes);
+        let any = self.any.iter().map(|want| want.of(cells)).max().unwrap_or(Verdict::Yes);
+        all.min(any)
+    }
+}
+
+impl Want {
+    fn of(self, cells: &[(u32, u16)]) -> Verdict {
+        // A value never gets a row after it was once counted with the rest: the room only shrinks.
+        match self {
+            Self::Uncounted => Verdict::Unsure,
+            Self::Cell(tally, Some(line)) if cells.contains(&(tally, line)) => Verdict::Yes,
+            Self::Cell(tally, None) if cells.contains(&(tally, REST)) => Verdict::Unsure,
+            Self::Never | Self::Cell(..) => Verdict::No,
+        }
+    }
+}
+
+fn want(
     (counts, vault): (&Counts, &Vault),
     partition: u16,
-    row: &Row,
+    job: u32,
     tag: &str,
-) -> Result<Verdict, Error> {
+) -> Result<Want, Error> {
     let (key, value) = match split(tag) {
         TagPart::Pair(key, value) => (key, value),
         TagPart::Bare(bare) => (BARE_KEY, bare),
     };
-    let Some(head) = counts.heads.get(&(partition, row.job)) else { return Ok(Verdict::No) };
-    let Some(number) = head.keys.get(key).copied() else {
-        return Ok(if head.left_out { Verdict::Unsure } else { Verdict::No });
+    let Some(head) = counts.heads.get(&(partition, job)) else { return Ok(Want::Never) };
+    let Some(tally) = head.keys.get(key).copied() else {
+        return Ok(if head.left_out { Want::Uncounted } else { Want::Never });
     };
-    if row.tags == 0 {
-        return Ok(Verdict::No);
-    }
-    let line = counts.tallies.with(vault, (partition, u64::from(number)), |t| t.row(value))?;
-    let has = |line: u16| {
-        counts.sets.with(vault, partition, row.tags, |cells| cells.contains(&(number, line)))
-    };
-    // A value never gets a row after it was once counted with the rest: the room only shrinks.
-    Ok(match line {
-        Some(line) if has(line)? => Verdict::Yes,
-        None if has(REST)? => Verdict::Unsure,
-        Some(_) | None => Verdict::No,
-    })
+    let at = (partition, u64::from(tally));
+    Ok(Want::Cell(tally, counts.tallies.with(vault, at, |t| t.row(value))?))
 }

@@ -137,27 +137,21 @@ impl TagSets {
     /// # Errors
     /// `Damaged`.
     pub fn cells(&mut self, vault: &mut Vault, partition: u16, set: u32) -> Result<&Cells, Error> {
-        let place = u64::from(set).checked_sub(1).ok_or_else(missing)?;
-        let block = self.blocks.get(vault, (partition, place / SETS))?;
-        let at = usize::try_from(place % SETS).expect("below 64");
-        block.0.get(at).ok_or_else(missing)
+        let (number, at) = place(set).ok_or_else(missing)?;
+        self.blocks.get(vault, (partition, number))?.0.get(at).ok_or_else(missing)
     }
 
-    /// Looks at the rows of a set without keeping its block.
+    /// Looks at the sets of a block without keeping it.
     ///
     /// # Errors
     /// `Damaged`.
-    pub fn with<R>(
+    pub(crate) fn with_block<R>(
         &self,
         vault: &Vault,
-        partition: u16,
-        set: u32,
-        look: impl FnOnce(&Cells) -> R,
+        at: (u16, u64),
+        look: impl FnOnce(&[Cells]) -> R,
     ) -> Result<R, Error> {
-        let place = u64::from(set).checked_sub(1).ok_or_else(missing)?;
-        let at = usize::try_from(place % SETS).expect("below 64");
-        let looked = |block: &Block| block.0.get(at).map(look);
-        self.blocks.with(vault, (partition, place / SETS), looked)?.ok_or_else(missing)
+        self.blocks.with(vault, at, |block: &Block| look(&block.0))
     }
 
     /// Hands what changed to the vault.
@@ -166,7 +160,13 @@ impl TagSets {
     }
 }
 
-fn missing() -> Error {
+/// Block of a set and place in it; `None` for the empty one.
+pub(crate) fn place(set: u32) -> Option<(u64, usize)> {
+    let place = u64::from(set).checked_sub(1)?;
+    Some((place / SETS, usize::try_from(place % SETS).expect("below 64")))
+}
+
+pub(crate) fn missing() -> Error {
     Error::Damaged("a task names a set of tags that is not there".to_owned())
 }
 

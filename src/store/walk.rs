@@ -24,6 +24,8 @@ const AHEAD: usize = 64;
 const PAGE: u64 = PAGE_TASKS as u64;
 /// Reading a text from the log costs as much as looking at so many rows.
 const TEXT_ROWS: u64 = 32;
+/// The same of a block of sets of tags.
+const BLOCK_ROWS: u64 = 64;
 /// A bit for each state; a purged row is in none.
 const ALL_STATES: u16 = (1 << TaskState::COUNT) - 1;
 
@@ -157,6 +159,10 @@ impl Budget {
     pub(crate) fn spend_texts(&mut self, count: usize) {
         self.left = self.left.saturating_sub(count as u64 * TEXT_ROWS);
     }
+
+    fn spend_blocks(&mut self, count: u64) {
+        self.left = self.left.saturating_sub(count * BLOCK_ROWS);
+    }
 }
 
 /// Walks one partition in one direction.
@@ -282,6 +288,7 @@ impl Walk {
             }
             self.at = if self.newest_first { seq } else { seq + 1 };
             budget.spend();
+            budget.spend_blocks(filter.tags.as_ref().map_or(0, TagFilter::blocks_read));
             if budget.left == 0 {
                 break;
             }

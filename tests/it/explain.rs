@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, encode, int, now_ms, shared, text, unique};
+use crate::support::{Server, encode, eventually, int, now_ms, shared, text, unique};
 
 fn why(server: &Server, task: &str) -> Value {
     server.get(&format!("/kwq/tasks/{}/explain", encode(task))).ok()
@@ -138,6 +138,43 @@ fn job_verbs_are_seen_at_once() {
     server.job_verb("own", "cancel");
     let told = why(&server, &own[1]);
     assert_eq!((codes(&told), text(&told, "state")), (vec!["ended"], "CANCELLED"));
+}
+
+/// Makes the log fail for good: where its second segment would go there is a directory.
+fn break_log(server: &Server) -> std::path::PathBuf {
+    let path = server.dir().join("log/0000000000400000.seg");
+    std::fs::create_dir(&path).expect("the first segment is not full yet");
+    let load = Value::Array(vec![json!({"payload": "x".repeat(250_000)}); 8]);
+    eventually("the log refuses", || {
+        (server.post("/kwq/jobs/load/tasks", &load).status == 503).then_some(())
+    });
+    eventually("a partition is away", || (server.get("/readyz").status == 503).then_some(()));
+    path
+}
+
+// S 14: `partition_unavailable` is a reason, not a refusal. What only the partition knows is left
+// out, not made up. (The tracker still knows states, pauses are not known to anybody then.)
+#[test]
+fn a_partition_that_is_away_is_a_reason() {
+    let server = alone();
+    let own = server.add("own", &json!([{"id": "mine"}, {}, {"delayMs": 3_600_000}]));
+    let leased = server.leased("w", "held", &json!({"leaseMs": 600_000}));
+    let done = server.leased("w", "done", &json!({}));
+    server.complete(&done);
+    let path = break_log(&server);
+    let told = why(&server, &own[1]);
+    assert_eq!((codes(&told), text(&told, "state")), (vec!["partition_unavailable"], "PENDING"));
+    for absent in ["effectivePriority", "ahead", "aheadPeers", "aheadHigher", "estimatedStart_ts"] {
+        assert!(told.get(absent).is_none(), "{absent}: {told}");
+    }
+    assert_eq!((int(&told, "priority"), int(&told, "partition")), (5, 0));
+    assert_eq!(codes(&why(&server, &own[2])), ["delayed", "partition_unavailable"]);
+    assert_eq!(codes(&why(&server, text(&leased, "ref"))), ["allocated"]);
+    assert_eq!(codes(&why(&server, text(&done, "ref"))), ["ended"]);
+    server.get("/kwq/tasks/mine/explain").refused(503, "partition_unavailable");
+    std::fs::remove_dir(path).expect("it is ours");
+    eventually("it serves again", || (server.get("/readyz").status == 200).then_some(()));
+    assert!(!codes(&why(&server, &own[1])).contains(&"partition_unavailable"));
 }
 
 // api.md 1: unknown tasks and parameters.

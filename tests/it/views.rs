@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::{Req, Server, int, shared, text, unique};
+use crate::support::{Req, Server, eventually, int, shared, text, unique};
 
 const STATES: [&str; 9] = [
     "BLOCKED",
@@ -226,4 +226,32 @@ fn metrics_are_prometheus_text_with_bounded_labels() {
         assert!(kinds.contains(name), "{name} is missing");
     }
     assert!(text.len() <= 1024 * 1024, "a scrape is at most 1 MiB");
+}
+
+// ecosystem.md 2: what one sync of the log takes and holds, what its files take, what is left.
+#[test]
+fn the_log_shows_its_syncs_and_its_room() {
+    let server = Server::start(&["log.partitions=1"]);
+    server.submit(&json!({"groupId": "g"}));
+    let page = eventually("a sync is counted", || {
+        let page = server.get("/metrics").expect(200).text();
+        (series(&page, "kwq_log_sync_records_bucket{le=\"0\"}")
+            < series(&page, "kwq_log_sync_records_count"))
+        .then_some(page)
+    });
+    assert!(series(&page, "kwq_log_sync_seconds_count") >= 1.0, "{page}");
+    assert!(series(&page, "kwq_log_sync_seconds_sum") > 0.0, "{page}");
+    assert!(series(&page, "kwq_log_bytes{kind=\"segment\"}") >= f64::from(4 << 20), "{page}");
+    assert!(series(&page, "kwq_disk_free_bytes") > 0.0, "{page}");
+    server.poke("/kwq/admin/image").expect(200);
+    eventually("the image is counted", || {
+        let page = server.get("/metrics").expect(200).text();
+        (series(&page, "kwq_log_bytes{kind=\"image\"}") > 0.0).then_some(())
+    });
+}
+
+/// The value of one series; 0 without it.
+fn series(page: &str, name: &str) -> f64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().expect("a number"))
 }

@@ -28,6 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("bincode", &["codec"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
     ("crc32c", &["codec", "log"]),
     ("foldhash", &["core::map"]),

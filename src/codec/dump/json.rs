@@ -11,7 +11,7 @@ use crate::model::key::{KeyAnswer, KeyPart, Told};
 use crate::model::operation::OpStep;
 use crate::model::policy::Jitter;
 use crate::model::reference::TaskRef;
-use crate::model::tags::TagSet;
+use crate::model::tags::{TagSet, shown};
 use crate::model::task::{BackoffInput, TaskSpec};
 use crate::model::time::WallMs;
 use serde_json::{Map, Value, json};
@@ -300,7 +300,7 @@ fn job_spec(spec: &JobSpec) -> Value {
     put_name(&mut out, "name", spec.name.as_ref());
     out.insert("priority".into(), json!(spec.priority.get()));
     out.insert("weight".into(), json!(spec.weight));
-    put_name(&mut out, "tag", spec.tag.as_ref());
+    put_tag(&mut out, spec.tag.as_ref());
     let dedup = match spec.dedup {
         Dedup::Batch => "batch",
         Dedup::Task => "task",
@@ -314,7 +314,7 @@ fn job_spec(spec: &JobSpec) -> Value {
 
 fn defaults(defaults: &JobDefaults) -> Value {
     let mut out = Object::new();
-    put_name(&mut out, "tag", defaults.tag.as_ref());
+    put_tag(&mut out, defaults.tag.as_ref());
     if let Some(keys) = &defaults.affinity {
         out.insert("affinity".into(), affinity(keys));
     }
@@ -343,6 +343,12 @@ fn defaults(defaults: &JobDefaults) -> Value {
 fn put_name(out: &mut Object, key: &str, value: Option<&Name>) {
     if let Some(value) = value {
         out.insert(key.into(), json!(value));
+    }
+}
+
+fn put_tag(out: &mut Object, tag: Option<&Name>) {
+    if let Some(tag) = tag {
+        out.insert("tag".into(), json!(shown(tag)));
     }
 }
 

@@ -30,7 +30,7 @@ fn explanation() -> Value {
             "ref": string("Reference"),
             "state": named("TaskState"),
             "priority": integer(1_u64, 9_u64, "Current priority"),
-            "effectivePriority": integer(1_u64, 9_u64, "With ageing; not of an ended task"),
+            "effectivePriority": integer(1_u64, 9_u64, "With ageing; of a live task"),
             "waitedMs": count("Waited so far, ms"),
             "partition": count("Partition"),
             "reasons": listed(named("Blocker"), "Strongest first"),

@@ -292,8 +292,8 @@ pub fn tag_text(tag: Option<Raw<'_>>, tags: Option<Raw<'_>>) -> Result<Option<Na
     for item in items {
         set.add_item(&item).map_err(bad("tags"))?;
     }
-    let text = set.text();
-    if text.len() > limits::TAG_TEXT_BYTES_MAX {
+    let text = set.stored();
+    if set.text().len() > limits::TAG_TEXT_BYTES_MAX {
         return Err(Reject::new(Code::InvalidTag, "the tags have more than 4,096 B").on("tags"));
     }
     Ok((!text.is_empty()).then(|| Arc::from(text)))

@@ -4,6 +4,7 @@ use crate::codec::json::{Fields, Raw};
 use crate::codec::wire::field::{self, Rules, set};
 use crate::codec::wire::out::Out;
 use crate::codec::wire::{operation, task, task_out};
+use crate::model::affinity::hit_ratio;
 use crate::model::id::Name;
 use crate::model::job::{CancelMode, Dedup, JobDefaults, JobSpec};
 use crate::model::limits;
@@ -401,8 +402,7 @@ fn hits(out: &mut Out, hits: u64, misses: u64) {
     out.object("affinity");
     out.num("hits", hits);
     out.num("misses", misses);
-    let ratio = if hits + misses == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 };
-    out.float("hitRatio", ratio, 3);
+    out.float("hitRatio", hit_ratio(hits, misses), 3);
     out.close();
 }
 

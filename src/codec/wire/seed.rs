@@ -7,6 +7,7 @@ use crate::codec::wire::out::{Out, escape_into};
 use crate::model::id::Name;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
+use crate::model::tags::shown;
 use crate::model::task::{Blob, Encoding, TaskSpec};
 use crate::model::time::WallMs;
 use crate::model::view::{HandOut, TaskView};
@@ -110,7 +111,7 @@ fn write(shape: &Shape<'_>) -> Vec<u8> {
     }
     out.str("groupId", shape.job);
     out.num("priority", shape.priority);
-    out.null_str("tag", shape.tag);
+    out.null_str("tag", shape.tag.map(shown).as_deref());
     out.null_str("source", shape.source);
     out.key("payload");
     out.raw(&payload_text(shape.payload));

@@ -3,6 +3,7 @@
 use crate::codec::json::{Fields, Raw};
 use crate::codec::wire::field::{self, Rules, set};
 use crate::codec::wire::out::Out;
+use crate::model::affinity::hit_ratio;
 use crate::model::limits;
 use crate::model::priority::Priority;
 use crate::model::reject::Reject;
@@ -117,8 +118,7 @@ pub fn view(out: &mut Out, view: &SimulationView) {
     }
     out.close();
     let (hits, misses) = view.affinity;
-    let ratio = if hits + misses == 0 { 0.0 } else { hits as f64 / (hits + misses) as f64 };
-    out.float("hitRatio", ratio, 3);
+    out.float("hitRatio", hit_ratio(hits, misses), 3);
     out.opt_str("detail", view.detail.as_deref());
     out.close();
 }

@@ -7,7 +7,7 @@ use crate::model::limits;
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::reference::TaskRef;
 use crate::model::state::TaskState;
-use crate::model::tags::{TagPart, TagSet, split};
+use crate::model::tags::{TagPart, TagSet, is_list, shown, split};
 use crate::model::task::{TaskError, TaskSpec};
 use crate::model::view::{Attempt, HandOut, TaskView};
 
@@ -123,7 +123,7 @@ fn labels(out: &mut Out, spec: &TaskSpec) {
 /// A tag text and the set derived from it; nothing when there are no tags.
 pub fn tags(out: &mut Out, tag: Option<&Name>) {
     let Some(text) = tag else { return };
-    out.str("tag", text);
+    out.str("tag", &shown(text));
     if let Some(parts) = plain_parts(text) {
         out.list("tags");
         parts.iter().for_each(|(key, value)| out.pair(key, value));
@@ -140,10 +140,10 @@ pub fn tags(out: &mut Out, tag: Option<&Name>) {
 }
 
 /// The tags of a text as borrowed `(key, value)`, the key empty for a bare tag; hand-outs are
-/// written without a set. `None` for an odd text (an item that begins with `:`, many items, no tag
-/// at all): the grammar itself decides then.
+/// written without a set. `None` for an odd text (a list, an item that begins with `:`, many items,
+/// no tag at all): the grammar itself decides then.
 fn plain_parts(text: &str) -> Option<Vec<(&str, &str)>> {
-    if text.len() > 512 {
+    if text.len() > 512 || is_list(text) {
         return None;
     }
     let mut parts: Vec<(&str, &str)> = Vec::with_capacity(8);

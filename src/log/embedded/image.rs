@@ -36,6 +36,12 @@ pub(crate) fn of(dir: &Path, partition: PartitionId) -> Result<Vec<Position>, Er
     Ok(marks)
 }
 
+/// Size of all images; what cannot be looked at counts 0.
+pub(crate) fn bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
+}
+
 /// Writes an image; durable on return.
 pub(crate) fn write(
     dir: &Path,

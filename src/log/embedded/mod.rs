@@ -24,12 +24,15 @@ mod repair;
 mod reserve;
 mod segment;
 mod start;
+mod syncs;
 mod walk;
 mod writer;
 
 use crate::codec::event::{self, Detail};
 use crate::log::memory::MemoryLog;
-use crate::log::{Batch, Error, EventLog, LogRecord, Resume, Room, Skimmed, StoredTask, Ticket};
+use crate::log::{
+    Batch, Error, EventLog, LogNumbers, LogRecord, Resume, Room, Skimmed, StoredTask, Ticket,
+};
 use crate::model::event::Stamped;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
@@ -63,6 +66,8 @@ pub struct Options {
     pub disk_reserve: Option<u64>,
     /// The newest so many bytes of records are checked at start; older ones when they are read.
     pub check_bytes: u64,
+    /// Microseconds since any moment, never falling; times the syncs. `None` = they are not timed.
+    pub stopwatch: Option<fn() -> u64>,
 }
 
 impl Options {
@@ -80,6 +85,7 @@ impl Options {
             durability: Durability::Fsync,
             disk_reserve: None,
             check_bytes: 1 << 30,
+            stopwatch: None,
         }
     }
 }
@@ -181,14 +187,6 @@ impl EventLog for EmbeddedLog {
         self.inner().scan(from, visit)
     }
 
-    fn skim(
-        &self,
-        from: &[(PartitionId, Position)],
-        visit: &mut dyn FnMut(Skimmed) -> bool,
-    ) -> Result<(), Error> {
-        self.inner().skim(from, visit)
-    }
-
     fn skim_on(
         &self,
         from: &[(PartitionId, Position)],
@@ -216,6 +214,10 @@ impl EventLog for EmbeddedLog {
 
     fn room(&self) -> Room {
         self.inner().room()
+    }
+
+    fn numbers(&self) -> LogNumbers {
+        self.inner().numbers()
     }
 
     fn commit_mark(
@@ -268,14 +270,6 @@ impl EventLog for Disk {
         let mut visit = |skimmed: Skimmed| visit(skimmed.record);
         let (dir, none) = (&self.shared.log_dir, &mut Resume::default());
         reader::scan(dir, &segments, from, Detail::Full, none, &mut visit)
-    }
-
-    fn skim(
-        &self,
-        from: &[(PartitionId, Position)],
-        visit: &mut dyn FnMut(Skimmed) -> bool,
-    ) -> Result<(), Error> {
-        self.skim_on(from, &mut Resume::default(), visit)
     }
 
     fn skim_on(
@@ -333,6 +327,17 @@ impl EventLog for Disk {
 
     fn room(&self) -> Room {
         self.shared.room()
+    }
+
+    fn numbers(&self) -> LogNumbers {
+        let mut numbers = LogNumbers {
+            segment_bytes: self.shared.segments().iter().map(|s| s.header.capacity).sum(),
+            image_bytes: image::bytes(&self.images_dir),
+            free_bytes: files::space(&self.shared.log_dir).map(|(free, _)| free),
+            ..LogNumbers::default()
+        };
+        self.shared.syncs.show(&mut numbers);
+        numbers
     }
 
     fn commit_mark(

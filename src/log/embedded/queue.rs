@@ -4,6 +4,7 @@ use crate::log::embedded::files::io_error;
 use crate::log::embedded::group::Encoded;
 use crate::log::embedded::recovery::Known;
 use crate::log::embedded::segment;
+use crate::log::embedded::syncs::Syncs;
 use crate::log::ticket::Resolver;
 use crate::log::{Error, Room, Ticket};
 use crate::model::id::Position;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     /// Bytes that can be written into blocks already reserved.
     reserved: AtomicU64,
     segments: RwLock<Vec<Known>>,
+    pub(crate) syncs: Syncs,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +77,7 @@ impl Shared {
             room: AtomicU8::new(PLENTY),
             reserved: AtomicU64::new(0),
             segments: RwLock::new(segments),
+            syncs: Syncs::default(),
         }
     }
 

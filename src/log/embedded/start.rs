@@ -189,6 +189,7 @@ fn settle(
         active,
         reserve: Reserve::new(log_dir),
         synced_to: end,
+        unsynced: 0,
         unproven,
     })
 }

@@ -43,6 +43,8 @@ pub(crate) struct Writer {
     pub(crate) reserve: Reserve,
     /// Everything before is on disk.
     pub(crate) synced_to: u64,
+    /// Records written since the last sync.
+    pub(crate) unsynced: u64,
     /// The last group holds records and no seal after it proves their sync.
     pub(crate) unproven: Option<Touched>,
 }
@@ -142,6 +144,7 @@ impl Writer {
         let positions = jobs.iter().map(|job| group.add(&job.batch, &mut owners)).collect();
         let touched = std::mem::take(&mut group.touched);
         group.seal(&touched);
+        self.unsynced += jobs.iter().map(|job| job.batch.records.len() as u64).sum::<u64>();
         self.write(&group.bytes, self.options.durability == Durability::Fsync)?;
         (self.owners, self.unproven) = (owners, Some(touched));
         Ok(positions)
@@ -170,7 +173,7 @@ impl Writer {
         self.active.filled = self.active.filled.max(end);
         if sync {
             self.fill_ahead(end);
-            let synced = self.active.file.sync_data();
+            let synced = self.sync_active();
             synced.map_err(|e| self.fault("syncing", &e, self.synced_to))?;
             self.synced_to = end;
         }
@@ -195,10 +198,20 @@ impl Writer {
     /// Makes everything written durable (under `os` it may not be yet).
     fn sync(&mut self) -> Result<(), Fault> {
         if self.synced_to < self.active.end {
-            let synced = self.active.file.sync_data();
+            let synced = self.sync_active();
             synced.map_err(|e| self.fault("syncing", &e, self.synced_to))?;
             self.synced_to = self.active.end;
         }
+        Ok(())
+    }
+
+    /// The one sync of the active segment; counted when it has worked.
+    fn sync_active(&mut self) -> io::Result<()> {
+        let begun = self.options.stopwatch.map(|now| now());
+        self.active.file.sync_data()?;
+        let micros =
+            self.options.stopwatch.zip(begun).map(|(now, begun)| now().saturating_sub(begun));
+        self.shared.syncs.count(micros, std::mem::take(&mut self.unsynced));
         Ok(())
     }
 
@@ -253,7 +266,7 @@ impl Writer {
         let (first, end) = (self.active.header.first, self.active.end);
         let mark = end_mark(first, end);
         self.until_room(|active| active.file.write_all_at(&mark, end - first), "ending")?;
-        let synced = self.active.file.sync_data();
+        let synced = self.sync_active();
         synced.map_err(|e| self.fault("ending", &e, self.active.end))?;
         self.shared.roll(end, Known { header: header.clone(), end: header.first + header.bytes() });
         self.active = begin_active(file, header);

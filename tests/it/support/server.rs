@@ -140,6 +140,12 @@ impl Server {
     #[track_caller]
     pub(crate) fn terminate(&mut self) {
         self.signal_term();
+        self.wait_end();
+    }
+
+    /// Waits for the end that a signal leads to; it must be 0.
+    #[track_caller]
+    pub(crate) fn wait_end(&mut self) {
         let mut running = self.running.take().expect("the server runs");
         running.disarm();
         let lines = running.lines.clone();

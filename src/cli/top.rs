@@ -1,0 +1,152 @@
+//! `kwq top`: the numbers of `GET /kwq/stats/now` on one screen, again and again.
+
+use super::Context;
+use super::failure::{Failure, Verdict, exit};
+use super::human;
+use super::out::{Column, Format, left, number, right, text};
+use crate::client::{Answer, Call};
+use crate::model::affinity::hit_ratio;
+use clap::Args;
+use serde_json::Value;
+use std::time::Duration;
+
+/// `top`
+#[derive(Debug, Args)]
+pub(super) struct TopArgs {
+    /// Show the numbers once and end
+    #[arg(long)]
+    once: bool,
+    /// Time between two looks, 100ms or more
+    #[arg(long, default_value = "1s", value_parser = interval, value_name = "DURATION")]
+    interval: Duration,
+}
+
+/// Shortest time between two looks.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+const LEVELS: &[Column] = &[
+    right("PRI", |row| text(row, "priority")),
+    right("PENDING", |row| grouped(row, "pending")),
+    right("RUNNING", |row| grouped(row, "running")),
+    right("DELAYED", |row| grouped(row, "delayed")),
+    right("OLDEST", |row| match number(row, "oldestAgeMs") {
+        0 => "-".to_owned(),
+        ms => human::duration(ms),
+    }),
+    right("IN/S", |row| rate(row, "inPerSec")),
+    right("OUT/S", |row| rate(row, "outPerSec")),
+    left("", |row| match row.get("paused").and_then(Value::as_bool) {
+        Some(true) => "paused".to_owned(),
+        Some(false) | None => String::new(),
+    }),
+];
+
+const JOBS: &[Column] = &[
+    left("JOB", |row| text(row, "id")),
+    right("PRI", |row| text(row, "priority")),
+    right("PENDING", |row| grouped(row, "pending")),
+    right("RUNNING", |row| grouped(row, "running")),
+    right("COMPLETED", |row| grouped(row, "completed")),
+    right("ERROR", |row| grouped(row, "error")),
+    left("ETA", |row| human::stamp(number(row, "eta_ts"))),
+];
+
+/// Runs the verb; without `--once` until it is interrupted or the server is away for long.
+pub(super) async fn run(args: TopArgs, context: &Context) -> Verdict {
+    let client = context.client()?;
+    loop {
+        let answer = client.send(Call::get("/kwq/stats/now")).await?;
+        show(context, &answer, args.once)?;
+        if args.once {
+            return Ok(exit::DONE);
+        }
+        tokio::time::sleep(args.interval).await;
+    }
+}
+
+/// JSON is the body, `quiet` the ids of its jobs.
+fn show(context: &Context, answer: &Answer, once: bool) -> Result<(), Failure> {
+    let out = &context.out;
+    match out.format() {
+        Format::Json | Format::Ndjson => out.data(&answer.text()),
+        Format::Quiet => {
+            let now: Value = answer.read()?;
+            rows(&now, "jobs").iter().for_each(|job| out.data(&text(job, "id")));
+        }
+        Format::Table => {
+            let now: Value = answer.read()?;
+            let mut lines = head(&now);
+            for (member, columns) in [("queues", LEVELS), ("jobs", JOBS)] {
+                let shown: Vec<Value> = rows(&now, member).into_iter().filter(busy).collect();
+                if !shown.is_empty() {
+                    lines.extend([String::new(), out.drawn(&shown, columns)]);
+                }
+            }
+            if once { out.data(&lines.join("\n")) } else { out.screen(&lines.join("\n")) }
+        }
+    }
+    Ok(())
+}
+
+/// A level or job that has something to show.
+fn busy(row: &Value) -> bool {
+    let counts = ["pending", "delayed", "allocated", "running"];
+    let paused = row.get("paused").and_then(Value::as_bool) == Some(true);
+    paused || row.get("id").is_some() || counts.iter().any(|name| number(row, name) > 0)
+}
+
+/// The lines above the tables.
+pub(super) fn head(now: &Value) -> Vec<String> {
+    let part = |member: &str| now.get(member).cloned().unwrap_or_default();
+    let (verdict, tasks, rates) = (part("verdict"), part("tasks"), part("rates"));
+    let (wait, workers, fits) = (part("wait"), part("workers"), part("affinity"));
+    let states = ["PENDING", "DELAYED", "ALLOCATED", "RUNNING", "COMPLETED", "ERROR", "CANCELLED"];
+    let states = states.map(|state| format!("{} {}", state.to_lowercase(), grouped(&tasks, state)));
+    let flow = ["submit", "allocate", "complete", "fail"];
+    let flow = flow.map(|name| format!("{name} {}/s", rate(&rates, name)));
+    let waits = [("p50", "p50Ms"), ("p95", "p95Ms"), ("p99", "p99Ms")];
+    let waits = waits.map(|(name, at)| format!("{name} {}", human::duration(number(&wait, at))));
+    let people = ["idle", "busy", "draining", "lost"];
+    let people = people.map(|name| format!("{name} {}", grouped(&workers, name)));
+    let away = rows(now, "partitions").into_iter().filter(|p| text(p, "state") != "READY");
+    let away: Vec<String> =
+        away.map(|p| format!("partition {} is {}", text(&p, "i"), text(&p, "state"))).collect();
+    let warm = match (number(&fits, "hits"), number(&fits, "misses")) {
+        (0, 0) => "-".to_owned(),
+        (hits, misses) => format!("{:.0} %", hit_ratio(hits, misses) * 100.0),
+    };
+    let mut lines = vec![
+        format!("{}  {}", human::stamp(number(now, "ts")), text(&verdict, "text")),
+        format!("tasks    {}", states.join("  ")),
+        format!("rates    {}", flow.join("  ")),
+        format!("waits    {}", waits.join("  ")),
+        format!("workers  {}", people.join("  ")),
+        format!(
+            "leases   {}  consumers waiting {}  warm {warm}",
+            grouped(now, "leases"),
+            grouped(now, "consumersWaiting"),
+        ),
+    ];
+    lines.extend(away);
+    lines
+}
+
+fn rows(now: &Value, member: &str) -> Vec<Value> {
+    now.get(member).and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+fn grouped(row: &Value, member: &str) -> String {
+    human::grouped(number(row, member))
+}
+
+fn rate(row: &Value, member: &str) -> String {
+    format!("{:.1}", row.get(member).and_then(Value::as_f64).unwrap_or(0.0))
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = human::duration_flag(text)?;
+    if interval < INTERVAL_MIN {
+        return Err("the shortest interval is 100ms".to_owned());
+    }
+    Ok(interval)
+}
