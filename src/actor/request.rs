@@ -345,6 +345,27 @@ pub struct StatsNow {
     pub partitions: Vec<PartitionView>,
 }
 
+/// The cluster of `GET /kwq/cluster`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterView {
+    /// Version of the product.
+    pub version: Name,
+    /// Kind of log.
+    pub backend: &'static str,
+    /// Reasons of reduced durability; empty = full.
+    pub durability_reasons: Vec<String>,
+    /// This node.
+    pub node: Name,
+    /// Where it is reached.
+    pub addr: Name,
+    /// Heard of.
+    pub seen: WallMs,
+    /// Partitions.
+    pub partitions: Vec<PartitionView>,
+    /// Every level is paused.
+    pub paused: bool,
+}
+
 /// A partition as shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionView {

@@ -23,30 +23,43 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send
 
 /// A body on its way through an answer, which is taken out once.
 #[derive(Clone)]
-pub(crate) struct Streaming(Arc<Mutex<Option<Pieces>>>);
+pub(crate) struct Streaming {
+    pieces: Arc<Mutex<Option<Pieces>>>,
+    /// It is never whole, so its reader need not know whether it is.
+    endless: bool,
+}
 
 impl Streaming {
     pub(crate) fn new(pieces: Pieces) -> Self {
-        Self(Arc::new(Mutex::new(Some(pieces))))
-    }
-    pub(crate) fn take(&self) -> Option<Pieces> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        Self { pieces: Arc::new(Mutex::new(Some(pieces))), endless: false }
     }
 
-    /// The same body, but it breaks off when its reader may read no more.
+    /// A body that may end well at any time.
+    pub(crate) fn endless(pieces: Pieces) -> Self {
+        Self { endless: true, ..Self::new(pieces) }
+    }
+
+    pub(crate) fn take(&self) -> Option<Pieces> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The same body, but it ends, or breaks off if it has an end, when its reader may read no more.
     pub(crate) fn until(self, ended: impl Future<Output = ()> + Send + 'static) -> Self {
         let Some(pieces) = self.take() else { return self };
+        let endless = self.endless;
         let state = Some((pieces, Box::pin(ended)));
-        Self::new(Box::pin(futures_util::stream::unfold(state, |state| async {
+        let until = futures_util::stream::unfold(state, move |state| async move {
             let (mut pieces, mut ended) = state?;
             tokio::select! {
                 biased;
                 () = &mut ended => {
-                    Some((Err(Broken("its token is not in force any more".to_owned())), None))
+                    let broken = || Broken("its token is not in force any more".to_owned());
+                    (!endless).then(|| (Err(broken()), None))
                 }
                 piece = pieces.next() => piece.map(|piece| (piece, Some((pieces, ended)))),
             }
-        })))
+        });
+        Self { endless, ..Self::new(Box::pin(until)) }
     }
 }
 
@@ -75,6 +88,11 @@ impl Pulse {
     /// Silent for too long.
     pub(crate) fn due(&self) -> bool {
         self.spoke.elapsed() >= ALIVE_EVERY
+    }
+
+    /// Time until it has been silent for too long.
+    pub(crate) fn left(&self) -> Duration {
+        ALIVE_EVERY.saturating_sub(self.spoke.elapsed())
     }
 
     /// Waits; false when the server drains, which ends every endless body.

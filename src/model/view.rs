@@ -11,6 +11,7 @@ use crate::model::state::{StateCounts, TaskState};
 use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
 use serde::{Deserialize, Serialize};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// A task as the tracker knows it; the text fields are read from the log at `record`.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,8 +215,20 @@ pub struct JobView {
     pub partitions: Option<(usize, usize)>,
 }
 
+impl JobView {
+    /// A print of everything but what moves by itself (rates, and what is made of them and the
+    /// clock): as long as it stays, nothing has happened to the job.
+    #[must_use]
+    pub fn print(&self) -> u64 {
+        let mut print = DefaultHasher::new();
+        (&self.spec, self.state, self.implicit, self.paused).hash(&mut print);
+        (&self.cancel_reason, &self.numbers).hash(&mut print);
+        print.finish()
+    }
+}
+
 /// Counters and stamps of a job; partitions are merged by [`Self::merge`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 pub struct JobNumbers {
     /// By state.
     pub counts: StateCounts,

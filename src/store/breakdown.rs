@@ -9,7 +9,8 @@ use crate::model::id::Name;
 use crate::model::state::{StateCounts, TaskState};
 use crate::store::block::Error;
 use crate::store::counts::{Head, WHOLE};
-use crate::store::facade::{Inner, Tracker};
+use crate::store::facade::Tracker;
+use crate::store::inner::Inner;
 use std::collections::BTreeMap;
 
 impl Tracker {

@@ -22,6 +22,7 @@ pub mod purge;
 pub mod query;
 pub mod rates;
 pub mod select;
+pub mod series;
 pub mod shelf;
 #[cfg(feature = "server")]
 pub mod sled;
@@ -32,6 +33,7 @@ pub mod waiting;
 pub mod walk;
 
 mod facade;
+mod inner;
 mod proven;
 
 pub use block::{BlockKey, Error, Kind, TrackerStore};

@@ -6,7 +6,7 @@ use crate::model::id::{PartitionId, TaskSeq};
 use crate::model::limits::PAGE_TASKS;
 use crate::model::row::Row;
 use crate::store::cache::{PageKey, block, place};
-use crate::store::facade::Inner;
+use crate::store::inner::Inner;
 
 const PAGE: u64 = PAGE_TASKS as u64;
 
