@@ -171,6 +171,7 @@ fn wish() -> Consume {
         target_ms: None,
         peers: 1,
         max_bytes: u64::MAX,
+        spent: Default::default(),
         lease_ms: None,
         seed_lease: false,
         levels: ALL_LEVELS,

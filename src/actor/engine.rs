@@ -9,7 +9,7 @@ use crate::actor::sampler::Sampler;
 use crate::actor::tracker::TrackerDoor;
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
-use crate::core::workers::WorkerRegistry;
+use crate::core::workers::{WorkerRegistry, heartbeat_ms};
 use crate::log::{EventLog, Room};
 use crate::metrics::{Metrics, RestartCause, ShedClass, ShedReason};
 use crate::model::command::Command;
@@ -73,6 +73,8 @@ pub(crate) struct Engine {
     thawed_at: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
     turn: AtomicUsize,
+    /// Consumes so far that looked for work.
+    looks: AtomicU64,
     /// Held while bulk work begins or a job goes: neither may see the other half done.
     pub(crate) bulk: tokio::sync::Mutex<()>,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
@@ -168,7 +170,10 @@ impl Engine {
         Self {
             slots: (0..partitions).map(slot).collect(),
             hub: Arc::new(Hub::new(partitions, parts.config.poll.max_parked)),
-            workers: Mutex::new(WorkerRegistry::new(parts.config.worker_forget_ms)),
+            workers: Mutex::new(WorkerRegistry::new(
+                parts.config.worker_forget_ms,
+                heartbeat_ms(parts.config.policy.lease_ms),
+            )),
             ids: Mutex::default(),
             running_keys: Mutex::default(),
             tracker: TrackerDoor::new(partitions),
@@ -183,6 +188,7 @@ impl Engine {
             thawed_at: AtomicU64::new(0),
             log: RwLock::new(None),
             turn: AtomicUsize::new(0),
+            looks: AtomicU64::new(0),
             bulk: tokio::sync::Mutex::new(()),
             node: Mutex::new(None),
             node_name: parts.node_name,
@@ -213,6 +219,18 @@ impl Engine {
         let mut order: Vec<usize> = (0..count).map(|i| (i + turn) % count).collect();
         order.sort_by_key(|i| Some(self.slots[*i].shard) != here);
         order
+    }
+
+    /// Slots in the order in which one consume should try them. The first one changes from consume
+    /// to consume, or a single worker would empty one partition while the others wait: by steps of
+    /// the golden ratio, so that also every n-th consume meets all of them alike.
+    pub(crate) fn rotation(&self) -> Vec<usize> {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let place = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN);
+        let count = self.slots.len();
+        let first = (u128::from(place) * count as u128) >> 64;
+        let first = usize::try_from(first).expect("less than the number of slots");
+        (first..count).chain(0..first).collect()
     }
 
     /// When the process last went on after it had stood still; whoever looks notices it. The node's

@@ -3,10 +3,11 @@
 use crate::actor::engine::lock;
 use crate::actor::envelope::{Class, Decided};
 use crate::actor::handle::{Answer, KwqHandle};
-use crate::actor::request::{SeedWindow, StatsNow, WorkerPage};
+use crate::actor::request::{At, SeedWindow, StatsNow, WorkerPage};
 use crate::core::partition::Partition;
-use crate::core::query::LevelPart;
+use crate::core::query::{Holder, LevelPart};
 use crate::core::stats::{Stats, WAIT_BUCKETS};
+use crate::model::access::Scopes;
 use crate::model::command::Command;
 use crate::model::id::{Name, PartitionId, Position};
 use crate::model::priority::Priority;
@@ -21,14 +22,14 @@ use std::time::Duration;
 struct PartNumbers {
     levels: [LevelPart; Priority::LEVELS],
     stats: Stats,
-    holders: Vec<(Name, u64)>,
+    holders: Vec<Holder>,
 }
 
 fn numbers(partition: &Partition) -> PartNumbers {
     PartNumbers {
         levels: partition.level_parts(),
         stats: partition.stats().clone(),
-        holders: partition.lease_holders(),
+        holders: partition.lease_holders(&Scopes::default()),
     }
 }
 
@@ -115,7 +116,7 @@ impl KwqHandle {
         }
         jobs.sort_by_key(|j| std::cmp::Reverse(j.numbers.counts.of(TaskState::Pending)));
         jobs.truncate(10);
-        let leases = parts.iter().flat_map(|p| p.holders.iter().map(|(_, n)| n)).sum();
+        let leases = parts.iter().flat_map(|p| &p.holders).map(|holder| holder.leases).sum();
         let now = self.now();
         let (verdict, verdict_text) = verdict(&counts, &queues, rates.total[2], now.wall);
         Ok(StatsNow {
@@ -139,11 +140,10 @@ impl KwqHandle {
 
     /// Idle, busy, draining, lost.
     fn worker_counts(&self, parts: &[PartNumbers]) -> [u64; 4] {
-        let held = held_by(parts);
-        let heartbeat_ms = self.heartbeat_ms(self.engine.config.policy.lease_ms);
+        let held = held_by(parts.iter().flat_map(|part| &part.holders));
         let registry = lock(&self.engine.workers);
         let mut counts = [0; 4];
-        for view in registry.views(None, self.now(), heartbeat_ms) {
+        for view in registry.views(None, self.now()) {
             let busy = held.contains_key(&view.worker);
             let at = match view.state {
                 WorkerState::Active => usize::from(busy),
@@ -159,8 +159,10 @@ impl KwqHandle {
     ///
     /// # Errors
     /// The tracker is being rebuilt.
-    pub async fn seed_stats(&self, limit: usize) -> Answer<Vec<SeedWindow>> {
-        self.engine.tracker.windows(limit).await
+    pub async fn seed_stats(&self, limit: usize) -> Answer<At<Vec<SeedWindow>>> {
+        let seen = self.engine.tracker.windows(limit).await?;
+        let (positions, lag_ms) = self.valid(seen.behind);
+        Ok(At { value: seen.value, positions, lag_ms })
     }
 
     /// Tasks ended per second by job, last 60 s.
@@ -175,19 +177,37 @@ impl KwqHandle {
         limit: usize,
         after: Option<Name>,
     ) -> WorkerPage {
-        let held = self.part_numbers().await.map(|p| held_by(&p)).unwrap_or_default();
-        let heartbeat_ms = self.heartbeat_ms(self.engine.config.policy.lease_ms);
+        let held = self.held().await.unwrap_or_default();
         let registry = lock(&self.engine.workers);
-        let views = registry.views(after.as_deref(), self.now(), heartbeat_ms);
+        let views = registry.views(after.as_deref(), self.now());
         let wanted = views.filter(|v| state.is_none_or(|s| v.state == s));
         let mut rows: Vec<WorkerView> = wanted.take(limit + 1).collect();
         let more = rows.len() > limit;
         rows.truncate(limit);
         for row in &mut rows {
             row.leases = held.get(&row.worker).copied().unwrap_or(0);
+            self.veil(row);
         }
         let next = rows.last().filter(|_| more).map(|row| row.worker.clone());
         (rows, next)
+    }
+
+    /// Leases of tasks this caller may touch, by worker.
+    async fn held(&self) -> Answer<BTreeMap<Name, u64>> {
+        let calls = self.engine.slots.iter().map(|slot| {
+            let scopes = self.scopes.clone();
+            self.engine.inspect(slot, move |p| p.lease_holders(&scopes))
+        });
+        let parts = futures_util::future::try_join_all(calls).await?;
+        Ok(held_by(parts.iter().flat_map(|(holders, _)| holders)))
+    }
+
+    /// Takes out what tells of other jobs than the caller's: nobody knows of which job a key was
+    /// learned, or a task was completed.
+    fn veil(&self, view: &mut WorkerView) {
+        if !self.scopes.everything() {
+            (view.tally, view.affinity) = (None, Vec::new());
+        }
     }
 
     /// One worker with the tasks it holds and all it is warm for: what it named, then what it has
@@ -196,8 +216,7 @@ impl KwqHandle {
     /// # Errors
     /// `worker_not_found`.
     pub async fn worker(&self, worker: Name) -> Answer<WorkerView> {
-        let heartbeat_ms = self.heartbeat_ms(self.engine.config.policy.lease_ms);
-        let known = lock(&self.engine.workers).view(&worker, self.now(), heartbeat_ms);
+        let known = lock(&self.engine.workers).view(&worker, self.now());
         let mut view = known.ok_or_else(|| unknown_worker(&worker))?;
         for slot in &self.engine.slots {
             let name = worker.clone();
@@ -210,8 +229,9 @@ impl KwqHandle {
                 }
             }
         }
-        view.leases = view.held.len() as u64;
         view.held.retain(|task| self.scopes.cover(&task.job));
+        view.leases = view.held.len() as u64;
+        self.veil(&mut view);
         Ok(view)
     }
 
@@ -267,10 +287,10 @@ impl KwqHandle {
     }
 }
 
-fn held_by(parts: &[PartNumbers]) -> BTreeMap<Name, u64> {
+fn held_by<'a>(holders: impl Iterator<Item = &'a Holder>) -> BTreeMap<Name, u64> {
     let mut held = BTreeMap::new();
-    for (worker, count) in parts.iter().flat_map(|p| &p.holders) {
-        *held.entry(worker.clone()).or_insert(0) += count;
+    for holder in holders {
+        *held.entry(holder.worker.clone()).or_insert(0) += holder.leases;
     }
     held
 }

@@ -11,14 +11,19 @@
 use crate::actor::engine::{Engine, Slot, lock, unavailable};
 use crate::actor::envelope::Class;
 use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::handle_tasks::purged;
 use crate::actor::partition::mismatch;
 use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitAnswer, SubmitRequest};
+use crate::core::partition::Partition;
+use crate::log::StoredTask;
 use crate::model::array::ArrayInput;
 use crate::model::command::{ARRAYS, Command, Item, Submit};
 use crate::model::id::PartitionId;
 use crate::model::key::{Digest, KeyAnswer, KeyPart, Keyed};
+use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::{AdmittedItem, Reply, Submitted};
+use crate::model::task::TaskInput;
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,12 +109,27 @@ impl KwqHandle {
         Ok(RunningKey { engine: Arc::clone(&self.engine), key })
     }
 
+    /// What the call under this key was told of its task when the task was purged meanwhile: made
+    /// anew of the same request, because its text is gone.
+    ///
+    /// # Errors
+    /// `purged` when the key was forgotten in this moment; the partition is away.
+    pub async fn retold(&self, task: TaskRef, key: KeyOf, input: TaskInput) -> Answer<StoredTask> {
+        let slot = self.slot_of(task.partition)?;
+        // Decided by the first partition that was asked, or by the one its id belongs to.
+        let parts = [0, 1].map(|step| key.part(KeyPart::number(key.chunk, step)));
+        let read = move |p: &Partition| p.retold(&parts, task.priority, input);
+        let (found, _) = self.engine.inspect(slot, read).await?;
+        let (spec, submitted) = found.ok_or_else(|| purged("task"))?;
+        Ok(StoredTask { submitted, spec })
+    }
+
     /// The note under a part of a keyed request.
     ///
     /// # Errors
     /// `idempotency_key_reused`; the partition is away.
     pub async fn recall(&self, part: KeyPart) -> Answer<Option<Vec<u8>>> {
-        let note = move |partition: &crate::core::partition::Partition| {
+        let note = move |partition: &Partition| {
             partition.recall(&part).map(|answer| match answer {
                 Some(KeyAnswer::Note(note)) => Some(note.clone()),
                 // Tasks: it is known, and that is all a caller can want to hear here.

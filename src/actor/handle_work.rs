@@ -1,64 +1,28 @@
 //! The worker side of the door: consume with long poll, reports, heartbeats, workers.
 
-use crate::actor::engine::{Engine, Slot, lock, unavailable};
+use crate::actor::engine::{Slot, lock, unavailable};
 use crate::actor::envelope::Class;
+use crate::actor::guards::{GrantGuard, Present, give_back};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::hub::{Wake, Wish};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{
     ConsumeAnswer, ConsumeRequest, HeartbeatAnswer, HeartbeatRequest, WorkerRegistration,
 };
-use crate::core::workers::Sign;
+use crate::core::workers::{Sign, heartbeat_ms};
 use crate::metrics::ConsumeOutcome;
 use crate::model::affinity::AffinityMode;
-use crate::model::command::{Command, Consume, Heartbeat};
+use crate::model::command::{Command, Consume, Heartbeat, Spent};
 use crate::model::event::Event;
-use crate::model::id::{LeaseNo, PartitionId};
+use crate::model::id::{LeaseNo, Name};
 use crate::model::lease::LeaseToken;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::{Grant, Renewal, Reply};
 use crate::model::report::{Outcome, Report, ReportOutcome, Verb};
 use crate::model::task::TaskError;
-use crate::model::view::HandOut;
+use crate::model::view::{HandOut, WorkerTally};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// Gives grants back when the call is dropped between the decision and the answer.
-struct GrantGuard<'a> {
-    engine: &'a Engine,
-    grants: Vec<Grant>,
-}
-
-impl GrantGuard<'_> {
-    fn keep(mut self) -> Vec<Grant> {
-        std::mem::take(&mut self.grants)
-    }
-}
-
-impl Drop for GrantGuard<'_> {
-    fn drop(&mut self) {
-        let tokens = self.grants.iter().map(|g| g.token);
-        give_back(self.engine, tokens);
-    }
-}
-
-/// Returns leases whose answer nobody will read. What cannot be sent heals by expiry.
-fn give_back(engine: &Engine, tokens: impl Iterator<Item = LeaseToken>) {
-    let mut by_partition: Vec<(PartitionId, Vec<LeaseNo>)> = Vec::new();
-    for token in tokens {
-        match by_partition.iter_mut().find(|(id, _)| *id == token.partition) {
-            Some((_, numbers)) => numbers.push(token.number),
-            None => by_partition.push((token.partition, vec![token.number])),
-        }
-    }
-    for (id, numbers) in by_partition {
-        if let Some(slot) = engine.slot(id)
-            && let Err(reject) = engine.post(slot, Command::Undeliver(numbers))
-        {
-            tracing::debug!(partition = %id, detail = %reject.detail, "leases left to expire");
-        }
-    }
-}
 
 impl KwqHandle {
     /// Reports, heartbeat, hand-outs, long poll: in this order. Dropping the future leaves the
@@ -73,10 +37,10 @@ impl KwqHandle {
             warm: (!request.warm.is_empty()).then(|| request.warm.clone()),
             ..Sign::default()
         };
-        let draining = lock(&engine.workers).seen(&request.worker, engine.clock.now(), sign);
+        let (draining, _present) = Present::enter(engine, &request.worker, sign);
         engine.worker_asked();
         let mut answer = ConsumeAnswer {
-            heartbeat_ms: self.heartbeat_ms(engine.config.policy.lease_ms),
+            heartbeat_ms: heartbeat_ms(engine.config.policy.lease_ms),
             drain: draining,
             ..ConsumeAnswer::default()
         };
@@ -102,10 +66,7 @@ impl KwqHandle {
         }
         match self.wait_for_tasks(&request).await {
             Ok(tasks) => {
-                if let Some(shortest) = tasks.iter().map(|t| t.grant.lease_ms).min() {
-                    answer.heartbeat_ms = self.heartbeat_ms(shortest);
-                }
-                answer.tasks = tasks;
+                answer.add(tasks);
             }
             // Its reports are applied: the worker must learn their verdicts even when it gets no
             // work.
@@ -161,7 +122,7 @@ impl KwqHandle {
             match tokio::time::timeout_at(deadline, &mut place.woken).await {
                 Ok(Ok(Wake::Work(promise))) => {
                     let slot = engine.slot(promise.partition).ok_or_else(unavailable)?;
-                    let grants = self.try_slot(slot, request, request.max).await?;
+                    let grants = self.try_slot(slot, request, Spent::default()).await?;
                     drop(promise);
                     if !grants.is_empty() {
                         return Ok(grants);
@@ -172,45 +133,54 @@ impl KwqHandle {
         }
     }
 
-    /// Asks the partition with the highest ready level first, local ones before others, until the
+    /// Asks the partition with the highest ready level first, of equal ones in rotation, until the
     /// batch is full.
     async fn try_all(&self, request: &ConsumeRequest) -> Answer<Vec<Grant>> {
         let engine = &*self.engine;
         let mut guard = GrantGuard { engine, grants: Vec::new() };
-        let mut tried = 0u64;
+        let mut spent = Spent::default();
+        let mut untried = engine.rotation();
+        let levels = |i: usize| engine.hub.levels(engine.slots[i].id) & request.levels;
+        let choosy = !request.jobs.is_empty() || !self.scopes.everything();
         while guard.grants.len() < request.max {
-            let top = |i: &usize| {
-                let ready = engine.hub.levels(engine.slots[*i].id) & request.levels;
-                (ready != 0 && (*i >= 64 || tried >> i & 1 == 0))
-                    .then(|| 15 - ready.leading_zeros())
-            };
-            let order = engine.order();
-            let best = order.iter().filter_map(|i| top(i).map(|level| (level, *i)));
+            let ready = untried.iter().map(|i| levels(*i)).enumerate().filter(|(_, l)| *l != 0);
             // `max_by_key` keeps the last of equals; reversed, the first in order wins.
-            let Some((_, best)) = best.rev().max_by_key(|(level, _)| *level) else { break };
-            let left = request.max - guard.grants.len();
-            match self.try_slot(&engine.slots[best], request, left).await {
-                Ok(grants) => guard.grants.extend(grants),
+            let best = ready.rev().max_by_key(|(_, levels)| 15 - levels.leading_zeros());
+            let Some((place, _)) = best else { break };
+            let number = untried.remove(place);
+            match self.try_slot(&engine.slots[number], request, spent).await {
+                // It has more, so it was the size or the time of the answer that kept it back.
+                Ok(none)
+                    if none.is_empty() && spent.tasks > 0 && !choosy && levels(number) != 0 =>
+                {
+                    break;
+                }
+                Ok(grants) => {
+                    spent = grants.iter().fold(spent, |s, g| s.and(g.bytes, g.expected_us));
+                    guard.grants.extend(grants);
+                }
                 Err(reject) if guard.grants.is_empty() && engine.slots.len() == 1 => {
                     return Err(reject);
                 }
                 Err(reject) => tracing::debug!(detail = %reject.detail, "partition passed over"),
             }
-            tried |= 1 << best.min(63);
         }
         Ok(guard.keep())
     }
 
+    /// Asks one partition for what an answer still has room for.
     async fn try_slot(
         &self,
         slot: &Slot,
         request: &ConsumeRequest,
-        max: usize,
+        spent: Spent,
     ) -> Answer<Vec<Grant>> {
+        let held = usize::try_from(spent.tasks).unwrap_or(usize::MAX);
         let consume = Consume {
             worker: request.worker.clone(),
             endpoint: request.endpoint.clone(),
-            max,
+            max: request.max.saturating_sub(held),
+            spent,
             target_ms: request.target_ms,
             peers: request.target_ms.map_or(1, |_| self.active_workers()),
             max_bytes: request.max_bytes,
@@ -306,8 +276,7 @@ impl KwqHandle {
         part: Vec<(usize, Report)>,
     ) -> Vec<(usize, ReportOutcome)> {
         let leases: Vec<_> = part.iter().map(|(_, r)| r.token.map(|t| t.number)).collect();
-        let kinds: Vec<bool> =
-            part.iter().map(|(_, r)| matches!(r.verb, Verb::Complete { .. })).collect();
+        let counts: Vec<WorkerTally> = part.iter().map(|(_, r)| counted(&r.verb)).collect();
         let (places, reports): (Vec<usize>, Vec<Report>) = part.into_iter().unzip();
         let decided = self.engine.decide(slot, Command::Report(reports), Class::Report, 0).await;
         let mut outcomes = match decided.and_then(super::envelope::Decided::accepted) {
@@ -318,11 +287,12 @@ impl KwqHandle {
             }
         };
         self.name_tasks(slot, &leases, &mut outcomes).await;
+        let now = self.engine.clock.now();
         let mut registry = lock(&self.engine.workers);
-        for (outcome, complete) in outcomes.iter().zip(kinds) {
-            let counted = matches!(outcome.outcome, Outcome::Ok | Outcome::Retry | Outcome::Dead);
-            if let (true, Some(worker)) = (counted, &outcome.worker) {
-                registry.reported(worker, u64::from(complete), u64::from(!complete));
+        for (outcome, counts) in outcomes.iter().zip(counts) {
+            // Only what a live token did has a worker.
+            if let Some(worker) = &outcome.worker {
+                registry.reported(worker, now, counts);
             }
         }
         places.into_iter().zip(outcomes).collect()
@@ -408,13 +378,17 @@ impl KwqHandle {
         }
         let default = engine.config.policy.lease_ms;
         answer.lease_ms = if shortest == u32::MAX { default } else { shortest };
-        answer.heartbeat_ms = self.heartbeat_ms(answer.lease_ms);
+        answer.heartbeat_ms = heartbeat_ms(answer.lease_ms);
+        self.told(&request.worker, answer.heartbeat_ms);
         Ok(answer)
     }
 
-    /// A third of the lease.
-    pub(crate) fn heartbeat_ms(&self, lease_ms: u32) -> u64 {
-        u64::from(lease_ms / 3).max(1)
+    /// A worker was told to beat at this interval, by which its silence is measured; 0 = it was told
+    /// nothing.
+    pub fn told(&self, worker: &str, heartbeat_ms: u64) {
+        if heartbeat_ms > 0 {
+            lock(&self.engine.workers).told(worker, heartbeat_ms);
+        }
     }
 
     /// Registers a worker: (heartbeat ms, lease ms).
@@ -429,14 +403,14 @@ impl KwqHandle {
         let now = self.engine.clock.now();
         lock(&self.engine.workers).seen(&registration.worker, now, sign);
         let lease_ms = self.engine.config.policy.lease_ms;
-        (self.heartbeat_ms(lease_ms), lease_ms)
+        (heartbeat_ms(lease_ms), lease_ms)
     }
 
     /// Forgets a worker; its leases are given back. Number of them.
     ///
     /// # Errors
     /// `worker_not_found`; `forbidden` when it holds tasks outside the scopes.
-    pub async fn delete_worker(&self, worker: crate::model::id::Name) -> Answer<usize> {
+    pub async fn delete_worker(&self, worker: Name) -> Answer<usize> {
         let engine = &*self.engine;
         if !self.scopes.everything() {
             self.holds_own_only(&worker).await?;
@@ -461,6 +435,16 @@ impl KwqHandle {
             return Err(Reject::new(Code::WorkerNotFound, detail));
         }
         Ok(released)
+    }
+}
+
+/// What an accepted report counts as for its worker.
+fn counted(verb: &Verb) -> WorkerTally {
+    let none = WorkerTally::default();
+    match verb {
+        Verb::Complete { .. } => WorkerTally { completed: 1, ..none },
+        Verb::Fail { .. } => WorkerTally { failed: 1, ..none },
+        Verb::Start | Verb::Release { .. } => none,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod simulation;
 mod engine;
 mod envelope;
 mod gate;
+mod guards;
 mod handle_breakdown;
 mod handle_explain;
 mod handle_jobs;

@@ -5,8 +5,9 @@ use crate::actor::envelope::{Class, Decided, Envelope, Waiting, Work};
 use crate::actor::gate::{Commands, Gate};
 use crate::actor::node::{NodeActor, PartitionDown};
 use crate::core::partition::Partition;
-use crate::core::workers::Sign;
+use crate::core::workers::{Sign, heartbeat_ms};
 use crate::log::{Appended, Batch, Error, EventLog, Room};
+use crate::model::access::Scopes;
 use crate::model::command::Command;
 use crate::model::event::Stamped;
 use crate::model::id::{LeaseNo, PartitionId, Position};
@@ -297,7 +298,7 @@ impl PartitionActor {
         let reply = self.partition.decide(command, self.engine.clock.now(), &mut events);
         if let Reply::Ticked(lost) = reply {
             let mut workers = lock(&self.engine.workers);
-            lost.iter().for_each(|worker| workers.crashed(worker));
+            lost.iter().for_each(|(worker, cause)| workers.lapsed(worker, *cause));
         }
         self.finish(events, Vec::new(), ctx);
     }
@@ -404,8 +405,9 @@ impl Actor for PartitionActor {
         {
             // After a restart their leases are the only trace of them.
             let mut workers = lock(&self.engine.workers);
-            for (worker, _) in self.partition.lease_holders() {
-                workers.seen(&worker, now, Sign::default());
+            for holder in self.partition.lease_holders(&Scopes::default()) {
+                workers.seen(&holder.worker, now, Sign::default());
+                workers.told(&holder.worker, heartbeat_ms(holder.shortest_ms));
             }
             for worker in self.partition.drained() {
                 workers.seen(worker, now, Sign::default());

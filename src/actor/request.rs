@@ -1,6 +1,7 @@
 //! What callers ask of the engine through [`crate::actor::handle::KwqHandle`], and its composite
 //! answers.
 
+use crate::core::workers::heartbeat_ms;
 use crate::model::affinity::AffinityMode;
 use crate::model::command::Item;
 use crate::model::explain::Explanation;
@@ -167,6 +168,18 @@ pub struct ConsumeAnswer {
     pub drain: bool,
     /// Wait this long before the next consume, ms.
     pub poll_after_ms: u64,
+}
+
+impl ConsumeAnswer {
+    /// Puts hand-outs in. The shortest lease the answer tells of says how often to beat.
+    pub fn add(&mut self, tasks: Vec<HandOut>) {
+        let renewed = self.heartbeat.as_ref().filter(|beat| beat.renewed > 0);
+        let renewed = renewed.map(|beat| beat.lease_ms);
+        if let Some(shortest) = tasks.iter().map(|task| task.grant.lease_ms).chain(renewed).min() {
+            self.heartbeat_ms = heartbeat_ms(shortest);
+        }
+        self.tasks.extend(tasks);
+    }
 }
 
 /// `POST /kwq/heartbeat`.

@@ -215,13 +215,13 @@ impl TrackerDoor {
         self.at_once(move |state, now| state.tracker.hand_outs(id, now)).await
     }
 
-    pub(crate) async fn windows(&self, limit: usize) -> Answer<Vec<SeedWindow>> {
-        self.at_once(move |state, now| {
+    pub(crate) async fn windows(&self, limit: usize) -> Answer<Seen<Vec<SeedWindow>>> {
+        let question = move |state: &mut TrackerState, now| {
             let windows = state.tracker.windows(limit, now);
             let shown = |(time, changes)| SeedWindow { changes, time };
             windows.into_iter().map(shown).collect()
-        })
-        .await
+        };
+        self.ask(Patience::None, question).await
     }
 
     pub(crate) async fn job_rates(&self) -> BTreeMap<Name, f64> {

@@ -1,5 +1,5 @@
-//! Who is calling: the presented token against the tokens in force. No file is read and no clock is
-//! asked here; the node hands tokens in, the call brings the time.
+//! Who is calling: the presented token against the tokens in force, when the call begins and as long
+//! as it waits. No file is read here; the node hands tokens in, the call brings the time.
 
 mod failures;
 
@@ -8,11 +8,13 @@ use crate::metrics::Denial;
 use crate::model::access::{Roles, Scopes, Token};
 use crate::model::id::Name;
 use crate::model::reject::{Code, Reject};
-use crate::model::time::Now;
+use crate::model::time::{Now, WallMs};
 use failures::Failures;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// The caller of one call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,16 +25,21 @@ pub(crate) struct Caller {
     pub(crate) roles: Roles,
     /// Where.
     pub(crate) scopes: Scopes,
+    /// Digest of its token.
+    token: Option<[u8; 32]>,
 }
 
 /// Why somebody is not let in.
 pub(crate) type Denied = (Denial, Reject);
 
+/// Longest time between two looks at the clock while a call waits: the clock may be set.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// The tokens in force.
 #[derive(Default)]
 pub struct Guard {
     /// `None`: no tokens are configured, and everybody has every role.
-    tokens: Option<RwLock<Arc<[Token]>>>,
+    tokens: Option<watch::Sender<Arc<[Token]>>>,
     failures: Mutex<Failures>,
 }
 
@@ -40,14 +47,14 @@ impl Guard {
     /// Lets in who brings one of these.
     #[must_use]
     pub fn new(tokens: Vec<Token>) -> Self {
-        Self { tokens: Some(RwLock::new(tokens.into())), failures: Mutex::default() }
+        Self { tokens: Some(watch::Sender::new(tokens.into())), failures: Mutex::default() }
     }
 
     /// Puts other tokens in force. Without any configured it changes nothing: who may come in must
     /// not depend on when a file was read.
     pub fn replace(&self, tokens: Vec<Token>) {
         if let Some(held) = &self.tokens {
-            *held.write().unwrap_or_else(PoisonError::into_inner) = tokens.into();
+            held.send_replace(tokens.into());
         }
     }
 
@@ -62,15 +69,44 @@ impl Guard {
             return Ok(Caller { roles: Roles::ALL, ..Caller::default() });
         };
         let presented = bearer(headers)?;
-        let tokens = Arc::clone(&held.read().unwrap_or_else(PoisonError::into_inner));
-        let Some(token) = known(&tokens, &digest::sha256(presented)) else {
+        let tokens = Arc::clone(&held.borrow());
+        let digest = digest::sha256(presented);
+        let Some(token) = known(&tokens, &digest) else {
             return Err(self.wrong(from, now));
         };
         if token.expires.known().is_some_and(|end| now.wall >= end) {
             return Err(denied(Denial::Expired, "the token has expired"));
         }
         let name = Some(token.name.clone());
-        Ok(Caller { name, roles: token.roles, scopes: token.scopes.clone() })
+        let scopes = token.scopes.clone();
+        Ok(Caller { name, roles: token.roles, scopes, token: Some(digest) })
+    }
+
+    /// Waits until the token of a caller is not in force any more as it was when the call began:
+    /// taken out, changed, expired. What is open ends then.
+    pub(crate) async fn ended(&self, caller: &Caller, now: impl Fn() -> WallMs) {
+        let (Some(held), Some(digest)) = (&self.tokens, &caller.token) else {
+            return std::future::pending().await;
+        };
+        let mut changes = held.subscribe();
+        loop {
+            let end = {
+                let tokens = changes.borrow_and_update();
+                let token = known(&tokens, digest);
+                let same = |t: &&Token| t.roles == caller.roles && t.scopes == caller.scopes;
+                let Some(token) = token.filter(same) else { return };
+                token.expires.known()
+            };
+            let left = end.map_or(LOOK_EVERY, |end| Duration::from_millis(end.since(now())));
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                // The sender lives as long as this guard.
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(left.min(LOOK_EVERY)), if end.is_some() => {}
+            }
+        }
     }
 
     fn wrong(&self, from: IpAddr, now: Now) -> Denied {

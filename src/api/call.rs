@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,6 +152,12 @@ impl Call {
     fn source(&self, body: Incoming) -> Source {
         let limit = Duration::from_millis(self.shared.api.config.http.body_ms);
         Source { body, delivery: self.delivery.clone(), limit, begun: Instant::now(), bytes: 0 }
+    }
+
+    /// Waits until its caller's token is not in force any more; for ever without tokens.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (api, caller) = (self.shared.api.clone(), self.caller.clone());
+        async move { api.guard.ended(&caller, || api.handle.now().wall).await }
     }
 
     /// Refuses a call that waited longer than its caller allows.

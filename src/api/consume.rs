@@ -32,10 +32,11 @@ pub(crate) async fn consume(mut call: Call) -> Outcome {
     let answer = if call.shared.draining() {
         reports_only(&call.shared, request).await?
     } else if listed && request.wait_ms > 0 {
-        reports_first(&call.shared, request).await?
+        reports_first(&call, request).await?
     } else {
-        parked(&call.shared, request).await?
+        parked(&call, request).await?
     };
+    call.shared.api.handle.told(&holder.0, answer.heartbeat_ms);
     if answer.tasks.is_empty() && !listed {
         return Ok(nothing(&call.shared, &answer));
     }
@@ -126,11 +127,10 @@ fn verdicts(sent: Vec<Sent>, decided: Vec<ReportOutcome>) -> Verdicts {
         .collect()
 }
 
-/// Asks and waits; a drain of the process ends the wait with nothing.
-pub(crate) async fn parked(
-    shared: &Shared,
-    request: ConsumeRequest,
-) -> Result<ConsumeAnswer, Reject> {
+/// Asks and waits; a drain of the process ends the wait with nothing, the end of its caller's token
+/// with a refusal.
+pub(crate) async fn parked(call: &Call, request: ConsumeRequest) -> Result<ConsumeAnswer, Reject> {
+    let shared = &call.shared;
     if request.wait_ms == 0 {
         return shared.api.handle.consume(request).await;
     }
@@ -139,23 +139,26 @@ pub(crate) async fn parked(
         biased;
         answer = shared.api.handle.consume(request) => answer,
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => Ok(ConsumeAnswer::default()),
+        () = call.ended() => {
+            Err(Reject::new(Code::Unauthorized, "the token is not in force any more"))
+        }
     }
 }
 
 /// Reports and renewals are answered for even when the wait that follows is cut: so they come
 /// first, without a wait.
-async fn reports_first(shared: &Shared, request: ConsumeRequest) -> Result<ConsumeAnswer, Reject> {
+async fn reports_first(call: &Call, request: ConsumeRequest) -> Result<ConsumeAnswer, Reject> {
     let wait_ms = request.wait_ms;
     let mut later = request.clone();
     (later.done, later.leases) = (Vec::new(), None);
     let first = ConsumeRequest { wait_ms: 0, ..request };
-    let mut answer = shared.api.handle.consume(first).await?;
+    let mut answer = call.shared.api.handle.consume(first).await?;
     if !answer.tasks.is_empty() || answer.drain || answer.poll_after_ms > 0 {
         return Ok(answer);
     }
     later.wait_ms = wait_ms;
-    if let Ok(second) = parked(shared, later).await {
-        answer.tasks = second.tasks;
+    if let Ok(second) = parked(call, later).await {
+        answer.add(second.tasks);
         answer.drain = second.drain;
         answer.poll_after_ms = second.poll_after_ms;
     }

@@ -26,6 +26,7 @@ where
     let entered = enter(&mut call, row);
     let witness = row.rule.audited.map(|op| Witness::of(&call, row, op));
     let shared = Arc::clone(&call.shared);
+    let ended = call.caller.name.is_some().then(|| call.ended());
     let outcome = match entered {
         Ok(()) => run(call).await,
         Err(problem) => Err(problem),
@@ -36,6 +37,9 @@ where
         answer = answer.positions(&shared.api.handle.positions());
     }
     answer.route = row.pattern;
+    if let Some(ended) = ended {
+        answer.stream = answer.stream.map(|stream| stream.until(ended));
+    }
     match witness {
         Some(witness) => witness.told(answer),
         None => answer,

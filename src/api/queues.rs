@@ -71,12 +71,14 @@ async fn set_level(mut call: Call, paused: bool) -> Outcome {
 async fn seed_stats(call: Call) -> Outcome {
     let limit = call.query(&["limit"])?.integer("limit", 1, WINDOWS_MAX)?;
     let limit = usize::try_from(limit.unwrap_or(WINDOWS_MAX)).unwrap_or(usize::MAX);
-    let windows = call.shared.api.handle.seed_stats(limit).await?;
+    let answer = call.shared.api.handle.seed_stats(limit).await?;
+    let windows = &answer.value;
     let mut out = Out::with_capacity(2 + windows.len() * 110);
     out.open_list();
     windows.iter().for_each(|w| stats::seed_window(&mut out, w.changes, w.time));
     out.close_list();
-    Ok(Answer::json(out.into_bytes()))
+    let shown = Answer::json(out.into_bytes()).positions(&answer.positions);
+    Ok(shown.with("kwq-lag-ms", answer.lag_ms))
 }
 
 async fn stats_now(call: Call) -> Outcome {

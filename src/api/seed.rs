@@ -93,8 +93,9 @@ pub(crate) async fn consume(call: Call) -> Outcome {
     let answer = if shared.draining() {
         crate::actor::request::ConsumeAnswer::default()
     } else {
-        parked(shared, request).await?
+        parked(&call, request).await?
     };
+    shared.api.handle.told(&worker, answer.heartbeat_ms);
     let Some(task) = answer.tasks.first() else { return Ok(nothing(shared, &answer)) };
     let grant = &task.grant;
     let mut out = Answer::json(wire::hand_out(task, &worker, Some(&endpoint)))

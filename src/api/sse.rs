@@ -1,8 +1,6 @@
-//! Streams of server-sent events: how many may be open, and what ends one before its source does.
+//! Streams of server-sent events: how many may be open. The gate ends them with their token.
 
-use crate::actor::handle::KwqHandle;
 use crate::api::answer::Answer;
-use crate::api::auth::{Caller, Guard};
 use crate::api::call::Call;
 use crate::api::stream::{Broken, Streaming};
 use crate::metrics::{ConnectionKind, Metrics, ShedClass, ShedReason};
@@ -10,9 +8,8 @@ use crate::model::limits;
 use crate::model::reject::{Code, Reject};
 use hyper::StatusCode;
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use hyper::header::HeaderValue;
 use std::future::Future;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,55 +22,27 @@ pub(crate) trait Source: Send + 'static {
     fn piece(&mut self) -> impl Future<Output = Result<Option<Bytes>, Reject>> + Send;
 }
 
-/// The answer to a call: a stream that ends with its source or with the right to see it.
+/// The answer to a call: a stream that ends with its source.
 ///
 /// # Errors
 /// `overloaded` when too many streams are open.
 pub(crate) fn answer(call: &Call, source: impl Source) -> Result<Answer, Reject> {
-    let stream = Open { source, pass: Pass::of(call), _seat: call.shared.seats.take(call)? };
+    let stream = Open { source, _seat: call.shared.seats.take(call)? };
     let pieces = futures_util::stream::unfold(Some(stream), |stream| async {
         let mut stream = stream?;
         match stream.source.piece().await {
-            Ok(Some(bytes)) if stream.pass.holds() => Some((Ok(bytes), Some(stream))),
-            Ok(_) => None,
+            Ok(Some(bytes)) => Some((Ok(bytes), Some(stream))),
+            Ok(None) => None,
             Err(reject) => Some((Err(Broken(reject.detail.to_string())), None)),
         }
     });
     let answer = Answer::typed(StatusCode::OK, EVENTS, Bytes::new());
-    Ok(answer.streaming(Streaming::new(Box::pin(pieces))))
+    Ok(answer.streaming(Streaming::endless(Box::pin(pieces))))
 }
 
 struct Open<S> {
     source: S,
-    pass: Pass,
     _seat: Seat,
-}
-
-/// The right of a caller to a stream, which may outlive its token by far.
-struct Pass {
-    guard: Arc<Guard>,
-    handle: KwqHandle,
-    head: HeaderMap,
-    peer: IpAddr,
-    caller: Caller,
-}
-
-impl Pass {
-    fn of(call: &Call) -> Self {
-        let mut head = HeaderMap::new();
-        if let Some(token) = call.head.headers.get(AUTHORIZATION) {
-            head.insert(AUTHORIZATION, token.clone());
-        }
-        let api = &call.shared.api;
-        let (guard, handle) = (Arc::clone(&api.guard), api.handle.clone());
-        Self { guard, handle, head, peer: call.peer, caller: call.caller.clone() }
-    }
-
-    /// Is the token still in force, with the same roles and scopes?
-    fn holds(&self) -> bool {
-        let caller = self.guard.identify(&self.head, self.peer, self.handle.now());
-        caller.is_ok_and(|caller| caller == self.caller)
-    }
 }
 
 /// Places of streams. They are queries, which are shed first after submits: they may take a share

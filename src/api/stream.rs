@@ -2,8 +2,9 @@
 //! one before, so a slow reader holds one piece; one that stops reading meets `http.write-stall`.
 
 use crate::api::context::Phase;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use hyper::body::Bytes;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,14 +23,43 @@ pub(crate) type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Broken>> + Send
 
 /// A body on its way through an answer, which is taken out once.
 #[derive(Clone)]
-pub(crate) struct Streaming(Arc<Mutex<Option<Pieces>>>);
+pub(crate) struct Streaming {
+    pieces: Arc<Mutex<Option<Pieces>>>,
+    /// It is never whole, so its reader need not know whether it is.
+    endless: bool,
+}
 
 impl Streaming {
     pub(crate) fn new(pieces: Pieces) -> Self {
-        Self(Arc::new(Mutex::new(Some(pieces))))
+        Self { pieces: Arc::new(Mutex::new(Some(pieces))), endless: false }
     }
+
+    /// A body that may end well at any time.
+    pub(crate) fn endless(pieces: Pieces) -> Self {
+        Self { endless: true, ..Self::new(pieces) }
+    }
+
     pub(crate) fn take(&self) -> Option<Pieces> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The same body, but it ends, or breaks off if it has an end, when its reader may read no more.
+    pub(crate) fn until(self, ended: impl Future<Output = ()> + Send + 'static) -> Self {
+        let Some(pieces) = self.take() else { return self };
+        let endless = self.endless;
+        let state = Some((pieces, Box::pin(ended)));
+        let until = futures_util::stream::unfold(state, move |state| async move {
+            let (mut pieces, mut ended) = state?;
+            tokio::select! {
+                biased;
+                () = &mut ended => {
+                    let broken = || Broken("its token is not in force any more".to_owned());
+                    (!endless).then(|| (Err(broken()), None))
+                }
+                piece = pieces.next() => piece.map(|piece| (piece, Some((pieces, ended)))),
+            }
+        });
+        Self { endless, ..Self::new(Box::pin(until)) }
     }
 }
 

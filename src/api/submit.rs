@@ -140,6 +140,7 @@ async fn close_once(
 
 async fn one(shared: &Shared, items: Vec<Item>, bytes: usize, key: Option<KeyOf>) -> Outcome {
     let handle = &shared.api.handle;
+    let again = key.and_then(|key| Some((key, items.first()?.task().clone())));
     let request = SubmitRequest { items, bytes, until_refused: false, key };
     let answer = handle.submit(request).await?;
     let replayed = answer.replayed;
@@ -147,8 +148,14 @@ async fn one(shared: &Shared, items: Vec<Item>, bytes: usize, key: Option<KeyOf>
     let Some(ItemAdmitted::Task(admitted)) = first else {
         return Err(Reject::new(Code::Internal, "a submit without an outcome").into());
     };
-    // Its own record: with the defaults of its job, and without waiting for the tracker.
-    let stored = handle.admitted_text(&admitted).await?;
+    let stored = match again {
+        // The answer of an earlier call, whose task was purged.
+        Some((key, input)) if replayed && !admitted.placed() => {
+            handle.retold(admitted.reference, key, input).await?
+        }
+        // Its own record: with the defaults of its job, and without waiting for the tracker.
+        Some(_) | None => handle.admitted_text(&admitted).await?,
+    };
     let body = seed::submitted(&stored.spec, admitted.reference, stored.submitted);
     let answer = Answer::json(body).about(&*stored.spec.job).with("kwq-ref", admitted.reference);
     let outcome = if admitted.duplicate { "duplicate" } else { "ok" };

@@ -47,13 +47,19 @@ const VIEW: View = View {
         left("STATE", |row| text(row, "state")),
         right("LEASES", |row| text(row, "leases")),
         right("SLOTS", |row| text(row, "slots")),
-        right("DONE", |row| human::grouped(number(row, "completed"))),
-        right("FAILED", |row| human::grouped(number(row, "failed"))),
-        right("CRASHED", |row| human::grouped(number(row, "crashed"))),
+        right("DONE", |row| tally(row, "completed")),
+        right("FAILED", |row| tally(row, "failed")),
+        right("CRASHED", |row| tally(row, "crashed")),
         left("LAST SEEN", |row| human::stamp(number(row, "lastSeen_ts"))),
         left("ENDPOINT", |row| text(row, "endpoint")),
     ],
 };
+
+/// A token with scopes is not told it.
+fn tally(row: &Value, member: &str) -> String {
+    let count = row.get(member).and_then(Value::as_u64);
+    count.map_or_else(|| "–".to_owned(), human::grouped)
+}
 
 /// Runs a verb.
 pub(super) async fn run(verb: WorkerVerb, context: &Context) -> Verdict {

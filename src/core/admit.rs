@@ -10,7 +10,7 @@ use crate::model::command::Item;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::job::{DEFAULT_JOB, Dedup, JobDefaults, JobSpec};
-use crate::model::key::Hash128;
+use crate::model::key::{Hash128, KeyPart};
 use crate::model::policy::{Backoff, Policy};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
@@ -106,18 +106,16 @@ impl Partition {
         let of = u64::from(self.policy.partitions.max(1)).min(input.span.count);
         let number = if self.policy.partitions > 1 { u64::from(self.id.0) } else { 0 };
         let span = input.span.share(number, of);
-        let job = input.task.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
-        let key = self.job_keys.get(&job).copied();
-        let known = key.zip(input.id.clone()).and_then(|known| self.array_ids.get(&known)).copied();
+        let (name, key) = self.open_job(&input.task, events)?;
+        let known = input.id.clone().and_then(|id| self.array_ids.get(&(key, id))).copied();
         if let Some((first, same)) = known {
             let reference = TaskRef::of_seq(self.array_priority(first), self.id, first);
             if same != content {
                 return Err(array_conflict(reference));
             }
-            *round.duplicates.entry(job).or_default() += span.count;
+            *round.duplicates.entry(name).or_default() += span.count;
             return Ok(AdmittedItem::Array { reference, count: span.count, duplicate: true });
         }
-        let (name, key) = self.open_job(&input.task, events)?;
         let task = TaskSpec { id: None, ..self.resolve(input.task, name, key)? };
         // The tasks before it have their numbers.
         self.commit_round(round, events);
@@ -152,6 +150,25 @@ impl Partition {
             return Err(Reject::new(Code::JobClosed, detail).hint("submit into a new job"));
         }
         Ok((name, key))
+    }
+
+    /// A task that was admitted under one of these parts of a key and has no text any more, made
+    /// anew of the same input, with the stamp of its admission. `None`: no part is remembered.
+    #[must_use]
+    pub fn retold(
+        &self,
+        parts: &[KeyPart],
+        priority: Priority,
+        input: TaskInput,
+    ) -> Option<(TaskSpec, WallMs)> {
+        let (now, kept_ms) = (self.now.wall, self.policy.key_retention_ms);
+        let at = parts.iter().find_map(|part| self.remembered.get(part, now, kept_ms))?.at;
+        let name = input.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
+        // Of a job that went with its tasks the defaults are gone.
+        let job = self.job_keys.get(&name).map(|key| self.job(*key).spec.defaults.clone());
+        let defaults = job.unwrap_or_default();
+        let spec = resolve(input, name, priority, &defaults, &self.policy, at).ok()?;
+        Some((TaskSpec { priority, ..spec }, at))
     }
 
     fn resolve(&self, input: TaskInput, name: Name, key: JobKey) -> Result<TaskSpec, Reject> {

@@ -224,6 +224,7 @@ fn wish(worker: usize, named: &BTreeSet<u8>) -> Consume {
         target_ms: None,
         peers: 1,
         max_bytes: u64::MAX,
+        spent: Default::default(),
         lease_ms: Some(100_000),
         seed_lease: false,
         levels: ALL_LEVELS,

@@ -27,6 +27,7 @@ pub(crate) fn consume(worker: &str, max: usize) -> Consume {
         target_ms: None,
         peers: 1,
         max_bytes: u64::MAX,
+        spent: Default::default(),
         lease_ms: Some(1_000),
         seed_lease: false,
         levels: ALL_LEVELS,

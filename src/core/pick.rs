@@ -22,27 +22,22 @@ impl Partition {
         let first_lease = self.leases.next();
         let mut warm = self.warm(consume);
         let (mut tasks, mut grants) = (Vec::new(), Vec::new());
-        let (mut expected_us, mut bytes) = (0u64, 0u64);
+        let mut answer = consume.spent;
         let max = self.batch_max(consume);
         while tasks.len() < max {
             let Some((seq, class, served)) = self.pick(consume, &mut warm) else { break };
-            let target = consume.target_ms.map(|ms| ms.saturating_mul(1_000));
-            if let Some(target_us) = target {
-                let mean_us = self.job(class.job).mean_us;
-                expected_us += if mean_us == 0 { target_us } else { mean_us };
-                if !tasks.is_empty() && expected_us > target_us {
-                    break;
-                }
-            }
-            bytes += u64::from(self.rows.payload_bytes(seq));
-            if !tasks.is_empty() && bytes > consume.max_bytes {
+            let expected_us = self.expected_us(consume, &class);
+            let bytes = u64::from(self.rows.payload_bytes(seq));
+            answer = answer.and(bytes, expected_us);
+            if !consume.allows(answer) {
                 break;
             }
             let attempt = self.touched.get(&seq).map_or(0, |t| t.attempt) + 1;
             let lease_ms = self.lease_ms(consume, &class);
             let fit = self.fit(&class, &warm);
             let task = Allocation { seq, attempt, lease_ms, fit, served };
-            grants.push(self.grant(consume, task, &class));
+            let grant = self.grant(consume, task, &class);
+            grants.push(Grant { bytes, expected_us, ..grant });
             self.handed_out(seq, &mut warm);
             tasks.push(task);
         }
@@ -52,6 +47,16 @@ impl Partition {
             self.commit_applied(Event::Allocated { worker, endpoint, first_lease, tasks }, events);
         }
         grants
+    }
+
+    /// What a task adds to the run time of an answer that is bounded by time, µs. A job without an
+    /// average fills it.
+    fn expected_us(&self, consume: &Consume, class: &Class) -> u64 {
+        let Some(target_ms) = consume.target_ms else { return 0 };
+        match self.job(class.job).mean_us {
+            0 => target_ms.saturating_mul(1_000),
+            mean_us => mean_us,
+        }
     }
 
     /// Tasks of this answer at most. Who asks by time gets no more than a share of what is ready,
@@ -99,6 +104,8 @@ impl Partition {
             redriven: touched.redriven,
             record: crate::model::id::Position::default(),
             index: 0,
+            bytes: 0,
+            expected_us: 0,
             failed: None,
         }
     }

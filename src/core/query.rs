@@ -6,6 +6,7 @@ use crate::core::lanes::Level;
 use crate::core::partition::Partition;
 use crate::core::rows::{ArrayRow, Placed};
 use crate::core::stats::Stats;
+use crate::model::access::Scopes;
 use crate::model::id::{Epoch, LeaseNo, Name, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::limits;
@@ -25,6 +26,17 @@ pub struct LevelPart {
     pub oldest: WallMs,
     /// Lanes with pending tasks.
     pub lanes: u64,
+}
+
+/// Leases of one worker.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Its name.
+    pub worker: Name,
+    /// How many.
+    pub leases: u64,
+    /// The shortest of them, ms.
+    pub shortest_ms: u32,
 }
 
 impl Partition {
@@ -168,15 +180,25 @@ impl Partition {
         self.leases.iter().map(|(_, lease)| lease.allocated).min()
     }
 
-    /// Live leases of each worker that holds any: name, count.
+    /// Who holds live leases of tasks inside the scopes. A worker may appear more than once.
     #[must_use]
-    pub fn lease_holders(&self) -> Vec<(Name, u64)> {
-        let mut holders: Vec<(Name, u64)> = Vec::new();
+    pub fn lease_holders(&self, scopes: &Scopes) -> Vec<Holder> {
+        let mut holders: Vec<Holder> = Vec::new();
+        let inside = |seq| self.job_of(seq).is_some_and(|job| scopes.cover(&job));
         for (_, lease) in self.leases.iter() {
-            let name = self.workers.value(lease.worker.0);
+            if !scopes.everything() && !inside(lease.seq) {
+                continue;
+            }
+            let (name, lease_ms) = (self.workers.value(lease.worker.0), lease.lease_ms);
             match holders.last_mut() {
-                Some((last, count)) if last == name => *count += 1,
-                _ => holders.push((name.clone(), 1)),
+                Some(last) if last.worker == *name => {
+                    last.leases += 1;
+                    last.shortest_ms = last.shortest_ms.min(lease_ms);
+                }
+                _ => {
+                    let worker = name.clone();
+                    holders.push(Holder { worker, leases: 1, shortest_ms: lease_ms });
+                }
             }
         }
         holders

@@ -36,8 +36,8 @@ impl Partition {
         Reply::Ticked(lost)
     }
 
-    /// Ends the leases whose time is over; the workers that let theirs expire.
-    fn expire(&mut self, numbers: &[LeaseNo], events: &mut Vec<Stamped>) -> Vec<Name> {
+    /// Ends the leases whose time is over; whose they were, and why they end.
+    fn expire(&mut self, numbers: &[LeaseNo], events: &mut Vec<Stamped>) -> Vec<(Name, FailCause)> {
         let (mut crashed, mut timed_out, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         let tick = self.now.tick;
         for number in numbers {
@@ -51,9 +51,7 @@ impl Partition {
                 self.wheel.insert(again, Timer::Lease(*number));
                 continue;
             };
-            if cause == FailCause::Crash {
-                lost.push(self.workers.value(lease.worker.0).clone());
-            }
+            lost.push((self.workers.value(lease.worker.0).clone(), cause));
             let failure = self.lost_worker(*number, cause);
             self.apply_failure(cause, &failure, self.now.wall);
             let list = if cause == FailCause::Crash { &mut crashed } else { &mut timed_out };

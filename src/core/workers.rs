@@ -1,10 +1,10 @@
-//! Registry of workers: who was heard of, when, and what it said of itself. For display, drain and
-//! heartbeat intervals;
+//! Registry of workers: who was heard of, when, and what it said of itself. For display and drain;
 //! leases live and die by their own clocks.
 
+use crate::model::event::FailCause;
 use crate::model::id::Name;
 use crate::model::time::{Now, Tick, WallMs};
-use crate::model::view::{WorkerState, WorkerView};
+use crate::model::view::{WorkerState, WorkerTally, WorkerView};
 use std::collections::BTreeMap;
 
 /// Silent for this many heartbeats = LOST.
@@ -27,11 +27,19 @@ pub struct Sign {
 struct Entry {
     sign: Sign,
     draining: bool,
-    completed: u64,
-    failed: u64,
-    crashed: u64,
+    tally: WorkerTally,
     first_seen: WallMs,
     last_seen: Now,
+    /// Interval of its heartbeats as it was last told, ms.
+    heartbeat_ms: u64,
+    /// Its consumes that are open: as long as one is, it is there.
+    open: u32,
+}
+
+/// How often the holder of such a lease shall beat, ms: a third of it.
+#[must_use]
+pub fn heartbeat_ms(lease_ms: u32) -> u64 {
+    u64::from(lease_ms / 3).max(1)
 }
 
 /// Seconds after its last call in which a worker counts as active.
@@ -82,35 +90,37 @@ impl Recency {
 pub struct WorkerRegistry {
     workers: BTreeMap<Name, Entry>,
     forget_ms: u64,
+    heartbeat_ms: u64,
     swept: Tick,
     recency: Recency,
 }
 
 impl WorkerRegistry {
-    /// Forgets workers this long after their last call, ms.
+    /// Forgets workers this long after their last call, ms; those that were told no interval are
+    /// expected to beat every `heartbeat_ms`.
     #[must_use]
-    pub fn new(forget_ms: u64) -> Self {
-        Self { workers: BTreeMap::new(), forget_ms, swept: Tick(0), recency: Recency::new() }
+    pub fn new(forget_ms: u64, heartbeat_ms: u64) -> Self {
+        let (workers, recency) = (BTreeMap::new(), Recency::new());
+        Self { workers, forget_ms, heartbeat_ms, swept: Tick(0), recency }
     }
 
     /// Notes a call of a worker; true = it drains.
     pub fn seen(&mut self, worker: &Name, now: Now, sign: Sign) -> bool {
+        let heartbeat_ms = self.heartbeat_ms;
         let fresh = || Entry {
             sign: Sign::default(),
             draining: false,
-            completed: 0,
-            failed: 0,
-            crashed: 0,
+            tally: WorkerTally::default(),
             first_seen: now.wall,
             last_seen: now,
+            heartbeat_ms,
+            open: 0,
         };
-        match self.workers.get(worker) {
-            Some(known) => self.recency.left(known.last_seen.tick),
-            None => drop(self.workers.insert(worker.clone(), fresh())),
+        if !self.heard(worker, now) {
+            self.workers.insert(worker.clone(), fresh());
+            self.recency.came(now.tick);
         }
-        self.recency.came(now.tick);
         let entry = self.workers.get_mut(worker).expect("inserted just now");
-        entry.last_seen = now;
         let known = &mut entry.sign;
         known.endpoint = sign.endpoint.or_else(|| known.endpoint.take());
         known.slots = sign.slots.or(known.slots);
@@ -119,18 +129,52 @@ impl WorkerRegistry {
         entry.draining
     }
 
-    /// Counts verdicts on a worker's reports.
-    pub fn reported(&mut self, worker: &Name, completed: u64, failed: u64) {
+    /// Notes a sign of life; false = unknown.
+    fn heard(&mut self, worker: &str, now: Now) -> bool {
+        let Some(entry) = self.workers.get_mut(worker) else { return false };
+        let before = std::mem::replace(&mut entry.last_seen, now);
+        self.recency.left(before.tick);
+        self.recency.came(now.tick);
+        true
+    }
+
+    /// A consume of a worker begins, after [`Self::seen`].
+    pub fn opened(&mut self, worker: &str) {
         if let Some(entry) = self.workers.get_mut(worker) {
-            entry.completed += completed;
-            entry.failed += failed;
+            entry.open += 1;
         }
     }
 
-    /// Counts a lease that a worker let expire.
-    pub fn crashed(&mut self, worker: &str) {
+    /// A consume of a worker is over. One that was forgotten meanwhile stays so.
+    pub fn closed(&mut self, worker: &str, now: Now) {
         if let Some(entry) = self.workers.get_mut(worker) {
-            entry.crashed += 1;
+            entry.open = entry.open.saturating_sub(1);
+            self.heard(worker, now);
+        }
+    }
+
+    /// A worker is told to beat at this interval.
+    pub fn told(&mut self, worker: &str, heartbeat_ms: u64) {
+        if let Some(entry) = self.workers.get_mut(worker) {
+            entry.heartbeat_ms = heartbeat_ms;
+        }
+    }
+
+    /// An accepted report of a worker, which counts as completed, as failed, or as neither.
+    pub fn reported(&mut self, worker: &str, now: Now, counts: WorkerTally) {
+        self.heard(worker, now);
+        if let Some(entry) = self.workers.get_mut(worker) {
+            entry.tally.completed += counts.completed;
+            entry.tally.failed += counts.failed;
+        }
+    }
+
+    /// Counts a lease whose time, or the time of its task, was over.
+    pub fn lapsed(&mut self, worker: &str, cause: FailCause) {
+        let Some(entry) = self.workers.get_mut(worker) else { return };
+        match cause {
+            FailCause::Crash => entry.tally.crashed += 1,
+            FailCause::Error | FailCause::Timeout => entry.tally.failed += 1,
         }
     }
 
@@ -166,16 +210,16 @@ impl WorkerRegistry {
         }
         self.swept = now.tick;
         let forget_ms = self.forget_ms;
-        let silent = |entry: &Entry| now.tick.since(entry.last_seen.tick) > forget_ms;
+        let silent = |entry: &Entry| silent_ms(entry, now) > forget_ms;
         let gone = self.workers.extract_if(.., |_, entry| silent(entry));
         gone.filter(|(_, entry)| entry.draining).map(|(name, _)| name).collect()
     }
 
     /// A worker as shown; leases and held tasks are added by the caller.
     #[must_use]
-    pub fn view(&self, worker: &str, now: Now, heartbeat_ms: u64) -> Option<WorkerView> {
+    pub fn view(&self, worker: &str, now: Now) -> Option<WorkerView> {
         let (name, entry) = self.workers.get_key_value(worker)?;
-        Some(shown(name, entry, now, heartbeat_ms))
+        Some(shown(name, entry, now))
     }
 
     /// All workers in order of their names, from after a name on.
@@ -183,19 +227,22 @@ impl WorkerRegistry {
         &'a self,
         after: Option<&str>,
         now: Now,
-        heartbeat_ms: u64,
     ) -> impl Iterator<Item = WorkerView> + 'a {
         let after = after.map(Name::from);
         self.workers
             .iter()
             .filter(move |(name, _)| after.as_ref().is_none_or(|a| *name > a))
-            .map(move |(name, entry)| shown(name, entry, now, heartbeat_ms))
+            .map(move |(name, entry)| shown(name, entry, now))
     }
 }
 
-fn shown(name: &Name, entry: &Entry, now: Now, heartbeat_ms: u64) -> WorkerView {
-    let silent = now.tick.since(entry.last_seen.tick);
-    let state = if silent > LOST_AFTER_BEATS * heartbeat_ms {
+/// How long nothing was heard of a worker. One whose consume is open waits, it is not silent.
+fn silent_ms(entry: &Entry, now: Now) -> u64 {
+    if entry.open > 0 { 0 } else { now.tick.since(entry.last_seen.tick) }
+}
+
+fn shown(name: &Name, entry: &Entry, now: Now) -> WorkerView {
+    let state = if silent_ms(entry, now) > LOST_AFTER_BEATS * entry.heartbeat_ms {
         WorkerState::Lost
     } else if entry.draining {
         WorkerState::Draining
@@ -209,9 +256,7 @@ fn shown(name: &Name, entry: &Entry, now: Now, heartbeat_ms: u64) -> WorkerView 
         slots: entry.sign.slots,
         version: entry.sign.version.clone(),
         leases: 0,
-        completed: entry.completed,
-        failed: entry.failed,
-        crashed: entry.crashed,
+        tally: Some(entry.tally),
         first_seen: entry.first_seen,
         last_seen: entry.last_seen.wall,
         affinity: entry.sign.warm.clone().unwrap_or_default(),

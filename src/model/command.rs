@@ -152,6 +152,29 @@ impl Item {
     }
 }
 
+/// What an answer to a consume holds so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Tasks.
+    pub tasks: u64,
+    /// Their payloads, B.
+    pub bytes: u64,
+    /// Their expected run time, µs, where the consume asks by time.
+    pub expected_us: u64,
+}
+
+impl Spent {
+    /// With one more task.
+    #[must_use]
+    pub fn and(self, bytes: u64, expected_us: u64) -> Self {
+        Self {
+            tasks: self.tasks + 1,
+            bytes: self.bytes + bytes,
+            expected_us: self.expected_us.saturating_add(expected_us),
+        }
+    }
+}
+
 /// A consume as one partition sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Consume {
@@ -167,6 +190,9 @@ pub struct Consume {
     pub peers: u32,
     /// Payload bytes at most; the first task is always given.
     pub max_bytes: u64,
+    /// What other partitions have put into the same answer; it counts for both bounds of
+    /// size and time.
+    pub spent: Spent,
     /// Lease instead of the task's, ms.
     pub lease_ms: Option<u32>,
     /// The seed's lease rule: `timeoutSeconds` × 1,000 if set, else 60,000 ms.
@@ -184,6 +210,13 @@ pub struct Consume {
 }
 
 impl Consume {
+    /// Does an answer with this in it keep the bounds?
+    #[must_use]
+    pub fn allows(&self, answer: Spent) -> bool {
+        let target_us = self.target_ms.map_or(u64::MAX, |ms| ms.saturating_mul(1_000));
+        answer.tasks <= 1 || answer.bytes <= self.max_bytes && answer.expected_us <= target_us
+    }
+
     /// May it be given tasks of this job?
     #[must_use]
     pub fn takes(&self, job: &Name) -> bool {

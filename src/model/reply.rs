@@ -1,6 +1,7 @@
 //! What a partition answers. Released to the caller only when everything decided so far is durable.
 
 use crate::model::command::Item;
+use crate::model::event::FailCause;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
@@ -29,8 +30,8 @@ pub enum Reply {
     Job(JobOutcome),
     /// To `CancelTask`, `RetryTask`: state afterwards.
     Task(TaskState),
-    /// To `Tick`: the workers whose leases expired, once a lease.
-    Ticked(Vec<Name>),
+    /// To `Tick`: the workers whose leases or runs were over, once a lease, and why.
+    Ticked(Vec<(Name, FailCause)>),
     /// To `SetLevel`, `DrainWorker`, `ForgetKey`.
     Done,
     /// Refused; nothing was decided.
@@ -82,6 +83,15 @@ pub struct Admitted {
     pub index: u32,
     /// It was there already: same id, same content.
     pub duplicate: bool,
+}
+
+impl Admitted {
+    /// Does the log still have its text?
+    #[must_use]
+    pub fn placed(&self) -> bool {
+        // The first record of a log is its owner's.
+        self.record != Position::default()
+    }
 }
 
 /// One admitted item.
@@ -142,6 +152,10 @@ pub struct Grant {
     pub record: Position,
     /// Entry in that record.
     pub index: u32,
+    /// Payload, B.
+    pub bytes: u64,
+    /// Expected run time, µs; 0 = not asked for.
+    pub expected_us: u64,
     /// Record of its latest failure; filled in by the shell.
     pub failed: Option<Position>,
 }

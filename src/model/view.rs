@@ -376,12 +376,8 @@ pub struct WorkerView {
     pub version: Option<Name>,
     /// Leases held.
     pub leases: u64,
-    /// Completions accepted.
-    pub completed: u64,
-    /// Failures reported.
-    pub failed: u64,
-    /// Leases expired.
-    pub crashed: u64,
+    /// What became of its hand-outs; `None` = not for this caller.
+    pub tally: Option<WorkerTally>,
     /// First call.
     pub first_seen: WallMs,
     /// Latest call.
@@ -390,6 +386,17 @@ pub struct WorkerView {
     pub affinity: Vec<Name>,
     /// Tasks held, by name only.
     pub held: Vec<HeldTask>,
+}
+
+/// What became of the hand-outs of a worker, over all jobs, since it was first heard of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerTally {
+    /// Completions accepted.
+    pub completed: u64,
+    /// Failures reported, and runs that took longer than `timeoutSeconds`.
+    pub failed: u64,
+    /// Leases expired.
+    pub crashed: u64,
 }
 
 /// A task a worker holds.

@@ -88,6 +88,7 @@ fn command(op: Op, tokens: &[LeaseToken]) -> Command {
             target_ms: None,
             peers: 1,
             max_bytes: u64::MAX,
+            spent: Default::default(),
             lease_ms: Some(1_000),
             seed_lease: false,
             levels: ALL_LEVELS,

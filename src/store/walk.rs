@@ -47,8 +47,11 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// `None` when a name was never seen, so that nothing can match.
+    /// `None` when a name was never seen, or is not for this caller, so that nothing can match.
     pub(crate) fn new(query: &TaskQuery, ledger: &Ledger, now: WallMs) -> Option<Self> {
+        if query.job.as_ref().is_some_and(|job| !query.scopes.cover(job)) {
+            return None;
+        }
         let number = |name: &Option<Name>| match name {
             None => Some(None),
             Some(name) => ledger.known(name).map(Some),

@@ -209,3 +209,19 @@ fn the_longest_element_is_within_the_limit_of_a_payload() {
     ask(999).expect(200);
     ask(1_000).refused(413, "payload_too_large");
 }
+
+// api.md 4, S 11.1: a closed job takes nothing, also not what it has already.
+#[test]
+fn a_closed_job_refuses_an_array_it_knows() {
+    let (server, job) = (shared(), unique("shut"));
+    let tasks = format!("/kwq/jobs/{job}/tasks");
+    let known = json!({"array": {"to": 9, "id": "A"}});
+    let other = json!({"array": {"to": 8, "id": "A"}});
+    server.post(&tasks, &known).ok();
+    server.job_verb(&job, "close");
+    for body in [known.clone(), other, json!([known, {"payload": "1"}])] {
+        server.post(&tasks, &body).refused(409, "job_closed");
+    }
+    let job = server.job(&job);
+    assert_eq!((int(&job, "submitted"), int(&job, "duplicates")), (10, 0), "{job}");
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{fair, ids, int, merge, now_ms, shared, single, text, unique};
+use crate::support::{Server, fair, ids, int, merge, now_ms, shared, single, text, unique};
 
 // api.md 5.1: the documented example of an answer.
 #[test]
@@ -271,4 +271,45 @@ fn later_parts_of_a_consume_are_refused_as_not_supported() {
     let answer = shared().post("/kwq/consume", &ask(json!({"maxx": 1})));
     let problem = answer.refused_field("unknown_field", "maxx");
     assert!(problem["hint"].as_str().unwrap_or_default().contains("max"), "{problem}");
+}
+
+// S 5.5: the bounds of an answer hold for all of it, from however many partitions it comes.
+#[test]
+fn an_answer_over_partitions_keeps_its_bounds() {
+    let (server, job) = (shared(), unique("bounds"));
+    let payload = "x".repeat(100);
+    let array = json!({"array": {"to": 59, "payloadTemplate": payload}});
+    server.post(&format!("/kwq/jobs/{job}/tasks"), &array).ok();
+    let count = |more: Value| {
+        let tasks = server.consume("w", &job, &more);
+        tasks.iter().for_each(|task| drop(server.report("release", &task["lease"], &json!({}))));
+        tasks.len()
+    };
+    assert_eq!(count(json!({"max": 60})), 60);
+    assert_eq!(count(json!({"max": 60, "maxBytes": 1})), 1, "the first is always given");
+    assert_eq!(count(json!({"max": 60, "maxBytes": 250})), 2);
+    assert_eq!(count(json!({"max": 60, "maxBytes": 4_000})), 40);
+    assert_eq!(count(json!({"max": 60, "targetMs": 5_000})), 1, "its run time is not known");
+}
+
+// S 10, 16: a single worker does not empty one partition while the others wait.
+#[test]
+fn partitions_advance_together_under_one_worker() {
+    let server = Server::start(&["log.partitions=3"]);
+    let array = json!({"array": {"to": 299}});
+    let answer = server.post("/kwq/jobs/j/tasks", &array).ok();
+    let refs = answer["results"][0]["refs"].as_array().expect("refs").clone();
+    let mut handed = [0; 3];
+    for _ in 0..30 {
+        for task in server.consume("w", "j", &json!({"max": 5})) {
+            let part = refs.iter().position(|r| text(&task, "ref").starts_with(text_of(r)));
+            handed[part.expect("of this array")] += 1;
+        }
+    }
+    assert_eq!(handed.iter().sum::<i32>(), 150);
+    assert!(handed.iter().all(|count| (30..=70).contains(count)), "{handed:?}");
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().expect("a text")
 }

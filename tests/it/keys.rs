@@ -370,3 +370,40 @@ fn callers_at_the_same_time_make_one_task() {
     assert!(seen.contains(&200), "{seen:?}");
     assert_eq!(server.job(&job)["submitted"], 1);
 }
+
+// S 9: the first answer again, also when its task was purged meanwhile, alone or with its job.
+#[test]
+fn a_repeat_outlives_its_task() {
+    let mut server = Server::start(&[]);
+    let task = |job: &str, id: &str| {
+        let body =
+            json!({"groupId": job, "id": id, "payload": "p", "maxAttempts": 1, "tag": "a:b"});
+        post("/kwq/submit", id, &body)
+    };
+    let unique_ids = json!({"id": "unique", "dedup": "task", "defaults": {"timeoutSeconds": 60}});
+    server.post("/kwq/jobs", &unique_ids).expect(201);
+    let dead = [task("plain", "1"), task("unique", "2"), task("unique", "3")];
+    let first: Vec<Answer> = dead.iter().map(|req| server.call(req)).collect();
+    for job in ["plain", "unique", "unique"] {
+        let held = server.take("w", job);
+        server.report("fail", &held["lease"], &json!({})).expect(200);
+    }
+    server.post("/kwq/dlq/purge", &json!({"all": true})).expect(202);
+    let whole = task("whole", "4");
+    let gone = server.call(&whole);
+    server.job_verb("whole", "cancel");
+    server.call(&Req::new("DELETE", "/kwq/jobs/whole")).expect(202);
+    eventually("all are purged", || {
+        let purged = |id: &str| server.get(&format!("/kwq/tasks/{id}")).status == 410;
+        ["1", "2", "3", "4"].into_iter().all(purged).then_some(())
+    });
+    for round in 0..2 {
+        for (req, first) in dead.iter().chain([&whole]).zip(first.iter().chain([&gone])) {
+            let again = server.call(req);
+            replayed(&again, first);
+            assert_eq!(again.header("kwq-ref"), first.header("kwq-ref"), "round {round}");
+        }
+        server.kill();
+        server.launch();
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{int, outcome, shared, text, unique};
+use crate::support::{Server, eventually, int, outcome, shared, text, unique};
 
 fn path(worker: &str, rest: &str) -> String {
     format!("/kwq/workers/{worker}{rest}")
@@ -142,4 +142,54 @@ fn fields_of_a_worker_out_of_range_are_refused() {
         }
     }
     shared().post("/kwq/workers", &json!({})).refused_field("invalid_field", "worker");
+}
+
+/// The state of a worker as it is shown.
+fn state(server: &Server, worker: &str) -> String {
+    text(&server.get(&path(worker, "")).ok(), "state").to_owned()
+}
+
+// S 7.1, api.md 5.4: `failed` counts failures and time-outs; starting a task or giving it back is
+// none.
+#[test]
+fn failed_counts_failures_and_time_outs_only() {
+    let (server, worker, job) = (shared(), unique("fails"), unique("j"));
+    server.add(&job, &json!([{}, {}]));
+    let held = server.consume(&worker, &job, &json!({"max": 2}));
+    let [started, released] = held.as_slice() else { panic!("two") };
+    server.report("start", &started["lease"], &json!({})).expect(200);
+    server.report("release", &released["lease"], &json!({"delayMs": 60_000})).expect(200);
+    let failed = || int(&server.get(&path(&worker, "")).ok(), "failed");
+    assert_eq!(failed(), 0);
+    server.report("fail", &started["lease"], &json!({"retryAfterMs": 60_000})).expect(200);
+    assert_eq!(failed(), 1);
+    let slow = server.leased(&worker, &job, &json!({"maxAttempts": 1, "timeoutSeconds": 1}));
+    let slow = text(&slow, "ref");
+    eventually("its time is over", || (server.state(slow) == "ERROR").then_some(()));
+    eventually("and counted", || (failed() == 2).then_some(()));
+    let shown = server.get(&path(&worker, "")).ok();
+    assert_eq!((int(&shown, "completed"), int(&shown, "crashed")), (0, 0), "{shown}");
+}
+
+// S 6.6, 6.3: LOST after three of the intervals a worker was told, and not while its consume waits.
+#[test]
+fn a_worker_that_keeps_to_what_it_was_told_is_not_lost() {
+    let server = Server::start(&["lease.default=1s", "worker.forget=3s"]);
+    server.submit(&json!({"groupId": "long", "leaseMs": 600_000}));
+    server.take("holder", "long");
+    let parked = server.park("parked", "none");
+    server.post("/kwq/workers", &json!({"worker": "silent"})).expect(200);
+    eventually("who is silent for 3 x 333 ms is lost", || {
+        (state(&server, "silent") == "LOST").then_some(())
+    });
+    assert_eq!(state(&server, "holder"), "ACTIVE", "it was told 200,000");
+    assert_eq!(state(&server, "parked"), "ACTIVE", "it waits");
+    eventually("who is silent for longer is forgotten", || {
+        (server.get(&path("silent", "")).status == 404).then_some(())
+    });
+    assert_eq!(state(&server, "parked"), "ACTIVE");
+    drop(parked);
+    eventually("gone, it is lost like any other", || {
+        (server.get(&path("parked", "")).status == 404).then_some(())
+    });
 }

@@ -34,7 +34,7 @@ fn numbers() -> Vec<Operation> {
         get("/kwq/stats", "seedStats", "Changes of state per 5 s, as the original counted")
             .tag("seed")
             .query("limit", integer(1_u64, 2_000_u64, "Windows at most"))
-            .answer(json(200, "Windows, newest first", named("SeedWindows")))
+            .answer(json(200, "Windows, newest first", named("SeedWindows")).with(&["Kwq-Lag-Ms!"]))
             .refuses(TRACKS),
         get("/kwq/stats/tags", "statsTags", "Tasks counted by a tag key")
             .needed("key", string("Tag key; `_` = bare tags"))

@@ -265,7 +265,7 @@ fn worker() -> Value {
             "allocated_ts": stamp("Handed out"),
         }),
     );
-    let required = ["worker", "state", "leases", "completed", "failed", "crashed", "affinity"];
+    let required = ["worker", "state", "leases", "affinity"];
     answered(
         "A worker",
         &required,
@@ -276,12 +276,12 @@ fn worker() -> Value {
             "slots": count("Tasks it runs at once"),
             "version": string("Of the worker"),
             "leases": count("Leases it holds"),
-            "completed": count("Completed"),
-            "failed": count("Failures reported"),
-            "crashed": count("Leases lost"),
+            "completed": count("Completed; absent for a token with scopes"),
+            "failed": count("Failed or timed out; absent for a token with scopes"),
+            "crashed": count("Leases lost; absent for a token with scopes"),
             "firstSeen_ts": stamp("First call"),
             "lastSeen_ts": stamp("Latest call"),
-            "affinity": listed(string("Affinity key"), "Keys it says it holds"),
+            "affinity": listed(string("Affinity key"), "Keys it is warm for; none for a token with scopes"),
             "held": listed(held, "Tasks it holds, at most 1,000; by name"),
         }),
     )

@@ -212,6 +212,9 @@ pub struct Patch {
 pub fn parse_patch(fields: &Fields<'_>, rules: &Rules) -> Result<Patch, Reject> {
     let mut parts = Parts::default();
     for (key, raw) in fields.iter() {
+        if LATER.contains(&key) {
+            return Err(field::later(key));
+        }
         if !PATCH.contains(&key) && !rules.lenient {
             return Err(field::unknown(key, PATCH));
         }

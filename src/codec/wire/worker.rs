@@ -81,9 +81,11 @@ pub fn view(out: &mut Out, worker: &WorkerView, named: bool) {
     }
     out.opt_str("version", worker.version.as_deref());
     out.num("leases", worker.leases);
-    out.num("completed", worker.completed);
-    out.num("failed", worker.failed);
-    out.num("crashed", worker.crashed);
+    if let Some(tally) = &worker.tally {
+        out.num("completed", tally.completed);
+        out.num("failed", tally.failed);
+        out.num("crashed", tally.crashed);
+    }
     out.stamp("firstSeen_ts", worker.first_seen);
     out.stamp("lastSeen_ts", worker.last_seen);
     out.list("affinity");

@@ -50,6 +50,17 @@ impl Ring {
         &self.secrets[name]
     }
 
+    /// Changes the line of a token.
+    pub(super) fn edit(&mut self, name: &str, edit: impl Fn(&mut Value)) {
+        for line in &mut self.lines {
+            let mut parsed: Value = serde_json::from_str(line).expect("JSON");
+            if parsed["name"] == name {
+                edit(&mut parsed);
+                *line = parsed.to_string();
+            }
+        }
+    }
+
     /// Takes a token out.
     pub(super) fn forget(&mut self, name: &str) {
         self.lines.retain(|line| !line.contains(&format!("\"name\":\"{name}\"")));

@@ -402,6 +402,49 @@ fn an_operation_stays_inside_the_scopes() {
 }
 
 #[test]
+fn a_worker_tells_nothing_of_foreign_jobs() {
+    let g = tenants();
+    let task = |job: &str, key: &str| json!({"groupId": job, "affinity": [key]});
+    for (job, key) in [("b-1", "client=X"), ("b-1", "client=Y"), ("a-1", "own")] {
+        g.post("all", "/kwq/submit", &task(job, key)).expect(200);
+    }
+    let warm = json!({"affinity": ["named"], "worker": "shared"});
+    let held = g.take("all", warm);
+    let foreign: Vec<&Value> = held.iter().filter(|t| t["groupId"] == "b-1").collect();
+    let done = json!({"lease": foreign[0]["lease"]});
+    g.post("all", "/kwq/complete", &done).expect(200);
+    let whole = g.get("all", "/kwq/workers/shared").ok();
+    assert_eq!((&whole["leases"], &whole["completed"]), (&json!(2), &json!(1)), "{whole}");
+    assert!(whole["affinity"].as_array().is_some_and(|keys| keys.len() >= 2), "{whole}");
+    let rows = g.get("a", "/kwq/workers").ok();
+    let row = rows.as_array().expect("a list").iter().find(|row| row["worker"] == "shared");
+    for shown in [row.expect("it works for both"), &g.get("a", "/kwq/workers/shared").ok()] {
+        assert_eq!(shown["leases"], 1, "{shown}");
+        assert_eq!(shown["affinity"], json!([]), "{shown}");
+        for member in ["completed", "failed", "crashed"] {
+            assert_eq!(shown.get(member), None, "{shown}");
+        }
+    }
+}
+
+#[test]
+fn a_list_does_not_tell_whether_a_foreign_job_exists() {
+    let g = tenants();
+    g.submit("b", "b-1", "x");
+    g.submit("a", "a-1", "y");
+    let told = |path: &str| {
+        let answer = g.get("a", path);
+        let mut headers = answer.expect(200).headers.clone();
+        // Time passes between two calls.
+        headers.retain(|(name, _)| !["date", "kwq-lag-ms"].contains(&&*name.to_lowercase()));
+        (headers, answer.text())
+    };
+    assert_eq!(told("/kwq/tasks?fresh=true&job=b-1"), told("/kwq/tasks?fresh=true&job=b-no"));
+    assert_eq!(g.get("a", "/kwq/tasks?fresh=true").header("Kwq-Scanned"), None);
+    assert!(g.get("all", "/kwq/tasks?fresh=true").header("Kwq-Scanned").is_some());
+}
+
+#[test]
 fn a_stream_of_events_tells_of_ones_own_jobs_only() {
     let g = tenants();
     let listen = |who: &str| {

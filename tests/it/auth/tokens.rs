@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::kit::{Guarded, ROLES, Ring, bearer};
 use crate::support::{
-    Folder, Process, Req, Server, Sse, eventually, kwq, kwq_lines, now_ms, shared,
+    Conn, Folder, Process, Req, Server, Sse, eventually, kwq, kwq_lines, now_ms, shared,
 };
 
 fn about_me(g: &Guarded, token: &str) -> u16 {
@@ -305,4 +305,48 @@ fn insecure_is_said_where_people_look() {
         &Ring::new().add("a", &["view"], &[]).write(),
     ]);
     shut.get("/kwq").refused(401, "unauthorized");
+}
+
+/// Sends a call under a token and does not read its answer.
+fn open(g: &Guarded, token: &str, req: Req) -> Conn {
+    let mut conn = Conn::open(g.server.addr()).expect("connects");
+    conn.send(&bearer(req, token).to_bytes()).expect("sends");
+    conn
+}
+
+// api.md 1.1: who is not let in any more does not stay in with what he has open.
+#[test]
+fn what_is_open_ends_with_its_token() {
+    let roles = ["work", "view", "payload"];
+    let ring = Ring::new().add("all", &ROLES, &[]).add("out", &roles, &[]);
+    let mut g = Guarded::start(ring.add("old", &roles, &["--expires", "1h"]));
+    g.post("all", "/kwq/submit", &json!({"groupId": "j"})).expect(200);
+    let worker = |name: &str| {
+        let ask = json!({"worker": name, "jobs": ["none"], "waitMs": 60_000});
+        Req::new("POST", "/kwq/consume").json(&ask)
+    };
+    let watch = |path: &str| Req::new("GET", path);
+    let mut open_calls = Vec::new();
+    for name in ["out", "old"] {
+        let token = g.ring.secret(name).to_owned();
+        let events = open(&g, &token, watch("/kwq/jobs/j/events"));
+        eventually("the first event is there", || events.readable().then_some(()));
+        let results = open(&g, &token, watch("/kwq/jobs/j/results?follow=true"));
+        eventually("its head is there", || results.readable().then_some(()));
+        open_calls.push((events, results, open(&g, &token, worker(name))));
+    }
+    let waiting = || g.get("all", "/kwq/stats/now").ok()["consumersWaiting"].as_i64();
+    eventually("both are parked", || (waiting() == Some(2)).then_some(()));
+    g.ring.forget("out");
+    let soon = now_ms() + 1_000;
+    g.ring.edit("old", |line| line["expires_ts"] = json!(soon));
+    g.ring.write();
+    g.server.signal("HUP");
+    for (mut events, mut results, mut parked) in open_calls {
+        events.answer(false).expect("it ends");
+        results.answer(false).expect_err("it breaks off");
+        parked.answer(false).expect("an answer").refused(401, "unauthorized");
+    }
+    assert!(now_ms() < soon + 30_000, "long before their waits were over");
+    g.server.assert_alive();
 }

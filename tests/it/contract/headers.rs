@@ -158,6 +158,7 @@ fn kwq_lag_ms_is_on_answers_of_the_tracker() {
         format!("/kwq/jobs/{job}/breakdown?by=state"),
         "/kwq/jobs".to_owned(),
         "/kwq/dlq".to_owned(),
+        "/kwq/stats".to_owned(),
         "/kwq/stats/now".to_owned(),
         "/kwq/stats/tags?key=x".to_owned(),
     ] {

@@ -79,6 +79,8 @@ pub(crate) fn some_hand_out() -> HandOut {
         redriven: 0,
         record: Position(5),
         index: 0,
+        bytes: 12,
+        expected_us: 0,
         failed: None,
     };
     let spec = TaskSpec {

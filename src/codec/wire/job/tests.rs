@@ -49,6 +49,7 @@ fn a_patch_changes_only_what_it_names() {
     assert_eq!(patch.priority.map(Priority::get), Some(9));
     assert_eq!(patch.tag.as_deref(), Some(""));
     assert_eq!(read(r#"{"dedup":"batch"}"#).expect_err("fixed").code, Code::UnknownField);
+    assert_eq!(read(r#"{"maxRunning":3}"#).expect_err("later").code, Code::NotSupported);
 }
 
 #[test]
