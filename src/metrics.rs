@@ -51,7 +51,8 @@ words! {
     /// What was full.
     ShedReason {
         Channel = "channel", Age = "age", Memory = "memory", Disk = "disk", Tracker = "tracker",
-        Parked = "parked", Draining = "draining", Recovery = "recovery"
+        Parked = "parked", Draining = "draining", Recovery = "recovery",
+        Connections = "connections"
     }
     /// What failed in the log.
     LogFault { Write = "write", Sync = "sync", Read = "read", Corrupt = "corrupt" }
@@ -60,7 +61,7 @@ words! {
     /// What was asked of the tracker.
     QueryKind { Id = "id", List = "list", Counters = "counters" }
     /// What a connection does.
-    ConnectionKind { Open = "open", Poll = "poll" }
+    ConnectionKind { Open = "open", Poll = "poll", Sse = "sse" }
     /// Why a connection or request was cut.
     Refusal { Cap = "cap", Timeout = "timeout", TooLarge = "too_large" }
     /// Why a caller was not let in.

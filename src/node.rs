@@ -123,7 +123,7 @@ impl Node {
             guard,
             audit: Some(Arc::clone(&audit)),
             simulations: simulations.clone(),
-            ..ApiContext::new(handle.clone(), config, metrics, addr)
+            ..ApiContext::new(handle.clone(), config, metrics)
         };
         let server = crate::api::serve::start(listener, shards.spawners(), context)?;
         let config = config.clone();

@@ -2,8 +2,10 @@
 //! log in force.
 
 use crate::actor::envelope::{Class, Decided, Envelope, Inspect, Work};
+use crate::actor::feed::Feed;
 use crate::actor::hub::Hub;
 use crate::actor::ids::HandedIds;
+use crate::actor::sampler::Sampler;
 use crate::actor::tracker::TrackerDoor;
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
@@ -55,6 +57,8 @@ pub(crate) struct Engine {
     /// Keys whose call runs; bounded by the connections.
     pub(crate) running_keys: Mutex<BTreeSet<Digest>>,
     pub(crate) tracker: TrackerDoor,
+    pub(crate) feed: Feed,
+    pub(crate) sampler: Mutex<Sampler>,
     /// On its way out: not ready any more, but everything is still served.
     pub(crate) draining: AtomicBool,
     /// No new work, in or out; reports go on.
@@ -73,6 +77,8 @@ pub(crate) struct Engine {
     pub(crate) bulk: tokio::sync::Mutex<()>,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
     node_name: crate::model::id::Name,
+    /// Where this node is reached.
+    pub(crate) addr: crate::model::id::Name,
 }
 
 /// Nobody can be heard, or nothing recorded, for this long: lease clocks stand still and start
@@ -149,6 +155,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
     pub(crate) shards: usize,
     pub(crate) node_name: crate::model::id::Name,
+    pub(crate) addr: crate::model::id::Name,
 }
 
 impl Engine {
@@ -165,6 +172,8 @@ impl Engine {
             ids: Mutex::default(),
             running_keys: Mutex::default(),
             tracker: TrackerDoor::new(partitions),
+            feed: Feed::default(),
+            sampler: Mutex::default(),
             draining: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
             memory_tight: AtomicBool::new(false),
@@ -177,6 +186,7 @@ impl Engine {
             bulk: tokio::sync::Mutex::new(()),
             node: Mutex::new(None),
             node_name: parts.node_name,
+            addr: parts.addr,
             config: parts.config,
             clock: parts.clock,
             entropy: parts.entropy,

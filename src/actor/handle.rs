@@ -1,15 +1,16 @@
 //! [`KwqHandle`]: the only door to the engine. Small questions here; submits, workers, jobs, tasks
 //! and numbers in the files beside it.
 
-use crate::actor::engine::{Engine, SlotState, disk_full};
-use crate::actor::request::{PartitionView, Readiness};
+use crate::actor::engine::{Engine, SlotState, disk_full, lock};
+use crate::actor::request::{ClusterView, PartitionView, Readiness};
 use crate::actor::tracker::Behind;
 use crate::log::{Error, StoredTask};
 use crate::model::access::Scopes;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::Admitted;
-use crate::model::time::Now;
+use crate::model::time::{Now, WallMs};
+use crate::store::series::{Measure, Span, Window};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -189,6 +190,30 @@ impl KwqHandle {
         views
     }
 
+    /// Nodes and partitions.
+    pub async fn cluster(&self) -> ClusterView {
+        let partitions = self.partitions().await;
+        // During replay the levels are not known yet; nothing is handed out then either.
+        let levels = self.queues().await.unwrap_or_default();
+        ClusterView {
+            version: Name::from(env!("CARGO_PKG_VERSION")),
+            backend: self.backend(),
+            durability_reasons: self.engine.config.durability_reasons(),
+            node: self.engine.node_name(),
+            addr: self.engine.addr.clone(),
+            seen: self.now().wall,
+            partitions,
+            paused: !levels.is_empty() && levels.iter().all(|level| level.paused),
+        }
+    }
+
+    /// Time series of this process over a span, and when they begin. They are sums over every job,
+    /// also for a door to some jobs.
+    #[must_use]
+    pub fn series(&self, span: Span, measures: &[Measure]) -> (WallMs, Window) {
+        lock(&self.engine.sampler).window(span, measures, self.now())
+    }
+
     /// Positions an answer is valid for.
     #[must_use]
     pub fn positions(&self) -> Vec<(PartitionId, Position)> {
@@ -241,6 +266,7 @@ pub(crate) fn idle_engine() -> KwqHandle {
         metrics: crate::metrics::install("0", "test"),
         shards: 1,
         node_name: Name::from("test"),
+        addr: Name::from("test:0"),
     });
     KwqHandle::new(Arc::new(engine))
 }

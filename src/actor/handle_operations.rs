@@ -252,7 +252,7 @@ impl KwqHandle {
 }
 
 /// May a caller know of an operation? Only if it cannot have touched a job outside the scopes.
-fn reaches(scopes: &Scopes, spec: &OpSpec) -> bool {
+pub(super) fn reaches(scopes: &Scopes, spec: &OpSpec) -> bool {
     let inside = |job: &Name| scopes.cover(job);
     scopes.everything()
         || spec.job.as_ref().is_some_and(inside)

@@ -1,7 +1,9 @@
 //! Floor 3: actix shells that move bytes between the API, the pure core and the log. No decisions
 //! here.
 
+pub mod bodies;
 pub mod endings;
+pub mod feed;
 pub mod handle;
 pub mod node;
 pub mod request;
@@ -26,5 +28,6 @@ mod ids;
 mod partition;
 mod publish;
 mod recovery;
+mod sampler;
 mod scoped;
 mod tracker;

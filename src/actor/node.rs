@@ -185,6 +185,7 @@ impl NodeActor {
         let now = self.engine.clock.now();
         self.engine.thawed_at(now);
         self.engine.heartbeat_tick.store(now.tick.0, Ordering::Release);
+        self.engine.feed.beat(now);
         let interval = self.engine.config.log.image_interval_ms;
         if !self.stopping && now.tick.0 >= self.last_image_ms + interval {
             self.last_image_ms = now.tick.0;
@@ -202,7 +203,9 @@ impl NodeActor {
             }
         }
         let handle = KwqHandle::new(Arc::clone(&self.engine));
-        ctx.spawn(async move { crate::actor::publish::publish(&handle).await }.into_actor(self));
+        ctx.spawn(
+            async move { crate::actor::publish::publish(&handle, now).await }.into_actor(self),
+        );
     }
 }
 

@@ -1,31 +1,44 @@
-//! Once a second: plain numbers of the core become metrics.
+//! Once a second: plain numbers of the core become metrics, points of the time series, and events.
 
+use crate::actor::bodies;
+use crate::actor::engine::{Slot, lock};
 use crate::actor::handle::KwqHandle;
 use crate::core::partition::Partition;
 use crate::metrics::{BUCKETS, LogShown, PartitionNumbers, WorkerShown};
 use crate::model::job::JobState;
 use crate::model::priority::Priority;
 use crate::model::state::TaskState;
-use crate::model::time::WallMs;
+use crate::model::time::{Now, WallMs};
 use crate::model::view::WorkerState;
+use std::sync::atomic::Ordering;
 
-pub(crate) async fn publish(handle: &KwqHandle) {
+pub(crate) async fn publish(handle: &KwqHandle, now: Now) {
     let engine = &handle.engine;
-    let now = handle.now().wall;
+    let wall = now.wall;
+    let mut partitions = Vec::with_capacity(engine.slots.len());
     for slot in &engine.slots {
-        let read = move |partition: &Partition| numbers(partition, now);
-        match engine.inspect(slot, read).await {
+        let read = move |partition: &Partition| numbers(partition, wall);
+        partitions.push(match engine.inspect(slot, read).await {
             Ok((mut numbers, _)) => {
                 numbers.commands = slot.queued() as u64;
                 numbers.tracker_lag = engine.tracker.lag_of(slot.id);
                 engine.metrics.publish_partition(slot.id, &numbers);
+                Some(numbers)
             }
-            Err(reject) => tracing::trace!(detail = %reject.detail, "partition not published"),
-        }
+            Err(reject) => {
+                tracing::trace!(detail = %reject.detail, "partition not published");
+                None
+            }
+        });
     }
+    lock(&engine.sampler).take(&partitions, now);
     engine.metrics.consumers_waiting.set(engine.hub.waiting() as f64);
     publish_log(handle).await;
     publish_jobs(handle).await;
+    if let Ok(operations) = handle.operations().await {
+        engine.feed.operations(&operations, handle.now());
+    }
+    publish_cluster(handle, &partitions).await;
     publish_workers(handle).await;
 }
 
@@ -41,8 +54,25 @@ async fn publish_log(handle: &KwqHandle) {
     });
 }
 
+/// Tells when a partition has come or gone, or all levels were paused or resumed.
+async fn publish_cluster(handle: &KwqHandle, partitions: &[Option<PartitionNumbers>]) {
+    let engine = &handle.engine;
+    let state = |slot: &Slot| (slot.epoch.load(Ordering::Acquire), slot.state() as u8);
+    let known: Option<Vec<&PartitionNumbers>> = partitions.iter().map(Option::as_ref).collect();
+    let all_paused = known.map(|known| {
+        let paused = |level: usize| known.iter().any(|numbers| numbers.paused[level] > 0);
+        (0..Priority::LEVELS).all(paused)
+    });
+    let mark = (engine.slots.iter().map(state).collect(), all_paused);
+    if engine.feed.cluster_changed(mark) {
+        let cluster = handle.cluster().await;
+        engine.feed.cluster(&bodies::cluster(&cluster), handle.now());
+    }
+}
+
 async fn publish_jobs(handle: &KwqHandle) {
     let Ok(jobs) = handle.all_jobs().await else { return };
+    handle.engine.feed.jobs(&jobs, &handle.engine.config.policy, handle.now());
     for state in JobState::ALL {
         let count = jobs.iter().filter(|job| job.state == state).count();
         handle.engine.metrics.set_jobs(state, count as u64);

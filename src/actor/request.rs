@@ -139,6 +139,19 @@ pub struct ConsumeRequest {
     pub leases: Option<Vec<Result<LeaseToken, String>>>,
 }
 
+impl ConsumeRequest {
+    /// Its reports, bound to its worker: the token of another one does not act here.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Report> {
+        let bound = |report: &Report| {
+            let agrees = report.worker.as_ref().is_none_or(|named| *named == self.worker);
+            let (token, worker) = (report.token.filter(|_| agrees), Some(self.worker.clone()));
+            Report { token, worker, verb: report.verb.clone() }
+        };
+        self.done.iter().map(bound).collect()
+    }
+}
+
 /// Answer to a consume.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumeAnswer {
@@ -330,6 +343,27 @@ pub struct StatsNow {
     pub jobs: Vec<JobView>,
     /// Partitions.
     pub partitions: Vec<PartitionView>,
+}
+
+/// The cluster of `GET /kwq/cluster`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterView {
+    /// Version of the product.
+    pub version: Name,
+    /// Kind of log.
+    pub backend: &'static str,
+    /// Reasons of reduced durability; empty = full.
+    pub durability_reasons: Vec<String>,
+    /// This node.
+    pub node: Name,
+    /// Where it is reached.
+    pub addr: Name,
+    /// Heard of.
+    pub seen: WallMs,
+    /// Partitions.
+    pub partitions: Vec<PartitionView>,
+    /// Every level is paused.
+    pub paused: bool,
 }
 
 /// A partition as shown.

@@ -63,11 +63,9 @@ pub fn start(
     log: Arc<dyn EventLog>,
 ) -> std::io::Result<Running> {
     let node_name = Name::from(host_name());
-    let recipe = Recipe {
-        policy: parts.config.policy,
-        node: node_name.clone(),
-        addr: Name::from(parts.addr),
-    };
+    let addr = Name::from(parts.addr);
+    let recipe =
+        Recipe { policy: parts.config.policy, node: node_name.clone(), addr: addr.clone() };
     let engine = Arc::new(Engine::new(Parts {
         config: parts.config,
         clock: parts.clock,
@@ -75,6 +73,7 @@ pub fn start(
         metrics: parts.metrics,
         shards: shards.shards.len(),
         node_name,
+        addr,
     }));
     let node = NodeActor::start_on(shards, Arc::clone(&engine), parts.open_log, recipe.clone());
     engine.set_node(node.clone());

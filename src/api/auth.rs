@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// The caller of one call.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Caller {
     /// Name of its token; `None` where no tokens are configured, and before it was asked for.
     pub(crate) name: Option<Name>,

@@ -1,5 +1,6 @@
 //! What the node says about itself: health, cluster, me, metrics, images, hashes.
 
+use crate::actor::bodies;
 use crate::actor::request::Readiness;
 use crate::api::answer::Answer;
 use crate::api::call::Call;
@@ -35,7 +36,7 @@ pub(crate) fn outer_routes() -> Vec<Route> {
 const WRITERS: Roles = Roles::of(&[Role::Submit, Role::Work, Role::Operate, Role::Admin]);
 
 /// What this build can do; a client looks here before it offers more.
-const FEATURES: [&str; 9] = [
+const FEATURES: [&str; 11] = [
     "batch",
     "ndjson",
     "longPoll",
@@ -45,6 +46,8 @@ const FEATURES: [&str; 9] = [
     "jobControl",
     "tokens",
     "audit",
+    "events",
+    "series",
 ];
 
 fn status(good: bool) -> StatusCode {
@@ -105,46 +108,7 @@ async fn metrics(call: Call) -> Outcome {
 
 async fn cluster(call: Call) -> Outcome {
     call.query(&[])?;
-    let api = &call.shared.api;
-    let partitions = api.handle.partitions().await;
-    // During replay the levels are not known yet; nothing is handed out then either.
-    let levels = api.handle.queues().await.unwrap_or_default();
-    let paused = !levels.is_empty() && levels.iter().all(|level| level.paused);
-    let mut out = Out::with_capacity(400 + partitions.len() * 160);
-    out.open();
-    out.str("version", &api.version);
-    out.str("backend", api.handle.backend());
-    wire::durability(&mut out, &api.handle.readiness().durability_reasons);
-    out.list("nodes");
-    out.open();
-    out.str("node", &api.node);
-    out.str("addr", &api.address);
-    out.str("version", &api.version);
-    out.stamp("lastSeen_ts", api.handle.now().wall);
-    out.list("partitions");
-    partitions.iter().for_each(|p| out.number(u64::from(p.partition.0)));
-    out.close_list();
-    out.close();
-    out.close_list();
-    out.list("partitions");
-    for row in &partitions {
-        wire::partition(
-            &mut out,
-            &wire::Partition {
-                partition: row.partition.0,
-                owner: &row.owner,
-                epoch: row.epoch,
-                state: row.state,
-                position: row.position.0,
-                replay: row.replay,
-                pending: row.pending,
-            },
-        );
-    }
-    out.close_list();
-    out.flag("paused", paused);
-    out.close();
-    Ok(Answer::json(out.into_bytes()))
+    Ok(Answer::json(bodies::cluster(&call.shared.api.handle.cluster().await)))
 }
 
 async fn me(call: Call) -> Outcome {

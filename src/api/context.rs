@@ -6,6 +6,7 @@ use crate::actor::simulation::Simulations;
 use crate::api::auth::Guard;
 use crate::api::cursor::Seal;
 use crate::api::problem::Problem;
+use crate::api::sse::Seats;
 use crate::codec::wire::field::Rules;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -13,7 +14,6 @@ use crate::model::access::Scopes;
 use crate::model::id::Name;
 use crate::model::reject::{Code, Reject};
 use crate::store::audit::Audit;
-use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
@@ -34,18 +34,13 @@ pub struct ApiContext {
     pub simulations: Option<Arc<Simulations>>,
     /// Version of the product.
     pub version: Name,
-    /// `node.id`.
-    pub node: Name,
-    /// `node.address`, may be empty.
-    pub address: Name,
 }
 
 impl ApiContext {
     /// A context over an engine, without tokens and without an audit trail.
     #[must_use]
-    pub fn new(handle: KwqHandle, config: &Config, metrics: Metrics, addr: SocketAddr) -> Self {
+    pub fn new(handle: KwqHandle, config: &Config, metrics: Metrics) -> Self {
         Self {
-            node: handle.node_name(),
             handle,
             config: Arc::new(config.clone()),
             metrics,
@@ -53,7 +48,6 @@ impl ApiContext {
             audit: None,
             simulations: None,
             version: Arc::from(env!("CARGO_PKG_VERSION")),
-            address: Arc::from(addr.to_string()),
         }
     }
 }
@@ -75,12 +69,15 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) api: ApiContext,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// Places of streams of events.
+    pub(crate) seats: Arc<Seats>,
     seal: Arc<OnceLock<Seal>>,
 }
 
 impl Shared {
     pub(crate) fn new(api: ApiContext, phase: watch::Receiver<Phase>) -> Self {
-        Self { api, phase, seal: Arc::default() }
+        let seats = Seats::new(api.config.http.max_connections, api.metrics.clone());
+        Self { api, phase, seats: Arc::new(seats), seal: Arc::default() }
     }
 
     /// The same, but its engine reaches only jobs of these scopes.
@@ -89,6 +86,7 @@ impl Shared {
         Self {
             api: ApiContext { handle, ..self.api.clone() },
             phase: self.phase.clone(),
+            seats: Arc::clone(&self.seats),
             seal: Arc::clone(&self.seal),
         }
     }

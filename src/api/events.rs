@@ -1,31 +1,78 @@
-//! `GET /kwq/jobs/{job}/events`: how a job goes on, as server-sent events.
+//! Server-sent events: `GET /kwq/jobs/{job}/events`, how a job goes on, and `GET /kwq/events`, how
+//! the whole node does.
 
-use crate::api::answer::Answer;
+use crate::actor::feed::Events;
 use crate::api::call::Call;
 use crate::api::context::Shared;
 use crate::api::jobs::body;
 use crate::api::problem::Outcome;
+use crate::api::query::bad;
 use crate::api::route::{Route, VIEW, on};
-use crate::api::stream::{Broken, Pulse, Streaming};
+use crate::api::sse::{self, Source};
+use crate::api::stream::Pulse;
+use crate::codec::wire::sse as wire;
 use crate::model::id::Name;
+use crate::model::job::JobState;
 use crate::model::reject::{Code, Reject};
-use crate::model::time::WallMs;
 use crate::model::view::JobView;
+use hyper::Method;
 use hyper::body::Bytes;
-use hyper::header::HeaderValue;
-use hyper::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 /// Between two looks at the job.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Between two `progress` events, at least.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-pub(crate) fn routes() -> Vec<Route> {
+pub(crate) fn job_routes() -> Vec<Route> {
     vec![on(Method::GET, "/kwq/jobs/{job}/events", VIEW, of_job)]
+}
+
+pub(crate) fn node_routes() -> Vec<Route> {
+    vec![on(Method::GET, "/kwq/events", VIEW, of_node)]
+}
+
+async fn of_node(call: Call) -> Outcome {
+    call.query(&[])?;
+    let after = last_event_id(&call)?;
+    let events = call.shared.api.handle.events(after);
+    let live = Live { events, pulse: Pulse::new(call.shared.phase.clone()), begun: false };
+    Ok(sse::answer(&call, live)?)
+}
+
+/// Where a listener left off.
+fn last_event_id(call: &Call) -> Result<Option<u64>, Reject> {
+    let Some(text) = call.header("last-event-id")? else { return Ok(None) };
+    let id = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let wrong = || bad("Last-Event-ID", "Last-Event-ID must be the id of an event, a number");
+    id.map(Some).ok_or_else(wrong)
+}
+
+/// The node, live.
+struct Live {
+    events: Events,
+    pulse: Pulse,
+    begun: bool,
+}
+
+impl Source for Live {
+    async fn piece(&mut self) -> Result<Option<Bytes>, Reject> {
+        if !self.begun {
+            self.begun = true;
+            return Ok(Some(Bytes::from_static(wire::RETRY)));
+        }
+        let left = self.pulse.left();
+        tokio::select! {
+            biased;
+            on = self.pulse.rest(left) => {
+                self.pulse.speak();
+                Ok(on.then(|| Bytes::from_static(wire::COMMENT)))
+            }
+            text = self.events.next() => Ok(Some(Bytes::from_owner(text))),
+        }
+    }
 }
 
 async fn of_job(call: Call) -> Outcome {
@@ -41,16 +88,7 @@ async fn of_job(call: Call) -> Outcome {
         progressed: None,
         number: 0,
     };
-    let pieces = futures_util::stream::unfold(Some(watch), |watch| async {
-        let mut watch = watch?;
-        match watch.piece().await {
-            Ok(Some(bytes)) => Some((Ok(bytes), Some(watch))),
-            Ok(None) => None,
-            Err(reject) => Some((Err(Broken(reject.detail.to_string())), None)),
-        }
-    });
-    let answer = Answer::typed(StatusCode::OK, EVENTS, Bytes::new());
-    Ok(answer.streaming(Streaming::new(Box::pin(pieces))))
+    Ok(sse::answer(&call, watch)?)
 }
 
 struct Watch {
@@ -58,17 +96,16 @@ struct Watch {
     job: Name,
     /// Looked at before the answer began.
     next: Option<JobView>,
-    /// As it was sent.
-    seen: Option<JobView>,
+    /// State and print as they were sent.
+    seen: Option<(JobState, u64)>,
     progressed: Option<Instant>,
     number: u64,
     pulse: Pulse,
 }
 
-impl Watch {
-    /// The next event; `None` = no more.
+impl Source for Watch {
     async fn piece(&mut self) -> Result<Option<Bytes>, Reject> {
-        if self.seen.as_ref().is_some_and(|job| job.state.ended()) {
+        if self.seen.is_some_and(|(state, _)| state.ended()) {
             return Ok(None);
         }
         loop {
@@ -85,43 +122,40 @@ impl Watch {
                 },
             };
             if let Some(kind) = self.kind(&job) {
-                return Ok(Some(self.event(kind, job)));
+                return Ok(Some(self.event(kind, &job)));
             }
             if self.pulse.due() {
                 self.pulse.speak();
-                return Ok(Some(Bytes::from_static(b":\n\n")));
+                return Ok(Some(Bytes::from_static(wire::COMMENT)));
             }
         }
     }
+}
 
+impl Watch {
     /// Name of the event this look at the job is worth.
     fn kind(&self, job: &JobView) -> Option<&'static str> {
-        let Some(seen) = &self.seen else {
+        let Some((state, print)) = self.seen else {
             return Some(if job.state.ended() { "state" } else { "progress" });
         };
-        if seen.state != job.state {
+        if state != job.state {
             return Some("state");
         }
         let rested = self.progressed.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY);
-        (rested && settled(seen) != settled(job)).then_some("progress")
+        (rested && print != job.print()).then_some("progress")
     }
 
-    fn event(&mut self, kind: &'static str, job: JobView) -> Bytes {
+    fn event(&mut self, kind: &'static str, job: &JobView) -> Bytes {
         self.pulse.speak();
         self.number += 1;
-        let retry = if self.number == 1 { "retry: 2000\n" } else { "" };
-        let mut text = format!("{retry}id: {}\nevent: {kind}\ndata: ", self.number).into_bytes();
-        text.extend(body(&self.shared, &job));
-        text.extend_from_slice(b"\n\n");
         if kind == "progress" {
             self.progressed = Some(Instant::now());
         }
-        self.seen = Some(job);
-        text.into()
+        self.seen = Some((job.state, job.print()));
+        let event = wire::event(self.number, kind, &body(&self.shared, job));
+        if self.number > 1 {
+            return event.into();
+        }
+        [wire::RETRY.trim_ascii_end(), b"\n", &event].concat().into()
     }
-}
-
-/// A job without what moves by itself: rates, and what is made of them and the clock.
-fn settled(job: &JobView) -> JobView {
-    JobView { rate_per_sec: 0.0, eta: None, ended: WallMs(0), ..job.clone() }
 }

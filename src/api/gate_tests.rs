@@ -36,7 +36,6 @@ impl Bench {
         let dir = std::env::temp_dir().join(format!("kwq-gate-{}-{name}", std::process::id()));
         let audit = Audit::open(&dir, 100, Box::new(|| {})).map(Arc::new).expect("opens");
         let metrics = crate::metrics::install("0", "test");
-        let addr = (Ipv4Addr::LOCALHOST, 0).into();
         let token = |secret: &str, role, scopes| Token {
             name: secret.into(),
             sha256: digest::sha256(secret.as_bytes()),
@@ -51,7 +50,7 @@ impl Bench {
                 token("own", Role::Operate, vec!["own-".into()]),
             ])),
             audit: Some(Arc::clone(&audit)),
-            ..ApiContext::new(idle_engine(), &Config::default(), metrics, addr)
+            ..ApiContext::new(idle_engine(), &Config::default(), metrics)
         };
         let (_, phase) = watch::channel(Phase::Serving);
         Self { shared: Arc::new(Shared::new(api, phase)), audit, dir }

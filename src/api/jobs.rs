@@ -1,5 +1,6 @@
 //! Jobs: list, show, change, wait.
 
+use crate::actor::bodies;
 use crate::actor::request::{JobPatch, JobQuery, JobSort};
 use crate::api::answer::Answer;
 use crate::api::call::Call;
@@ -47,9 +48,7 @@ pub(crate) fn routes() -> Vec<Route> {
 }
 
 pub(crate) fn body(shared: &Shared, job: &JobView) -> Vec<u8> {
-    let mut out = Out::with_capacity(900);
-    wire::view(&mut out, job, &shared.api.config.policy, shared.api.handle.now().wall);
-    out.into_bytes()
+    bodies::job(job, &shared.api.config.policy, shared.api.handle.now().wall)
 }
 
 /// 202 while a control verb is not in force everywhere.

@@ -1,5 +1,6 @@
 //! Operations, and the verbs that begin one: redrive and purge of dead letters.
 
+use crate::actor::bodies;
 use crate::actor::request::{BulkAnswer, BulkRequest};
 use crate::api::answer::Answer;
 use crate::api::call::Call;
@@ -32,16 +33,10 @@ pub(crate) fn dead_routes() -> Vec<Route> {
     ]
 }
 
-fn body(operation: &Operation) -> Vec<u8> {
-    let mut out = Out::with_capacity(300);
-    wire::view(&mut out, operation);
-    out.into_bytes()
-}
-
 /// 202: it goes on after the answer.
 pub(crate) fn accepted(operation: &Operation) -> Answer {
     let location = format!("/kwq/operations/{}", operation.op);
-    let answer = Answer::json(body(operation)).status(StatusCode::ACCEPTED);
+    let answer = Answer::json(bodies::operation_of(operation)).status(StatusCode::ACCEPTED);
     answer.with("location", location).began(operation.op.to_string())
 }
 
@@ -111,13 +106,13 @@ async fn list(call: Call) -> Outcome {
 async fn get(call: Call) -> Outcome {
     call.query(&[])?;
     let operation = call.shared.api.handle.operation(number(&call)?).await?;
-    Ok(Answer::json(body(&operation)))
+    Ok(Answer::json(bodies::operation_of(&operation)))
 }
 
 async fn stop(call: Call) -> Outcome {
     call.query(&[])?;
     let operation = call.shared.api.handle.stop_operation(number(&call)?).await?;
-    Ok(Answer::json(body(&operation)))
+    Ok(Answer::json(bodies::operation_of(&operation)))
 }
 
 fn number(call: &Call) -> Result<OpNo, Reject> {

@@ -1,6 +1,6 @@
 //! Levels and the numbers for people.
 
-use crate::actor::request::StatsNow;
+use crate::actor::bodies;
 use crate::api::answer::Answer;
 use crate::api::call::Call;
 use crate::api::context::Shared;
@@ -83,42 +83,5 @@ async fn stats_now(call: Call) -> Outcome {
     // Every snapshot is fresh; the word is checked all the same.
     call.query(&["fresh"])?.flag("fresh")?;
     let now = call.shared.api.handle.stats_now().await?;
-    Ok(Answer::json(snapshot(&now)).with("kwq-lag-ms", 0))
-}
-
-fn snapshot(now: &StatsNow) -> Vec<u8> {
-    let mut out = Out::with_capacity(6 << 10);
-    out.open();
-    stats::snapshot(
-        &mut out,
-        &stats::Numbers {
-            ts: now.ts,
-            verdict: now.verdict,
-            verdict_text: &now.verdict_text,
-            counts: &now.counts,
-            totals: (now.submitted, now.purged),
-            queues: &now.queues,
-            rates: now.rates,
-            wait_ms: now.wait_ms,
-            workers: now.workers,
-            consumers_waiting: now.consumers_waiting,
-            leases: now.leases,
-            affinity: now.affinity,
-            jobs: &now.jobs,
-        },
-    );
-    out.list("partitions");
-    for partition in &now.partitions {
-        out.open();
-        out.num("i", partition.partition.0);
-        out.str("owner", &partition.owner);
-        out.str("state", partition.state);
-        out.float("replay", partition.replay, 3);
-        out.close();
-    }
-    out.close_list();
-    out.list("alerts");
-    out.close_list();
-    out.close();
-    out.into_bytes()
+    Ok(Answer::json(bodies::snapshot(&now)).with("kwq-lag-ms", 0))
 }

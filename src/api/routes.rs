@@ -11,7 +11,7 @@ use crate::api::problem::Problem;
 use crate::api::route::{Route, on, parts};
 use crate::api::{
     assets, audit, breakdown, cluster, documents, events, gate, jobs, operations, query, queues,
-    results, seed, simulations, tasks, workers,
+    results, seed, series, simulations, tasks, workers,
 };
 use crate::model::reject::{Code, Reject};
 use hyper::service::Service as _;
@@ -78,8 +78,10 @@ fn groups() -> Vec<(&'static str, Vec<Route>)> {
     vec![
         ("/kwq/jobs", breakdown::job_routes()),
         ("/kwq/jobs", results::routes()),
-        ("/kwq/jobs", events::routes()),
+        ("/kwq/jobs", events::job_routes()),
+        ("/kwq/events", events::node_routes()),
         ("/kwq/stats", breakdown::stats_routes()),
+        ("/kwq/stats", series::routes()),
         ("/kwq/tasks", tasks::routes()),
         ("/kwq/dlq", tasks::dead_routes()),
         ("/kwq/dlq", operations::dead_routes()),

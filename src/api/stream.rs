@@ -60,6 +60,11 @@ impl Pulse {
         self.spoke.elapsed() >= ALIVE_EVERY
     }
 
+    /// Time until it has been silent for too long.
+    pub(crate) fn left(&self) -> Duration {
+        ALIVE_EVERY.saturating_sub(self.spoke.elapsed())
+    }
+
     /// Waits; false when the server drains, which ends every endless body.
     pub(crate) async fn rest(&mut self, time: Duration) -> bool {
         tokio::select! {

@@ -35,8 +35,7 @@ pub(super) fn server(http: Http) -> Server {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let config = Config { http, ..Config::default() };
     let metrics = crate::metrics::install("0", "test");
-    let addr = listener.local_addr().expect("bound");
-    let context = ApiContext::new(idle_engine(), &config, metrics, addr);
+    let context = ApiContext::new(idle_engine(), &config, metrics);
     let handle = start(listener, vec![spawner], context).expect("starts");
     Server { handle, _runtime: runtime }
 }
@@ -142,7 +141,7 @@ fn unknown_paths_are_404_and_known_ones_with_another_method_405_with_allow() {
 #[test]
 fn routes_of_later_builds_are_404() {
     let server = server(usual());
-    let seen = server.json("GET", "/kwq/events", "{}");
+    let seen = server.json("GET", "/kwq/autoscale", "{}");
     assert_eq!(seen.status, 404);
     seen.refused(Code::NoRoute);
     server.call("GET", "/kwq/simulate/1/1/1", "", "").refused(Code::SimulatorDisabled);

@@ -142,7 +142,7 @@ declare! {
     REQUESTS Histogram Seconds "kwq_http_request_seconds" ["route" "method" "code"]
         "HTTP requests by route template; long polls count from wake-up." in HTTP;
     CONNECTIONS Gauge Count "kwq_http_connections" ["kind"]
-        "Connections: open; poll = with a parked consume.";
+        "Connections: open; poll = with a parked consume; sse = with a stream of events.";
     REFUSED Counter Count "kwq_http_refused_total" ["reason"]
         "Connections and requests cut: cap, timeout, too_large.";
     DENIED Counter Count "kwq_auth_denied_total" ["reason"]

@@ -9,7 +9,7 @@ use crate::model::task::BackoffInput;
 use serde::{Deserialize, Serialize};
 
 /// Scope of idempotency by client id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Dedup {
     /// Ids are labels.
     #[default]
@@ -19,7 +19,7 @@ pub enum Dedup {
 }
 
 /// Values for fields a task omits; tags are united.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 pub struct JobDefaults {
     /// Tag text.
     pub tag: Option<Name>,
@@ -42,7 +42,7 @@ pub struct JobDefaults {
 }
 
 /// What a job is made of. [`JobSpec::same`] decides between 200 and 409 `job_conflict`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Hash, Serialize, Deserialize)]
 pub struct JobSpec {
     /// Shown name; `None` = the id.
     pub name: Option<Name>,
@@ -91,7 +91,7 @@ impl JobSpec {
 }
 
 /// State of a job over all partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum JobState {
     /// Takes tasks.
     Open,
@@ -142,8 +142,13 @@ impl JobState {
     }
 
     /// The completion rule of `docs/semantics.md` 11.1 over the summed counters of all partitions.
+    /// `died_before`: dead tasks were purged after the job had ended, which changes no state.
     #[must_use]
-    pub fn derive(closed: bool, cancelled: bool, counts: &StateCounts) -> Self {
+    pub fn derive(
+        (closed, cancelled): (bool, bool),
+        counts: &StateCounts,
+        died_before: bool,
+    ) -> Self {
         let failures = counts.of(TaskState::Error) + counts.of(TaskState::Expired);
         if !(closed || cancelled) {
             Self::Open
@@ -151,7 +156,7 @@ impl JobState {
             Self::Closed
         } else if cancelled {
             Self::Cancelled
-        } else if failures == 0 {
+        } else if failures == 0 && !died_before {
             Self::Completed
         } else if counts.of(TaskState::Completed) == 0 {
             Self::Failed

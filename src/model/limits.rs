@@ -185,9 +185,20 @@ pub const SIMULATION_WORKERS_MAX: u32 = 10_000;
 pub const SIMULATION_MEAN_MS_MAX: u32 = 3_600_000;
 /// Affinity keys of a simulation.
 pub const SIMULATION_KEYS_MAX: u32 = 100_000;
+/// Events of the node are kept this long for those who come back, ms.
+pub const FEED_MS: u64 = 60_000;
+/// Events kept at most.
+pub const FEED_EVENTS_MAX: usize = 8_192;
+/// Bytes of events kept at most.
+pub const FEED_BYTES_MAX: usize = 16 << 20;
+/// Jobs whose change is told in a second; the same for operations.
+pub const FEED_CHANGES_MAX: usize = 64;
+/// Share of the connections that streams of events may take, percent.
+pub const STREAMS_PERCENT: usize = 60;
 /// Tasks of one tracker page.
 pub const PAGE_TASKS: usize = 1_024;
 
+const _: () = assert!(FEED_EVENTS_MAX as u64 > 2 * FEED_CHANGES_MAX as u64 * FEED_MS / 1_000);
 const _: () = assert!(RECORD_BYTES_MAX > 2 * BATCH_BODY_BYTES);
 const _: () = assert!(RECORD_BYTES_MAX > 5 * OPERATION_TASKS_MAX);
 const _: () = assert!(PAYLOAD_BYTES <= PAYLOAD_BYTES_MAX && RESULT_BYTES <= PAYLOAD_BYTES_MAX);

@@ -133,7 +133,7 @@ impl TaskState {
 }
 
 /// One number per state; the counters of a job, a level, a partition.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StateCounts(pub [u64; TaskState::COUNT]);
 
 impl StateCounts {

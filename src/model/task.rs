@@ -32,7 +32,7 @@ pub struct Blob {
 }
 
 /// Back-off as sent: each part falls back to the job's, then to the policy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BackoffInput {
     /// `baseMs`.
     pub base_ms: Option<u32>,
@@ -143,7 +143,7 @@ impl TaskSpec {
 }
 
 /// Latest failure of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TaskError {
     /// Class, `[A-Za-z0-9_.:-]`, ≤ 64 B.
     pub class: Name,

@@ -11,6 +11,7 @@ use crate::model::state::{StateCounts, TaskState};
 use crate::model::task::{Blob, TaskError, TaskSpec};
 use crate::model::time::WallMs;
 use serde::{Deserialize, Serialize};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// A task as the tracker knows it; the text fields are read from the log at `record`.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,8 +215,20 @@ pub struct JobView {
     pub partitions: Option<(usize, usize)>,
 }
 
+impl JobView {
+    /// A print of everything but what moves by itself (rates, and what is made of them and the
+    /// clock): as long as it stays, nothing has happened to the job.
+    #[must_use]
+    pub fn print(&self) -> u64 {
+        let mut print = DefaultHasher::new();
+        (&self.spec, self.state, self.implicit, self.paused).hash(&mut print);
+        (&self.cancel_reason, &self.numbers).hash(&mut print);
+        print.finish()
+    }
+}
+
 /// Counters and stamps of a job; partitions are merged by [`Self::merge`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Serialize, Deserialize)]
 pub struct JobNumbers {
     /// By state.
     pub counts: StateCounts,
@@ -251,6 +264,8 @@ pub struct JobNumbers {
     pub first_allocated: WallMs,
     /// Latest time at which no live task was left.
     pub drained: WallMs,
+    /// Latest purge of a dead task.
+    pub buried: WallMs,
 }
 
 impl JobNumbers {
@@ -272,12 +287,19 @@ impl JobNumbers {
         self.created = earliest(self.created, other.created);
         self.first_allocated = earliest(self.first_allocated, other.first_allocated);
         self.drained = self.drained.max(other.drained);
+        self.buried = self.buried.max(other.buried);
         if let Some(theirs) = &other.first_error {
             let keep = self.first_error.as_ref().is_some_and(|mine| mine.1.ts <= theirs.1.ts);
             if !keep {
                 self.first_error = Some(theirs.clone());
             }
         }
+    }
+
+    /// Dead tasks that have gone since the last live task ended: they count for how the job ended.
+    #[must_use]
+    pub fn died_before(&self) -> bool {
+        self.buried.known().is_some_and(|buried| buried >= self.drained)
     }
 
     /// Mean run time, ms; `None` before the first.

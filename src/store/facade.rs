@@ -4,21 +4,17 @@ use crate::core::tracker::{self, Rows};
 use crate::model::breakdown::TagCaps;
 use crate::model::event::Stamped;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
-use crate::model::limits::PAGE_TASKS;
-use crate::model::row::{ArrayRows, Details, JobMarks, Row};
-use crate::model::state::TaskState;
+use crate::model::row::Row;
 use crate::model::time::WallMs;
 use crate::model::view::{Attempt, ResultAt, TrackedTask};
 use crate::store::block::{Error, TrackerStore};
-use crate::store::cache::{Cache, PageKey, place};
-use crate::store::counts::Counts;
+use crate::store::cache::Cache;
 use crate::store::details::Histories;
 use crate::store::inner::Inner;
 use crate::store::ledger::Ledger;
 use crate::store::proven::proven;
 use crate::store::rates::{Counter, Rates};
-use crate::store::vault::{Cursor, Vault};
-use crate::store::walk::Places;
+use crate::store::vault::Cursor;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Longest time between checkpoints, ms.
@@ -300,3 +296,7 @@ impl Tracker {
         }
     }
 }
+
+#[cfg(all(test, feature = "server"))]
+#[path = "facade_tests.rs"]
+mod tests;

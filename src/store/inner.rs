@@ -1,7 +1,7 @@
 //! What the fold works on: the page cache, histories, names and marks, counters, cursors.
 
 use crate::core::tracker::Rows;
-use crate::model::id::{Name, PartitionId, Position, TaskSeq};
+use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::limits::PAGE_TASKS;
 use crate::model::row::{ArrayRows, Details, JobMarks, Row};
 use crate::model::state::TaskState;
@@ -240,7 +240,3 @@ impl Rows for Inner {
         self.note_change(partition, seq);
     }
 }
-
-#[cfg(all(test, feature = "server"))]
-#[path = "facade_tests.rs"]
-mod tests;

@@ -22,6 +22,7 @@ pub mod purge;
 pub mod query;
 pub mod rates;
 pub mod select;
+pub mod series;
 pub mod shelf;
 #[cfg(feature = "server")]
 pub mod sled;

@@ -158,10 +158,11 @@ def main():
     # Open to everybody: every phase. With tokens: as somebody who may everything, and as nobody.
     bearer = ["--header", f"Authorization: Bearer {TOKEN}"]
     examples = ["--max-examples", str(max(1, REQUESTS // 250))]
-    # One answers when its tasks have ended, which paused levels and other workers may put off, the
-    # other when a job has.
-    examples += ["--exclude-path-regex", "^/kwq/simulate/|^/kwq/jobs/[^/]+/events"]
-    bearer += ["--exclude-path-regex", "^/kwq/jobs/[^/]+/events"]
+    # One answers when its tasks have ended, which paused levels and other workers may put off; of
+    # the others one ends when a job has, one never.
+    streams = "^/kwq/jobs/[^/]+/events|^/kwq/events"
+    examples += ["--exclude-path-regex", f"^/kwq/simulate/|{streams}"]
+    bearer += ["--exclude-path-regex", streams]
     runs = [
         (False, [examples]),
         (True, [[*bearer, "--phases", "coverage"], ["--phases", "examples,fuzzing", "-n", "3"]]),

@@ -10,6 +10,7 @@ mod codes_of_a_server;
 mod headers;
 mod job_verbs;
 mod limits;
+mod live;
 mod tag_grammar;
 mod task_verbs;
 mod transitions;

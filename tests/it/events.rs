@@ -1,8 +1,10 @@
-//! `GET /kwq/jobs/{job}/events`: server-sent events (`api.md` 6 and 15).
+//! Server-sent events: `GET /kwq/jobs/{job}/events` (`api.md` 6 and 15) and `GET /kwq/events` (8).
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{Conn, Req, eventually, int, shared, text, unique};
+use crate::support::{Conn, Req, Server, Sse, eventually, int, shared, text, unique};
 
 /// Name and job of each event.
 fn events(text: &str) -> Vec<(String, Value)> {
@@ -58,4 +60,79 @@ fn a_live_job_tells_its_progress_and_its_states() {
 fn no_job_no_events() {
     let missing = shared().get(&format!("/kwq/jobs/{}/events", unique("none")));
     missing.refused(404, "job_not_found");
+}
+
+const NODE: &str = "/kwq/events";
+
+// api.md 8: the snapshot is made once a second for all.
+#[test]
+fn everybody_gets_the_same_snapshot() {
+    let mut streams = [(); 3].map(|()| Sse::open(shared(), NODE, None));
+    // A listener that is late may leave one out, so not the n-th of each are compared.
+    let told = streams.each_mut().map(|stream| {
+        let snapshots = (0..5).map(|_| stream.until("snapshot", |_| true));
+        snapshots.map(|event| (event.id, event.text)).collect::<BTreeMap<_, _>>()
+    });
+    let [first, others @ ..] = &told;
+    let in_all = |id: &&u64| others.iter().all(|snapshots| snapshots.contains_key(id));
+    let common: Vec<&u64> = first.keys().filter(in_all).collect();
+    assert!(!common.is_empty(), "{told:?}");
+    for id in common {
+        assert!(others.iter().all(|snapshots| snapshots[id] == first[id]), "{id}");
+    }
+}
+
+// api.md 8: `id` rising, whatever comes between, and over a restart.
+#[test]
+fn ids_of_the_node_rise_over_a_restart() {
+    let mut server = Server::start(&[]);
+    let mut latest = 0;
+    for round in 0..2 {
+        let mut stream = Sse::open(&server, NODE, None);
+        for n in 0..3 {
+            server.submit(&json!({"groupId": format!("rise-{round}-{n}")}));
+            let event = stream.next();
+            assert!(event.id > latest, "{} after {latest}", event.id);
+            latest = event.id;
+        }
+        drop(stream);
+        server.kill();
+        server.launch();
+    }
+    let resumed = Sse::open(&server, NODE, Some(&latest.to_string())).next();
+    assert!(resumed.id > latest, "{} after {latest}", resumed.id);
+}
+
+// api.md 8: a comment every 15 s; promises.md 9: a drain ends it.
+#[test]
+fn a_stream_of_the_node_is_kept_open_and_ends_with_a_drain() {
+    let server = Server::start(&[]);
+    let mut stream = Sse::open(&server, NODE, None);
+    eventually("a comment", || {
+        stream.next();
+        stream.asides.iter().any(|aside| aside == ":").then_some(())
+    });
+    server.signal_term();
+    while let Some(event) = stream.try_next() {
+        assert!(event.id > 0, "what was on its way");
+    }
+}
+
+// A listener that goes away in the middle of everything takes nothing with it.
+#[test]
+fn listeners_come_and_go() {
+    let server = Server::start(&[]);
+    let open = || {
+        let text = server.get("/metrics").expect(200).text();
+        let line = text.lines().find(|l| l.starts_with("kwq_http_connections{kind=\"sse\"}"));
+        line.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).expect("a number")
+    };
+    let mut stays = Sse::open(&server, NODE, None);
+    for _ in 0..20 {
+        drop(Sse::open(&server, NODE, None));
+    }
+    eventually("the others have gone", || (open() == 1.0).then_some(()));
+    stays.until("snapshot", |_| true);
+    drop(stays);
+    eventually("all have gone", || (open() == 0.0).then_some(()));
 }

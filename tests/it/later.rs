@@ -27,10 +27,3 @@ fn routes_of_a_later_release_are_not_there() {
     not_there("GET", "/kwq/stats/workers");
     not_there("GET", "/kwq/autoscale");
 }
-
-// api.md 3, routes of the next step: events of the cluster, numbers.
-#[test]
-fn routes_of_the_next_step_are_not_there() {
-    not_there("GET", "/kwq/events");
-    not_there("GET", "/kwq/stats/series?name=submit&range=10m");
-}

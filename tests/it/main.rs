@@ -43,6 +43,7 @@ mod retention;
 mod retries;
 mod seed_defects;
 mod seed_routes;
+mod series;
 mod simulations;
 mod submit;
 mod submit_fields;

@@ -4,6 +4,7 @@ use crate::api::openapi::operation::{Operation, delete, empty, get, json, post, 
 use crate::api::openapi::refusals::{ADMITS, ASKS, TRACKS};
 use crate::codec::schema::{count, integer, listed, named, string, word};
 use crate::model::reject::Code;
+use crate::store::series::{Measure, Span};
 use serde_json::json;
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -44,7 +45,29 @@ fn numbers() -> Vec<Operation> {
             .shared(&["Fresh"])
             .answer(json(200, "The snapshot", named("StatsNow")).with(&["Kwq-Lag-Ms!"]))
             .refuses(TRACKS),
+        series(),
+        events(),
     ]
+}
+
+fn series() -> Operation {
+    let names = word(Measure::ALL.map(Measure::name), "Numbers per second, tasks, ms");
+    let spans = word(Span::ALL.map(Span::name), "By second, by 10 s, by 5 min");
+    get("/kwq/stats/series", "statsSeries", "Numbers over time, since the process started")
+        .commas("name", names)
+        .required()
+        .needed("range", spans)
+        .answer(json(200, "A value for every step, oldest first", named("Series")))
+}
+
+fn events() -> Operation {
+    let id = json!({ "type": "string", "pattern": "^[0-9]{1,19}$" });
+    let note = "`snapshot` (data: as `/kwq/stats/now`) once a second; `job`, `operation`, \
+                `cluster` on change (data: the job, the operation, as `/kwq/cluster`)";
+    get("/kwq/events", "watchNode", "How the node goes on, until it drains or the token ends")
+        .header("Last-Event-ID", id)
+        .answer(typed(200, "Server-sent events", "text/event-stream", string(note)))
+        .refuses(&[Code::Overloaded])
 }
 
 fn itself() -> Vec<Operation> {

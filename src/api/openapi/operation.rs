@@ -178,9 +178,15 @@ impl Operation {
     }
 
     /// A query parameter that must be there.
-    pub(super) fn needed(mut self, name: &str, schema: Value) -> Self {
-        let parameter = json!({ "name": name, "in": "query", "required": true, "schema": schema });
-        self.parameters.push(parameter);
+    pub(super) fn needed(self, name: &str, schema: Value) -> Self {
+        self.query(name, schema).required()
+    }
+
+    /// The latest parameter must be there.
+    pub(super) fn required(mut self) -> Self {
+        if let Some(parameter) = self.parameters.last_mut() {
+            parameter["required"] = json!(true);
+        }
         self
     }
 

@@ -10,6 +10,7 @@ pub(crate) fn schemas() -> Named {
     vec![
         ("Queue", queue()),
         ("StatsNow", stats_now()),
+        ("QueueNow", queue_now()),
         ("TopJob", top_job()),
         ("PartitionNow", partition_now()),
         ("About", about()),
@@ -22,6 +23,7 @@ pub(crate) fn schemas() -> Named {
         ("AuditLine", audit_line()),
         ("StateHash", state_hash()),
         ("Images", images()),
+        ("Series", series()),
         ("Nothing", crate::codec::schema::sent("No fields", &[], json!({}))),
     ]
 }
@@ -102,7 +104,7 @@ fn stats_now() -> Value {
             "tasks": named("Counts"),
             "submitted": count("Tasks ever admitted"),
             "purged": count("Tasks removed"),
-            "queues": listed(named("Queue"), "Levels, 9 first"),
+            "queues": listed(named("QueueNow"), "Levels, 9 first"),
             "rates": numbers("Per second", &rates, &number("Per second")),
             "wait": numbers("From ready to handed out", &["p50Ms", "p95Ms", "p99Ms"], &count("ms")),
             "workers": numbers("By state", &worker_states, &count("Workers")),
@@ -112,6 +114,39 @@ fn stats_now() -> Value {
             "jobs": listed(named("TopJob"), "The ten with most PENDING tasks"),
             "partitions": listed(named("PartitionNow"), "Partitions"),
             "alerts": listed(string("Alert"), "What needs a look"),
+        }),
+    )
+}
+
+fn queue_now() -> Value {
+    answered(
+        "A level in short",
+        &["priority", "pending", "oldestAgeMs", "inPerSec", "outPerSec", "paused"],
+        json!({
+            "priority": integer(1_u64, 9_u64, "9 is the most urgent"),
+            "pending": count("PENDING"),
+            "oldestAgeMs": count("Age of the oldest PENDING task, ms"),
+            "inPerSec": number("Submitted per second"),
+            "outPerSec": number("Handed out per second"),
+            "paused": flag("Nothing of it is handed out"),
+        }),
+    )
+}
+
+fn series() -> Value {
+    let value = json!({ "type": ["number", "null"], "minimum": 0 });
+    let values = json!({
+        "type": "object",
+        "description": "By name: a value for every step, `null` where nothing was counted",
+        "additionalProperties": listed(value, "Oldest first"),
+    });
+    answered(
+        "Numbers over time",
+        &["from_ts", "stepMs", "series"],
+        json!({
+            "from_ts": stamp("When the first step begins"),
+            "stepMs": count("Length of a step, ms"),
+            "series": values,
         }),
     )
 }

@@ -18,6 +18,7 @@ pub mod out;
 pub mod report;
 pub mod seed;
 pub mod simulation;
+pub mod sse;
 pub mod stats;
 pub mod submit;
 pub mod task;

@@ -74,7 +74,7 @@ pub fn snapshot(out: &mut Out, now: &Numbers<'_>) {
     out.num("submitted", now.totals.0);
     out.num("purged", now.totals.1);
     out.list("queues");
-    now.queues.iter().for_each(|row| queue(out, row, now.ts));
+    now.queues.iter().for_each(|row| short_queue(out, row, now.ts));
     out.close_list();
     out.object("rates");
     for (name, rate) in ["submit", "allocate", "complete", "fail"].into_iter().zip(now.rates) {
@@ -102,6 +102,18 @@ pub fn snapshot(out: &mut Out, now: &Numbers<'_>) {
     out.close_list();
 }
 
+/// Without what a page of levels would ask for itself: the snapshot is to stay below 5 KB.
+fn short_queue(out: &mut Out, row: &QueueView, now: WallMs) {
+    out.open();
+    out.num("priority", row.priority.get());
+    out.num("pending", row.counts.of(TaskState::Pending));
+    out.num("oldestAgeMs", age(row.oldest_pending, now));
+    out.float("inPerSec", row.in_per_sec, 3);
+    out.float("outPerSec", row.out_per_sec, 3);
+    out.flag("paused", row.paused);
+    out.close();
+}
+
 fn short_job(out: &mut Out, view: &JobView) {
     let count = |state| view.numbers.counts.of(state);
     out.open();
@@ -127,5 +139,31 @@ pub fn seed_window(out: &mut Out, changes: [u64; 5], end: WallMs) {
         out.num(name, n);
     }
     out.num("time", end.0);
+    out.close();
+}
+
+/// Time series: a value or `null` for each step. Whole values are written without a fraction.
+pub fn series<'a>(
+    out: &mut Out,
+    from: WallMs,
+    step_ms: u64,
+    rows: impl Iterator<Item = (&'a str, &'a [Option<f64>])>,
+) {
+    out.open();
+    out.num("from_ts", from.0);
+    out.num("stepMs", step_ms);
+    out.object("series");
+    for (name, values) in rows {
+        out.list(name);
+        for value in values {
+            match value {
+                None => out.raw(b"null"),
+                Some(value) if value.fract() == 0.0 => out.plain(format_args!("{value:.0}")),
+                Some(value) => out.plain(format_args!("{value:.3}")),
+            }
+        }
+        out.close_list();
+    }
+    out.close();
     out.close();
 }

@@ -53,6 +53,8 @@ const CONTRACT: &[(&str, &str, &str)] = &[
     ("GET", "/kwq/stats", "view"),
     ("GET", "/kwq/stats/now", "view"),
     ("GET", "/kwq/stats/tags", "view"),
+    ("GET", "/kwq/stats/series", "view"),
+    ("GET", "/kwq/events", "view"),
     ("GET", "/kwq/cluster", "view"),
     ("GET", "/kwq", "any"),
     ("GET", "/kwq/me", "any"),
@@ -112,6 +114,8 @@ fn example(pattern: &str) -> String {
 
 fn request(method: &str, pattern: &str) -> Req {
     let req = Req::new(method, &example(pattern));
+    // Only a refusal of this one has an end.
+    let req = if pattern == "/kwq/events" { req.header("Last-Event-ID", "none") } else { req };
     if method == "GET" { req } else { req.json(&serde_json::json!({})) }
 }
 

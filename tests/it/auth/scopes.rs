@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::kit::{Guarded, ROLES, Ring, bearer};
-use crate::support::{Conn, Req, eventually, in_background};
+use crate::support::{Conn, Event, Req, Sse, eventually, in_background};
 
 /// `a` and `b` may do everything inside their own jobs, `all` everywhere.
 fn tenants() -> Guarded {
@@ -399,4 +399,47 @@ fn an_operation_stays_inside_the_scopes() {
     g.post("a", "/kwq/jobs/b-1/retry", &json!({})).refused(404, "job_not_found");
     let gone = || (g.get("all", "/kwq/dlq").ok() == json!([])).then_some(());
     eventually("both operations have ended", gone);
+}
+
+#[test]
+fn a_stream_of_events_tells_of_ones_own_jobs_only() {
+    let g = tenants();
+    let listen = |who: &str| {
+        let req = bearer(Req::new("GET", "/kwq/events"), g.ring.secret(who));
+        Sse::call(&g.server, req)
+    };
+    let (mut a, mut all) = (listen("a"), listen("all"));
+    g.submit("b", "b-1", "1");
+    g.submit("a", "a-1", "1");
+    g.post("b", "/kwq/jobs/b-1/retry", &json!({})).expect(202);
+    g.post("a", "/kwq/jobs/a-1/retry", &json!({})).expect(202);
+    let about = |event: &Event| match event.kind.as_str() {
+        "job" => event.data["id"].as_str().map(str::to_owned),
+        "operation" => event.data["filter"]["job"].as_str().map(str::to_owned),
+        _ => None,
+    };
+    let begun =
+        all.until("snapshot", |event| event.data["jobs"].as_array().map(Vec::len) == Some(2));
+    let latest = begun.id;
+    let mut told = Vec::new();
+    let own = a.until("snapshot", |event| {
+        event.id >= latest && event.data["jobs"].as_array().map(Vec::len) == Some(1)
+    });
+    assert_eq!(own.data["jobs"][0]["id"], "a-1");
+    assert_eq!((&own.data["submitted"], &begun.data["submitted"]), (&json!(1), &json!(2)));
+    // From the beginning of the minute on.
+    for (who, stops) in [("a", "a-1"), ("all", "a-1")] {
+        let req = bearer(Req::new("GET", "/kwq/events"), g.ring.secret(who));
+        let mut stream = Sse::call(&g.server, req.header("Last-Event-ID", "0"));
+        let mut heard = std::collections::BTreeSet::new();
+        loop {
+            let event = stream.next();
+            heard.extend(about(&event));
+            if event.kind == "operation" && about(&event).as_deref() == Some(stops) {
+                break;
+            }
+        }
+        told.push(heard.into_iter().collect::<Vec<_>>());
+    }
+    assert_eq!(told, [vec!["a-1"], vec!["a-1", "b-1"]]);
 }

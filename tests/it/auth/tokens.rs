@@ -5,7 +5,9 @@ use std::process::{Command, Output};
 use serde_json::json;
 
 use super::kit::{Guarded, ROLES, Ring, bearer};
-use crate::support::{Folder, Process, Req, Server, eventually, kwq, kwq_lines, now_ms, shared};
+use crate::support::{
+    Folder, Process, Req, Server, Sse, eventually, kwq, kwq_lines, now_ms, shared,
+};
 
 fn about_me(g: &Guarded, token: &str) -> u16 {
     g.server.call(&bearer(Req::new("GET", "/kwq/me"), token)).status
@@ -64,6 +66,22 @@ fn tokens_change_at_run_time_and_a_bad_file_changes_nothing() {
     g.server.says("No such file");
     assert_eq!((about_me(&g, &second), about_me(&g, &stays)), (200, 200));
     g.server.assert_alive();
+}
+
+#[test]
+fn a_stream_ends_with_its_token() {
+    let ring = Ring::new().add("goes", &["view"], &[]).add("stays", &["view"], &[]);
+    let mut g = Guarded::start(ring);
+    let open = |g: &Guarded, who: &str| {
+        Sse::call(&g.server, bearer(Req::new("GET", "/kwq/events"), g.ring.secret(who)))
+    };
+    let (mut goes, mut stays) = (open(&g, "goes"), open(&g, "stays"));
+    goes.until("snapshot", |_| true);
+    g.ring.forget("goes");
+    g.ring.write();
+    g.server.signal("HUP");
+    eventually("the stream ends", || goes.try_next().is_none().then_some(()));
+    stays.until("snapshot", |_| true);
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! `api.md` 1, the request and answer headers, one test or more for each row. Not here:
-//! `Last-Event-ID` (`GET /kwq/events` is not there yet) and `Kwq-Applied: no` on 429, 503 and 507,
-//! which is tested with each of their codes in `codes.rs`.
+//! `Kwq-Applied: no` on 429, 503 and 507, which is tested with each of their codes in `codes.rs`.
 
 use serde_json::{Value, json};
 
 use super::{held, now};
 use crate::support::{
-    Answer, Req, Server, int, is_problem, merge, now_ms, shared, single, text, unique,
+    Answer, Event, Req, Server, Sse, int, is_problem, merge, now_ms, shared, single, text, unique,
 };
 
 fn submit(job: &str) -> Req {
@@ -79,6 +78,30 @@ fn kwq_lease_is_the_token_of_update_task() {
     let done = shared().call(&req(text(&task, "lease"))).ok();
     assert_eq!(done["status"], "COMPLETED");
     shared().call(&req(text(&task, "lease"))).expect(200);
+}
+
+// 8: what was missed comes first, from the id on that the header names.
+#[test]
+fn last_event_id_resumes_an_event_stream() {
+    let (server, job) = (shared(), unique("resumed"));
+    let mut stream = Sse::open(server, "/kwq/events", None);
+    server.submit(&json!({"groupId": job}));
+    let first = stream.until("job", |event| event.data["id"] == *job);
+    drop(stream);
+    server.job_verb(&job, "pause");
+    // Somebody else sees it happen, so it has been missed.
+    let mut other = Sse::open(server, "/kwq/events", Some(&first.id.to_string()));
+    let paused = |event: &Event| event.data["id"] == *job && event.data["paused"] == true;
+    let missed = other.until("job", paused);
+    let mut resumed = Sse::open(server, "/kwq/events", Some(&first.id.to_string()));
+    let told = resumed.until("job", paused);
+    assert_eq!((told.id, &told.data), (missed.id, &missed.data));
+    let mut new = Sse::open(server, "/kwq/events", Some(&missed.id.to_string()));
+    assert!(new.next().id > missed.id, "nothing comes twice");
+    for wrong in ["", "x", "-1", "1.5", "99999999999999999999999"] {
+        let req = Req::new("GET", "/kwq/events").header("Last-Event-ID", wrong);
+        shared().call(&req).refused(400, "bad_request");
+    }
 }
 
 /// `partition:position` pairs, separated by commas.

@@ -191,7 +191,8 @@ impl Conn {
         }
     }
 
-    fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
+    /// Reads the head of an answer only: its status and headers.
+    pub(super) fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
         let status = self.line()?;
         let code = status.split(' ').nth(1).and_then(|c| c.parse().ok());
         let code = code.ok_or_else(|| bad(&format!("status line {status:?}")))?;
@@ -219,16 +220,20 @@ impl Conn {
 
     fn chunks(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
-        loop {
-            let line = self.line()?;
-            let digits = line.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(digits, 16).map_err(|_| bad(&line))?;
-            body.extend(self.take(size)?);
-            self.line()?;
-            if size == 0 {
-                return Ok(body);
-            }
+        while let Some(chunk) = self.chunk()? {
+            body.extend(chunk);
         }
+        Ok(body)
+    }
+
+    /// The next chunk of a body; `None` = it has come to its end.
+    pub(super) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let line = self.line()?;
+        let digits = line.split(';').next().unwrap_or_default().trim();
+        let size = usize::from_str_radix(digits, 16).map_err(|_| bad(&line))?;
+        let chunk = self.take(size)?;
+        self.line()?;
+        Ok((size > 0).then_some(chunk))
     }
 
     fn line(&mut self) -> io::Result<String> {

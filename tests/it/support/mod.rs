@@ -5,6 +5,7 @@ mod folder;
 mod http;
 mod process;
 mod server;
+mod sse;
 mod verbs;
 mod wait;
 
@@ -12,5 +13,6 @@ pub(crate) use folder::Folder;
 pub(crate) use http::{Answer, Conn, Req, is_problem};
 pub(crate) use process::{Process, kwq, kwq_lines, signal};
 pub(crate) use server::{Server, fair, shared, single};
+pub(crate) use sse::{Event, Sse};
 pub(crate) use verbs::{encode, ids, int, merge, outcome, sorted, text};
 pub(crate) use wait::{eventually, in_background, now_ms, pause, since, start_watch, unique};
