@@ -288,13 +288,12 @@ async fn cancel(args: CancelArgs, context: &Context, client: &Client) -> Verdict
     for id in &ids {
         live += client.job(id).await?.live;
     }
-    let jobs = if ids.len() == 1 { format!("job {}", ids.join("")) } else { many(ids.len()) };
     let act = format!("cancel {} live tasks of", human::grouped(live));
     let refused = |job: &Job| job.ended() && job.state != "CANCELLED";
     if dry::on_jobs(context, client, &ids, &act, refused).await? {
         return Ok(exit::DONE);
     }
-    if !context.confirm(&format!("{act} {jobs}"))? {
+    if !context.confirm(&format!("{act} {}", operations::named(&ids)))? {
         return Ok(exit::DONE);
     }
     let mode = match args.mode {
@@ -469,10 +468,6 @@ pub(super) fn put(body: &mut Map<String, Value>, name: &str, value: Option<impl 
     if let Some(value) = value {
         body.insert(name.to_owned(), value.into());
     }
-}
-
-fn many(n: usize) -> String {
-    format!("{n} jobs")
 }
 
 fn count(job: &Value, state: &str) -> u64 {

@@ -192,7 +192,8 @@ pub(super) async fn remove(selector: &str, context: &Context) -> Verdict {
     Ok(exit::DONE)
 }
 
-fn named(ids: &[String]) -> String {
+/// Jobs in a sentence.
+pub(super) fn named(ids: &[String]) -> String {
     match ids {
         [id] => format!("job {id}"),
         many => format!("{} jobs", many.len()),

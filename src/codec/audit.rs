@@ -7,7 +7,8 @@
 //! ```
 //! `hash` is the SHA-256 of the bytes of the line before `,"hash":`; `prev` is the `hash` of the
 //! line before, 64 zeros in the first one. So a line that was edited, taken out or put in breaks
-//! the chain at its place. What no chain can show is that lines were cut off its end. Members are only ever added, in front of `prev`.
+//! the chain at its place. What no chain can show is that lines were cut off its end. Members are
+//! only ever added, in front of `prev`.
 
 use crate::codec::digest;
 use crate::codec::json;
