@@ -34,7 +34,8 @@ impl KwqHandle {
     async fn explain_at_owner(&self, key: TaskKey) -> Answer<At<Explained>> {
         let (partition, seq) = self.find(&key).await?;
         let slot = self.slot_of(partition)?;
-        let read = move |p: &Partition| p.standing(seq);
+        let now = self.now().wall;
+        let read = move |p: &Partition| p.standing(seq, now);
         let (standing, _) = self.engine.inspect(slot, read).await?;
         let standing = standing.ok_or_else(not_found)?;
         // Asked after the owner, so that it knows of everything the owner has said.

@@ -347,7 +347,8 @@ impl KwqHandle {
 }
 
 pub(super) fn state_of(part: &Part) -> JobState {
-    JobState::derive(part.closed, part.cancelled.is_some(), &part.numbers.counts)
+    let flags = (part.closed, part.cancelled.is_some());
+    JobState::derive(flags, &part.numbers.counts, part.numbers.died_before())
 }
 
 fn view_of(sum: Sum, rates: &BTreeMap<Name, f64>, now: WallMs) -> JobView {

@@ -46,7 +46,7 @@ impl KwqHandle {
         };
         let carried = !request.done.is_empty() || request.leases.is_some();
         if !request.done.is_empty() {
-            answer.done = self.report(request.done.clone()).await;
+            answer.done = self.report(request.reports()).await;
             if let Some(reject) = unknown(&answer.done) {
                 return Err(reject);
             }

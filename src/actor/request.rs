@@ -140,6 +140,19 @@ pub struct ConsumeRequest {
     pub leases: Option<Vec<Result<LeaseToken, String>>>,
 }
 
+impl ConsumeRequest {
+    /// Its reports, bound to its worker: the token of another one does not act here.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Report> {
+        let bound = |report: &Report| {
+            let agrees = report.worker.as_ref().is_none_or(|named| *named == self.worker);
+            let (token, worker) = (report.token.filter(|_| agrees), Some(self.worker.clone()));
+            Report { token, worker, verb: report.verb.clone() }
+        };
+        self.done.iter().map(bound).collect()
+    }
+}
+
 /// Answer to a consume.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumeAnswer {

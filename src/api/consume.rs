@@ -173,7 +173,7 @@ async fn reports_only(shared: &Shared, request: ConsumeRequest) -> Result<Consum
         ..ConsumeAnswer::default()
     };
     if !request.done.is_empty() {
-        answer.done = known(handle.report(request.done).await)?;
+        answer.done = known(handle.report(request.reports()).await)?;
     }
     if let Some(leases) = request.leases {
         let beat = HeartbeatRequest { worker: request.worker, leases: Some(leases), warm: None };

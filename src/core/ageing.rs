@@ -131,7 +131,8 @@ impl Partition {
         let row = self.job(job);
         let lane = &row.lanes[own.index()];
         let (before, head) = (lane.age, lane.head().filter(|_| row.runs()));
-        let age = head.map_or_else(Age::default, |head| self.age(job, own, head));
+        let now = self.now.wall;
+        let age = head.map_or_else(Age::default, |head| self.age((job, own), head, now));
         if let Some(at) = before.rises {
             self.rises.remove(&(at, job, own));
         }
@@ -148,11 +149,11 @@ impl Partition {
         self.job_mut(job).lanes[own.index()].age = age;
     }
 
-    /// The age of a lane with this head.
-    fn age(&self, job: JobKey, own: Priority, head: TaskSeq) -> Age {
+    /// The age of a lane with this head at this time.
+    fn age(&self, (job, own): (JobKey, Priority), head: TaskSeq, now: WallMs) -> Age {
         let (step, available) = (self.policy.age_step_ms, self.available(head));
         let room = (Priority::LEVELS - 1 - own.index()).min(usize::from(self.policy.age_max));
-        let waited = self.now.wall.since(available);
+        let waited = now.since(available);
         let levels = usize::try_from(waited / step).unwrap_or(usize::MAX).min(room);
         let to = Priority::ASCENDING[own.index() + levels];
         let risen = (levels > 0).then(|| Risen { to, vtime: self.vtime_at(job, to), head });
@@ -167,15 +168,15 @@ impl Partition {
             return 0;
         }
         let own = self.job(job).lanes[level.index()].vtime;
-        self.levels[level.index()].lowest().map_or(own, |lowest| own.max(lowest))
+        own.max(self.levels[level.index()].floor())
     }
 
-    /// Level at which a task's lane is served now.
+    /// Level at which a lane would be served at this time.
     #[must_use]
-    pub fn effective_priority(&self, job: JobKey, own: Priority) -> Priority {
+    pub fn effective_priority(&self, job: JobKey, own: Priority, now: WallMs) -> Priority {
         let lane = &self.job(job).lanes[own.index()];
         let head = lane.head().filter(|_| self.policy.age_step_ms > 0);
-        let risen = head.and_then(|head| self.age(job, own, head).risen);
+        let risen = head.and_then(|head| self.age((job, own), head, now).risen);
         risen.map_or(own, |risen| risen.to)
     }
 
@@ -188,7 +189,10 @@ impl Partition {
         let cost_us = self.cost_us(job, served);
         let row = self.job_mut(job);
         let weight = row.spec.weight;
-        row.lanes[served.index()].vtime += crate::core::job::weighted(cost_us, weight);
+        let lane = &mut row.lanes[served.index()];
+        let before = lane.vtime;
+        lane.vtime += crate::core::job::weighted(cost_us, weight);
+        self.levels[served.index()].latest = before;
         if served != own {
             self.relist(job, served);
         }

@@ -5,6 +5,7 @@ use crate::core::partition::tests::{consume, owned};
 use crate::model::command::{ALL_LEVELS, Command};
 use crate::model::event::Stamped;
 use crate::model::id::{Name, PartitionId, Position};
+use crate::model::job::JobChange;
 use crate::model::policy::Policy;
 use crate::model::reply::{Grant, Reply};
 use crate::model::task::TaskInput;
@@ -200,4 +201,58 @@ fn a_job_without_an_average_costs_as_much_as_the_others_of_its_level() {
     assert_eq!(model.partition.cost_us(JobKey(0), level(5)), 4_000);
     assert_eq!(model.partition.cost_us(JobKey(2), level(5)), 6_000, "the mean of the two others");
     assert_eq!(model.partition.cost_us(JobKey(2), level(9)), FIRST_COST_US, "nobody is there");
+}
+
+impl Model {
+    fn change(&mut self, job: u8, change: JobChange) {
+        let spec = Box::new(crate::core::admit::implicit_spec(&self.policy));
+        let job = Name::from(format!("job{job}"));
+        self.run(Command::ChangeJob { job, change, spec, implicit: true });
+    }
+
+    /// How many of the next hand-outs are of this job.
+    fn share(&mut self, job: u8, of: usize) -> usize {
+        let name = Name::from(format!("job{job}"));
+        let ours = |model: &mut Self| {
+            let seq = model.take(ALL_LEVELS).expect("there is work").seq;
+            model.pending.iter().any(|(job, _, pending, _)| *pending == seq && *job == name)
+        };
+        (0..of).filter(|_| ours(self)).count()
+    }
+}
+
+#[test]
+fn a_job_that_was_paused_comes_back_without_credit() {
+    let mut model = Model::new(Policy::default());
+    (0..2).for_each(|job| model.submit(job, 5, 250));
+    assert_eq!(model.share(1, 20), 10);
+    model.change(1, JobChange::Pause);
+    assert_eq!(model.share(1, 100), 0);
+    model.change(1, JobChange::Resume);
+    let share = model.share(1, 40);
+    assert!((19..=21).contains(&share), "{share} of 40");
+}
+
+#[test]
+fn a_job_that_is_moved_to_a_level_joins_it_without_credit() {
+    let mut model = Model::new(Policy::default());
+    model.submit(0, 5, 250);
+    assert_eq!(model.share(0, 50), 50);
+    model.submit(1, 4, 250);
+    model.change(1, JobChange::Prioritise(level(5)));
+    let share = model.share(1, 40);
+    assert!((19..=21).contains(&share), "{share} of 40");
+}
+
+#[test]
+fn a_job_that_comes_while_its_level_is_empty_has_no_credit_either() {
+    let mut model = Model::new(Policy::default());
+    model.submit(0, 5, 50);
+    assert_eq!(model.share(0, 50), 50);
+    (0..2).for_each(|job| model.submit(1 - job, 5, 100));
+    // The same after a restart.
+    let image = model.partition.image();
+    model.partition = Partition::restore(PartitionId(0), model.policy, 3, image);
+    let share = model.share(1, 40);
+    assert!((19..=21).contains(&share), "{share} of 40");
 }

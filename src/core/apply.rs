@@ -127,16 +127,19 @@ impl Partition {
         self.job_keys.insert(name.clone(), key);
     }
 
-    /// A lane that becomes non-empty starts at max(own, lowest of the level): no credit is saved
-    /// up.
+    /// A lane that is about to become non-empty joins its level.
     pub(crate) fn wake_lane(&mut self, job: JobKey, priority: Priority) {
-        let lowest = self.levels[priority.index()].lowest();
-        let lane = &mut self.job_mut(job).lanes[priority.index()];
-        if let Some(lowest) = lowest
-            && lane.is_empty()
-        {
-            lane.vtime = lane.vtime.max(lowest);
+        if self.job(job).lanes[priority.index()].is_empty() {
+            self.join_level(job, priority);
         }
+    }
+
+    /// A lane that may be handed out from now on starts at max(own, lowest of the level): no credit
+    /// is saved up, neither while there is nothing in it nor while its job is paused.
+    pub(crate) fn join_level(&mut self, job: JobKey, priority: Priority) {
+        let floor = self.levels[priority.index()].floor();
+        let lane = &mut self.job_mut(job).lanes[priority.index()];
+        lane.vtime = lane.vtime.max(floor);
     }
 
     pub(crate) fn apply_allocation(
@@ -185,6 +188,7 @@ impl Partition {
         let touched = self.touched.entry(task.seq).or_default();
         touched.attempt = task.attempt;
         touched.lease = number;
+        touched.worker = worker;
         if touched.available == WallMs(0) {
             touched.available = available;
         }
@@ -262,6 +266,8 @@ impl Partition {
         self.requeue(&class, &lease, failure.next, at);
         if cause == FailCause::Error {
             let (state, due) = landing(failure.next);
+            // With no delay it may run again at once, and a repeat is told when that was.
+            let due = if state == TaskState::Pending { at } else { due };
             let budget = (failure.errors, failure.crashes, class.max_attempts);
             self.leases.remember_answer(failure.lease, Answer { state, at: due, budget }, at);
         }
@@ -278,12 +284,12 @@ impl Partition {
             ReleaseCause::Worker => 2,
         }] += 1;
         self.requeue(&class, &lease, release.next, at);
-        let (state, due) = landing(release.next);
-        self.leases.remember_answer(
-            release.lease,
-            Answer { state, at: due, budget: (0, 0, 0) },
-            at,
-        );
+        // Only a worker that gave the task back itself is told so again.
+        if cause == ReleaseCause::Release {
+            let (state, due) = landing(release.next);
+            let answer = Answer { state, at: due, budget: (0, 0, 0) };
+            self.leases.remember_answer(release.lease, answer, at);
+        }
     }
 
     fn apply_cancel(&mut self, seq: TaskSeq, at: WallMs) {

@@ -15,12 +15,17 @@ impl Partition {
     pub(crate) fn apply_job_change(&mut self, name: &Name, change: &JobChange, at: WallMs) {
         let Some(key) = self.job_keys.get(name).copied() else { return };
         let cut = self.rows.next();
+        // What else is changed of a job that has ended does not move its end.
+        let ends = matches!(change, JobChange::Close | JobChange::Cancel(..));
         match change {
             JobChange::Close => self.job_mut(key).closed = true,
             JobChange::Pause => self.job_mut(key).paused = true,
             JobChange::Resume => {
                 self.job_mut(key).paused = false;
-                Priority::DESCENDING.iter().for_each(|level| self.lane_became_ready(key, *level));
+                for level in Priority::DESCENDING {
+                    self.join_level(key, level);
+                    self.lane_became_ready(key, level);
+                }
             }
             JobChange::Weight(weight) => self.job_mut(key).spec.weight = *weight,
             JobChange::Retention(ms) => self.job_mut(key).spec.retention_ms = *ms,
@@ -34,7 +39,9 @@ impl Partition {
         for priority in Priority::DESCENDING {
             self.relist(key, priority);
         }
-        self.note_drained(key, at);
+        if ends {
+            self.note_drained(key, at);
+        }
     }
 
     fn cancel_job(&mut self, key: JobKey, mark: CancelMark, at: WallMs) {
@@ -71,6 +78,7 @@ impl Partition {
     }
 
     fn prioritise(&mut self, key: JobKey, priority: Priority, cut: TaskSeq) {
+        self.wake_lane(key, priority);
         let job = self.job_mut(key);
         job.moved = Some(MoveCut::after(job.moved, cut, priority));
         job.spec.priority = priority;

@@ -69,8 +69,7 @@ impl Partition {
         if span.count == 0 {
             return;
         }
-        let bytes = u32::try_from(array.payload_bytes_max()).unwrap_or(u32::MAX);
-        let row = ArrayRow::new(span, class, bytes, at, array.task.not_before);
+        let row = ArrayRow::new(array, class, at);
         let (state, due) = (row.state, row.available);
         self.rows.push_array(row);
         let priority = array.task.priority;

@@ -74,9 +74,10 @@ impl Partition {
         (paused, self.levels[level.index()].paused)
     }
 
-    /// Where a task stands; `None` for a number never given.
+    /// Where a task stands at this time; `None` for a number never given. Lanes age also while
+    /// nobody commands anything.
     #[must_use]
-    pub fn standing(&self, seq: TaskSeq) -> Option<Standing> {
+    pub fn standing(&self, seq: TaskSeq, now: WallMs) -> Option<Standing> {
         let state = self.state(seq)?;
         let class = self.class(seq)?;
         let job = self.job(class.job);
@@ -86,9 +87,10 @@ impl Partition {
             lease.map_or_else(|| self.current_priority(seq, &class), |lease| lease.priority);
         let queued = state.queued();
         let counted = |count: u64| if queued { count } else { 0 };
+        let now = now.max(self.now.wall);
         let effective =
-            if queued { self.effective_priority(class.job, priority) } else { priority };
-        let rivals = self.rivals(class.job, priority, effective);
+            if queued { self.effective_priority(class.job, priority, now) } else { priority };
+        let rivals = self.rivals((class.job, priority), effective, now);
         Some(Standing {
             job: job.name.clone(),
             state,
@@ -112,7 +114,7 @@ impl Partition {
 
     /// What is served before a lane or shares its level: O(levels) as long as priority is strict,
     /// O(lanes) with ageing.
-    fn rivals(&self, job: JobKey, own: Priority, effective: Priority) -> Rivals {
+    fn rivals(&self, (job, own): (JobKey, Priority), effective: Priority, now: WallMs) -> Rivals {
         if self.policy.age_step_ms == 0 {
             let lane = &self.job(job).lanes[own.index()];
             let (lanes, beside) = self.levels[own.index()].beside(lane);
@@ -124,7 +126,7 @@ impl Partition {
             let level = &self.levels[at.index()];
             let others = level.lanes().filter(|_| at == own || level.ready());
             for (_, _, other) in others.filter(|(_, _, other)| (*other, at) != (job, own)) {
-                let served = self.effective_priority(other, at);
+                let served = self.effective_priority(other, at, now);
                 let tasks = self.job(other).lanes[at.index()].len();
                 rivals.above += if served > effective { tasks } else { 0 };
                 if served == effective {

@@ -49,7 +49,7 @@ impl Rig {
     }
 
     fn why(&self, seq: TaskSeq) -> Explanation {
-        let standing = self.0.standing(seq).expect("it was admitted");
+        let standing = self.0.standing(seq, NOW.wall).expect("it was admitted");
         explain(&standing, &around(NOW.wall.plus(500), true, 2.0))
     }
 }
@@ -89,12 +89,26 @@ fn a_lane_that_has_risen_stands_among_those_of_its_new_level() {
     at_once("six", 6);
     at_once("seven", 7);
     at_once("five", 5);
-    let standing = rig.0.standing(own.plus(1)).expect("it was admitted");
+    let standing = rig.0.standing(own.plus(1), later.wall).expect("it was admitted");
     assert_eq!((standing.priority.get(), standing.effective.get()), (5, 6));
     assert_eq!((standing.ahead, standing.peers), (1, 1), "six is its peer");
     assert_eq!((standing.ahead_peers, standing.ahead_higher), (1, 1), "seven goes first");
     let why = explain(&standing, &around(later.wall, true, 0.0));
     assert_eq!(why.effective.map(Priority::get), Some(6));
+}
+
+#[test]
+fn a_lane_ages_by_the_time_of_the_question() {
+    let mut rig = rig_of(Policy { age_step_ms: 1_000, age_max: 2, ..Policy::default() });
+    let own = rig.submit("own", 5, 1);
+    rig.submit("six", 6, 1);
+    let at = |ms| rig.0.standing(own, NOW.wall.plus(ms)).expect("it was admitted");
+    let seen = [0, 1_000, 9_000].map(|ms| (at(ms).effective.get(), at(ms).ahead_higher));
+    // The other lane ages as well: it stays ahead.
+    assert_eq!(seen, [(5, 1), (6, 1), (7, 1)]);
+    rig.0.decide(Command::Tick, Now { wall: NOW.wall.plus(5_000), tick: Tick(0) }, &mut Vec::new());
+    let early = rig.0.standing(own, NOW.wall).expect("it was admitted");
+    assert_eq!(early.effective.get(), 7, "the clock never falls inside a partition");
 }
 
 #[test]
@@ -132,7 +146,7 @@ fn a_delayed_task_does_not_start_before_its_time() {
 fn without_a_rate_there_is_no_estimate_and_without_workers_a_reason() {
     let mut rig = rig();
     let standing = rig.submit("own", 5, 1);
-    let standing = rig.0.standing(standing).expect("it was admitted");
+    let standing = rig.0.standing(standing, NOW.wall).expect("it was admitted");
     let why = explain(&standing, &around(NOW.wall, false, 0.0));
     assert_eq!(causes(&why), [(Cause::NoWorkers, None)]);
     assert_eq!((why.start, why.ahead), (None, Some([0, 0, 0])));

@@ -29,6 +29,7 @@ pub struct PartitionImage {
     workers: Vec<Name>,
     jobs: Vec<JobRow>,
     levels_paused: [bool; Priority::LEVELS],
+    levels_latest: [i64; Priority::LEVELS],
     hand_outs: u64,
     touched: Vec<(TaskSeq, Touched)>,
     delayed: Vec<(TaskSeq, Due)>,
@@ -59,6 +60,7 @@ impl Partition {
             jobs: self.jobs.iter().map(JobRow::columns).collect(),
             hand_outs: self.hand_outs,
             levels_paused: std::array::from_fn(|level| self.levels[level].paused),
+            levels_latest: std::array::from_fn(|level| self.levels[level].latest),
             touched: self.single_rows().filter_map(touched).collect(),
             delayed: self.delayed_order.iter().filter_map(delayed).collect(),
             leases: self.leases.columns(),
@@ -91,8 +93,9 @@ impl Partition {
                 partition.job_keys.insert(job.name.clone(), JobKey(number));
             }
         }
-        for (level, paused) in partition.levels.iter_mut().zip(image.levels_paused) {
-            level.paused = paused;
+        let levels = image.levels_paused.into_iter().zip(image.levels_latest);
+        for (level, (paused, latest)) in partition.levels.iter_mut().zip(levels) {
+            (level.paused, level.latest) = (paused, latest);
         }
         partition.hand_outs = image.hand_outs;
         partition.touched.extend(image.touched);

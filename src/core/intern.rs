@@ -12,7 +12,9 @@ use std::hash::Hash;
 pub struct JobKey(pub u32);
 
 /// Number of a worker name in this partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct WorkerKey(pub u32);
 
 /// Number of a task class in this partition.

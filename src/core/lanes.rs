@@ -152,6 +152,8 @@ pub struct Level {
     /// Hand-outs of this level are off.
     pub paused: bool,
     order: BTreeSet<(i64, TaskSeq, JobKey)>,
+    /// Virtual time of the lane that was served last, before it was charged.
+    pub latest: i64,
     /// Tasks of the listed lanes.
     tasks: u64,
     /// Sum and number of the run-time averages of their jobs.
@@ -186,10 +188,11 @@ impl Level {
         (others as u64, self.tasks - own)
     }
 
-    /// Lowest virtual time of a lane with work.
+    /// Lowest virtual time of a lane with work. Without one that at which a lane was served last:
+    /// what all lanes have used so far is no credit of the one that comes first.
     #[must_use]
-    pub fn lowest(&self) -> Option<i64> {
-        self.order.first().map(|(vtime, _, _)| *vtime)
+    pub fn floor(&self) -> i64 {
+        self.order.first().map_or(self.latest, |(vtime, _, _)| *vtime)
     }
 
     /// Mean of the run-time averages of the jobs with work here, µs; `None` before the first.

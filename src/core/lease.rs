@@ -63,7 +63,7 @@ pub enum Fate {
     Completed = 1,
     /// An accepted `fail`.
     Failed = 2,
-    /// An accepted `release`, or given back otherwise.
+    /// An accepted `release`; given back otherwise, when there is no answer to repeat.
     Released = 3,
     /// Expired or timed out; a late completion may still be accepted.
     Lapsed = 4,

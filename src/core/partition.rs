@@ -100,6 +100,8 @@ pub struct Touched {
     pub redriven: u16,
     /// Its lease.
     pub lease: LeaseNo,
+    /// Who was given it.
+    pub worker: WorkerKey,
     /// Latest entry into PENDING after the first.
     pub available: WallMs,
     /// Priority set by a redrive, and how often the job had been re-prioritised by then.

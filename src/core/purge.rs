@@ -22,6 +22,7 @@ impl Partition {
             let numbers = &mut self.job_mut(class.job).numbers;
             numbers.counts.sub(state, 1);
             numbers.purged += 1;
+            numbers.buried = at;
             self.gone.add_tasks(*seq, 1, at);
             self.touched.remove(seq);
             self.unique.remove(*seq);

@@ -24,6 +24,44 @@ struct Gathered {
     completions: Vec<Completion>,
     failures: Vec<Failure>,
     releases: Vec<Release>,
+    /// Records that come before these.
+    closed: Vec<Event>,
+}
+
+impl Gathered {
+    fn completed(&mut self, done: Completion) {
+        if !self.failures.is_empty() {
+            self.close();
+        }
+        self.completions.push(done);
+    }
+
+    fn failed(&mut self, failure: Failure) {
+        if !self.completions.is_empty() {
+            self.close();
+        }
+        self.failures.push(failure);
+    }
+
+    /// Makes records of what has gathered. Ends of both kinds stay in the order of the call: that
+    /// is the order of a job's results.
+    fn close(&mut self) {
+        let Self { starts, completions, failures, releases, closed } = self;
+        if !starts.is_empty() {
+            closed.push(Event::Started(std::mem::take(starts)));
+        }
+        if !completions.is_empty() {
+            closed.push(Event::Completed(std::mem::take(completions)));
+        }
+        if !failures.is_empty() {
+            let tasks = std::mem::take(failures);
+            closed.push(Event::Failed { cause: FailCause::Error, tasks });
+        }
+        if !releases.is_empty() {
+            let tasks = std::mem::take(releases);
+            closed.push(Event::Released { cause: ReleaseCause::Release, tasks });
+        }
+    }
 }
 
 impl Partition {
@@ -34,21 +72,8 @@ impl Partition {
     ) -> Vec<ReportOutcome> {
         let mut gathered = Gathered::default();
         let outcomes = reports.into_iter().map(|r| self.verdict(r, &mut gathered)).collect();
-        let Gathered { starts, completions, failures, releases } = gathered;
-        if !starts.is_empty() {
-            self.commit_applied(Event::Started(starts), events);
-        }
-        if !completions.is_empty() {
-            self.commit_applied(Event::Completed(completions), events);
-        }
-        if !failures.is_empty() {
-            let event = Event::Failed { cause: FailCause::Error, tasks: failures };
-            self.commit_applied(event, events);
-        }
-        if !releases.is_empty() {
-            let event = Event::Released { cause: ReleaseCause::Release, tasks: releases };
-            self.commit_applied(event, events);
-        }
+        gathered.close();
+        gathered.closed.into_iter().for_each(|event| self.commit_applied(event, events));
         outcomes
     }
 
@@ -62,8 +87,8 @@ impl Partition {
             return lost;
         };
         let number = token.number;
-        if let (Some(worker), Some(lease)) = (&report.worker, self.leases.get(number))
-            && self.workers.value(lease.worker.0) != worker
+        if let (Some(worker), Some(holder)) = (&report.worker, self.holder(known.seq, number))
+            && holder != worker
         {
             return lost;
         }
@@ -80,7 +105,10 @@ impl Partition {
                 self.told(Outcome::Duplicate, known, TaskState::Completed, None)
             }
             (Fate::Failed, Verb::Fail { .. }) | (Fate::Released, Verb::Release { .. }) => {
-                let Some(answer) = self.leases.answer(number) else { return lost };
+                let Some(answer) = self.leases.answer(number) else {
+                    self.stats.lease_rejected[0] += 1;
+                    return lost;
+                };
                 let budget = (known.fate == Fate::Failed).then(|| answer.budget());
                 self.told(Outcome::Duplicate, known, answer.state, budget)
             }
@@ -95,6 +123,12 @@ impl Partition {
                 lost
             }
         }
+    }
+
+    /// Who was given a token; known as long as it is the newest of a task that is not over.
+    fn holder(&self, seq: TaskSeq, number: LeaseNo) -> Option<&Name> {
+        let newest = self.touched.get(&seq).filter(|touched| touched.lease == number)?;
+        Some(self.workers.value(newest.worker.0))
     }
 
     /// A verb with a live token.
@@ -117,7 +151,7 @@ impl Partition {
                 let done = Completion { seq, attempt, lease: number, late: false, run_ms, result };
                 let told = self.told(Outcome::Ok, known, TaskState::Completed, None);
                 self.apply_completion(&done, self.now.wall);
-                gathered.completions.push(done);
+                gathered.completed(done);
                 told
             }
             Verb::Fail { class, message, retryable, retry_after_ms, run_ms } => {
@@ -126,7 +160,7 @@ impl Partition {
                     FailureReport { cause, class, message, retryable, retry_after_ms, run_ms };
                 let failure = self.failure(number, report);
                 self.apply_failure(cause, &failure, self.now.wall);
-                gathered.failures.push(failure);
+                gathered.failed(failure);
                 let answer = self.leases.answer(number).expect("a failure leaves an answer");
                 let outcome = match answer.state {
                     TaskState::Error => Outcome::Dead,
@@ -139,11 +173,7 @@ impl Partition {
                     | TaskState::Completed
                     | TaskState::Expired => Outcome::Retry,
                 };
-                let mut budget = answer.budget();
-                if outcome == Outcome::Retry {
-                    budget.at_ts = budget.at_ts.max(self.now.wall);
-                }
-                self.told(outcome, known, answer.state, Some(budget))
+                self.told(outcome, known, answer.state, Some(answer.budget()))
             }
             Verb::Release { delay_ms } => {
                 let release = self.release_of(number, u64::from(delay_ms));
@@ -175,7 +205,7 @@ impl Partition {
         let done = Completion { seq, attempt, lease: number, late: true, run_ms, result };
         let told = self.told(Outcome::Ok, known, TaskState::Completed, None);
         self.apply_completion(&done, self.now.wall);
-        gathered.completions.push(done);
+        gathered.completed(done);
         Some(told)
     }
 

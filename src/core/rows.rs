@@ -11,7 +11,7 @@ mod purge;
 use crate::core::bitmap::SeqSet;
 use crate::core::intern::ClassKey;
 use crate::core::rows::purge::PURGED;
-use crate::model::array::Span;
+use crate::model::array::{ArraySpec, Span, digits, places};
 use crate::model::id::{Position, TaskSeq};
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
@@ -41,8 +41,10 @@ pub struct ArrayRow {
     pub class: ClassKey,
     /// Stored state of an element that nobody has touched.
     pub state: TaskState,
-    /// Bytes of its largest payload.
+    /// Bytes of its largest payload, which is that of its last element.
     pub payload_bytes: u32,
+    /// How often the value stands in it.
+    pub places: u32,
     /// When it was admitted.
     pub at: WallMs,
     /// When its elements became PENDING, or will.
@@ -212,18 +214,19 @@ impl Rows {
         }
     }
 
-    /// Bytes of its payload (of an element: of the largest of its array); 0 when they are not
-    /// needed any more.
+    /// Bytes of its payload; 0 when they are not needed any more.
     #[must_use]
     pub fn payload_bytes(&self, seq: TaskSeq) -> u32 {
-        match self.spot(seq) {
+        let stored = match self.spot(seq) {
             None => 0,
             Some(Spot::Chunk(chunk, offset)) => {
                 let at = chunk.sizes.partition_point(|(start, _)| *start <= offset);
                 at.checked_sub(1).and_then(|at| chunk.sizes.get(at)).map_or(0, |(_, bytes)| *bytes)
             }
             Some(Spot::Array(array)) => array.payload_bytes,
-        }
+        };
+        // What is stored of an element is the size of the largest one.
+        stored.saturating_sub(self.array_of(seq).map_or(0, |array| array.shorter_by(seq)))
     }
 
     /// Where the text of a live or dead task lies; `None` while its record is not durable.
@@ -362,10 +365,26 @@ impl Chunk {
 impl ArrayRow {
     /// An array that is about to be added.
     #[must_use]
-    pub fn new(span: Span, class: ClassKey, payload_bytes: u32, at: WallMs, due: WallMs) -> Self {
-        let state = if due > at { TaskState::Delayed } else { TaskState::Pending };
-        let (first, available, position) = (TaskSeq(0), due.max(at), UNPLACED);
-        Self { first, span, class, state, payload_bytes, at, available, position }
+    pub fn new(array: &ArraySpec, class: ClassKey, at: WallMs) -> Self {
+        let due = array.task.not_before;
+        Self {
+            first: TaskSeq(0),
+            span: array.span,
+            class,
+            state: if due > at { TaskState::Delayed } else { TaskState::Pending },
+            payload_bytes: short(array.payload_bytes_max()),
+            places: short(places(&array.task.payload.bytes)),
+            at,
+            available: due.max(at),
+            position: UNPLACED,
+        }
+    }
+
+    /// By how many bytes the payload of an element is smaller than that of the last one.
+    fn shorter_by(&self, seq: TaskSeq) -> u32 {
+        let last = self.span.value(self.span.count.saturating_sub(1));
+        let value = self.span.value(seq.0 - self.first.0);
+        self.places * (digits(last) - digits(value))
     }
 
     /// Behind its last element.
@@ -401,6 +420,10 @@ fn needs_text(state: TaskState) -> bool {
 fn split(seq: TaskSeq) -> (usize, u16) {
     let number = usize::try_from(seq.0 / CHUNK).expect("64-bit address space");
     (number, u16::try_from(seq.0 % CHUNK).expect("below 1,024"))
+}
+
+fn short(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn after(base: u64, at: WallMs) -> u32 {

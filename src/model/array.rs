@@ -115,9 +115,20 @@ pub fn render(template: &[u8], value: u64) -> Vec<u8> {
 /// Length of [`render`]'s answer.
 #[must_use]
 pub fn payload_bytes(template: &[u8], value: u64) -> u64 {
-    let digits = value.checked_ilog10().unwrap_or(0) as usize + 1;
-    let places = template.windows(PLACEHOLDER.len()).filter(|w| *w == PLACEHOLDER).count();
-    (template.len() - places * PLACEHOLDER.len() + places * digits) as u64
+    let places = places(template);
+    template.len() as u64 - places * PLACEHOLDER.len() as u64 + places * u64::from(digits(value))
+}
+
+/// How often the value stands in what [`render`] makes of a template.
+#[must_use]
+pub fn places(template: &[u8]) -> u64 {
+    template.windows(PLACEHOLDER.len()).filter(|w| *w == PLACEHOLDER).count() as u64
+}
+
+/// Decimal digits of a value.
+#[must_use]
+pub fn digits(value: u64) -> u32 {
+    value.checked_ilog10().unwrap_or(0) + 1
 }
 
 fn find(text: &[u8]) -> Option<usize> {

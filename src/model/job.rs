@@ -142,8 +142,13 @@ impl JobState {
     }
 
     /// The completion rule of `docs/semantics.md` 11.1 over the summed counters of all partitions.
+    /// `died_before`: dead tasks were purged after the job had ended, which changes no state.
     #[must_use]
-    pub fn derive(closed: bool, cancelled: bool, counts: &StateCounts) -> Self {
+    pub fn derive(
+        (closed, cancelled): (bool, bool),
+        counts: &StateCounts,
+        died_before: bool,
+    ) -> Self {
         let failures = counts.of(TaskState::Error) + counts.of(TaskState::Expired);
         if !(closed || cancelled) {
             Self::Open
@@ -151,7 +156,7 @@ impl JobState {
             Self::Closed
         } else if cancelled {
             Self::Cancelled
-        } else if failures == 0 {
+        } else if failures == 0 && !died_before {
             Self::Completed
         } else if counts.of(TaskState::Completed) == 0 {
             Self::Failed

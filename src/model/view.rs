@@ -264,6 +264,8 @@ pub struct JobNumbers {
     pub first_allocated: WallMs,
     /// Latest time at which no live task was left.
     pub drained: WallMs,
+    /// Latest purge of a dead task.
+    pub buried: WallMs,
 }
 
 impl JobNumbers {
@@ -285,12 +287,19 @@ impl JobNumbers {
         self.created = earliest(self.created, other.created);
         self.first_allocated = earliest(self.first_allocated, other.first_allocated);
         self.drained = self.drained.max(other.drained);
+        self.buried = self.buried.max(other.buried);
         if let Some(theirs) = &other.first_error {
             let keep = self.first_error.as_ref().is_some_and(|mine| mine.1.ts <= theirs.1.ts);
             if !keep {
                 self.first_error = Some(theirs.clone());
             }
         }
+    }
+
+    /// Dead tasks that have gone since the last live task ended: they count for how the job ended.
+    #[must_use]
+    pub fn died_before(&self) -> bool {
+        self.buried.known().is_some_and(|buried| buried >= self.drained)
     }
 
     /// Mean run time, ms; `None` before the first.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, int, pause, unique};
+use crate::support::{Server, eventually, int, pause, unique};
 
 fn priorities(tasks: &[Value]) -> Vec<i64> {
     tasks.iter().map(|task| int(task, "priority")).collect()
@@ -72,4 +72,17 @@ fn a_batch_by_time_leaves_a_share_for_every_active_worker() {
     assert_eq!(server.consume("w4", &job, &ask).len(), 5usize.div_ceil(3));
     // Without targetMs there is no share.
     assert_eq!(server.consume("w1", &job, &json!({"max": 100})).len(), 3);
+}
+
+// S 5.3: explain shows the level a lane is served at, also when nothing else happens.
+#[test]
+fn explain_ages_while_nothing_happens() {
+    let server = Server::start(&["log.partitions=1", "queue.age-step=500ms", "queue.age-max=2"]);
+    let low = server.add(&unique("low"), &json!([{"priority": 4}]));
+    let path = format!("/kwq/tasks/{}/explain", low[0]);
+    eventually("it has risen by two levels", || {
+        let told = server.get(&path).ok();
+        assert_eq!(int(&told, "priority"), 4);
+        (int(&told, "effectivePriority") == 6).then_some(())
+    });
 }

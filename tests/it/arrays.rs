@@ -196,3 +196,32 @@ fn a_closed_job_refuses_an_array_it_knows() {
     let job = server.job(&job);
     assert_eq!((int(&job, "submitted"), int(&job, "duplicates")), (10, 0), "{job}");
 }
+
+// S 5.5: an answer ends at maxBytes of payload; each element counts as long as it is.
+#[test]
+fn elements_count_with_their_own_length() {
+    let mut server = Server::start(&["log.partitions=1"]);
+    let template = format!("{{i}}{}", "y".repeat(99));
+    array(&server, "sizes", &json!({"to": 1_009, "payloadTemplate": template}), &json!({}));
+    let lengths = |server: &Server, bytes: usize| -> Vec<usize> {
+        let tasks = server.consume("w", "sizes", &json!({"max": 50, "maxBytes": bytes}));
+        tasks.iter().map(|task| text(task, "payload").len()).collect()
+    };
+    assert_eq!(lengths(&server, 1_000), [100; 10]);
+    assert_eq!(lengths(&server, 1_009), [101; 9], "one more would be a byte too many");
+    server.kill();
+    server.launch();
+    assert_eq!(lengths(&server, 1_010), [101; 10]);
+}
+
+// api.md 13: the payload of an element is a payload.
+#[test]
+fn the_longest_element_is_within_the_limit_of_a_payload() {
+    let ask = |to: u64| {
+        let template = "{i}".repeat(80_000);
+        let array = json!({"from": 997, "to": to, "payloadTemplate": template});
+        shared().post("/kwq/submit", &json!({"groupId": unique("long"), "array": array}))
+    };
+    ask(999).expect(200);
+    ask(1_000).refused(413, "payload_too_large");
+}

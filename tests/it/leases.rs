@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    Req, Server, eventually, in_background, int, now_ms, pause, shared, since, start_watch, text,
-    unique,
+    Req, Server, eventually, in_background, int, merge, now_ms, pause, shared, since, start_watch,
+    text, unique,
 };
 
 const QUICK: &str = r#"{"baseMs": 0, "capMs": 0, "jitter": "none"}"#;
@@ -222,4 +222,46 @@ fn a_frozen_server_ends_no_lease() {
     eventually("without a beat the lease ends all the same", || {
         (int(&server.task(text(&other, "ref")), "crashes") == 1).then_some(())
     });
+}
+
+// S 3, 6.2, P8: a token works only for the worker it was given to; the reports of a consume are
+// those of its worker.
+#[test]
+fn the_reports_of_a_consume_act_for_its_worker_only() {
+    let (server, job, none) = (shared(), unique("owned"), unique("none"));
+    server.add(&job, &json!([{}, {}, {}]));
+    let held: Vec<Value> = (0..3).map(|_| server.take("owner", &job)).collect();
+    let done = |worker: &str, named: &Value| {
+        let verbs = [
+            json!({"lease": held[0]["lease"]}),
+            json!({"type": "fail", "lease": held[1]["lease"], "retryable": false}),
+            json!({"type": "release", "lease": held[2]["lease"]}),
+        ];
+        let done: Vec<Value> = verbs.iter().map(|verb| merge(verb, named)).collect();
+        let ask = json!({"worker": worker, "jobs": [none], "waitMs": 0, "done": done});
+        let told = server.post("/kwq/consume", &ask).ok();
+        let told = told["done"].as_array().expect("verdicts").clone();
+        told.iter().map(|verdict| text(verdict, "outcome").to_owned()).collect::<Vec<_>>()
+    };
+    let lost = ["lease_lost"; 3];
+    assert_eq!(done("thief", &json!({})), lost);
+    assert_eq!(done("thief", &json!({"worker": "owner"})), lost, "both must agree");
+    assert_eq!(done("owner", &json!({"worker": "thief"})), lost, "both must agree");
+    assert!(held.iter().all(|task| server.state(text(task, "ref")) == "ALLOCATED"));
+    assert_eq!(done("owner", &json!({"worker": "owner"})), ["ok", "dead", "ok"]);
+}
+
+// P8, S 6.4: also the late completion is its worker's.
+#[test]
+fn nobody_completes_late_for_another_worker() {
+    let (server, job) = (shared(), unique("late"));
+    let backoff = json!({"baseMs": 3_600_000, "capMs": 3_600_000, "jitter": "none"});
+    let held = server.leased("slow", &job, &json!({"leaseMs": 1_000, "backoff": backoff}));
+    let reference = text(&held, "ref");
+    eventually("the lease lapses", || (server.state(reference) == "DELAYED").then_some(()));
+    let as_worker =
+        |name: &str| server.report("complete", &held["lease"], &json!({"worker": name}));
+    as_worker("other").refused(409, "lease_lost");
+    assert_eq!(server.state(reference), "DELAYED");
+    assert_eq!(as_worker("slow").ok()["outcome"], "ok");
 }

@@ -286,3 +286,51 @@ fn a_purge_of_dead_letters_removes_them_for_good() {
     assert_eq!(server.tasks(&job, "").len(), 1, "lists leave them out");
     assert_eq!(server.pages(&format!("/kwq/tasks?job={job}&id=x")).len(), 0);
 }
+
+// S 11.1: how a job ended is decided once; the only way back is a redrive.
+#[test]
+fn a_purge_of_the_dead_does_not_change_how_a_job_ended() {
+    let mut server = Server::start(&[]);
+    let purge = |server: &Server, filter: &Value| {
+        let req = Req::new("POST", "/kwq/dlq/purge").json(&json!({"filter": filter}));
+        assert_eq!(int(&server.ended(&server.begin(&req, "purgeDlq")), "skipped"), 0);
+    };
+    for job in ["failed", "mixed", "early"] {
+        server.add(job, &json!([{}, {}]));
+        if job != "failed" {
+            server.complete(&server.take("w", job));
+        }
+        server.bury(job, "e");
+    }
+    // What has gone before the end counts for nothing.
+    purge(&server, &json!({"job": "early"}));
+    let ends = [("failed", "FAILED"), ("mixed", "COMPLETED_WITH_ERRORS"), ("early", "COMPLETED")];
+    let before = ends.map(|(job, _)| server.job_verb(job, "close"));
+    ["failed", "mixed"].iter().for_each(|job| purge(&server, &json!({"job": job})));
+    for _ in 0..2 {
+        for ((job, state), before) in ends.iter().zip(&before) {
+            let now =
+                server.patch(&format!("/kwq/jobs/{job}"), &json!({"retentionMs": 9_000_000})).ok();
+            assert_eq!((text(&now, "state"), int(&now["counts"], "ERROR")), (*state, 0), "{now}");
+            assert_eq!(now["ended_ts"], before["ended_ts"], "{job}");
+        }
+        server.kill();
+        server.launch();
+    }
+}
+
+#[test]
+fn a_job_that_was_redriven_ends_anew() {
+    let (server, job) = (shared(), unique("anew"));
+    for class in ["gone", "again"] {
+        server.add(&job, &json!([{}]));
+        server.bury(&job, class);
+    }
+    assert_eq!(server.job_verb(&job, "close")["state"], "FAILED");
+    let body = json!({"filter": {"job": job, "class": "gone"}});
+    server.ended(&server.begin(&Req::new("POST", "/kwq/dlq/purge").json(&body), "purgeDlq"));
+    assert_eq!(server.job(&job)["state"], "FAILED");
+    server.ended(&server.redrive(&json!({"filter": {"job": job}})));
+    server.complete(&server.take("w", &job));
+    assert_eq!(server.job(&job)["state"], "COMPLETED", "no dead task was left at this end");
+}

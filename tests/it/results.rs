@@ -87,6 +87,18 @@ fn ended_tasks_come_in_completion_order_with_their_results() {
     assert_eq!(ids(&rest), ["d", "b"]);
 }
 
+// api.md 6: completion order is the order of the reports, also inside one list of them.
+#[test]
+fn ends_of_one_call_come_in_the_order_of_its_reports() {
+    let (server, job) = (single(), unique("listed"));
+    let tasks = four(server, &job);
+    let report = |n: usize, kind: &str| json!({"type": kind, "lease": tasks[n]["lease"]});
+    let done = [report(3, "fail"), report(0, "complete"), report(2, "fail"), report(1, "complete")];
+    let ask = json!({"worker": "w", "jobs": [unique("none")], "waitMs": 0, "done": done});
+    server.post("/kwq/consume", &ask).ok();
+    assert_eq!(ids(&lines(server, &job, "&state=ERROR,COMPLETED")), ["d", "a", "c", "b"]);
+}
+
 // S 12: a cursor never repeats or skips; several partitions.
 #[test]
 fn pages_of_any_size_give_every_end_once() {

@@ -208,3 +208,22 @@ fn a_result_has_a_limit_and_a_time() {
     let edge = json!({"result": "x".repeat(64 * 1024)});
     assert_eq!(outcome(&server.report("complete", &held["lease"], &edge)), "ok");
 }
+
+// S 3, api.md 15: a repeat is told what the first call was told, also when there is no delay.
+#[test]
+fn a_repeated_fail_repeats_its_answer() {
+    let none = json!({"backoff": {"baseMs": 0, "capMs": 0}, "maxAttempts": 2});
+    for (task, more, outcome) in [
+        (none.clone(), json!({}), "retry"),
+        (json!({}), json!({"retryAfterMs": 0}), "retry"),
+        (json!({}), json!({"retryAfterMs": 3_600_000}), "retry"),
+        (none, json!({"retryable": false}), "dead"),
+    ] {
+        let held = shared().leased("r", &unique("repeat"), &task);
+        let first = fail(&held, &more);
+        assert_eq!(first["outcome"], outcome, "{first}");
+        assert_eq!(first.get("at_ts").is_some(), outcome == "retry", "{first}");
+        let again = merge(&first, &json!({"outcome": "duplicate"}));
+        assert_eq!(fail(&held, &more), again);
+    }
+}

@@ -106,7 +106,10 @@ fn a_deleted_worker_gives_back_what_it_held() {
     assert_eq!((text(&shown, "state"), int(&shown, "errors")), ("PENDING", 0));
     assert_eq!(int(&shown, "crashes"), 0);
     assert_eq!(shown["attempts"][0]["outcome"], "released");
-    assert_eq!(outcome(&server.report("complete", &first["lease"], &json!({}))), "lease_lost");
+    // S 3: nobody has accepted a `release` of these.
+    for verb in ["start", "complete", "fail", "release"] {
+        assert_eq!(outcome(&server.report(verb, &first["lease"], &json!({}))), "lease_lost");
+    }
     server.get(&path(&worker, "")).refused(404, "worker_not_found");
     let again = server.consume(&unique("other"), &job, &json!({"max": 9}));
     assert_eq!(again.len(), 3);

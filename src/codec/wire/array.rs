@@ -3,7 +3,7 @@
 use crate::codec::json::{Fields, Raw};
 use crate::codec::wire::field::{self, Rules, set};
 use crate::codec::wire::task;
-use crate::model::array::{ArrayInput, Span, render};
+use crate::model::array::{ArrayInput, Span, payload_bytes, render};
 use crate::model::id::Name;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
@@ -41,6 +41,7 @@ pub fn parse(
     let (span, payload) = (parts.span(rules)?, parts.payload(rules)?);
     let mut task = task::parse(fields, job, rules)?;
     task.payload = payload;
+    check_size(&task.payload, &span, rules.payload_bytes_max)?;
     check_json(&task.payload, span.from)?;
     Ok(ArrayInput { task, span, id: parts.id })
 }
@@ -109,6 +110,17 @@ fn id(raw: Raw<'_>) -> Result<Name, Reject> {
         return Err(Reject::field("array.id", "array.id must have 1..64 bytes"));
     }
     Ok(id)
+}
+
+/// The payload of an element is a payload: the longest, which is that of the last, must be one.
+fn check_size(payload: &Blob, span: &Span, max: usize) -> Result<(), Reject> {
+    let last = span.value(span.count - 1);
+    let bytes = payload_bytes(&payload.bytes, last);
+    if bytes <= max as u64 {
+        return Ok(());
+    }
+    let detail = format!("the payload of element {last} has {bytes} B; at most {max}");
+    Err(Reject::new(Code::PayloadTooLarge, detail).on("array.payloadTemplate"))
 }
 
 /// The text of the first element must be JSON where that is claimed.

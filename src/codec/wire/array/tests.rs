@@ -47,3 +47,16 @@ fn what_breaks_a_rule_is_named() {
     let long = format!(r#"{{"array":{{"to":3,"payloadTemplate":"{}"}}}}"#, "x".repeat(41));
     assert_eq!(read(&long).expect_err("too long").code, Code::PayloadTooLarge);
 }
+
+#[test]
+fn the_longest_element_is_as_long_as_a_payload_may_be() {
+    let array = |to: u64| {
+        let template = "{i}".repeat(13);
+        read(&format!(r#"{{"array":{{"from":990,"to":{to},"payloadTemplate":"{template}"}}}}"#))
+    };
+    // 13 × 3 digits are 39 B, 13 × 4 are 52.
+    assert_eq!(array(999).expect("39 B").span.count, 10);
+    let reject = array(1_000).expect_err("52 B");
+    assert_eq!(reject.code, Code::PayloadTooLarge);
+    assert_eq!(reject.field.as_deref(), Some("array.payloadTemplate"));
+}
