@@ -1,5 +1,5 @@
-//! What a consume must undo however it ends: grants that nobody was told of, and the presence of its
-//! worker.
+//! What a consume must undo however it ends: grants that nobody was told of, and the presence of
+//! its worker.
 
 use crate::actor::engine::{Engine, lock};
 use crate::core::workers::Sign;

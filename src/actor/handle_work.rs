@@ -383,8 +383,8 @@ impl KwqHandle {
         Ok(answer)
     }
 
-    /// A worker was told to beat at this interval, by which its silence is measured; 0 = it was told
-    /// nothing.
+    /// A worker was told to beat at this interval, by which its silence is measured; 0 = it was
+    /// told nothing.
     pub fn told(&self, worker: &str, heartbeat_ms: u64) {
         if heartbeat_ms > 0 {
             lock(&self.engine.workers).told(worker, heartbeat_ms);

@@ -1,5 +1,5 @@
-//! Who is calling: the presented token against the tokens in force, when the call begins and as long
-//! as it waits. No file is read here; the node hands tokens in, the call brings the time.
+//! Who is calling: the presented token against the tokens in force, when the call begins and as
+//! long as it waits. No file is read here; the node hands tokens in, the call brings the time.
 
 mod failures;
 

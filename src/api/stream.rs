@@ -43,7 +43,8 @@ impl Streaming {
         self.pieces.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The same body, but it ends, or breaks off if it has an end, when its reader may read no more.
+    /// The same body, but it ends, or breaks off if it has an end, when its reader may read no
+    /// more.
     pub(crate) fn until(self, ended: impl Future<Output = ()> + Send + 'static) -> Self {
         let Some(pieces) = self.take() else { return self };
         let endless = self.endless;

@@ -281,7 +281,7 @@ fn worker() -> Value {
             "crashed": count("Leases lost; absent for a token with scopes"),
             "firstSeen_ts": stamp("First call"),
             "lastSeen_ts": stamp("Latest call"),
-            "affinity": listed(string("Affinity key"), "Keys it is warm for; none for a token with scopes"),
+            "affinity": listed(string("Affinity key"), "Warm keys; none for a token with scopes"),
             "held": listed(held, "Tasks it holds, at most 1,000; by name"),
         }),
     )
