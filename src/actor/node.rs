@@ -202,6 +202,11 @@ impl NodeActor {
                 }
             }
         }
+        self.publish(now, ctx);
+    }
+
+    /// Looks at everything that is published.
+    fn publish(&self, now: Now, ctx: &mut Context<Self>) {
         let handle = KwqHandle::new(Arc::clone(&self.engine));
         ctx.spawn(
             async move { crate::actor::publish::publish(&handle, now).await }.into_actor(self),
@@ -329,6 +334,8 @@ impl Handler<Serve> for NodeActor {
         for recovered in message.recovered {
             self.serve(recovered, &message.log, ctx.address());
         }
+        // The first look at once: what changes from now on is an event.
+        self.publish(self.engine.clock.now(), ctx);
     }
 }
 

@@ -452,6 +452,7 @@ fn a_stream_of_events_tells_of_ones_own_jobs_only() {
         Sse::call(&g.server, req)
     };
     let (mut a, mut all) = (listen("a"), listen("all"));
+    all.until("snapshot", |_| true);
     g.submit("b", "b-1", "1");
     g.submit("a", "a-1", "1");
     g.post("b", "/kwq/jobs/b-1/retry", &json!({})).expect(202);
@@ -475,13 +476,14 @@ fn a_stream_of_events_tells_of_ones_own_jobs_only() {
         let req = bearer(Req::new("GET", "/kwq/events"), g.ring.secret(who));
         let mut stream = Sse::call(&g.server, req.header("Last-Event-ID", "0"));
         let mut heard = std::collections::BTreeSet::new();
-        loop {
+        let ends =
+            |event: &Event| event.kind == "operation" && about(event).as_deref() == Some(stops);
+        let ended = (0..100).any(|_| {
             let event = stream.next();
             heard.extend(about(&event));
-            if event.kind == "operation" && about(&event).as_deref() == Some(stops) {
-                break;
-            }
-        }
+            ends(&event)
+        });
+        assert!(ended, "only {heard:?} came");
         told.push(heard.into_iter().collect::<Vec<_>>());
     }
     assert_eq!(told, [vec!["a-1"], vec!["a-1", "b-1"]]);

@@ -63,6 +63,7 @@ fn an_operation_is_told_on_change() {
 fn the_cluster_is_told_on_change() {
     let server = Server::start(&[]);
     let mut stream = Sse::open(&server, EVENTS, None);
+    stream.until("snapshot", |_| true);
     for (verb, paused) in [("pause", true), ("resume", false)] {
         server.poke(&format!("/kwq/queues/all/{verb}")).expect(200);
         let event = stream.until("cluster", |event| event.data["paused"] == paused);
