@@ -13,6 +13,7 @@ use crate::model::command::Command;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
+use crate::model::time::Now;
 use actix::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
