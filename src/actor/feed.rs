@@ -210,7 +210,7 @@ impl Feed {
     /// A look at the cluster; true when it has changed since the one before.
     pub(crate) fn cluster_changed(&self, mut mark: ClusterMark) -> bool {
         let mut ring = lock(&self.ring);
-        mark.1 = mark.1.or(ring.cluster.as_ref().and_then(|before| before.1));
+        mark.1 = mark.1.or_else(|| ring.cluster.as_ref().and_then(|before| before.1));
         let before = ring.cluster.replace(mark);
         before.is_some() && before != ring.cluster
     }

@@ -95,7 +95,7 @@ fn drain(events: &mut Events) -> Vec<(u64, String)> {
         let text = String::from_utf8(text.to_vec()).expect("text");
         let line = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).expect("a line");
         let named = |start: &str| line("data: ").strip_prefix(start)?.split('"').next();
-        let what = named("{\"id\":\"").or(named("{\"op\":\"")).unwrap_or("cluster");
+        let what = named("{\"id\":\"").or_else(|| named("{\"op\":\"")).unwrap_or("cluster");
         found.push((line("id: ").parse().expect("a number"), what.to_owned()));
     }
     found
