@@ -91,6 +91,8 @@ pub(crate) const OUTAGE_MS: u64 = 3_000;
 const WORKERS_MS: u64 = 60_000;
 /// Longest pause of a submit while the tracker is far behind, ms.
 const PACE_MS: u64 = 1_000;
+/// So many workers for each partition are many.
+const CROWD: usize = 4;
 
 thread_local! {
     /// Shard of the present thread, so that local partitions are asked first.
@@ -221,10 +223,14 @@ impl Engine {
         order
     }
 
-    /// Slots in the order in which one consume should try them. The first one changes from consume
-    /// to consume, or a single worker would empty one partition while the others wait: by steps of
-    /// the golden ratio, so that also every n-th consume meets all of them alike.
-    pub(crate) fn rotation(&self) -> Vec<usize> {
+    /// Slots in the order in which one consume should try them. Many workers have connections on
+    /// all threads: each begins with the slots of its own. Of few, the first slot changes from
+    /// consume to consume, or a single worker would empty one partition while the others wait: by
+    /// steps of the golden ratio, so that also every n-th consume meets all of them alike.
+    pub(crate) fn consume_order(&self, workers: u32) -> Vec<usize> {
+        if workers as usize >= self.slots.len() * CROWD {
+            return self.order();
+        }
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
         let place = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN);
         let count = self.slots.len();

@@ -139,7 +139,7 @@ impl KwqHandle {
         let engine = &*self.engine;
         let mut guard = GrantGuard { engine, grants: Vec::new() };
         let mut spent = Spent::default();
-        let mut untried = engine.rotation();
+        let mut untried = engine.consume_order(self.active_workers());
         let levels = |i: usize| engine.hub.levels(engine.slots[i].id) & request.levels;
         let choosy = !request.jobs.is_empty() || !self.scopes.everything();
         while guard.grants.len() < request.max {
