@@ -41,6 +41,8 @@ pub(crate) struct Slot {
     pub(crate) bytes: AtomicUsize,
     pub(crate) epoch: AtomicU64,
     pub(crate) position: AtomicU64,
+    /// Consumes that tried it.
+    turns: AtomicU64,
     state: AtomicU8,
 }
 
@@ -73,8 +75,6 @@ pub(crate) struct Engine {
     thawed_at: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
     turn: AtomicUsize,
-    /// Consumes so far that looked for work.
-    looks: AtomicU64,
     /// Held while bulk work begins or a job goes: neither may see the other half done.
     pub(crate) bulk: tokio::sync::Mutex<()>,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
@@ -91,8 +91,10 @@ pub(crate) const OUTAGE_MS: u64 = 3_000;
 const WORKERS_MS: u64 = 60_000;
 /// Longest pause of a submit while the tracker is far behind, ms.
 const PACE_MS: u64 = 1_000;
-/// So many workers for each partition are many.
-const CROWD: usize = 4;
+/// Consumes by which the partitions of a thread may be ahead of the others.
+const TURNS_AHEAD: u64 = 4;
+/// Consumes that a partition may have to catch up; more than it may be behind by the others' lead.
+const TURNS_BEHIND: u64 = 2 * TURNS_AHEAD;
 
 thread_local! {
     /// Shard of the present thread, so that local partitions are asked first.
@@ -117,6 +119,7 @@ impl Slot {
             bytes: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
             position: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
             state: AtomicU8::new(SlotState::Replaying as u8),
         }
     }
@@ -190,7 +193,6 @@ impl Engine {
             thawed_at: AtomicU64::new(0),
             log: RwLock::new(None),
             turn: AtomicUsize::new(0),
-            looks: AtomicU64::new(0),
             bulk: tokio::sync::Mutex::new(()),
             node: Mutex::new(None),
             node_name: parts.node_name,
@@ -223,20 +225,28 @@ impl Engine {
         order
     }
 
-    /// Slots in the order in which one consume should try them. Many workers have connections on
-    /// all threads: each begins with the slots of its own. Of few, the first slot changes from
-    /// consume to consume, or a single worker would empty one partition while the others wait: by
-    /// steps of the golden ratio, so that also every n-th consume meets all of them alike.
-    pub(crate) fn consume_order(&self, workers: u32) -> Vec<usize> {
-        if workers as usize >= self.slots.len() * CROWD {
-            return self.order();
-        }
-        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-        let place = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN);
-        let count = self.slots.len();
-        let first = (u128::from(place) * count as u128) >> 64;
-        let first = usize::try_from(first).expect("less than the number of slots");
-        (first..count).chain(0..first).collect()
+    /// Slots in the order in which one consume should try them: the one that had the fewest turns
+    /// first, so that all partitions advance together whoever asks. Slots of this thread are
+    /// cheaper and may be [`TURNS_AHEAD`]; one that had nothing to do for long has no more than
+    /// [`TURNS_BEHIND`] to catch up.
+    pub(crate) fn consume_order(&self) -> Vec<usize> {
+        let here = SHARD.with(std::cell::Cell::get);
+        let turns: Vec<u64> = self.slots.iter().map(|s| s.turns.load(Ordering::Relaxed)).collect();
+        let floor = turns.iter().max().map_or(0, |most| most.saturating_sub(TURNS_BEHIND));
+        let mut order: Vec<usize> = (0..self.slots.len()).collect();
+        order.sort_by_key(|i| {
+            let far = if Some(self.slots[*i].shard) == here { 0 } else { TURNS_AHEAD };
+            turns[*i].max(floor) + far
+        });
+        order
+    }
+
+    /// A consume tries a slot: its turn is counted.
+    pub(crate) fn begin_turn(&self, slot: &Slot) {
+        let turns = self.slots.iter().map(|s| s.turns.load(Ordering::Relaxed));
+        let floor = turns.max().map_or(0, |most| most.saturating_sub(TURNS_BEHIND));
+        slot.turns.fetch_max(floor, Ordering::Relaxed);
+        slot.turns.fetch_add(1, Ordering::Relaxed);
     }
 
     /// When the process last went on after it had stood still; whoever looks notices it. The node's

@@ -133,13 +133,13 @@ impl KwqHandle {
         }
     }
 
-    /// Asks the partition with the highest ready level first, of equal ones in rotation, until the
-    /// batch is full.
+    /// Asks the partition with the highest ready level first, of equal ones the one that had the
+    /// fewest turns, until the batch is full.
     async fn try_all(&self, request: &ConsumeRequest) -> Answer<Vec<Grant>> {
         let engine = &*self.engine;
         let mut guard = GrantGuard { engine, grants: Vec::new() };
         let mut spent = Spent::default();
-        let mut untried = engine.consume_order(self.active_workers());
+        let mut untried = engine.consume_order();
         let levels = |i: usize| engine.hub.levels(engine.slots[i].id) & request.levels;
         let choosy = !request.jobs.is_empty() || !self.scopes.everything();
         while guard.grants.len() < request.max {
@@ -148,6 +148,7 @@ impl KwqHandle {
             let best = ready.rev().max_by_key(|(_, levels)| 15 - levels.leading_zeros());
             let Some((place, _)) = best else { break };
             let number = untried.remove(place);
+            engine.begin_turn(&engine.slots[number]);
             match self.try_slot(&engine.slots[number], request, spent).await {
                 // It has more, so it was the size or the time of the answer that kept it back.
                 Ok(none)

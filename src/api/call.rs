@@ -172,6 +172,11 @@ impl Call {
     }
 }
 
+/// The refusal of what was open when its caller's token ended.
+pub(crate) fn token_over() -> Reject {
+    Reject::new(Code::Unauthorized, "the token is not in force any more")
+}
+
 fn expect_json(media: Media) -> Result<(), Problem> {
     if media == Media::Json {
         return Ok(());

@@ -3,7 +3,7 @@
 use crate::actor::handle_work::unknown;
 use crate::actor::request::{ConsumeAnswer, ConsumeRequest, HeartbeatAnswer, HeartbeatRequest};
 use crate::api::answer::Answer;
-use crate::api::call::Call;
+use crate::api::call::{Call, token_over};
 use crate::api::context::{Phase, Shared};
 use crate::api::delivery::HandOuts;
 use crate::api::problem::{Outcome, Problem};
@@ -139,9 +139,7 @@ pub(crate) async fn parked(call: &Call, request: ConsumeRequest) -> Result<Consu
         biased;
         answer = shared.api.handle.consume(request) => answer,
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => Ok(ConsumeAnswer::default()),
-        () = call.ended() => {
-            Err(Reject::new(Code::Unauthorized, "the token is not in force any more"))
-        }
+        () = call.ended() => Err(token_over()),
     }
 }
 

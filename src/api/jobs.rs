@@ -3,7 +3,7 @@
 use crate::actor::bodies;
 use crate::actor::request::{JobPatch, JobQuery, JobSort};
 use crate::api::answer::Answer;
-use crate::api::call::Call;
+use crate::api::call::{Call, token_over};
 use crate::api::context::{Phase, Shared};
 use crate::api::create;
 use crate::api::operations;
@@ -199,6 +199,7 @@ async fn wait(call: Call) -> Outcome {
         biased;
         view = call.shared.api.handle.wait_job(job, first_error, wait_ms) => view?,
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => None,
+        () = call.ended() => return Err(token_over().into()),
     };
     Ok(match waited {
         Some(view) => Answer::json(body(&call.shared, &view)),

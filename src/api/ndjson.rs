@@ -8,7 +8,7 @@
 use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitRequest};
 use crate::api::answer::Answer;
 use crate::api::batch::{Batch, close_job, closed, count, listing, refuse_closed};
-use crate::api::call::{Call, Source};
+use crate::api::call::{Call, Source, token_over};
 use crate::api::context::Shared;
 use crate::api::idempotency::{Key, marked};
 use crate::api::problem::{Outcome, Problem};
@@ -22,6 +22,7 @@ use crate::model::id::Name;
 use crate::model::key::{Digest, Frees};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// Submits a stream of lines, all into `job` if one is given.
@@ -56,6 +57,7 @@ pub(crate) async fn submit(mut call: Call, job: Option<Name>, key: Option<Key>) 
         key,
         keyed: false,
         done: None,
+        ended: Box::pin(call.ended()),
     };
     call.in_time()?;
     if stream.job.is_some() || call.caller.scopes.everything() {
@@ -141,6 +143,8 @@ struct Stream {
     keyed: bool,
     /// How an earlier call with the key ended.
     done: Option<Done>,
+    /// The caller's token is not in force any more.
+    ended: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Stream {
@@ -149,7 +153,12 @@ impl Stream {
         // The beginning of a line whose end was not read yet.
         let mut open: Vec<u8> = Vec::new();
         loop {
-            let frame = match source.next().await {
+            let frame = tokio::select! {
+                biased;
+                () = &mut self.ended => return Err(self.told(token_over().into())),
+                frame = source.next() => frame,
+            };
+            let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(problem) => return Err(self.told(problem)),

@@ -309,12 +309,16 @@ pub(super) fn number(value: &Value, member: &str) -> u64 {
     value.get(member).and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// Text for a terminal: what would steer it is written as an escape. Names, messages and reasons
-/// come from workers and submitters.
+/// Text for a terminal: what would steer it, or show text in another order than it has, is written
+/// as an escape. Names, messages and reasons come from workers and submitters.
 fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        let unseen = matches!(
+            c,
+            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+        );
+        if c.is_control() || unseen {
             out.extend(c.escape_default());
         } else {
             out.push(c);

@@ -53,6 +53,10 @@ const JOBS: &[Column] = &[
 
 /// Runs the verb; without `--once` until it is interrupted or the server is away for long.
 pub(super) async fn run(args: TopArgs, context: &Context) -> Verdict {
+    if !args.once && context.out.format() == Format::Json {
+        return Err(Failure::usage("json is one document, and this goes on for ever")
+            .help("add --once, or use -o ndjson"));
+    }
     let client = context.client()?;
     loop {
         let answer = client.send(Call::get("/kwq/stats/now")).await?;

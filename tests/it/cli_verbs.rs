@@ -68,6 +68,8 @@ fn selectors_name_the_jobs_they_mean() {
     let server = Server::start(&[]);
     for (id, tag) in [("a", "desk:rates"), ("b", "desk:fx"), ("c", "desk:rates")] {
         server.post("/kwq/jobs", &json!({"id": id, "tag": tag})).expect(201);
+        // The last one is the one with the latest stamp.
+        crate::support::pause(3);
     }
     let ids = |selector: &str| {
         let shown = said(&server, &["job", "get", selector, "-o", "quiet"]);

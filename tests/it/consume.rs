@@ -299,6 +299,10 @@ fn partitions_advance_together_under_one_worker() {
     let array = json!({"array": {"to": 299}});
     let answer = server.post("/kwq/jobs/j/tasks", &array).ok();
     let refs = answer["results"][0]["refs"].as_array().expect("refs").clone();
+    // However many workers there are besides.
+    for n in 0..40 {
+        server.post("/kwq/heartbeat", &json!({"worker": format!("idle{n}")})).ok();
+    }
     let mut handed = [0; 3];
     for _ in 0..30 {
         for task in server.consume("w", "j", &json!({"max": 5})) {

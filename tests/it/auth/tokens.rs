@@ -317,7 +317,7 @@ fn open(g: &Guarded, token: &str, req: Req) -> Conn {
 // api.md 1.1: who is not let in any more does not stay in with what he has open.
 #[test]
 fn what_is_open_ends_with_its_token() {
-    let roles = ["work", "view", "payload"];
+    let roles = ["work", "view", "payload", "submit"];
     let ring = Ring::new().add("all", &ROLES, &[]).add("out", &roles, &[]);
     let mut g = Guarded::start(ring.add("old", &roles, &["--expires", "1h"]));
     g.post("all", "/kwq/submit", &json!({"groupId": "j"})).expect(200);
@@ -326,6 +326,15 @@ fn what_is_open_ends_with_its_token() {
         Req::new("POST", "/kwq/consume").json(&ask)
     };
     let watch = |path: &str| Req::new("GET", path);
+    let upload = |g: &Guarded, token: &str| {
+        let mut conn = Conn::open(g.server.addr()).expect("connects");
+        let head = format!(
+            "POST /kwq/jobs/j/tasks HTTP/1.1\r\nHost: k\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/x-ndjson\r\nContent-Length: 1000\r\n\r\n{{}}\n"
+        );
+        conn.send(head.as_bytes()).expect("sends");
+        conn
+    };
     let mut open_calls = Vec::new();
     for name in ["out", "old"] {
         let token = g.ring.secret(name).to_owned();
@@ -333,20 +342,29 @@ fn what_is_open_ends_with_its_token() {
         eventually("the first event is there", || events.readable().then_some(()));
         let results = open(&g, &token, watch("/kwq/jobs/j/results?follow=true"));
         eventually("its head is there", || results.readable().then_some(()));
-        open_calls.push((events, results, open(&g, &token, worker(name))));
+        let wait = watch("/kwq/jobs/j/wait?waitMs=60000");
+        let refused = vec![open(&g, &token, worker(name)), open(&g, &token, wait)];
+        open_calls.push((events, results, refused));
     }
     let waiting = || g.get("all", "/kwq/stats/now").ok()["consumersWaiting"].as_i64();
     eventually("both are parked", || (waiting() == Some(2)).then_some(()));
+    // Last, because an upload that stands still is cut.
+    for ((_, _, refused), name) in open_calls.iter_mut().zip(["out", "old"]) {
+        refused.insert(0, upload(&g, g.ring.secret(name)));
+    }
     g.ring.forget("out");
     let soon = now_ms() + 1_000;
     g.ring.edit("old", |line| line["expires_ts"] = json!(soon));
     g.ring.write();
     g.server.signal("HUP");
-    for (mut events, mut results, mut parked) in open_calls {
+    for (mut events, mut results, refused) in open_calls {
         events.answer(false).expect("it ends");
         results.answer(false).expect_err("it breaks off");
-        parked.answer(false).expect("an answer").refused(401, "unauthorized");
+        for mut call in refused {
+            call.answer(false).expect("an answer").refused(401, "unauthorized");
+        }
     }
+    assert_eq!(g.get("all", "/kwq/jobs/j").ok()["submitted"], 1, "nothing of the uploads");
     assert!(now_ms() < soon + 30_000, "long before their waits were over");
     g.server.assert_alive();
 }
