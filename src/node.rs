@@ -176,8 +176,9 @@ impl Node {
         }
         self.running.begin_drain();
         std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
-        self.running.refuse_work();
+        // In this order: the parked leave because of the first, and hear of a drain.
         self.server.begin_drain();
+        self.running.refuse_work();
         let timeout = Duration::from_millis(self.config.drain.timeout_ms);
         let waited = self.running.await_reports(timeout.saturating_sub(ANSWERS_MIN));
         self.server.shutdown(timeout.saturating_sub(waited));
