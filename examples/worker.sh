@@ -20,7 +20,8 @@ header() { tr -d '\r' <"$T/head" 2>/dev/null | sed -n "s/^$1: *//Ip" | head -n 1
 seconds() { echo $(((${1:-0} + 999) / 1000)); }
 beats() { # keeps the lease; the first one marks the task as running
   s=$(seconds "$(sed -n 's/.*"heartbeatMs":\([0-9]*\).*/\1/p' "$T/answer")") l='{"worker":"'$W'","leases":["'$lease'"]}'
-  while curl -sK "$T/curl" -m 9 -D /dev/null -o /dev/null -w '' -d "$l" "$KWQ/heartbeat" || :; do sleep "$s"; done
+  trap 'kill ${!-} 2>/dev/null; exit' TERM # with its sleep, which would outlive it
+  while curl -sK "$T/curl" -m 9 -D /dev/null -o /dev/null -w '' -d "$l" "$KWQ/heartbeat" || :; do sleep "$s" & wait $!; done
 }
 run() { # does the task of the answer; its report is the `done` of the next call
   beats & beat=$!; exit=1; : >"$T/err"
