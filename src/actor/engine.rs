@@ -33,6 +33,13 @@ pub(crate) enum SlotState {
     Failed = 2,
 }
 
+/// Whose turns are counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Turn {
+    Consume = 0,
+    Submit = 1,
+}
+
 /// The door of one partition.
 pub(crate) struct Slot {
     pub(crate) id: PartitionId,
@@ -41,8 +48,8 @@ pub(crate) struct Slot {
     pub(crate) bytes: AtomicUsize,
     pub(crate) epoch: AtomicU64,
     pub(crate) position: AtomicU64,
-    /// Consumes that tried it.
-    turns: AtomicU64,
+    /// Consumes that tried it, submits that went to it.
+    turns: [AtomicU64; 2],
     state: AtomicU8,
 }
 
@@ -74,7 +81,6 @@ pub(crate) struct Engine {
     /// When this process was last seen to have stood still; 0 = never.
     thawed_at: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
-    turn: AtomicUsize,
     /// Held while bulk work begins or a job goes: neither may see the other half done.
     pub(crate) bulk: tokio::sync::Mutex<()>,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
@@ -119,7 +125,7 @@ impl Slot {
             bytes: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
             position: AtomicU64::new(0),
-            turns: AtomicU64::new(0),
+            turns: [const { AtomicU64::new(0) }; 2],
             state: AtomicU8::new(SlotState::Replaying as u8),
         }
     }
@@ -192,7 +198,6 @@ impl Engine {
             asked_at: AtomicU64::new(0),
             thawed_at: AtomicU64::new(0),
             log: RwLock::new(None),
-            turn: AtomicUsize::new(0),
             bulk: tokio::sync::Mutex::new(()),
             node: Mutex::new(None),
             node_name: parts.node_name,
@@ -215,23 +220,14 @@ impl Engine {
         *self.log.write().unwrap_or_else(PoisonError::into_inner) = log;
     }
 
-    /// Shards in the order in which this thread should try them: slots of its own first, rotating.
-    pub(crate) fn order(&self) -> Vec<usize> {
-        let here = SHARD.with(std::cell::Cell::get);
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let count = self.slots.len();
-        let mut order: Vec<usize> = (0..count).map(|i| (i + turn) % count).collect();
-        order.sort_by_key(|i| Some(self.slots[*i].shard) != here);
-        order
-    }
-
-    /// Slots in the order in which one consume should try them: the one that had the fewest turns
+    /// Slots in the order in which one call should try them: the one that had the fewest turns
     /// first, so that all partitions advance together whoever asks. Slots of this thread are
     /// cheaper and may be [`TURNS_AHEAD`]; one that had nothing to do for long has no more than
     /// [`TURNS_BEHIND`] to catch up.
-    pub(crate) fn consume_order(&self) -> Vec<usize> {
+    pub(crate) fn turn_order(&self, of: Turn) -> Vec<usize> {
         let here = SHARD.with(std::cell::Cell::get);
-        let turns: Vec<u64> = self.slots.iter().map(|s| s.turns.load(Ordering::Relaxed)).collect();
+        let had = |slot: &Slot| slot.turns[of as usize].load(Ordering::Relaxed);
+        let turns: Vec<u64> = self.slots.iter().map(had).collect();
         let floor = turns.iter().max().map_or(0, |most| most.saturating_sub(TURNS_BEHIND));
         let mut order: Vec<usize> = (0..self.slots.len()).collect();
         order.sort_by_key(|i| {
@@ -241,12 +237,12 @@ impl Engine {
         order
     }
 
-    /// A consume tries a slot: its turn is counted.
-    pub(crate) fn begin_turn(&self, slot: &Slot) {
-        let turns = self.slots.iter().map(|s| s.turns.load(Ordering::Relaxed));
+    /// A call goes to a slot: its turn is counted.
+    pub(crate) fn begin_turn(&self, slot: &Slot, of: Turn) {
+        let turns = self.slots.iter().map(|s| s.turns[of as usize].load(Ordering::Relaxed));
         let floor = turns.max().map_or(0, |most| most.saturating_sub(TURNS_BEHIND));
-        slot.turns.fetch_max(floor, Ordering::Relaxed);
-        slot.turns.fetch_add(1, Ordering::Relaxed);
+        slot.turns[of as usize].fetch_max(floor, Ordering::Relaxed);
+        slot.turns[of as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// When the process last went on after it had stood still; whoever looks notices it. The node's
@@ -282,7 +278,10 @@ impl Engine {
     /// A ready partition for new work, local first.
     pub(crate) fn any_slot(&self) -> Result<&Slot, Reject> {
         let ready = |i: &usize| self.slots[*i].state() == SlotState::Ready;
-        self.order().into_iter().find(ready).map(|i| &self.slots[i]).ok_or_else(unavailable)
+        let number = self.turn_order(Turn::Submit).into_iter().find(ready);
+        let slot = number.map(|i| &self.slots[i]).ok_or_else(unavailable)?;
+        self.begin_turn(slot, Turn::Submit);
+        Ok(slot)
     }
 
     /// Shuts the door of a partition; it offers no work any more.

@@ -1,6 +1,6 @@
 //! The worker side of the door: consume with long poll, reports, heartbeats, workers.
 
-use crate::actor::engine::{Slot, lock, unavailable};
+use crate::actor::engine::{Slot, Turn, lock, unavailable};
 use crate::actor::envelope::Class;
 use crate::actor::guards::{GrantGuard, Present, give_back};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
@@ -139,7 +139,7 @@ impl KwqHandle {
         let engine = &*self.engine;
         let mut guard = GrantGuard { engine, grants: Vec::new() };
         let mut spent = Spent::default();
-        let mut untried = engine.consume_order();
+        let mut untried = engine.turn_order(Turn::Consume);
         let levels = |i: usize| engine.hub.levels(engine.slots[i].id) & request.levels;
         let choosy = !request.jobs.is_empty() || !self.scopes.everything();
         while guard.grants.len() < request.max {
@@ -148,7 +148,7 @@ impl KwqHandle {
             let best = ready.rev().max_by_key(|(_, levels)| 15 - levels.leading_zeros());
             let Some((place, _)) = best else { break };
             let number = untried.remove(place);
-            engine.begin_turn(&engine.slots[number]);
+            engine.begin_turn(&engine.slots[number], Turn::Consume);
             match self.try_slot(&engine.slots[number], request, spent).await {
                 // It has more, so it was the size or the time of the answer that kept it back.
                 Ok(none)
