@@ -228,7 +228,7 @@ impl Engine {
         let here = SHARD.with(std::cell::Cell::get);
         let had = |slot: &Slot| slot.turns[of as usize].load(Ordering::Relaxed);
         let turns: Vec<u64> = self.slots.iter().map(had).collect();
-        let floor = turns.iter().max().map_or(0, |most| most.saturating_sub(TURNS_BEHIND));
+        let floor = floor(turns.iter().copied());
         let mut order: Vec<usize> = (0..self.slots.len()).collect();
         order.sort_by_key(|i| {
             let far = if Some(self.slots[*i].shard) == here { 0 } else { TURNS_AHEAD };
@@ -240,8 +240,7 @@ impl Engine {
     /// A call goes to a slot: its turn is counted.
     pub(crate) fn begin_turn(&self, slot: &Slot, of: Turn) {
         let turns = self.slots.iter().map(|s| s.turns[of as usize].load(Ordering::Relaxed));
-        let floor = turns.max().map_or(0, |most| most.saturating_sub(TURNS_BEHIND));
-        slot.turns[of as usize].fetch_max(floor, Ordering::Relaxed);
+        slot.turns[of as usize].fetch_max(floor(turns), Ordering::Relaxed);
         slot.turns[of as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -438,6 +437,11 @@ pub(crate) fn unknown_outcome() -> Reject {
     let mut reject = Reject::new(Code::LogUnavailable, "the outcome is unknown; repeat the call");
     reject.retry_after_ms = Some(1_000);
     reject
+}
+
+/// What a slot counts at least, however long it had nothing to do.
+fn floor(turns: impl Iterator<Item = u64>) -> u64 {
+    turns.max().map_or(0, |most| most.saturating_sub(TURNS_BEHIND))
 }
 
 fn shed_class(class: Class) -> ShedClass {

@@ -12,6 +12,7 @@ use crate::codec::wire::consume::{self as wire, Body, Renewed};
 use crate::codec::wire::out::Out;
 use crate::codec::wire::report::{self as report_wire, Kind, Sent};
 use crate::codec::wire::task_out::Holder;
+use crate::core::workers::heartbeat_ms;
 use crate::model::reject::{Code, Reject};
 use crate::model::report::{Outcome as Verdict, Report, ReportOutcome};
 use hyper::StatusCode;
@@ -167,7 +168,7 @@ async fn reports_first(call: &Call, request: ConsumeRequest) -> Result<ConsumeAn
 async fn reports_only(shared: &Shared, request: ConsumeRequest) -> Result<ConsumeAnswer, Reject> {
     let handle = &shared.api.handle;
     let mut answer = ConsumeAnswer {
-        heartbeat_ms: u64::from(shared.api.config.policy.lease_ms / 3),
+        heartbeat_ms: heartbeat_ms(shared.api.config.policy.lease_ms),
         ..ConsumeAnswer::default()
     };
     if !request.done.is_empty() {

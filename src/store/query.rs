@@ -69,19 +69,19 @@ impl Tracker {
         let mut walks = self.walks(query);
         let mut list = TaskList::default();
         let mut budget = Budget { left: budget, looked: 0 };
-        let mut batch = Batch::default();
+        let mut batch: Vec<Candidate> = Vec::new();
         loop {
             let wanted = query.limit - list.rows.len();
-            while batch.tasks.len() < wanted.min(TEXT_BATCH)
+            while batch.len() < wanted.min(TEXT_BATCH)
                 && let Some((partition, found)) = self.nearest(&mut walks, &filter, &mut budget)?
             {
-                batch.push(self.shown(partition, found.seq, &found.row), found.unsure);
+                batch.push((self.shown(partition, found.seq, &found.row), found.unsure));
             }
-            if batch.tasks.is_empty() {
+            if batch.is_empty() {
                 break;
             }
-            budget.spend_texts(batch.unsure.len());
-            list.rows.extend(batch.sure(&filter, texts)?);
+            budget.spend_texts(batch.iter().filter(|(_, unsure)| *unsure).count());
+            list.rows.extend(sure(std::mem::take(&mut batch), &filter, texts)?);
         }
         list.scanned = budget.looked;
         let more = walks.iter().any(|w| !w.over());
@@ -152,10 +152,10 @@ impl Tracker {
             .copied()
             .collect();
         let mut changes = changes.into_iter().peekable();
-        let (mut list, mut batch, mut last) = (TaskList::default(), Batch::default(), below);
+        let (mut list, mut batch, mut last) = (TaskList::default(), Vec::new(), below);
         while list.rows.len() < query.limit && changes.peek().is_some() {
             let wanted = (query.limit - list.rows.len()).min(TEXT_BATCH);
-            while batch.tasks.len() < wanted
+            while batch.len() < wanted
                 && let Some((number, partition, seq)) = changes.next()
             {
                 list.scanned += 1;
@@ -168,45 +168,29 @@ impl Tracker {
                     reason
                 })?;
                 if verdict != Verdict::No {
-                    batch.push(self.shown(partition, seq, &row), verdict == Verdict::Unsure);
+                    batch.push((self.shown(partition, seq, &row), verdict == Verdict::Unsure));
                 }
             }
-            list.rows.extend(batch.sure(&filter, texts)?);
+            list.rows.extend(sure(std::mem::take(&mut batch), &filter, texts)?);
         }
         list.next = changes.peek().map(|_| TaskCursor { next: vec![last] });
         Ok(list)
     }
 }
 
-/// Candidates whose texts are read together.
-#[derive(Default)]
-struct Batch {
-    tasks: Vec<TrackedTask>,
-    /// Places of those whose rows do not tell whether they have the tags.
-    unsure: Vec<usize>,
-}
+/// A row as it is shown, and whether only its text tells that it has the tags.
+type Candidate = (TrackedTask, bool);
 
-impl Batch {
-    fn push(&mut self, task: TrackedTask, unsure: bool) {
-        if unsure {
-            self.unsure.push(self.tasks.len());
-        }
-        self.tasks.push(task);
-    }
-
-    /// Those that have the tags; texts are read where the rows do not tell.
-    fn sure(&mut self, filter: &Filter, texts: &dyn TaskTexts) -> Result<Vec<TrackedTask>, String> {
-        let (tasks, unsure) = (std::mem::take(&mut self.tasks), std::mem::take(&mut self.unsure));
-        let Some(tags) = filter.tags.as_ref().filter(|_| !unsure.is_empty()) else {
-            return Ok(tasks);
-        };
-        let text_of = |at: &usize| (tasks[*at].record, tasks[*at].index);
-        let wanted: Vec<(Position, u32)> = unsure.iter().map(text_of).collect();
-        let found = texts.texts(&wanted)?;
-        let lacks =
-            |(at, text): (&usize, &StoredText)| (!tags.has(text.spec.tag.as_ref())).then_some(*at);
-        let out: BTreeSet<usize> = unsure.iter().zip(&found).filter_map(lacks).collect();
-        let kept = tasks.into_iter().enumerate().filter(|(at, _)| !out.contains(at));
-        Ok(kept.map(|(_, task)| task).collect())
-    }
+/// Those of the candidates that have the tags of the filter.
+fn sure(
+    batch: Vec<Candidate>,
+    filter: &Filter,
+    texts: &dyn TaskTexts,
+) -> Result<Vec<TrackedTask>, String> {
+    let place = |(task, unsure): &Candidate| unsure.then_some((task.record, task.index));
+    let kept = match &filter.tags {
+        Some(tags) => tags.sure(batch, place, texts)?,
+        None => batch,
+    };
+    Ok(kept.into_iter().map(|(task, _)| task).collect())
 }

@@ -4,7 +4,6 @@ use crate::model::id::{PartitionId, Position, TaskSeq};
 use crate::model::view::TaskQuery;
 use crate::store::facade::Tracker;
 use crate::store::query::TaskTexts;
-use crate::store::tagfilter::TagFilter;
 use crate::store::walk::{Budget, Filter, Found, Walk};
 
 /// Tasks of one stretch at most.
@@ -56,24 +55,10 @@ impl Tracker {
             }
         }
         if let Some(tags) = &filter.tags {
-            found = sure_ones(found, tags, texts)?;
+            let place = |t: &Found| t.unsure.then_some((Position(t.row.record), t.row.entry));
+            found = tags.sure(found, place, texts)?;
         }
         let tasks = found.into_iter().map(|task| task.seq).collect();
         Ok(Selected { tasks, next: (!walk.over()).then(|| walk.cursor()) })
     }
-}
-
-/// Those that have the tags; texts are read where the rows do not tell.
-fn sure_ones(
-    found: Vec<Found>,
-    tags: &TagFilter,
-    texts: &dyn TaskTexts,
-) -> Result<Vec<Found>, String> {
-    let unsure = found.iter().filter(|task| task.unsure);
-    let wanted: Vec<_> = unsure.map(|t| (Position(t.row.record), t.row.entry)).collect();
-    let mut told = texts.texts(&wanted)?.into_iter();
-    let has = |task: &Found| {
-        !task.unsure || told.next().is_some_and(|text| tags.has(text.spec.tag.as_ref()))
-    };
-    Ok(found.into_iter().filter(has).collect())
 }

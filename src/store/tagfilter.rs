@@ -5,12 +5,13 @@
 use crate::core::map::{self, Map};
 use crate::core::tally::REST;
 use crate::model::breakdown::BARE_KEY;
-use crate::model::id::Name;
+use crate::model::id::{Name, Position};
 use crate::model::row::Row;
 use crate::model::tags::{TagPart, TagSet, split};
 use crate::model::view::TaskQuery;
 use crate::store::block::Error;
 use crate::store::counts::Counts;
+use crate::store::query::TaskTexts;
 use crate::store::tagsets;
 use crate::store::vault::Vault;
 use std::cell::{Cell, RefCell};
@@ -49,8 +50,31 @@ impl TagFilter {
         Some(Self { all, any, wants, known, blocks_read: Cell::new(0) })
     }
 
+    /// The candidates that have the tags. `place` tells where the text of one lies whose row does
+    /// not tell; `None` = its row did.
+    ///
+    /// # Errors
+    /// Texts could not be read.
+    pub(crate) fn sure<T>(
+        &self,
+        candidates: Vec<T>,
+        place: impl Fn(&T) -> Option<(Position, u32)>,
+        texts: &dyn TaskTexts,
+    ) -> Result<Vec<T>, String> {
+        let wanted: Vec<_> = candidates.iter().filter_map(&place).collect();
+        if wanted.is_empty() {
+            return Ok(candidates);
+        }
+        let mut told = texts.texts(&wanted)?.into_iter();
+        let has = |candidate: &T| {
+            let mut by_text = || told.next().is_some_and(|text| self.has(text.spec.tag.as_ref()));
+            place(candidate).is_none() || by_text()
+        };
+        Ok(candidates.into_iter().filter(has).collect())
+    }
+
     /// By the text.
-    pub(crate) fn has(&self, text: Option<&Name>) -> bool {
+    fn has(&self, text: Option<&Name>) -> bool {
         let set = text.and_then(|text| TagSet::parse(text).ok()).unwrap_or_default();
         self.all.iter().all(|tag| set.contains(tag))
             && (self.any.is_empty() || self.any.iter().any(|tag| set.contains(tag)))

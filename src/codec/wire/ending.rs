@@ -1,6 +1,7 @@
 //! An end of a task → a line of results.
 
 use crate::codec::wire::out::{Out, encoding_name};
+use crate::codec::wire::task_out::latest_error;
 use crate::model::ending::Ending;
 
 /// One line, without its end.
@@ -20,14 +21,7 @@ pub fn line(out: &mut Out, ending: &Ending, cursor: &str) {
         out.blob("result", result);
         out.str("resultEncoding", encoding_name(result.encoding));
     }
-    if let Some(error) = &ending.error {
-        out.object("error");
-        out.str("class", &error.class);
-        out.str("message", &error.message);
-        out.num("attempt", error.attempt);
-        out.stamp("ts", error.ts);
-        out.close();
-    }
+    latest_error(out, ending.error.as_ref());
     out.stamp("ended_ts", ending.ended);
     out.str("cursor", cursor);
     out.close();

@@ -86,7 +86,8 @@ pub fn view(out: &mut Out, task: &TaskView) {
     out.close();
 }
 
-fn latest_error(out: &mut Out, error: Option<&TaskError>) {
+/// The latest error of a task; nothing without one.
+pub(super) fn latest_error(out: &mut Out, error: Option<&TaskError>) {
     let Some(error) = error else { return };
     out.object("error");
     out.str("class", &error.class);
