@@ -78,11 +78,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the log, listens, and recovers in the background; health answers meanwhile.
+    /// Opens the log, listens, and recovers in the background; health answers meanwhile. A signal
+    /// that `stop` hears before the node is ready ends the process; later ones drain it.
     ///
     /// # Errors
     /// The address, the data directory or a thread cannot be had.
-    pub fn start(config: &Config) -> Result<Self, Error> {
+    pub fn start(config: &Config, stop: Option<&StopSignal>) -> Result<Self, Error> {
         let reasons = config.durability_reasons();
         if config.log.strict && !reasons.is_empty() {
             return Err(Error::Strict(reasons.join(", ")));
@@ -125,6 +126,10 @@ impl Node {
             simulations: simulations.clone(),
             ..ApiContext::new(handle.clone(), config, metrics)
         };
+        if let Some(stop) = stop {
+            let (engine, trail) = (handle.clone(), Arc::clone(&audit));
+            stop.ask_first(move || may_leave(&engine, &trail));
+        }
         let server = crate::api::serve::start(listener, shards.spawners(), context)?;
         let config = config.clone();
         Ok(Self { handle, running, server, simulations, audit, shards, config, started_ms })
@@ -187,6 +192,16 @@ impl Node {
         self.shards.stop();
         tracing::info!("stopped");
     }
+}
+
+/// Before the node is ready there is nothing to drain; the trail may hold lines all the same,
+/// because partitions answer one by one.
+fn may_leave(engine: &KwqHandle, trail: &Audit) -> bool {
+    let leave = !engine.readiness().ready;
+    if leave {
+        trail.close();
+    }
+    leave
 }
 
 fn log_opener(config: &Config) -> crate::actor::node::OpenLog {

@@ -41,7 +41,7 @@ pub(super) struct DevArgs {
 pub(super) fn run(args: &DevArgs, context: &Context) -> Verdict {
     let config = serve::load(sources(args, context)?)?;
     serve::install_logging(&config)?;
-    let node = serve::start(&config)?;
+    let node = serve::start(&config, None)?;
     let summary = node.wait_ready().map_err(|error| serve::start_failure(&error))?;
     let url = format!("http://{}", node.addr());
     context.out.data(&serve::banner(&config, &summary));

@@ -47,7 +47,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Verdict {
     let config = load(args.sources()?)?;
     install_logging(&config)?;
     let stop = StopSignal::install().map_err(|e| Failure::io("cannot listen for signals", &e))?;
-    let node = start(&config)?;
+    let node = start(&config, Some(&stop))?;
     // Said before recovery ends: health answers from here on.
     context.out.note(&format!("listening on http://{}", node.addr()));
     let summary = node.wait_ready().map_err(|error| start_failure(&error))?;
@@ -119,8 +119,8 @@ pub(super) fn install_logging(config: &Config) -> Result<(), Failure> {
 }
 
 /// Starts a node, or says why not.
-pub(super) fn start(config: &Config) -> Result<Node, Failure> {
-    Node::start(config).map_err(|error| start_failure(&error))
+pub(super) fn start(config: &Config, stop: Option<&StopSignal>) -> Result<Node, Failure> {
+    Node::start(config, stop).map_err(|error| start_failure(&error))
 }
 
 /// Why a node did not start.

@@ -2,15 +2,19 @@
 //! the process with 0 too.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, OnceLock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// May the process leave at once? Puts away what must be before it says yes.
+type Leave = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// The wish to stop. Install it before the node starts.
 pub struct StopSignal {
     told: Receiver<()>,
     serving: Arc<AtomicBool>,
+    leave: Arc<OnceLock<Leave>>,
 }
 
 impl StopSignal {
@@ -24,10 +28,11 @@ impl StopSignal {
         let mut signals = runtime.block_on(async { Signals::install() })?;
         let (tell, told) = sync_channel(1);
         let serving = Arc::new(AtomicBool::new(false));
-        let served = Arc::clone(&serving);
+        let leave: Arc<OnceLock<Leave>> = Arc::default();
+        let (served, may_leave) = (Arc::clone(&serving), Arc::clone(&leave));
         crate::telemetry::spawn_thread("kwq-signals", move || {
             runtime.block_on(signals.next());
-            if !served.load(Ordering::Acquire) {
+            if !served.load(Ordering::Acquire) && may_leave.get().is_none_or(|leave| leave()) {
                 tracing::info!("stopped before anything was served");
                 std::process::exit(0);
             }
@@ -37,7 +42,14 @@ impl StopSignal {
             tracing::warn!("second signal: leaving at once");
             std::process::exit(0);
         })?;
-        Ok(Self { told, serving })
+        Ok(Self { told, serving, leave })
+    }
+
+    /// Asked at a first signal that comes before [`Self::serving`], once calls are taken: between
+    /// the first call that is answered and the end of the start there must be no gap.
+    pub(super) fn ask_first(&self, leave: impl Fn() -> bool + Send + Sync + 'static) {
+        // A second node of one process has no say; there is none.
+        self.leave.set(Box::new(leave)).ok();
     }
 
     /// From now on the first signal drains.

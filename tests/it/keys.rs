@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Conn, Process, Req, Server, eventually, in_background, int, kwq, kwq_lines, shared,
-    text, unique,
+    Answer, Conn, Process, Req, Server, eventually, in_background, int, kwq, kwq_lines, pause,
+    shared, text, unique,
 };
 
 pub(crate) fn post(path: &str, key: &str, body: &Value) -> Req {
@@ -161,17 +161,19 @@ fn a_repeated_job_is_one_job_with_the_first_answer() {
 fn a_repeat_of_a_running_call_waits() {
     let (server, job, key) = (shared(), unique("runs"), key());
     let path = format!("/kwq/jobs/{job}/tasks");
-    let mut first = Conn::open(server.addr()).expect("connects");
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: k\r\nContent-Type: application/x-ndjson\r\n\
          Idempotency-Key: {key}\r\nContent-Length: 6\r\n\r\n{{}}\n"
     );
-    first.send(head.as_bytes()).expect("sends");
     let whole = stream(&path, &key, "{}\n{}\n");
-    // No stream at all, so that one that comes before the first call leaves nothing under the key.
-    let busy = eventually("the first call runs", || {
+    // The repeat may be the one that comes first. It is no stream at all, so it leaves nothing
+    // under the key; but the first call may have met it, so that one is sent anew.
+    let (first, busy) = eventually("the first call runs", || {
+        let mut first = Conn::open(server.addr()).expect("connects");
+        first.send(head.as_bytes()).expect("sends");
+        pause(25);
         let answer = server.call(&stream(&path, &key, "[\n"));
-        (answer.status == 409).then_some(answer)
+        (answer.status == 409).then_some((first, answer))
     });
     busy.refused(409, "idempotency_in_progress");
     assert_eq!(busy.header("retry-after"), Some("1"));
