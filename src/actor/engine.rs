@@ -5,6 +5,7 @@ use crate::actor::envelope::{Class, Decided, Envelope, Inspect, Work};
 use crate::actor::feed::Feed;
 use crate::actor::hub::Hub;
 use crate::actor::ids::HandedIds;
+use crate::actor::pace;
 use crate::actor::sampler::Sampler;
 use crate::actor::tracker::TrackerDoor;
 use crate::clock::{Clock, Entropy};
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize,
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// State of a partition on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +97,6 @@ pub(crate) const OUTAGE_MS: u64 = 3_000;
 
 /// Without a consume or a heartbeat for this long there are no workers, ms.
 const WORKERS_MS: u64 = 60_000;
-/// Longest pause of a submit while the tracker is far behind, ms.
-const PACE_MS: u64 = 1_000;
 /// Consumes by which the partitions of a thread may be ahead of the others.
 const TURNS_AHEAD: u64 = 4;
 /// Consumes that a partition may have to catch up; more than it may be behind by the others' lead.
@@ -360,22 +360,21 @@ impl Engine {
         Reject::new(Code::Overloaded, detail).retry_unapplied(jitter)
     }
 
-    /// Lets a submit wait while the tracker is far behind, the longer the farther, at most 1 s.
+    /// Lets a submit wait while the tracker is far behind.
     ///
     /// # Errors
-    /// `overloaded` when it is behind by more than twice `tracker.max-lag`.
-    pub(crate) async fn pace_submit(&self) -> Result<(), Reject> {
+    /// `overloaded`; see [`pace::wait`].
+    pub(crate) async fn pace_submit(&self, begin_by: Option<Instant>) -> Result<(), Reject> {
         let (lag, most) = (self.tracker.lag(), self.config.tracker.max_lag);
-        let Some(excess) = lag.checked_sub(most + 1) else { return Ok(()) };
-        if excess >= most {
-            self.metrics.shed(ShedClass::Submit, ShedReason::Tracker);
-            let detail = format!(
-                "lists and counters are {lag} changes behind, more than twice tracker.max-lag"
-            );
-            let jitter = 1_000 + self.entropy.next_u64() % 2_000;
-            return Err(Reject::new(Code::Overloaded, detail).retry_unapplied(jitter));
+        match pace::wait(lag, most, begin_by.map(|by| by.duration_since(Instant::now()))) {
+            Ok(Duration::ZERO) => {}
+            Ok(wait) => tokio::time::sleep(wait).await,
+            Err(detail) => {
+                self.metrics.shed(ShedClass::Submit, ShedReason::Tracker);
+                let jitter = 1_000 + self.entropy.next_u64() % 2_000;
+                return Err(Reject::new(Code::Overloaded, detail).retry_unapplied(jitter));
+            }
         }
-        tokio::time::sleep(Duration::from_millis(1 + excess * PACE_MS / most)).await;
         Ok(())
     }
 

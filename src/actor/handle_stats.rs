@@ -295,7 +295,7 @@ fn held_by<'a>(holders: impl Iterator<Item = &'a Holder>) -> BTreeMap<Name, u64>
     held
 }
 
-fn unknown_worker(worker: &str) -> Reject {
+pub(super) fn unknown_worker(worker: &str) -> Reject {
     Reject::new(Code::WorkerNotFound, format!("no worker {worker} was heard of lately"))
 }
 

@@ -66,8 +66,8 @@ impl KwqHandle {
 
     async fn admit(&self, request: SubmitRequest) -> Answer<SubmitAnswer> {
         self.engine.admits_submits()?;
-        self.engine.pace_submit().await?;
-        let SubmitRequest { items, bytes, until_refused, key } = request;
+        let SubmitRequest { items, bytes, until_refused, key, begin_by } = request;
+        self.engine.pace_submit(begin_by).await?;
         let slot = match &key {
             Some(key) => self.engine.home(&key.key, key.chunk)?,
             None if items.iter().any(undecided) => {

@@ -4,20 +4,18 @@ use crate::actor::engine::{Slot, Turn, lock, unavailable};
 use crate::actor::envelope::Class;
 use crate::actor::guards::{GrantGuard, Present, give_back};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
+use crate::actor::handle_stats::unknown_worker;
 use crate::actor::hub::{Wake, Wish};
 use crate::actor::partition::mismatch;
-use crate::actor::request::{
-    ConsumeAnswer, ConsumeRequest, HeartbeatAnswer, HeartbeatRequest, WorkerRegistration,
-};
-use crate::core::workers::{Sign, heartbeat_ms};
+use crate::actor::request::{ConsumeAnswer, ConsumeRequest, HeartbeatRequest};
+use crate::core::workers::Sign;
 use crate::metrics::ConsumeOutcome;
 use crate::model::affinity::AffinityMode;
-use crate::model::command::{Command, Consume, Heartbeat, Spent};
+use crate::model::command::{Command, Consume, Spent};
 use crate::model::event::Event;
 use crate::model::id::{LeaseNo, Name};
-use crate::model::lease::LeaseToken;
-use crate::model::reject::{Code, Reject};
-use crate::model::reply::{Grant, Renewal, Reply};
+use crate::model::reject::Reject;
+use crate::model::reply::{Grant, Reply};
 use crate::model::report::{Outcome, Report, ReportOutcome, Verb};
 use crate::model::task::TaskError;
 use crate::model::view::{HandOut, WorkerTally};
@@ -35,15 +33,12 @@ impl KwqHandle {
         let sign = Sign {
             endpoint: request.endpoint.clone(),
             warm: (!request.warm.is_empty()).then(|| request.warm.clone()),
+            by: Some(self.scopes.clone()),
             ..Sign::default()
         };
         let (draining, _present) = Present::enter(engine, &request.worker, sign);
         engine.worker_asked();
-        let mut answer = ConsumeAnswer {
-            heartbeat_ms: heartbeat_ms(engine.config.policy.lease_ms),
-            drain: draining,
-            ..ConsumeAnswer::default()
-        };
+        let mut answer = ConsumeAnswer { drain: draining, ..ConsumeAnswer::default() };
         let carried = !request.done.is_empty() || request.leases.is_some();
         if !request.done.is_empty() {
             answer.done = self.report(request.reports()).await;
@@ -57,21 +52,21 @@ impl KwqHandle {
                 leases: Some(leases),
                 warm: None,
             };
-            let heartbeat = self.heartbeat(beat).await?;
-            answer.heartbeat_ms = heartbeat.heartbeat_ms;
-            answer.heartbeat = Some(heartbeat);
+            answer.heartbeat = Some(self.heartbeat(beat).await?);
         }
         if draining || engine.refusing.load(Ordering::Acquire) {
+            answer.heartbeat_ms = self.interval(&request.worker, answer.renewed_ms()).await;
             return Ok(answer);
         }
         match self.wait_for_tasks(&request).await {
-            Ok(tasks) => {
-                answer.add(tasks);
-            }
+            Ok(handed_out) => (answer.tasks, answer.heartbeat_ms) = handed_out,
             // Its reports are applied: the worker must learn their verdicts even when it gets no
             // work.
             Err(reject) if carried => tracing::debug!(detail = %reject.detail, "consume shed"),
             Err(reject) => return Err(reject),
+        }
+        if answer.tasks.is_empty() {
+            answer.heartbeat_ms = self.interval(&request.worker, answer.renewed_ms()).await;
         }
         // A long poll that ends is news of its worker as well.
         engine.worker_asked();
@@ -82,10 +77,10 @@ impl KwqHandle {
         Ok(answer)
     }
 
-    async fn wait_for_tasks(&self, request: &ConsumeRequest) -> Answer<Vec<HandOut>> {
+    async fn wait_for_tasks(&self, request: &ConsumeRequest) -> Answer<(Vec<HandOut>, u64)> {
         let grants = self.wait_for_grants(request).await?;
         // Leases were granted and are on their way back.
-        self.hand_out(grants).await.map_err(Reject::possibly_applied)
+        self.hand_out(&request.worker, grants).await.map_err(Reject::possibly_applied)
     }
 
     async fn wait_for_grants(&self, request: &ConsumeRequest) -> Answer<Vec<Grant>> {
@@ -205,22 +200,25 @@ impl KwqHandle {
         lock(&self.engine.workers).active(self.engine.clock.now().tick)
     }
 
-    /// Reads the tasks' text and payload and pairs them with their leases.
-    async fn hand_out(&self, grants: Vec<Grant>) -> Answer<Vec<HandOut>> {
-        if grants.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Reads the tasks' text and payload and pairs them with their leases; beside them how often
+    /// their holder shall beat, ms.
+    async fn hand_out(&self, worker: &Name, grants: Vec<Grant>) -> Answer<(Vec<HandOut>, u64)> {
+        let Some(shortest_ms) = grants.iter().map(|grant| grant.lease_ms).min() else {
+            return Ok((Vec::new(), 0));
+        };
         let guard = GrantGuard { engine: &self.engine, grants };
         let wanted: Vec<_> = guard.grants.iter().map(|g| (g.record, g.index)).collect();
         let texts = self.read_texts(wanted).await?;
         let errors = self.latest_failures(&guard.grants)?;
+        lock(&self.engine.workers).handed_out(worker, shortest_ms);
+        let interval = self.interval(worker, Some(shortest_ms)).await;
         let grants = guard.keep();
         let mut ids = lock(&self.engine.ids);
         let tasks = grants.into_iter().zip(texts).zip(errors).map(|((grant, stored), error)| {
             ids.note(grant.token.partition, grant.token.number, stored.spec.id.clone());
             HandOut { grant, spec: stored.spec, submitted: stored.submitted, error }
         });
-        Ok(tasks.collect())
+        Ok((tasks.collect(), interval))
     }
 
     /// What a task that has failed before is told of it. First attempts, nearly all, read nothing.
@@ -324,97 +322,15 @@ impl KwqHandle {
         }
     }
 
-    /// Renews leases.
+    /// Forgets a worker; its leases are given back. Number of them. Who may not drain does not
+    /// take a drain back either: a worker that drains stays known then.
     ///
     /// # Errors
-    /// None today; partitions that are away neither renew nor lose.
-    pub async fn heartbeat(&self, request: HeartbeatRequest) -> Answer<HeartbeatAnswer> {
-        if self.scopes.everything() {
-            return self.beat(request).await;
-        }
-        let all = request.leases.is_none();
-        let (own, lost) = self.own_beat(request).await?;
-        let mut answer = self.beat(own).await?;
-        if all {
-            // It named none; what ended since it was looked up is no news.
-            answer.lost.clear();
-        }
-        answer.lost.extend(lost);
-        Ok(answer)
-    }
-
-    async fn beat(&self, request: HeartbeatRequest) -> Answer<HeartbeatAnswer> {
-        let engine = &*self.engine;
-        let sign = Sign { warm: request.warm.clone(), ..Sign::default() };
-        let drain = lock(&engine.workers).seen(&request.worker, engine.clock.now(), sign);
-        engine.worker_asked();
-        let mut answer = HeartbeatAnswer { drain, ..HeartbeatAnswer::default() };
-        let mut parts: Vec<Option<Vec<LeaseToken>>> =
-            vec![request.leases.is_none().then(Vec::new); engine.slots.len()];
-        for lease in request.leases.iter().flatten() {
-            match lease {
-                Ok(token) if token.partition.index() < parts.len() => {
-                    parts[token.partition.index()].get_or_insert_with(Vec::new).push(*token);
-                }
-                Ok(token) => answer.lost.push(token.encode()),
-                Err(text) => answer.lost.push(text.clone()),
-            }
-        }
-        let all = request.leases.is_none();
-        let asked = parts.into_iter().zip(&engine.slots);
-        let calls = asked.filter_map(|(part, slot)| {
-            let tokens = part?;
-            let leases = if all { None } else { Some(tokens) };
-            let beat = Heartbeat { worker: request.worker.clone(), leases };
-            Some(engine.decide(slot, Command::Heartbeat(beat), Class::Report, 0))
-        });
-        let mut shortest = u32::MAX;
-        for decided in futures_util::future::join_all(calls).await {
-            // A partition that is away neither renews nor loses: its leases are frozen.
-            if let Ok((Reply::Renewed(renewal), _)) =
-                decided.and_then(super::envelope::Decided::accepted)
-            {
-                add_renewal(&mut answer, renewal, &mut shortest);
-            }
-        }
-        let default = engine.config.policy.lease_ms;
-        answer.lease_ms = if shortest == u32::MAX { default } else { shortest };
-        answer.heartbeat_ms = heartbeat_ms(answer.lease_ms);
-        self.told(&request.worker, answer.heartbeat_ms);
-        Ok(answer)
-    }
-
-    /// A worker was told to beat at this interval, by which its silence is measured; 0 = it was
-    /// told nothing.
-    pub fn told(&self, worker: &str, heartbeat_ms: u64) {
-        if heartbeat_ms > 0 {
-            lock(&self.engine.workers).told(worker, heartbeat_ms);
-        }
-    }
-
-    /// Registers a worker: (heartbeat ms, lease ms).
-    #[must_use]
-    pub fn register_worker(&self, registration: WorkerRegistration) -> (u64, u32) {
-        let sign = Sign {
-            endpoint: registration.endpoint,
-            slots: registration.slots,
-            version: registration.version,
-            warm: registration.warm,
-        };
-        let now = self.engine.clock.now();
-        lock(&self.engine.workers).seen(&registration.worker, now, sign);
-        let lease_ms = self.engine.config.policy.lease_ms;
-        (heartbeat_ms(lease_ms), lease_ms)
-    }
-
-    /// Forgets a worker; its leases are given back. Number of them.
-    ///
-    /// # Errors
-    /// `worker_not_found`; `forbidden` when it holds tasks outside the scopes.
-    pub async fn delete_worker(&self, worker: Name) -> Answer<usize> {
+    /// `worker_not_found`, also of one that is not only the caller's.
+    pub async fn delete_worker(&self, worker: Name, may_drain: bool) -> Answer<usize> {
         let engine = &*self.engine;
         if !self.scopes.everything() {
-            self.holds_own_only(&worker).await?;
+            self.is_own_only(&worker).await?;
         }
         let calls = engine
             .slots
@@ -428,12 +344,14 @@ impl KwqHandle {
                 released += count;
             }
         }
+        if !may_drain && lock(&engine.workers).drains(&worker) {
+            return Ok(released);
+        }
         self.log_drain(worker.clone(), false).await.map_err(Reject::possibly_applied)?;
         engine.hub.dismiss(&worker);
         let known = lock(&engine.workers).remove(&worker);
         if !known && released == 0 {
-            let detail = format!("no worker {worker} was heard of lately");
-            return Err(Reject::new(Code::WorkerNotFound, detail));
+            return Err(unknown_worker(&worker));
         }
         Ok(released)
     }
@@ -465,13 +383,4 @@ pub fn unknown(outcomes: &[ReportOutcome]) -> Option<Reject> {
         | Outcome::LeaseLost
         | Outcome::Cancelled => None,
     })
-}
-
-fn add_renewal(answer: &mut HeartbeatAnswer, renewal: Renewal, shortest: &mut u32) {
-    answer.renewed += renewal.renewed;
-    if renewal.renewed > 0 {
-        *shortest = (*shortest).min(renewal.shortest_ms);
-    }
-    answer.lost.extend(renewal.lost.iter().map(LeaseToken::encode));
-    answer.cancel.extend(renewal.cancel);
 }

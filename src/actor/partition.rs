@@ -406,8 +406,7 @@ impl Actor for PartitionActor {
             // After a restart their leases are the only trace of them.
             let mut workers = lock(&self.engine.workers);
             for holder in self.partition.lease_holders(&Scopes::default()) {
-                workers.seen(&holder.worker, now, Sign::default());
-                workers.told(&holder.worker, heartbeat_ms(holder.shortest_ms));
+                workers.restored(&holder.worker, now, heartbeat_ms(holder.shortest_ms));
             }
             for worker in self.partition.drained() {
                 workers.seen(worker, now, Sign::default());

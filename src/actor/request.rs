@@ -1,7 +1,6 @@
 //! What callers ask of the engine through [`crate::actor::handle::KwqHandle`], and its composite
 //! answers.
 
-use crate::core::workers::heartbeat_ms;
 use crate::model::affinity::AffinityMode;
 use crate::model::command::Item;
 use crate::model::explain::Explanation;
@@ -18,6 +17,7 @@ use crate::model::report::{Report, ReportOutcome};
 use crate::model::state::StateCounts;
 use crate::model::time::WallMs;
 use crate::model::view::{HandOut, JobView, QueueView, TaskPage, TaskQuery, TaskView};
+use tokio::time::Instant;
 
 /// How `{task}` in a path names a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct SubmitRequest {
     pub until_refused: bool,
     /// Its `Idempotency-Key`.
     pub key: Option<KeyOf>,
+    /// Not begun later than this; unset = whenever its turn comes.
+    pub begin_by: Option<Instant>,
 }
 
 /// The `Idempotency-Key` of a submit.
@@ -171,14 +173,11 @@ pub struct ConsumeAnswer {
 }
 
 impl ConsumeAnswer {
-    /// Puts hand-outs in. The shortest lease the answer tells of says how often to beat.
-    pub fn add(&mut self, tasks: Vec<HandOut>) {
+    /// Shortest lease its heartbeat has renewed, ms.
+    #[must_use]
+    pub fn renewed_ms(&self) -> Option<u32> {
         let renewed = self.heartbeat.as_ref().filter(|beat| beat.renewed > 0);
-        let renewed = renewed.map(|beat| beat.lease_ms);
-        if let Some(shortest) = tasks.iter().map(|task| task.grant.lease_ms).chain(renewed).min() {
-            self.heartbeat_ms = heartbeat_ms(shortest);
-        }
-        self.tasks.extend(tasks);
+        renewed.map(|beat| beat.lease_ms)
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A caller that may touch every job, as nearly all may, asks nothing of this file.
 
+use crate::actor::engine::lock;
 use crate::actor::handle::{Answer, KwqHandle, no_job};
+use crate::actor::handle_stats::unknown_worker;
 use crate::actor::request::{HeartbeatRequest, KeyOf, SubmitAnswer, SubmitRequest};
 use crate::codec::digest::Pieces;
 use crate::core::partition::Partition;
@@ -10,7 +12,7 @@ use crate::model::command::Item;
 use crate::model::id::{Name, TaskSeq};
 use crate::model::job::DEFAULT_JOB;
 use crate::model::lease::LeaseToken;
-use crate::model::reject::{Code, Reject};
+use crate::model::reject::Reject;
 use crate::model::report::{Outcome, Report, ReportOutcome};
 use crate::model::task::TaskInput;
 
@@ -134,14 +136,17 @@ impl KwqHandle {
         Ok((HeartbeatRequest { leases: Some(own), ..request }, lost))
     }
 
-    /// Refuses to touch a worker that holds a task of a job outside the scopes.
-    pub(crate) async fn holds_own_only(&self, worker: &Name) -> Answer<()> {
+    /// A worker of somebody else, or one that holds a task of a job outside the scopes, does not
+    /// exist for who would take it away.
+    pub(crate) async fn is_own_only(&self, worker: &Name) -> Answer<()> {
+        if lock(&self.engine.workers).is_foreign(worker, &self.scopes) {
+            return Err(unknown_worker(worker));
+        }
         for slot in &self.engine.slots {
             let name = worker.clone();
             let (held, _) = self.engine.inspect(slot, move |p| p.told_leases(&name)).await?;
             if held.iter().any(|(_, job)| !self.scopes.cover(job)) {
-                let detail = "the worker holds tasks of jobs outside the scopes of this token";
-                return Err(Reject::new(Code::Forbidden, detail));
+                return Err(unknown_worker(worker));
             }
         }
         Ok(())

@@ -339,7 +339,8 @@ impl Simulation {
         loop {
             let (bytes, items) =
                 (64 * tasks.len(), tasks.iter().cloned().map(Item::Task).collect());
-            let request = SubmitRequest { items, bytes, until_refused: false, key: None };
+            let request =
+                SubmitRequest { items, bytes, until_refused: false, key: None, begin_by: None };
             match self.handle.submit(request).await {
                 Ok(answer) => {
                     let refused = answer.outcomes.into_iter().find_map(Result::err);
@@ -368,7 +369,7 @@ impl Simulation {
     async fn forget_workers(&self) {
         for n in 1..=self.plan.workers {
             // One that never asked is not known.
-            drop(self.handle.delete_worker(self.worker_name(n)).await);
+            drop(self.handle.delete_worker(self.worker_name(n), true).await);
         }
     }
 

@@ -2,6 +2,7 @@
 //! counted in order.
 
 use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitRequest};
+use crate::api::call::Call;
 use crate::api::context::Shared;
 use crate::api::problem::Problem;
 use crate::codec::json::{self, Element, Fields};
@@ -133,13 +134,13 @@ impl Batch {
     /// A closed job refuses the whole call on its own route.
     pub(crate) async fn run(
         self,
-        shared: &Shared,
+        call: &Call,
         bytes: usize,
         mut tally: Tally,
         job_route: Option<&Name>,
         key: Option<KeyOf>,
     ) -> Result<(Tally, bool), Problem> {
-        let (handle, nothing) = (&shared.api.handle, self.inputs.is_empty());
+        let (handle, nothing) = (&call.shared.api.handle, self.inputs.is_empty());
         if let Some(job) = job_route.filter(|_| nothing) {
             // An answer that was given stays, whatever became of the job.
             let known = match &key {
@@ -147,14 +148,15 @@ impl Batch {
                 None => false,
             };
             if !known {
-                refuse_closed(shared, job).await?;
+                refuse_closed(&call.shared, job).await?;
             }
         }
         let (outcomes, replayed) = if nothing && key.is_none() {
             (Vec::new(), false)
         } else {
             let items = self.inputs;
-            let request = SubmitRequest { items, bytes, until_refused: false, key };
+            let begin_by = call.deadline;
+            let request = SubmitRequest { items, bytes, until_refused: false, key, begin_by };
             let answer = handle.submit(request).await?;
             (answer.outcomes, answer.replayed)
         };

@@ -12,7 +12,6 @@ use crate::codec::wire::consume::{self as wire, Body, Renewed};
 use crate::codec::wire::out::Out;
 use crate::codec::wire::report::{self as report_wire, Kind, Sent};
 use crate::codec::wire::task_out::Holder;
-use crate::core::workers::heartbeat_ms;
 use crate::model::reject::{Code, Reject};
 use crate::model::report::{Outcome as Verdict, Report, ReportOutcome};
 use hyper::StatusCode;
@@ -37,7 +36,6 @@ pub(crate) async fn consume(mut call: Call) -> Outcome {
     } else {
         parked(&call, request).await?
     };
-    call.shared.api.handle.told(&holder.0, answer.heartbeat_ms);
     if answer.tasks.is_empty() && !listed {
         return Ok(nothing(&call.shared, &answer));
     }
@@ -157,7 +155,9 @@ async fn reports_first(call: &Call, request: ConsumeRequest) -> Result<ConsumeAn
     }
     later.wait_ms = wait_ms;
     if let Ok(second) = parked(call, later).await {
-        answer.add(second.tasks);
+        if !second.tasks.is_empty() {
+            (answer.tasks, answer.heartbeat_ms) = (second.tasks, second.heartbeat_ms);
+        }
         answer.drain = second.drain;
         answer.poll_after_ms = second.poll_after_ms;
     }
@@ -167,19 +167,16 @@ async fn reports_first(call: &Call, request: ConsumeRequest) -> Result<ConsumeAn
 /// While the process drains: reports and renewals, no hand-outs.
 async fn reports_only(shared: &Shared, request: ConsumeRequest) -> Result<ConsumeAnswer, Reject> {
     let handle = &shared.api.handle;
-    let mut answer = ConsumeAnswer {
-        heartbeat_ms: heartbeat_ms(shared.api.config.policy.lease_ms),
-        ..ConsumeAnswer::default()
-    };
+    let mut answer = ConsumeAnswer::default();
     if !request.done.is_empty() {
         answer.done = known(handle.report(request.reports()).await)?;
     }
     if let Some(leases) = request.leases {
-        let beat = HeartbeatRequest { worker: request.worker, leases: Some(leases), warm: None };
-        let beat = handle.heartbeat(beat).await?;
-        answer.heartbeat_ms = beat.heartbeat_ms;
-        answer.heartbeat = Some(beat);
+        let worker = request.worker.clone();
+        let beat = HeartbeatRequest { worker, leases: Some(leases), warm: None };
+        answer.heartbeat = Some(handle.heartbeat(beat).await?);
     }
+    answer.heartbeat_ms = handle.interval(&request.worker, answer.renewed_ms()).await;
     Ok(answer)
 }
 

@@ -264,7 +264,9 @@ impl Stream {
         if items.is_empty() && key.is_none() {
             return Ok(Vec::new());
         }
-        let request = SubmitRequest { items, bytes, until_refused: self.stop, key };
+        // The call has begun with its first line.
+        let begin_by = None;
+        let request = SubmitRequest { items, bytes, until_refused: self.stop, key, begin_by };
         let answer = self.shared.api.handle.submit(request).await?;
         self.replayed &= answer.replayed;
         Ok(answer.outcomes)

@@ -95,7 +95,6 @@ pub(crate) async fn consume(call: Call) -> Outcome {
     } else {
         parked(&call, request).await?
     };
-    shared.api.handle.told(&worker, answer.heartbeat_ms);
     let Some(task) = answer.tasks.first() else { return Ok(nothing(shared, &answer)) };
     let grant = &task.grant;
     let mut out = Answer::json(wire::hand_out(task, &worker, Some(&endpoint)))

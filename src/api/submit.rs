@@ -53,7 +53,7 @@ pub(crate) async fn submit(mut call: Call) -> Outcome {
     let items = vec![Item::Task(input)];
     let key = held(&call.shared, &mut key, &items)?;
     let key = key.map(|key| key.whole(&bytes, Frees::Refused));
-    one(&call.shared, items, bytes.len(), key).await
+    one(&call, items, bytes.len(), key).await
 }
 
 /// Many tasks of any jobs.
@@ -67,7 +67,7 @@ async fn several(
     let about = batch.about();
     let part = held(&call.shared, &mut key, &batch.inputs)?;
     let part = part.map(|key| key.whole(bytes, Frees::Never));
-    let (tally, again) = batch.run(&call.shared, bytes.len(), tally, None, part).await?;
+    let (tally, again) = batch.run(call, bytes.len(), tally, None, part).await?;
     let answer = Answer::json(tally.finish(Summary::default())).about(&*about);
     Ok(marked(answer, again))
 }
@@ -96,7 +96,7 @@ pub(crate) async fn job_tasks(mut call: Call) -> Outcome {
     let tally = Tally::new(listing(&query, Listing::All)?, usize::MAX);
     let close = query.flag("close")?;
     let part = key.as_ref().map(|key| key.whole(&bytes, Frees::Closed));
-    let (tally, mut again) = batch.run(&call.shared, bytes.len(), tally, Some(&job), part).await?;
+    let (tally, mut again) = batch.run(&call, bytes.len(), tally, Some(&job), part).await?;
     let closed = match &key {
         Some(key) if close => {
             let (closed, was) = close_once(&call.shared, key, &job, tally.accepted).await?;
@@ -138,10 +138,11 @@ async fn close_once(
     Ok((closed, false))
 }
 
-async fn one(shared: &Shared, items: Vec<Item>, bytes: usize, key: Option<KeyOf>) -> Outcome {
-    let handle = &shared.api.handle;
+async fn one(call: &Call, items: Vec<Item>, bytes: usize, key: Option<KeyOf>) -> Outcome {
+    let handle = &call.shared.api.handle;
     let again = key.and_then(|key| Some((key, items.first()?.task().clone())));
-    let request = SubmitRequest { items, bytes, until_refused: false, key };
+    let begin_by = call.deadline;
+    let request = SubmitRequest { items, bytes, until_refused: false, key, begin_by };
     let answer = handle.submit(request).await?;
     let replayed = answer.replayed;
     let first = answer.outcomes.into_iter().next().transpose()?;

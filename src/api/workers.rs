@@ -36,13 +36,15 @@ async fn register(mut call: Call) -> Outcome {
     let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
     let body = wire::parse(&json::object(json::text(&bytes)?)?, &rules)?;
     let worker = body.worker.clone();
-    let (heartbeat_ms, lease_ms) = call.shared.api.handle.register_worker(WorkerRegistration {
+    let registration = WorkerRegistration {
         worker: body.worker,
         endpoint: body.endpoint,
         slots: body.slots,
         version: body.version,
         warm: body.warm,
-    });
+    };
+    let told = call.shared.api.handle.register_worker(registration).await;
+    let (heartbeat_ms, lease_ms) = told;
     let mut out = Out::default();
     out.open();
     out.str("worker", &worker);
@@ -119,7 +121,9 @@ async fn delete(call: Call) -> Outcome {
             return Err(Problem::new(Code::Forbidden, detail));
         }
     }
-    let released = call.shared.api.handle.delete_worker(worker).await?;
+    let caller = &call.caller;
+    let may_drain = caller.roles.has(Role::Operate) && caller.scopes.everything();
+    let released = call.shared.api.handle.delete_worker(worker, may_drain).await?;
     let mut out = Out::default();
     out.open();
     out.count("released", released);

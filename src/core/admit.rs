@@ -164,9 +164,10 @@ impl Partition {
         let (now, kept_ms) = (self.now.wall, self.policy.key_retention_ms);
         let at = parts.iter().find_map(|part| self.remembered.get(part, now, kept_ms))?.at;
         let name = input.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
-        // Of a job that went with its tasks the defaults are gone.
-        let job = self.job_keys.get(&name).map(|key| self.job(*key).spec.defaults.clone());
-        let defaults = job.unwrap_or_default();
+        // Of a job that went with its tasks the defaults are gone; one of its name came later.
+        let job = self.job_keys.get(&name).map(|key| self.job(*key));
+        let job = job.filter(|job| job.numbers.created <= at);
+        let defaults = job.map(|job| job.spec.defaults.clone()).unwrap_or_default();
         let spec = resolve(input, name, priority, &defaults, &self.policy, at).ok()?;
         Some((TaskSpec { priority, ..spec }, at))
     }

@@ -14,7 +14,7 @@ use crate::model::report::Budget;
 use crate::model::state::TaskState;
 use crate::model::time::{Tick, WallMs};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque, btree_set};
 
 const CHUNK: u64 = 256;
 
@@ -117,7 +117,8 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct LeaseTable {
     live: Map<LeaseNo, Live>,
-    by_worker: BTreeSet<(WorkerKey, LeaseNo)>,
+    /// By worker, length (ms) and number: the first of a worker is its shortest.
+    by_worker: BTreeSet<(WorkerKey, u32, LeaseNo)>,
     memory: VecDeque<Chunk>,
     /// Number of the first lease of the first chunk.
     base: u64,
@@ -201,7 +202,7 @@ impl LeaseTable {
         chunk.fates.push(Fate::Live);
         chunk.attempts.push(u16::try_from(lease.attempt).unwrap_or(u16::MAX));
         chunk.live += 1;
-        self.by_worker.insert((lease.worker, number));
+        self.by_worker.insert((lease.worker, lease.lease_ms, number));
         self.live.insert(number, lease);
         number
     }
@@ -220,7 +221,7 @@ impl LeaseTable {
     /// Ends a live lease.
     pub fn end(&mut self, number: LeaseNo, fate: Fate, at: WallMs) -> Option<Live> {
         let lease = self.live.remove(&number)?;
-        self.by_worker.remove(&(lease.worker, number));
+        self.by_worker.remove(&(lease.worker, lease.lease_ms, number));
         self.set_fate(number, fate, at);
         if fate == Fate::Cancelled {
             // Without a beat the worker gives up by itself when the lease is over.
@@ -301,16 +302,27 @@ impl LeaseTable {
         self.cancelled.range(all).filter(move |(_, until)| now <= **until).map(|((_, n), _)| *n)
     }
 
-    /// Leases of a worker in order of grant.
-    pub fn of_worker(&self, worker: WorkerKey) -> impl Iterator<Item = LeaseNo> + '_ {
-        let from = (worker, LeaseNo(0));
-        let to = (worker, LeaseNo(u64::MAX));
-        self.by_worker.range(from..=to).map(|(_, number)| *number)
+    /// Live leases of a worker, oldest first.
+    #[must_use]
+    pub fn of_worker(&self, worker: WorkerKey) -> Vec<LeaseNo> {
+        let mut numbers: Vec<_> = self.range_of(worker).map(|(_, _, number)| *number).collect();
+        numbers.sort_unstable();
+        numbers
     }
 
-    /// Every live lease, by worker and number.
+    /// Shortest live lease of a worker, ms.
+    #[must_use]
+    pub fn shortest_of(&self, worker: WorkerKey) -> Option<u32> {
+        self.range_of(worker).next().map(|(_, lease_ms, _)| *lease_ms)
+    }
+
+    fn range_of(&self, worker: WorkerKey) -> btree_set::Range<'_, (WorkerKey, u32, LeaseNo)> {
+        self.by_worker.range((worker, 0, LeaseNo(0))..=(worker, u32::MAX, LeaseNo(u64::MAX)))
+    }
+
+    /// Every live lease, by worker, length and number.
     pub fn iter(&self) -> impl Iterator<Item = (LeaseNo, &Live)> + '_ {
-        self.by_worker.iter().filter_map(|(_, n)| self.live.get(n).map(|lease| (*n, lease)))
+        self.by_worker.iter().filter_map(|(_, _, n)| self.live.get(n).map(|lease| (*n, lease)))
     }
 
     /// Adds the token key of a new epoch.
@@ -377,7 +389,7 @@ impl LeaseTable {
             ..Self::default()
         };
         for (number, lease) in columns.live {
-            table.by_worker.insert((lease.worker, number));
+            table.by_worker.insert((lease.worker, lease.lease_ms, number));
             table.live.insert(number, lease);
         }
         for (at, number, answer) in columns.answers {

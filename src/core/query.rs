@@ -7,7 +7,7 @@ use crate::core::partition::Partition;
 use crate::core::rows::{ArrayRow, Placed};
 use crate::core::stats::Stats;
 use crate::model::access::Scopes;
-use crate::model::id::{Epoch, LeaseNo, Name, Position, TaskSeq};
+use crate::model::id::{Epoch, Name, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::limits;
 use crate::model::priority::Priority;
@@ -149,12 +149,27 @@ impl Partition {
         let Some(key) = self.workers.known(worker) else { return Vec::new() };
         let key = crate::core::intern::WorkerKey(key);
         let stopped = self.leases.cancelled_of(key, self.now.wall);
-        let numbers = self.leases.of_worker(key).chain(stopped);
+        let numbers = self.leases.of_worker(key).into_iter().chain(stopped);
         let told = numbers.filter_map(|number| {
             let seq = self.leases.remembered(number, self.rows.next())?.seq;
             Some((self.leases.token(self.id, number), self.job_of(seq)?))
         });
         told.collect()
+    }
+
+    /// Shortest lease a worker holds here, ms: of all, and of tasks inside the scopes.
+    #[must_use]
+    pub fn shortest_leases(&self, worker: &Name, scopes: &Scopes) -> (Option<u32>, Option<u32>) {
+        let Some(key) = self.workers.known(worker) else { return (None, None) };
+        let key = crate::core::intern::WorkerKey(key);
+        let shortest = self.leases.shortest_of(key);
+        if scopes.everything() {
+            return (shortest, shortest);
+        }
+        let leases = self.leases.of_worker(key).into_iter().filter_map(|n| self.leases.get(n));
+        let own =
+            leases.filter(|lease| self.job_of(lease.seq).is_some_and(|job| scopes.cover(&job)));
+        (shortest, own.map(|lease| lease.lease_ms).min())
     }
 
     /// Job of a task that is not over.
@@ -209,8 +224,8 @@ impl Partition {
     pub fn held_by(&self, worker: &Name) -> Vec<HeldTask> {
         let Some(key) = self.workers.known(worker) else { return Vec::new() };
         let key = crate::core::intern::WorkerKey(key);
-        let numbers: Vec<LeaseNo> = self.leases.of_worker(key).take(limits::PAGE_MAX).collect();
-        let held = numbers.into_iter().filter_map(|number| {
+        let numbers = self.leases.of_worker(key).into_iter().take(limits::PAGE_MAX);
+        let held = numbers.filter_map(|number| {
             let lease = self.leases.get(number)?;
             let class = self.class(lease.seq)?;
             Some(HeldTask {

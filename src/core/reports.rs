@@ -321,7 +321,7 @@ impl Partition {
 
     pub(crate) fn drop_worker(&mut self, worker: &Name, events: &mut Vec<Stamped>) -> usize {
         let key = self.worker_key(worker);
-        let numbers = self.leases.of_worker(key).collect();
+        let numbers = self.leases.of_worker(key);
         self.learned.forget(key);
         self.give_back(numbers, ReleaseCause::Worker, events)
     }

@@ -1,6 +1,7 @@
 //! Registry of workers: who was heard of, when, and what it said of itself. For display and drain;
 //! leases live and die by their own clocks.
 
+use crate::model::access::Scopes;
 use crate::model::event::FailCause;
 use crate::model::id::Name;
 use crate::model::time::{Now, Tick, WallMs};
@@ -21,17 +22,29 @@ pub struct Sign {
     pub version: Option<Name>,
     /// Keys it holds.
     pub warm: Option<Vec<Name>>,
+    /// What the token that says it may touch; `None` = the engine itself says it.
+    pub by: Option<Scopes>,
+}
+
+/// What is known of the shortest lease a worker holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shortest {
+    /// None is shorter, ms; 0 = nothing is known, `u32::MAX` = it holds none.
+    pub at_least_ms: u32,
+    /// Hand-outs to it that were noted: a measurement that began before the latest is worthless.
+    handed_out: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     sign: Sign,
+    shortest: Shortest,
     draining: bool,
     tally: WorkerTally,
     first_seen: WallMs,
     last_seen: Now,
-    /// Interval of its heartbeats as it was last told, ms.
-    heartbeat_ms: u64,
+    /// Interval of its heartbeats as it was last told, ms; unset = it was told nothing.
+    heartbeat_ms: Option<u64>,
     /// Its consumes that are open: as long as one is, it is there.
     open: u32,
 }
@@ -105,15 +118,18 @@ impl WorkerRegistry {
     }
 
     /// Notes a call of a worker; true = it drains.
+    ///
+    /// Whose token says something of it first has the say, with those that may touch every job:
+    /// what a token of other scopes says of it is a sign of life and no more.
     pub fn seen(&mut self, worker: &Name, now: Now, sign: Sign) -> bool {
-        let heartbeat_ms = self.heartbeat_ms;
         let fresh = || Entry {
             sign: Sign::default(),
+            shortest: Shortest::default(),
             draining: false,
             tally: WorkerTally::default(),
             first_seen: now.wall,
             last_seen: now,
-            heartbeat_ms,
+            heartbeat_ms: None,
             open: 0,
         };
         if !self.heard(worker, now) {
@@ -122,6 +138,10 @@ impl WorkerRegistry {
         }
         let entry = self.workers.get_mut(worker).expect("inserted just now");
         let known = &mut entry.sign;
+        if !has_the_say(known, &sign) {
+            return entry.draining;
+        }
+        known.by = known.by.take().or(sign.by);
         known.endpoint = sign.endpoint.or_else(|| known.endpoint.take());
         known.slots = sign.slots.or(known.slots);
         known.version = sign.version.or_else(|| known.version.take());
@@ -156,8 +176,47 @@ impl WorkerRegistry {
     /// A worker is told to beat at this interval.
     pub fn told(&mut self, worker: &str, heartbeat_ms: u64) {
         if let Some(entry) = self.workers.get_mut(worker) {
-            entry.heartbeat_ms = heartbeat_ms;
+            entry.heartbeat_ms = Some(heartbeat_ms);
         }
+    }
+
+    /// A worker holds leases from before a restart, in one of several partitions.
+    pub fn restored(&mut self, worker: &Name, now: Now, heartbeat_ms: u64) {
+        self.seen(worker, now, Sign::default());
+        let entry = self.workers.get_mut(worker).expect("seen just now");
+        entry.heartbeat_ms = Some(entry.heartbeat_ms.unwrap_or(u64::MAX).min(heartbeat_ms));
+    }
+
+    /// A worker was handed tasks, of which none has a shorter lease than this, ms.
+    pub fn handed_out(&mut self, worker: &str, shortest_ms: u32) {
+        if let Some(entry) = self.workers.get_mut(worker) {
+            let known = &mut entry.shortest;
+            known.handed_out += 1;
+            known.at_least_ms = known.at_least_ms.min(shortest_ms);
+        }
+    }
+
+    /// What is known of a worker's shortest lease.
+    #[must_use]
+    pub fn shortest(&self, worker: &str) -> Shortest {
+        self.workers.get(worker).map(|entry| entry.shortest).unwrap_or_default()
+    }
+
+    /// All partitions were asked for a worker's shortest lease, which takes the place of what was
+    /// known when that began; `None` = it holds none.
+    pub fn measured(&mut self, worker: &str, known: Shortest, shortest_ms: Option<u32>) {
+        if let Some(entry) = self.workers.get_mut(worker)
+            && entry.shortest == known
+        {
+            entry.shortest.at_least_ms = shortest_ms.unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Is a worker one that tokens of these scopes have no say over?
+    #[must_use]
+    pub fn is_foreign(&self, worker: &str, scopes: &Scopes) -> bool {
+        let by = self.workers.get(worker).and_then(|entry| entry.sign.by.as_ref());
+        !scopes.everything() && by.is_some_and(|by| by != scopes)
     }
 
     /// An accepted report of a worker, which counts as completed, as failed, or as neither.
@@ -219,7 +278,7 @@ impl WorkerRegistry {
     #[must_use]
     pub fn view(&self, worker: &str, now: Now) -> Option<WorkerView> {
         let (name, entry) = self.workers.get_key_value(worker)?;
-        Some(shown(name, entry, now))
+        Some(self.shown(name, entry, now))
     }
 
     /// All workers in order of their names, from after a name on.
@@ -232,7 +291,31 @@ impl WorkerRegistry {
         self.workers
             .iter()
             .filter(move |(name, _)| after.as_ref().is_none_or(|a| *name > a))
-            .map(move |(name, entry)| shown(name, entry, now))
+            .map(move |(name, entry)| self.shown(name, entry, now))
+    }
+
+    fn shown(&self, name: &Name, entry: &Entry, now: Now) -> WorkerView {
+        let heartbeat_ms = entry.heartbeat_ms.unwrap_or(self.heartbeat_ms);
+        let state = if silent_ms(entry, now) > LOST_AFTER_BEATS * heartbeat_ms {
+            WorkerState::Lost
+        } else if entry.draining {
+            WorkerState::Draining
+        } else {
+            WorkerState::Active
+        };
+        WorkerView {
+            worker: name.clone(),
+            endpoint: entry.sign.endpoint.clone(),
+            state,
+            slots: entry.sign.slots,
+            version: entry.sign.version.clone(),
+            leases: 0,
+            tally: Some(entry.tally),
+            first_seen: entry.first_seen,
+            last_seen: entry.last_seen.wall,
+            affinity: entry.sign.warm.clone().unwrap_or_default(),
+            held: Vec::new(),
+        }
     }
 }
 
@@ -241,25 +324,8 @@ fn silent_ms(entry: &Entry, now: Now) -> u64 {
     if entry.open > 0 { 0 } else { now.tick.since(entry.last_seen.tick) }
 }
 
-fn shown(name: &Name, entry: &Entry, now: Now) -> WorkerView {
-    let state = if silent_ms(entry, now) > LOST_AFTER_BEATS * entry.heartbeat_ms {
-        WorkerState::Lost
-    } else if entry.draining {
-        WorkerState::Draining
-    } else {
-        WorkerState::Active
-    };
-    WorkerView {
-        worker: name.clone(),
-        endpoint: entry.sign.endpoint.clone(),
-        state,
-        slots: entry.sign.slots,
-        version: entry.sign.version.clone(),
-        leases: 0,
-        tally: Some(entry.tally),
-        first_seen: entry.first_seen,
-        last_seen: entry.last_seen.wall,
-        affinity: entry.sign.warm.clone().unwrap_or_default(),
-        held: Vec::new(),
-    }
+/// May what `sign` says take the place of what is known?
+fn has_the_say(known: &Sign, sign: &Sign) -> bool {
+    let (Some(by), Some(of)) = (&sign.by, &known.by) else { return true };
+    by.everything() || by == of
 }

@@ -44,8 +44,8 @@ pub enum Within {
 pub struct TagCounts {
     /// Value and counts, in the order of the values.
     pub rows: Vec<(Name, StateCounts)>,
-    /// Tasks without the key.
-    pub none: StateCounts,
+    /// Tasks without the key; not known where the key is not counted.
+    pub none: Option<StateCounts>,
     /// Values without a row of their own, summed.
     pub other: StateCounts,
     /// Not every value has a row.
@@ -68,7 +68,7 @@ pub enum By {
 pub struct Breakdown {
     /// Largest total first, equal ones by value.
     pub rows: Vec<(Name, StateCounts)>,
-    /// Tasks without the key; tags only.
+    /// Tasks without the key; of counted tags only.
     pub none: Option<StateCounts>,
     /// Values without a row of their own, if there is one.
     pub other: Option<StateCounts>,
@@ -105,8 +105,8 @@ impl Breakdown {
     #[must_use]
     pub fn of_tags(counts: TagCounts) -> Self {
         let other = counts.overflow.then_some(counts.other);
-        let none = Some(counts.none);
-        Self { rows: largest_first(counts.rows), none, other, overflow: counts.overflow }
+        let rows = largest_first(counts.rows);
+        Self { rows, none: counts.none, other, overflow: counts.overflow }
     }
 
     /// Of counts by priority: one row a priority.

@@ -60,7 +60,9 @@ impl Inner {
 
     fn tag_counts(&self, within: &Within, key: &str) -> Result<TagCounts, Error> {
         let mut rows: BTreeMap<Name, StateCounts> = BTreeMap::new();
-        let mut sum = TagCounts { overflow: self.leaves_out(within, key), ..Default::default() };
+        let left_out = self.leaves_out(within, key);
+        let mut sum = TagCounts { overflow: left_out, ..Default::default() };
+        let mut none = StateCounts::default();
         for (partition, head) in self.heads_of(within) {
             let mut without = StateCounts::default();
             head.levels.iter().for_each(|level| without.merge(level));
@@ -80,8 +82,9 @@ impl Inner {
                     }
                 })?;
             }
-            sum.none.merge(&without);
+            none.merge(&without);
         }
+        sum.none = (!left_out).then_some(none);
         sum.rows = rows.into_iter().filter(|(_, counts)| counts.total() > 0).collect();
         Ok(sum)
     }

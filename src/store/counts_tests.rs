@@ -89,6 +89,7 @@ fn counted_keys(model: &Model, job: &str, life: usize, most: usize) -> (Vec<Stri
 /// have come and gone with an earlier one.
 fn count(model: &Model, now: WallMs, jobs: &[&str], key: &str, caps: TagCaps) -> TagCounts {
     let (mut sum, mut own) = (TagCounts::default(), Vec::<String>::new());
+    let (mut none, mut left_out) = (StateCounts::default(), false);
     let mut rows = std::collections::BTreeMap::<Name, StateCounts>::new();
     let mut counting = Vec::new();
     for job in jobs {
@@ -97,7 +98,7 @@ fn count(model: &Model, now: WallMs, jobs: &[&str], key: &str, caps: TagCaps) ->
         for life in first..=present {
             let (counted, more) = counted_keys(model, job, life, caps.keys);
             let counts = counted.iter().any(|k| k == key);
-            sum.overflow |= more && !counts && life == present;
+            left_out |= more && !counts && life == present;
             counting.push((*job, life, counts));
         }
     }
@@ -111,7 +112,7 @@ fn count(model: &Model, now: WallMs, jobs: &[&str], key: &str, caps: TagCaps) ->
         let here = u64::from(!model.tasks[n].purged);
         let found = if *counts { values(task.tag.as_ref(), key) } else { Vec::new() };
         if found.is_empty() {
-            sum.none.add(state, here);
+            none.add(state, here);
         }
         for value in found {
             let mut known = own.contains(&value);
@@ -127,6 +128,8 @@ fn count(model: &Model, now: WallMs, jobs: &[&str], key: &str, caps: TagCaps) ->
             }
         }
     }
+    sum.overflow |= left_out;
+    sum.none = (!left_out).then_some(none);
     sum.rows = rows.into_iter().filter(|(_, counts)| counts.total() > 0).collect();
     sum
 }
@@ -166,7 +169,8 @@ fn check(tracker: &mut Tracker, model: &Model, now: WallMs, caps: TagCaps) {
             }
         }
         let sum = |of: fn(&TagCounts) -> u64| parts.iter().map(of).sum::<u64>();
-        assert_eq!(found.none.total(), sum(|p| p.none.total()), "{key}");
+        let none = |counts: &TagCounts| counts.none.map(|none| none.total());
+        assert_eq!(none(&found), parts.iter().map(none).sum(), "{key}");
         assert_eq!(found.other.total(), sum(|p| p.other.total()), "{key}");
     }
     assert!(tracker.damage().is_none());
@@ -282,9 +286,13 @@ fn many_values_and_keys_stay_within_the_limits() {
         tracker.tag_counts(&Within::Job("j".into()), key).expect("sound")
     };
     let a = of(&mut tracker, "a");
-    assert_eq!((a.rows.len(), a.other.total(), a.none.total()), (10, 490, 0));
+    assert_eq!(
+        (a.rows.len(), a.other.total(), a.none.map(|none| none.total())),
+        (10, 490, Some(0))
+    );
     assert!(a.overflow);
     let bare = of(&mut tracker, "_");
     assert_eq!((bare.rows.len(), bare.overflow), (0, true), "the job has two keys before it");
+    assert_eq!(bare.none, None, "nobody knows who has it");
     assert_eq!(of(&mut tracker, "k0").rows.len(), 2, "`1`, and `bare-0` by rule 2");
 }

@@ -5,3 +5,4 @@ mod kit;
 mod matrix;
 mod scopes;
 mod tokens;
+mod workers;

@@ -193,6 +193,32 @@ fn heartbeat_ms_is_a_third_of_the_shortest_lease() {
     assert_eq!(Some(int(&body, "heartbeatMs") * 3), shortest, "{body}");
 }
 
+// The shortest of all it holds, in whichever answer: a worker with slots beats for each of them.
+#[test]
+fn every_answer_tells_the_interval_of_all_leases() {
+    let (server, job, worker) = (shared(), unique("mix"), unique("w"));
+    let tasks: Vec<Value> = (0..9).map(|_| json!({"leaseMs": 60_000})).collect();
+    server.add(&job, &json!([{"leaseMs": 3_600_000}, {"leaseMs": 9_000, "priority": 9}]));
+    let told = |path: &str, more: &Value| {
+        let ask = merge(&json!({"worker": worker}), more);
+        int(&server.post(path, &ask).ok(), "heartbeatMs")
+    };
+    let next = json!({"jobs": [job], "waitMs": 0, "max": 1});
+    let short = server.take(&worker, &job);
+    assert_eq!(int(&short, "leaseMs"), 9_000, "the highest priority first");
+    assert_eq!(told("/kwq/consume", &next), 3_000, "a longer lease beside it");
+    server.add(&job, &Value::Array(tasks));
+    // In every partition there is a longer one now.
+    assert_eq!(told("/kwq/consume", &merge(&next, &json!({"max": 9}))), 3_000);
+    assert_eq!(told("/kwq/consume", &merge(&next, &json!({"done": []}))), 3_000);
+    assert_eq!(told("/kwq/consume", &merge(&next, &json!({"leases": []}))), 3_000);
+    assert_eq!(told("/kwq/heartbeat", &json!({})), 3_000);
+    assert_eq!(told("/kwq/heartbeat", &json!({"leases": []})), 3_000);
+    assert_eq!(told("/kwq/workers", &json!({})), 3_000);
+    server.complete(&short);
+    assert_eq!(told("/kwq/workers", &json!({})), 20_000, "what is left is longer");
+}
+
 // api.md 5.1: complete, fail and release as `done` of a consume, outcomes in order.
 #[test]
 fn done_reports_are_decided_in_order() {

@@ -400,6 +400,9 @@ fn a_repeat_outlives_its_task() {
         let purged = |id: &str| server.get(&format!("/kwq/tasks/{id}")).status == 410;
         ["1", "2", "3", "4"].into_iter().all(purged).then_some(())
     });
+    // A job that has the name now is another one.
+    let other = json!({"id": "whole", "defaults": {"tag": "other:1", "timeoutSeconds": 9}});
+    server.post("/kwq/jobs", &other).expect(201);
     for round in 0..2 {
         for (req, first) in dead.iter().chain([&whole]).zip(first.iter().chain([&gone])) {
             let again = server.call(req);

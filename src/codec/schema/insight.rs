@@ -45,7 +45,10 @@ fn explanation() -> Value {
 
 fn breakdown() -> Value {
     let row = json!({
-        "value": string("State, priority or value; `__none` and `__other` stand last"),
+        "value": string(
+            "State, priority or value; `__none` (left out where the key is beyond tags.max-keys) \
+             and `__other` stand last",
+        ),
         "total": count("Tasks"),
         "counts": named("Counts"),
     });
