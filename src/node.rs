@@ -181,6 +181,7 @@ impl Node {
         }
         self.running.begin_drain();
         std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
+        self.running.tell_changes();
         // In this order: the parked leave because of the first, and hear of a drain.
         self.server.begin_drain();
         self.running.refuse_work();

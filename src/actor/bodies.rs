@@ -65,9 +65,21 @@ pub fn cluster(cluster: &ClusterView) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// The snapshot.
+/// The snapshot, of at most [`snapshot_max`] bytes: with fewer jobs when their names are long.
 #[must_use]
 pub fn snapshot(now: &StatsNow) -> Vec<u8> {
+    let most = snapshot_max(now.partitions.len());
+    let with = |jobs: usize| snapshot_of(now, &now.jobs[..jobs]);
+    let fits = (1..=now.jobs.len()).rev().map(with).find(|body| body.len() <= most);
+    fits.unwrap_or_else(|| with(0))
+}
+
+/// 5 KB with 3 partitions, 60 B for each one more.
+const fn snapshot_max(partitions: usize) -> usize {
+    5_000 + 60 * partitions.saturating_sub(3)
+}
+
+fn snapshot_of(now: &StatsNow, jobs: &[JobView]) -> Vec<u8> {
     let mut out = Out::with_capacity(6 << 10);
     out.open();
     stats::snapshot(
@@ -85,7 +97,7 @@ pub fn snapshot(now: &StatsNow) -> Vec<u8> {
             consumers_waiting: now.consumers_waiting,
             leases: now.leases,
             affinity: now.affinity,
-            jobs: &now.jobs,
+            jobs,
         },
     );
     out.list("partitions");

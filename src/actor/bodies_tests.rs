@@ -40,7 +40,7 @@ fn a_snapshot_of_large_numbers_and_long_names_has_at_most_5_kb() {
         replay: 0.123,
         pending: 1,
     };
-    let now = StatsNow {
+    let mut now = StatsNow {
         ts: WallMs(1_795_522_151_000),
         verdict: "warn",
         verdict_text: "50000000 waiting, nobody works on them; oldest 23 h".to_owned(),
@@ -59,4 +59,11 @@ fn a_snapshot_of_large_numbers_and_long_names_has_at_most_5_kb() {
     };
     let body = snapshot(&now);
     assert!(body.len() <= 5_000, "{} B: {}", body.len(), String::from_utf8_lossy(&body));
+    let jobs = |body: &[u8]| String::from_utf8_lossy(body).matches("\"id\":").count();
+    assert_eq!(jobs(&body), 10, "all of them, although their names are long");
+    // Each character is two in JSON.
+    let quoted = |job: &mut JobView| job.id = Name::from(job.id.replace('x', "\""));
+    now.jobs.iter_mut().for_each(quoted);
+    let body = snapshot(&now);
+    assert!(body.len() <= 5_000 && (1..10).contains(&jobs(&body)), "{} B", body.len());
 }

@@ -313,6 +313,17 @@ impl Events {
         }
     }
 
+    /// The next event that is there already, without snapshots.
+    pub fn left(&mut self) -> Option<Text> {
+        loop {
+            match self.look() {
+                Next::Event(text) => return Some(text),
+                Next::Snapshot(beat) => self.seen = beat,
+                Next::Nothing => return None,
+            }
+        }
+    }
+
     /// What comes next, in the order of the ids.
     fn look(&mut self) -> Next {
         self.news.mark_unchanged();

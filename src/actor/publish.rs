@@ -34,10 +34,7 @@ pub(crate) async fn publish(handle: &KwqHandle, now: Now) {
     lock(&engine.sampler).take(&partitions, now);
     engine.metrics.consumers_waiting.set(engine.hub.waiting() as f64);
     publish_log(handle).await;
-    publish_jobs(handle).await;
-    if let Ok(operations) = handle.operations().await {
-        engine.feed.operations(&operations, handle.now());
-    }
+    changes(handle).await;
     publish_cluster(handle, &partitions).await;
     publish_workers(handle).await;
 }
@@ -67,6 +64,14 @@ async fn publish_cluster(handle: &KwqHandle, partitions: &[Option<PartitionNumbe
     if engine.feed.cluster_changed(mark) {
         let cluster = handle.cluster().await;
         engine.feed.cluster(&bodies::cluster(&cluster), handle.now());
+    }
+}
+
+/// A look at jobs and operations, whose changes become events.
+pub(crate) async fn changes(handle: &KwqHandle) {
+    publish_jobs(handle).await;
+    if let Ok(operations) = handle.operations().await {
+        handle.engine.feed.operations(&operations, handle.now());
     }
 }
 

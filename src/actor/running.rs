@@ -140,6 +140,14 @@ impl Running {
         self.engine.hub.shut();
     }
 
+    /// Tells the listeners of events what has changed since the latest look: there is no next one.
+    pub fn tell_changes(&self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(crate::actor::publish::changes(&self.handle()));
+        }
+    }
+
     /// Lets reports in until no lease is held any more, `limit` at most; the time it took. A
     /// partition that is away takes no reports, so nobody waits for its leases.
     pub fn await_reports(&self, limit: Duration) -> Duration {

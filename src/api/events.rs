@@ -68,7 +68,11 @@ impl Source for Live {
             biased;
             on = self.pulse.rest(left) => {
                 self.pulse.speak();
-                Ok(on.then(|| Bytes::from_static(wire::COMMENT)))
+                match on {
+                    true => Ok(Some(Bytes::from_static(wire::COMMENT))),
+                    // The stream ends with what was found until then.
+                    false => Ok(self.events.left().map(Bytes::from_owner)),
+                }
             }
             text = self.events.next() => Ok(Some(Bytes::from_owner(text))),
         }

@@ -24,7 +24,7 @@ fn a_worker_of_two_tenants_shows_and_gives_back_only_what_is_ones_own() {
     assert_eq!(g.call("all", delete("w-both")).ok()["released"], 2);
 }
 
-// SECURITY.md: foreign and unknown answer alike; what a foreign token says of a worker changes nothing.
+// SECURITY.md: foreign and unknown answer alike; what others say of a worker changes nothing.
 #[test]
 fn a_foreign_worker_keeps_what_it_said_of_itself() {
     let g = tenants();
