@@ -173,6 +173,29 @@ fn doctor_judges_the_disk_as_the_server_does() {
     assert_ne!(doctor("1MiB").1, "fail");
 }
 
+// promises.md 8: what the server was told by `--set`, only the server can say.
+#[test]
+fn doctor_asks_the_server_whether_it_takes_submits() {
+    let server = Server::start(&["log.disk-reserve=1000000GiB"]);
+    crate::support::eventually("the disk is full", || {
+        let ready = server.get("/kwq/health/ready").ok();
+        (ready["submitsRefused"] == "disk_full" && ready["ready"] == true).then_some(())
+    });
+    let out = run(&server, &["doctor", "--listen", &server.addr().to_string(), "-o", "ndjson"]);
+    assert_eq!(out.status.code(), Some(8));
+    let rows = String::from_utf8(out.stdout).expect("text");
+    let row = |check: &str| -> Value {
+        let rows = rows.lines().map(|row| serde_json::from_str::<Value>(row).expect("JSON"));
+        rows.into_iter().find(|row| row["check"] == check).expect("a row")
+    };
+    let (said, port) = (row("server"), row("port"));
+    let found = said["found"].as_str().expect("text");
+    assert!(said["level"] == "fail" && found.contains("disk_full"), "{said}");
+    assert_eq!(port["level"], "ok", "the server is the one that listens there: {port}");
+    let plain = Server::start(&[]).get("/kwq/health/ready").ok();
+    assert!(plain.get("submitsRefused").is_none(), "{plain}");
+}
+
 // promises.md 8, "injection by text": names and messages come from workers and submitters.
 #[test]
 fn a_table_does_not_steer_the_terminal() {
