@@ -1,7 +1,7 @@
 //! `kwq doctor` and `kwq healthcheck`.
 
 use super::failure::{Failure, Verdict, exit};
-use super::out::{View, left, text};
+use super::out::{Format, View, left, text};
 use super::{Context, human, serve};
 use crate::client::{Call, Client, Error};
 use crate::clock::SystemClock;
@@ -73,9 +73,12 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Verdict {
     let mut findings = vec![finding, port(args.listen, serving)];
     let directory = existing(&args.data_dir);
     findings.extend([space(&directory, &log), sync(&directory), files(), clock()]);
-    let rows: Vec<Box<RawValue>> = findings.iter().map(Finding::row).collect();
+    let fails = |finding: &&Finding| finding.level == "fail";
+    let all = context.out.format() != Format::Quiet;
+    let shown = findings.iter().filter(|finding| all || fails(finding));
+    let rows: Vec<Box<RawValue>> = shown.map(Finding::row).collect();
     context.out.rows(&rows, &VIEW);
-    let failed = findings.iter().any(|finding| finding.level == "fail");
+    let failed = findings.iter().any(|finding| fails(&finding));
     Ok(if failed { exit::CHECK } else { exit::DONE })
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Format {
     Json,
     /// One JSON object a line.
     Ndjson,
-    /// Ids, one a line.
+    /// Ids, one a line; a check names what failed.
     Quiet,
 }
 

@@ -196,6 +196,41 @@ fn doctor_asks_the_server_whether_it_takes_submits() {
     assert!(plain.get("submitsRefused").is_none(), "{plain}");
 }
 
+// api.md 12: `quiet` is for scripts, also of verbs that have no ids: a check says what is wrong.
+#[test]
+fn a_quiet_check_says_only_what_is_wrong() {
+    let mut server = Server::start(&[]);
+    server.submit(&json!({"groupId": "g"}));
+    let doctor = |reserve: &str| {
+        let file = server.dir().join("doctor.toml");
+        std::fs::write(&file, format!("[log]\ndisk-reserve = \"{reserve}\"\n")).expect("a file");
+        let file = file.to_str().expect("UTF-8").to_owned();
+        let args = ["doctor", "--listen", "127.0.0.1:0", "--config", &file, "-o", "quiet"];
+        String::from_utf8(run(&server, &args).stdout).expect("text")
+    };
+    assert_eq!((doctor("1MiB"), doctor("900000GiB")), (String::new(), "disk space\n".to_owned()));
+    server.terminate();
+    let dir = server.dir().to_str().expect("UTF-8").to_owned();
+    let quiet = |args: &[&str]| {
+        let out = kwq(server.dir(), &[args, &["--data-dir", &dir, "-o", "quiet"]].concat());
+        (out.status.code(), String::from_utf8(out.stdout).expect("text"))
+    };
+    assert_eq!(quiet(&["log", "verify"]), (Some(0), String::new()));
+    // A byte in the middle of what was written.
+    let segments = std::fs::read_dir(server.dir().join("log")).expect("segments");
+    let segment = segments.map(|entry| entry.expect("an entry").path()).min().expect("one");
+    let mut bytes = std::fs::read(&segment).expect("bytes");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("records");
+    bytes[end / 2] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    let (code, place) = quiet(&["log", "verify"]);
+    let (file, at) = place.trim_end().split_once(':').expect("file:offset");
+    assert_eq!((code, place.lines().count()), (Some(2), 1), "{place}");
+    assert!(segment.ends_with(file) && at.parse::<u64>().is_ok(), "{place}");
+    let (code, end) = quiet(&["log", "repair", "--to-offset", at, "--yes"]);
+    assert!(code == Some(0) && end.trim_end().parse::<u64>().is_ok(), "{code:?} {end}");
+}
+
 // promises.md 8, "injection by text": names and messages come from workers and submitters.
 #[test]
 fn a_table_does_not_steer_the_terminal() {
