@@ -42,6 +42,35 @@ fn a_dry_run_names_what_it_would_hit() {
     assert_eq!(int(&server.job("a"), "live"), 1);
 }
 
+// `rm` takes ended jobs only: what a selector means beside them stays, and that is said.
+#[test]
+fn a_dry_run_of_rm_says_what_goes_and_what_stays() {
+    let server = Server::start(&[]);
+    for job in ["gone-1", "gone-2", "open-1"] {
+        server.post("/kwq/jobs", &json!({"id": job, "tag": "desk:x"})).expect(201);
+        server.submit(&json!({"groupId": job}));
+    }
+    let rm = |more: &'static str| said(&server, &["job", "rm", "tag=desk:x", more]);
+    let (code, words) = rm("--dry-run");
+    assert!(code == Some(4) && words.contains("3 jobs (") && words.contains("open-1"), "{words}");
+    for job in ["gone-1", "gone-2"] {
+        server.complete(&server.take("w", job));
+        server.job_verb(job, "close");
+    }
+    let (code, words) = rm("--dry-run");
+    let told = ["2 jobs (", "gone-1", "gone-2", "2 tasks", "but not job open-1"];
+    assert!(code == Some(0) && told.iter().all(|part| words.contains(part)), "{words}");
+    assert_eq!(server.job("gone-1")["state"], "COMPLETED", "it was only looked at");
+    // The last one is open: no other is meant by it.
+    assert_eq!(said(&server, &["job", "rm", "last", "--yes"]).0, Some(4));
+    assert_eq!(rm("--yes").0, Some(0));
+    assert_eq!(server.job("open-1")["state"], "OPEN");
+    let gone = || server.get("/kwq/jobs/gone-1").status == 410;
+    crate::support::eventually("the ended ones go", || gone().then_some(()));
+    let (code, words) = said(&server, &["job", "retry", "tag=desk:y", "--dry-run"]);
+    assert!(code == Some(3) && words.contains("no job fits"), "{words}");
+}
+
 // api.md 12: what the verb would refuse, its dry run refuses with the same exit code.
 #[test]
 fn a_dry_run_refuses_what_the_verb_would_refuse() {
