@@ -70,7 +70,7 @@ pub struct Node {
     handle: KwqHandle,
     running: Running,
     server: ServerHandle,
-    simulations: Option<Arc<Simulations>>,
+    simulations: Arc<Simulations>,
     audit: Arc<Audit>,
     shards: Shards,
     config: Config,
@@ -119,11 +119,13 @@ impl Node {
         };
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
-        let simulations = config.simulator.then(|| Arc::new(Simulations::new(handle.clone())));
+        let simulations = Arc::new(Simulations::new(handle.clone()));
+        let left = Arc::clone(&simulations);
+        shards.node.spawn(async move { left.cancel_left().await });
         let context = ApiContext {
             guard,
             audit: Some(Arc::clone(&audit)),
-            simulations: simulations.clone(),
+            simulations: config.simulator.then(|| Arc::clone(&simulations)),
             ..ApiContext::new(handle.clone(), config, metrics)
         };
         if let Some(stop) = stop {
@@ -176,9 +178,7 @@ impl Node {
     pub fn stop(self) {
         tracing::info!("draining");
         // While the engine still takes the cancel of their jobs.
-        if let Some(simulations) = &self.simulations {
-            simulations.stop_all(self.config.drain.timeout_ms);
-        }
+        self.simulations.stop_all(self.config.drain.timeout_ms);
         self.running.begin_drain();
         std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
         self.running.tell_changes();

@@ -325,7 +325,13 @@ impl Engine {
     }
 
     fn send(&self, slot: &Slot, work: Work, class: Class, bytes: usize) -> Result<(), Reject> {
-        let Some(sender) = slot.sender() else { return Err(unavailable()) };
+        let Some(sender) = slot.sender() else {
+            // Nobody is refused anything when the engine itself looks at what is not there yet.
+            if matches!(work, Work::Decide(..)) {
+                self.metrics.shed(shed_class(class), ShedReason::Recovery);
+            }
+            return Err(unavailable());
+        };
         let share = match class {
             Class::Submit => 50,
             Class::Query => 60,
@@ -378,20 +384,30 @@ impl Engine {
         Ok(())
     }
 
-    /// May new tasks come in?
+    /// May these new tasks come in? Counts a no.
     pub(crate) fn admits_submits(&self) -> Result<(), Reject> {
+        let Some((why, reject)) = self.refuses_submits() else { return Ok(()) };
+        if let Some(why) = why {
+            self.metrics.shed(ShedClass::Submit, why);
+        }
+        Err(reject)
+    }
+
+    /// Why new tasks are refused now, if they are.
+    pub(crate) fn refuses_submits(&self) -> Option<(Option<ShedReason>, Reject)> {
         if self.refusing.load(Ordering::Acquire) {
-            return Err(
-                Reject::new(Code::Draining, "this node is shutting down").retry_unapplied(2_000)
-            );
+            let reject = Reject::new(Code::Draining, "this node is shutting down");
+            return Some((Some(ShedReason::Draining), reject.retry_unapplied(2_000)));
         }
         if self.memory_tight.load(Ordering::Acquire) {
             let detail = "memory is above the limit; new tasks are refused until it falls";
-            return Err(Reject::new(Code::Overloaded, detail).retry_unapplied(3_000));
+            let reject = Reject::new(Code::Overloaded, detail).retry_unapplied(3_000);
+            return Some((Some(ShedReason::Memory), reject));
         }
-        match self.log()?.room() {
-            Room::Plenty => Ok(()),
-            Room::WorkOnly | Room::None => Err(disk_full()),
+        match self.log().map(|log| log.room()) {
+            Ok(Room::Plenty) => None,
+            Ok(Room::WorkOnly | Room::None) => Some((Some(ShedReason::Disk), disk_full())),
+            Err(reject) => Some((None, reject)),
         }
     }
 
@@ -443,7 +459,7 @@ fn floor(turns: impl Iterator<Item = u64>) -> u64 {
     turns.max().map_or(0, |most| most.saturating_sub(TURNS_BEHIND))
 }
 
-fn shed_class(class: Class) -> ShedClass {
+pub(crate) fn shed_class(class: Class) -> ShedClass {
     match class {
         Class::Submit => ShedClass::Submit,
         Class::Query => ShedClass::Query,

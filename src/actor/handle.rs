@@ -133,6 +133,7 @@ impl KwqHandle {
             ready: reasons.is_empty(),
             reasons,
             draining,
+            submits_refused: engine.refuses_submits().map(|(_, reject)| reject.code),
             durability_reasons: engine.config.durability_reasons(),
             partitions: (owned, ready, failed),
             replay_percent: f64::from(permille) / 10.0,

@@ -15,7 +15,7 @@ use crate::model::job::{JobChange, JobSpec, JobState};
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::{JobOutcome, Reply};
 use crate::model::state::TaskState;
-use crate::model::tags::TagSet;
+use crate::model::tags;
 use crate::model::time::WallMs;
 use crate::model::view::{JobNumbers, JobView};
 use std::collections::BTreeMap;
@@ -382,13 +382,9 @@ fn f64_to_u64(value: f64) -> u64 {
 }
 
 fn matches(job: &JobView, query: &JobQuery) -> bool {
-    let tagged = |tag: &Name| {
-        let set = job.spec.tag.as_ref().and_then(|text| TagSet::parse(text).ok());
-        set.is_some_and(|set| set.contains(tag))
-    };
     (query.states.is_empty() || query.states.contains(&job.state))
         && query.paused.is_none_or(|paused| job.paused == paused)
-        && query.tag.as_ref().is_none_or(tagged)
+        && tags::fits(job.spec.tag.as_deref(), query.tag.as_slice(), &[])
         && query.priority.is_none_or(|p| job.spec.priority == p)
         && query.prefix.as_ref().is_none_or(|p| job.id.starts_with(&**p))
 }

@@ -202,6 +202,23 @@ impl KwqHandle {
         Ok(held_by(parts.iter().flat_map(|(holders, _)| holders)))
     }
 
+    /// Forgets the workers that are silent for long and hold no lease; none as long as a partition
+    /// cannot be asked.
+    pub(crate) async fn forget_workers(&self) {
+        let Ok(held) = self.held().await else { return };
+        let engine = &self.engine;
+        // Who has got a lease since the look has called since, and is not silent.
+        let gone = lock(&engine.workers).sweep(self.now(), |worker| held.contains_key(worker));
+        for worker in gone {
+            for slot in &engine.slots {
+                let command = Command::DrainWorker { worker: worker.clone(), drains: false };
+                if let Err(reject) = engine.post(slot, command) {
+                    tracing::warn!(%worker, detail = %reject.detail, "its drain is kept");
+                }
+            }
+        }
+    }
+
     /// Takes out what tells of other jobs than the caller's: nobody knows of which job a key was
     /// learned, or a task was completed.
     fn veil(&self, view: &mut WorkerView) {

@@ -9,7 +9,7 @@ use crate::actor::hub::{Wake, Wish};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{ConsumeAnswer, ConsumeRequest, HeartbeatRequest};
 use crate::core::workers::Sign;
-use crate::metrics::ConsumeOutcome;
+use crate::metrics::{ConsumeOutcome, ShedClass, ShedReason};
 use crate::model::affinity::AffinityMode;
 use crate::model::command::{Command, Consume, Spent};
 use crate::model::event::Event;
@@ -103,7 +103,12 @@ impl KwqHandle {
                 scopes: self.scopes.clone(),
                 warm: warm.then(|| request.warm.clone()),
             };
-            let Some(mut place) = engine.hub.park(wish, old_place) else { return Ok(Vec::new()) };
+            let Some(mut place) = engine.hub.park(wish, old_place) else {
+                if engine.hub.is_full() {
+                    engine.metrics.shed(ShedClass::Consume, ShedReason::Parked);
+                }
+                return Ok(Vec::new());
+            };
             old_place = Some(place.number);
             // A drain sends the parked away, so who parks looks whether one came before.
             if lock(&engine.workers).drains(&request.worker) {

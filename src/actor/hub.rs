@@ -143,6 +143,11 @@ impl Hub {
         }
     }
 
+    /// Does nobody find a place any more?
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().places.len() >= self.max_parked
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lobby> {
         // The sections cannot panic half way; a poisoned lock still guards whole data.
         self.lobby.lock().unwrap_or_else(PoisonError::into_inner)

@@ -9,7 +9,6 @@ use crate::actor::shard::Shards;
 use crate::actor::tracker::TrackerState;
 use crate::log::{Error, EventLog};
 use crate::metrics::PartitionNumbers;
-use crate::model::command::Command;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
@@ -194,14 +193,9 @@ impl NodeActor {
         }
         self.watch_memory();
         self.retire(now.tick.0, ctx);
-        let forgotten = lock(&self.engine.workers).sweep(now);
-        for worker in forgotten {
-            for slot in &self.engine.slots {
-                let command = Command::DrainWorker { worker: worker.clone(), drains: false };
-                if let Err(reject) = self.engine.post(slot, command) {
-                    tracing::warn!(%worker, detail = %reject.detail, "its drain is kept");
-                }
-            }
+        if lock(&self.engine.workers).some_silent(now) {
+            let handle = KwqHandle::new(Arc::clone(&self.engine));
+            ctx.spawn(async move { handle.forget_workers().await }.into_actor(self));
         }
         self.publish(now, ctx);
     }

@@ -1,12 +1,13 @@
 //! [`PartitionActor`]: chunk → decide → append → durable → replies. No logic of its own.
 
-use crate::actor::engine::{Engine, OUTAGE_MS, disk_full, lock, unknown_outcome};
+use crate::actor::engine::{Engine, OUTAGE_MS, disk_full, lock, shed_class, unknown_outcome};
 use crate::actor::envelope::{Class, Decided, Envelope, Waiting, Work};
 use crate::actor::gate::{Commands, Gate};
 use crate::actor::node::{NodeActor, PartitionDown};
 use crate::core::partition::Partition;
 use crate::core::workers::{Sign, heartbeat_ms};
 use crate::log::{Appended, Batch, Error, EventLog, Room};
+use crate::metrics::ShedReason;
 use crate::model::access::Scopes;
 use crate::model::command::Command;
 use crate::model::event::Stamped;
@@ -135,7 +136,10 @@ impl PartitionActor {
                 Work::Decide(command, reply) => {
                     let refusal = refusal(&command, envelope.class, envelope.sent, now, room);
                     let decided = match refusal {
-                        Some(reject) => Reply::Refused(reject),
+                        Some((full, reject)) => {
+                            self.engine.metrics.shed(shed_class(envelope.class), full);
+                            Reply::Refused(reject)
+                        }
                         None => self.partition.decide(command, now, &mut events),
                     };
                     waiting.push(Waiting::Reply(decided, reply));
@@ -380,14 +384,24 @@ impl PartitionActor {
     }
 }
 
-fn refusal(command: &Command, class: Class, sent: Tick, now: Now, room: Room) -> Option<Reject> {
+/// What is full, and what the caller is told.
+fn refusal(
+    command: &Command,
+    class: Class,
+    sent: Tick,
+    now: Now,
+    room: Room,
+) -> Option<(ShedReason, Reject)> {
     if class != Class::Report && now.tick.since(sent) > AGE_MAX_MS {
         let detail = "the call waited longer than a second in front of its partition";
-        return Some(Reject::new(Code::Overloaded, detail).retry_unapplied(1_000));
+        let reject = Reject::new(Code::Overloaded, detail).retry_unapplied(1_000);
+        return Some((ShedReason::Age, reject));
     }
     match (room, command) {
         (Room::Plenty, _) => None,
-        (Room::WorkOnly, Command::Submit(_)) | (Room::None, _) => Some(disk_full()),
+        (Room::WorkOnly, Command::Submit(_)) | (Room::None, _) => {
+            Some((ShedReason::Disk, disk_full()))
+        }
         (Room::WorkOnly, _) => None,
     }
 }

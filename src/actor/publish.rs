@@ -36,7 +36,7 @@ pub(crate) async fn publish(handle: &KwqHandle, now: Now) {
     publish_log(handle).await;
     changes(handle).await;
     publish_cluster(handle, &partitions).await;
-    publish_workers(handle).await;
+    publish_workers(handle);
 }
 
 /// The log looks at the disk, which may be slow.
@@ -84,15 +84,16 @@ async fn publish_jobs(handle: &KwqHandle) {
     }
 }
 
-async fn publish_workers(handle: &KwqHandle) {
+fn publish_workers(handle: &KwqHandle) {
     let shown = [
         (WorkerState::Active, WorkerShown::Active),
         (WorkerState::Draining, WorkerShown::Draining),
         (WorkerState::Lost, WorkerShown::Lost),
     ];
+    let states = lock(&handle.engine.workers).states(handle.now());
     for (state, shown) in shown {
-        let (rows, _) = handle.workers(Some(state), usize::MAX - 1, None).await;
-        handle.engine.metrics.set_workers(shown, rows.len() as u64);
+        let count = states.iter().filter(|known| **known == state).count();
+        handle.engine.metrics.set_workers(shown, count as u64);
     }
 }
 

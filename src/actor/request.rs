@@ -406,6 +406,8 @@ pub struct Readiness {
     pub reasons: Vec<&'static str>,
     /// SIGTERM was received.
     pub draining: bool,
+    /// Code that submits are refused with, as long as they are.
+    pub submits_refused: Option<Code>,
     /// Reasons of reduced durability; empty = full.
     pub durability_reasons: Vec<String>,
     /// Partitions owned, ready, failed.

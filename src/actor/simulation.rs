@@ -1,8 +1,9 @@
 //! Simulations: real tasks in real jobs, worked on by simulated workers inside this process, each
 //! simulation on a thread of its own so that it takes no turn of a shard.
 //!
-//! They are objects of this process: a restart forgets them, their jobs stay.
+//! They are objects of this process: a restart forgets them and cancels what is left of them.
 
+mod left;
 mod worker;
 
 use crate::actor::engine::lock;
@@ -308,14 +309,14 @@ impl Simulation {
 
     fn job_spec(&self) -> JobSpec {
         JobSpec {
-            name: Some(Name::from(format!("simulation {}", self.id))),
+            name: Some(job_name(&self.id)),
             priority: Priority::DEFAULT,
             weight: 1,
             tag: None,
             dedup: crate::model::job::Dedup::Batch,
             retention_ms: self.handle.engine.config.policy.retention_ms,
             paused: false,
-            defaults: JobDefaults { backoff: BACKOFF, ..JobDefaults::default() },
+            defaults: job_defaults(),
         }
     }
 
@@ -376,4 +377,13 @@ impl Simulation {
     fn worker_name(&self, n: u32) -> Name {
         Name::from(format!("{}-worker-{n}", self.id))
     }
+}
+
+/// Name of the jobs of a simulation.
+fn job_name(id: &str) -> Name {
+    Name::from(format!("simulation {id}"))
+}
+
+fn job_defaults() -> JobDefaults {
+    JobDefaults { backoff: BACKOFF, ..JobDefaults::default() }
 }

@@ -23,6 +23,7 @@ use crate::model::breakdown::{LevelCounts, TagCounts, Within};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
+use crate::model::tags;
 use crate::model::time::{Now, Tick, WallMs};
 use crate::model::view::{Attempt, TaskPage, TaskQuery, TaskView, TrackedTask};
 use crate::store::{CancelRecord, Selected, StoredText, TaskTexts};
@@ -240,15 +241,12 @@ impl TrackerDoor {
 /// Does a task pass a filter (all parts but order, limit and cursor)?
 pub(crate) fn matches(view: &TaskView, query: &TaskQuery) -> bool {
     let row = &view.row;
-    let tags = view.spec.tag.as_ref().and_then(|t| crate::model::tags::TagSet::parse(t).ok());
-    let tags = tags.unwrap_or_default();
     query.scopes.cover(&row.job)
         && query.job.as_ref().is_none_or(|j| *j == row.job)
         && query.priority.is_none_or(|p| p == row.priority)
         && query.worker.as_ref().is_none_or(|w| Some(w) == row.worker.as_ref())
         && (query.states == 0 || query.states >> row.state.index() & 1 == 1)
-        && query.tags.iter().all(|t| tags.contains(t))
-        && (query.tags_any.is_empty() || query.tags_any.iter().any(|t| tags.contains(t)))
+        && tags::fits(view.spec.tag.as_deref(), &query.tags, &query.tags_any)
         && query.class.as_ref().is_none_or(|c| row.error.as_ref().is_some_and(|e| e.class == *c))
         && row.submitted >= query.since
         && (query.until == WallMs(0) || row.submitted < query.until)

@@ -9,6 +9,7 @@ use crate::api::route::{ADMIN, ANY, OPEN, Route, VIEW, on};
 use crate::codec::wire::cluster as wire;
 use crate::codec::wire::out::Out;
 use crate::model::access::{Role, Roles};
+use crate::model::reject::Code;
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 
@@ -69,6 +70,7 @@ async fn ready(call: Call) -> Outcome {
     let mut ready = call.shared.api.handle.readiness();
     if call.shared.draining() {
         (ready.ready, ready.draining) = (false, true);
+        ready.submits_refused = Some(Code::Draining);
         if !ready.reasons.contains(&"draining") {
             ready.reasons.push("draining");
         }
@@ -85,6 +87,9 @@ fn readiness(ready: &Readiness) -> Vec<u8> {
     ready.reasons.iter().for_each(|reason| out.text(reason));
     out.close_list();
     out.flag("draining", ready.draining);
+    if let Some(code) = ready.submits_refused {
+        out.str("submitsRefused", code.word());
+    }
     wire::durability(&mut out, &ready.durability_reasons);
     out.object("partitions");
     out.count("owned", owned);

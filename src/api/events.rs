@@ -13,6 +13,7 @@ use crate::api::stream::Pulse;
 use crate::codec::wire::sse as wire;
 use crate::model::id::Name;
 use crate::model::job::JobState;
+use crate::model::limits;
 use crate::model::reject::{Code, Reject};
 use crate::model::view::JobView;
 use hyper::Method;
@@ -45,7 +46,9 @@ async fn of_node(call: Call) -> Outcome {
 /// Where a listener left off.
 fn last_event_id(call: &Call) -> Result<Option<u64>, Reject> {
     let Some(text) = call.header("last-event-id")? else { return Ok(None) };
-    let id = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let fits = text.len() <= limits::EVENT_ID_DIGITS_MAX;
+    let fits = fits && text.bytes().all(|byte| byte.is_ascii_digit());
+    let id = text.parse().ok().filter(|_| fits);
     let wrong = || bad("Last-Event-ID", "Last-Event-ID must be the id of an event, a number");
     id.map(Some).ok_or_else(wrong)
 }

@@ -1,12 +1,13 @@
 //! `kwq doctor` and `kwq healthcheck`.
 
 use super::failure::{Failure, Verdict, exit};
-use super::out::{View, left, text};
+use super::out::{Format, View, left, text};
 use super::{Context, human, serve};
 use crate::client::{Call, Client, Error};
 use crate::clock::SystemClock;
 use crate::config::{self, Log, Sources};
 use crate::log::embedded::inspect;
+use crate::model::reject::Code;
 use crate::sim::report::DiskSync;
 use clap::Args;
 use serde_json::value::RawValue;
@@ -68,14 +69,16 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Verdict {
     let client = context.client_with(0, 0)?;
     let sources = Sources { file: args.config, ..Sources::default() };
     let log = config::load(&sources).map_err(|error| serve::config_failure(&error))?.config.log;
-    let mut findings = vec![server(&client).await];
-    let serving = findings.iter().any(|finding| finding.level == "ok");
-    findings.push(port(args.listen, serving));
+    let (finding, serving) = server(&client).await;
+    let mut findings = vec![finding, port(args.listen, serving)];
     let directory = existing(&args.data_dir);
     findings.extend([space(&directory, &log), sync(&directory), files(), clock()]);
-    let rows: Vec<Box<RawValue>> = findings.iter().map(Finding::row).collect();
+    let fails = |finding: &&Finding| finding.level == "fail";
+    let all = context.out.format() != Format::Quiet;
+    let shown = findings.iter().filter(|finding| all || fails(finding));
+    let rows: Vec<Box<RawValue>> = shown.map(Finding::row).collect();
     context.out.rows(&rows, &VIEW);
-    let failed = findings.iter().any(|finding| finding.level == "fail");
+    let failed = findings.iter().any(|finding| fails(&finding));
     Ok(if failed { exit::CHECK } else { exit::DONE })
 }
 
@@ -100,21 +103,36 @@ impl Finding {
     }
 }
 
-async fn server(client: &Client) -> Finding {
+/// The running server, and whether it serves.
+async fn server(client: &Client) -> (Finding, bool) {
     match client.send_once(&Call::get("/kwq/health/ready")).await {
-        Ok(answer) => {
-            let body: Value = answer.read().unwrap_or_default();
-            if body.get("durability").and_then(Value::as_str) == Some("reduced") {
-                let fix = "set log.durability = \"fsync\", log.lease-gate = \"durable\"";
-                return Finding::warn("server", "ready, with reduced durability", fix);
-            }
-            Finding::ok("server", format!("{} is ready", client.url()))
-        }
+        Ok(answer) => (ready(client.url(), &answer.read().unwrap_or_default()), true),
         Err(Error::Unreachable { url, .. }) => {
-            Finding::warn("server", format!("nobody listens at {url}"), "start one: kwq dev")
+            let found = format!("nobody listens at {url}");
+            (Finding::warn("server", found, "start one: kwq dev"), false)
         }
-        Err(error) => Finding::fail("server", error.to_string(), "look at the server's log"),
+        Err(error) => {
+            (Finding::fail("server", error.to_string(), "look at the server's log"), false)
+        }
     }
+}
+
+/// What a server that serves says of itself: its settings may be others than those read here.
+fn ready(url: &str, body: &Value) -> Finding {
+    let word = |member: &str| body.get(member).and_then(Value::as_str);
+    if let Some(code) = word("submitsRefused") {
+        let fix = if code == Code::DiskFull.word() {
+            "free space on its disk, or lower its log.disk-reserve".to_owned()
+        } else {
+            format!("{url}/docs/errors/{code} says what it means")
+        };
+        return Finding::fail("server", format!("{url} refuses submits: {code}"), &fix);
+    }
+    if word("durability") == Some("reduced") {
+        let fix = "set log.durability = \"fsync\", log.lease-gate = \"durable\"";
+        return Finding::warn("server", "ready, with reduced durability", fix);
+    }
+    Finding::ok("server", format!("{url} is ready"))
 }
 
 fn port(listen: SocketAddr, serving: bool) -> Finding {
@@ -144,7 +162,8 @@ fn space(directory: &Path, log: &Log) -> Finding {
         return Finding::fail("disk space", found, "use another --data-dir");
     };
     let (free, reserve) = (human::bytes(space.free), human::bytes(space.reserve));
-    let found = format!("{free} free at {}; the reserve is {reserve}", directory.display());
+    let at = directory.display();
+    let found = format!("{free} free at {at}; a server started here keeps {reserve} in reserve");
     match space.free.checked_sub(space.reserve) {
         None => {
             let fix = "submits answer 507: free space, use another disk, or set log.disk-reserve";

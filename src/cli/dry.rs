@@ -3,6 +3,7 @@
 
 use super::Context;
 use super::failure::{Failure, exit};
+use super::operations::named;
 use super::out::text;
 use crate::client::verbs::Job;
 use crate::client::{Call, Client};
@@ -25,11 +26,7 @@ pub(super) async fn on_jobs(
             return Err(conflict("job_ended", format!("job {id} has ended")));
         }
     }
-    let which = match ids {
-        [id] => format!("job {id}"),
-        many => format!("{} jobs ({})", many.len(), many.join(", ")),
-    };
-    context.out.note(&format!("dry run: would {act} {which}"));
+    context.out.note(&format!("dry run: would {act} {}", named(ids)));
     Ok(true)
 }
 

@@ -377,25 +377,15 @@ pub(super) async fn wait(
 
 /// Ids a selector stands for; at least one.
 pub(super) async fn select(client: &Client, selector: &str) -> Result<Vec<String>, Failure> {
-    chosen(client, selector, &[]).await
+    chosen(client, selector, false).await
 }
 
 /// As [`select`]; where a selector means several, only those that a verb can still change.
 async fn select_live(client: &Client, selector: &str) -> Result<Vec<String>, Failure> {
-    chosen(client, selector, &[("state", "OPEN,CLOSED")]).await
+    chosen(client, selector, true).await
 }
 
-/// As [`select`]; where a selector means several, only those that have ended.
-pub(super) async fn select_ended(client: &Client, selector: &str) -> Result<Vec<String>, Failure> {
-    let ended = "COMPLETED,COMPLETED_WITH_ERRORS,FAILED,CANCELLED";
-    chosen(client, selector, &[("state", ended)]).await
-}
-
-async fn chosen(
-    client: &Client,
-    selector: &str,
-    filters: &[(&'static str, &'static str)],
-) -> Result<Vec<String>, Failure> {
+async fn chosen(client: &Client, selector: &str, live: bool) -> Result<Vec<String>, Failure> {
     let (call, most) = match selector {
         "last" => (Call::get("/kwq/jobs"), 1),
         "all" => (Call::get("/kwq/jobs"), usize::MAX),
@@ -405,7 +395,7 @@ async fn chosen(
             Some(_) | None => return Ok(vec![selector.to_owned()]),
         },
     };
-    let call = filters.iter().fold(call, |call, (name, value)| call.query(name, *value));
+    let call = if live { call.query("state", "OPEN,CLOSED") } else { call };
     let mut ids = Vec::new();
     let mut cursor = None;
     loop {
@@ -421,7 +411,8 @@ async fn chosen(
     }
     ids.truncate(most);
     if ids.is_empty() {
-        return Err(Failure::new("job_not_found", format!("no job fits `{selector}`"))
+        let which = if live { "no job that has not ended" } else { "no job" };
+        return Err(Failure::new("job_not_found", format!("{which} fits `{selector}`"))
             .exit(exit::MISSING)
             .help(format!("`{} job ls` lists them", super::own_name())));
     }

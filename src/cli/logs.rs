@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::failure::{Failure, Verdict, exit};
-use super::out::Format;
+use super::out::{Format, View};
 use super::{human, serve};
 use crate::codec::dump::json::dump_json;
 use crate::codec::dump::{DumpBody, DumpRecord};
@@ -56,6 +56,8 @@ pub(super) struct DumpArgs {
     from: u64,
 }
 
+const REPAIRED: View = View { id: "end", columns: &[] };
+
 /// Runs a verb.
 pub(super) fn run(verb: LogVerb, context: &Context) -> Verdict {
     match verb {
@@ -108,42 +110,51 @@ fn summary(record: &DumpRecord) -> String {
 
 fn verify(directory: &Path, context: &Context) -> Verdict {
     let verdict = inspect::verify(directory).map_err(|error| serve::log_failure(&error))?;
-    let (code, word, text, body) = match verdict {
+    let (code, word, text, body, place) = match verdict {
         inspect::Verdict::Intact { records, end } => {
             let text = format!("{} records, end at {end}", human::grouped(records));
             let body = json!({ "records": records, "end": end.to_string() });
-            (0, "intact", text, body)
+            (0, "intact", text, body, None)
         }
         inspect::Verdict::TornTail { segment, from, bytes, records } => {
             let text = format!("{bytes} bytes at {from} in {segment}; start-up will cut them");
             let body = json!({
                 "segment": segment, "from": from.to_string(), "bytes": bytes, "records": records,
             });
-            (1, "torn tail", text, body)
+            (1, "torn tail", text, body, Some(format!("{segment}:{from}")))
         }
         inspect::Verdict::Damage { segment, offset, reason } => {
             let text = format!("{segment} at offset {offset}: {reason}");
             let body = json!({ "segment": segment, "offset": offset, "reason": reason });
-            (2, "damage", text, body)
+            (2, "damage", text, body, Some(format!("{segment}:{offset}")))
         }
         inspect::Verdict::UnknownFormat(what) => {
             let body = json!({ "detail": what });
-            (3, "unknown format", what, body)
+            (3, "unknown format", what, body, None)
         }
     };
     let trail = trail(directory)?;
     let broken = trail.as_ref().is_some_and(|trail| trail.damage.is_some());
-    if context.out.format() == Format::Table {
-        context.out.data(&format!("{word}: {text}"));
-        trail.iter().for_each(|trail| context.out.data(&format!("audit trail: {}", told(trail))));
-    } else {
-        let mut body = body;
-        body["verdict"] = json!(word);
-        if let Some(trail) = &trail {
-            body["audit"] =
-                json!({ "lines": trail.lines, "intact": !broken, "detail": told(trail) });
+    match context.out.format() {
+        Format::Table => {
+            context.out.data(&format!("{word}: {text}"));
+            let told = trail.iter().map(|trail| format!("audit trail: {}", told(trail)));
+            told.for_each(|line| context.out.data(&line));
         }
-        context.out.data(&body.to_string());
+        Format::Json | Format::Ndjson => {
+            let mut body = body;
+            body["verdict"] = json!(word);
+            if let Some(trail) = &trail {
+                body["audit"] =
+                    json!({ "lines": trail.lines, "intact": !broken, "detail": told(trail) });
+            }
+            context.out.data(&body.to_string());
+        }
+        Format::Quiet => {
+            let line = trail.and_then(|trail| trail.damage);
+            let line = line.map(|Damage { file, line, .. }| format!("{}:{line}", file.display()));
+            place.into_iter().chain(line).for_each(|place| context.out.data(&place));
+        }
     }
     // The exit code is the log's alone: a power cut may take lines of the trail that no sync had
     // covered, and no task depends on them.
@@ -194,7 +205,7 @@ fn repair(directory: &Path, to: Position, aside: &Path, context: &Context) -> Ve
         "segmentsRemoved": report.segments_removed, "imagesRemoved": report.images_removed,
         "aside": kept.to_string(),
     });
-    context.out.data(&body.to_string());
+    context.out.one(&body.to_string(), &REPAIRED);
     Ok(exit::DONE)
 }
 

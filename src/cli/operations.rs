@@ -171,32 +171,48 @@ pub(super) async fn retry(args: RetryArgs, context: &Context) -> Verdict {
 /// `kwq job rm`
 pub(super) async fn remove(selector: &str, context: &Context) -> Verdict {
     let client = context.client()?;
-    let ids = jobs::select_ended(&client, selector).await?;
-    let mut tasks = 0;
-    for id in &ids {
-        let job: Job = client.job(id).await?;
-        if !job.ended() {
-            return Err(Failure::new("not_finished", format!("job {id} has not ended"))
-                .exit(exit::CONFLICT)
-                .help(format!("`{} job cancel {id}` ends it", super::own_name())));
+    let (mut ended, mut stay, mut tasks) = (Vec::new(), Vec::new(), 0);
+    for id in jobs::select(&client, selector).await? {
+        let job: Job = client.job(&id).await?;
+        if job.ended() {
+            tasks += job.over();
+            ended.push(id);
+        } else {
+            stay.push(id);
         }
-        tasks += job.over();
     }
-    let what = format!("remove {} with {} tasks for good", named(&ids), human::grouped(tasks));
+    if ended.is_empty() {
+        let which = named(&stay);
+        return Err(Failure::new("not_finished", format!("not ended yet: {which}"))
+            .exit(exit::CONFLICT)
+            .help(format!("`{} job cancel {selector}` ends it", super::own_name())));
+    }
+    let tasks = human::grouped(tasks);
+    let mut what = format!("remove {} with {tasks} tasks for good", named(&ended));
+    if !stay.is_empty() {
+        what += &format!(", but not {}, not ended yet", named(&stay));
+    }
     if !context.confirm(&what)? {
         return Ok(exit::DONE);
     }
-    for id in ids {
+    for id in ended {
         show(context, &client, Call::delete(job_path(&id))).await?;
     }
     Ok(exit::DONE)
 }
 
+/// Names shown of many jobs, so that a question stays on the screen.
+const NAMED_MAX: usize = 10;
+
 /// Jobs in a sentence.
 pub(super) fn named(ids: &[String]) -> String {
     match ids {
         [id] => format!("job {id}"),
-        many => format!("{} jobs", many.len()),
+        many if many.len() > NAMED_MAX => {
+            let first = many[..NAMED_MAX].join(", ");
+            format!("{} jobs ({first} and {} more)", many.len(), many.len() - NAMED_MAX)
+        }
+        many => format!("{} jobs ({})", many.len(), many.join(", ")),
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Format {
     Json,
     /// One JSON object a line.
     Ndjson,
-    /// Ids, one a line.
+    /// Ids, one a line; a check names what failed.
     Quiet,
 }
 
@@ -219,14 +219,17 @@ impl Out {
         table.trim_fmt()
     }
 
-    /// Data in place of what was on the screen; off a terminal it follows what was there.
+    /// Data in place of what was on the screen, as far as it has rows; off a terminal it follows
+    /// what was there.
     pub(super) fn screen(&self, text: &str) {
-        // Home, the new text, and away with what is left of the old one: without a flicker.
-        let (begin, line_end, end) =
-            if self.terminal { ("\x1b[H", "\x1b[K\n", "\x1b[J") } else { ("", "\n", "\n") };
-        let text = text.replace('\n', line_end);
         let mut stdout = io::stdout().lock();
-        let written = write!(stdout, "{begin}{text}{line_end}{end}");
+        let written = if self.terminal {
+            let size = rustix::termios::tcgetwinsize(&stdout);
+            let rows = size.map_or(0, |size| usize::from(size.ws_row));
+            write!(stdout, "{}", painted(text, rows))
+        } else {
+            write!(stdout, "{text}\n\n")
+        };
         give_up_on_a_closed_pipe(written.and_then(|()| stdout.flush()));
     }
 
@@ -278,6 +281,15 @@ impl Out {
     }
 }
 
+/// What draws a text over the old one without a flicker: home, each line to its end, and away with
+/// what is left. Lines are not folded, and the last of the rows (0 = not known) stays free for the
+/// cursor, so that nothing scrolls.
+fn painted(text: &str, rows: usize) -> String {
+    let most = if rows == 0 { usize::MAX } else { rows - 1 };
+    let lines = text.lines().take(most).map(|line| format!("{line}\x1b[K\n"));
+    format!("\x1b[?7l\x1b[H{}\x1b[J\x1b[?7h", lines.collect::<String>())
+}
+
 /// True when a person can be asked.
 #[must_use]
 pub(super) fn can_ask() -> bool {
@@ -311,7 +323,8 @@ pub(super) fn number(value: &Value, member: &str) -> u64 {
 
 /// Text for a terminal: what would steer it, or show text in another order than it has, is written
 /// as an escape. Names, messages and reasons come from workers and submitters.
-fn harmless(text: &str) -> String {
+#[must_use]
+pub(super) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let unseen = matches!(
@@ -369,4 +382,16 @@ fn give_up_on_a_closed_pipe(written: io::Result<()>) {
         super::failure::exit::FAILED
     };
     std::process::exit(i32::from(code));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::painted;
+
+    #[test]
+    fn a_screen_shows_as_many_lines_as_it_has_rows() {
+        let lines = |rows| painted("a\nb\n\nc", rows).matches('\n').count();
+        assert_eq!((lines(0), lines(100), lines(5), lines(4), lines(1)), (4, 4, 4, 3, 0));
+        assert!(painted("a\nb", 2).starts_with("\x1b[?7l\x1b[Ha\x1b[K\n\x1b[J"));
+    }
 }

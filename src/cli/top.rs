@@ -3,12 +3,13 @@
 use super::Context;
 use super::failure::{Failure, Verdict, exit};
 use super::human;
-use super::out::{Column, Format, left, number, right, text};
+use super::out::{Column, Format, Out, harmless, left, number, right, text};
 use crate::client::{Answer, Call};
 use crate::model::affinity::hit_ratio;
 use clap::Args;
 use serde_json::Value;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// `top`
 #[derive(Debug, Args)]
@@ -51,21 +52,63 @@ const JOBS: &[Column] = &[
     left("ETA", |row| human::stamp(number(row, "eta_ts"))),
 ];
 
-/// Runs the verb; without `--once` until it is interrupted or the server is away for long.
+/// Runs the verb; without `--once` until it is interrupted or no longer let in. A server that was
+/// there once is waited for.
 pub(super) async fn run(args: TopArgs, context: &Context) -> Verdict {
     if !args.once && context.out.format() == Format::Json {
         return Err(Failure::usage("json is one document, and this goes on for ever")
             .help("add --once, or use -o ndjson"));
     }
-    let client = context.client()?;
-    loop {
-        let answer = client.send(Call::get("/kwq/stats/now")).await?;
-        show(context, &answer, args.once)?;
-        if args.once {
-            return Ok(exit::DONE);
-        }
-        tokio::time::sleep(args.interval).await;
+    let (client, look) = (context.client()?, Call::get("/kwq/stats/now"));
+    let mut answer = client.send(look.clone()).await?;
+    show(context, &answer, args.once)?;
+    if args.once {
+        return Ok(exit::DONE);
     }
+    let mut heard = Instant::now();
+    let mut away = false;
+    loop {
+        tokio::time::sleep(args.interval).await;
+        // The next look is the repeat, so that a failure is seen at once.
+        match client.send_once(&look).await {
+            Ok(fresh) => {
+                show(context, &fresh, false)?;
+                (answer, heard, away) = (fresh, Instant::now(), false);
+            }
+            Err(error) => {
+                let failure = Failure::from(error);
+                if failure.exit == exit::DENIED {
+                    return Err(failure);
+                }
+                missed(context, &answer, &failure.what, heard.elapsed(), away)?;
+                away = true;
+            }
+        }
+    }
+}
+
+/// A look without an answer: the numbers on the screen stay, with their age; other formats have no
+/// place for it but stderr, where it is told once (`away`: it has been).
+fn missed(
+    context: &Context,
+    last: &Answer,
+    what: &str,
+    silent: Duration,
+    away: bool,
+) -> Result<(), Failure> {
+    let out = &context.out;
+    if out.format() == Format::Table {
+        let now: Value = last.read()?;
+        let ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+        let mut lines = board(out, &now);
+        let at = human::stamp(number(&now, "ts"));
+        let silent = human::duration(ms);
+        lines[0] = harmless(&format!("{at}  no answer for {silent}: {what}"));
+        out.screen(&lines.join("\n"));
+    } else if !away {
+        out.note(&format!("no answer: {what}; asking on"));
+    }
+    Ok(())
 }
 
 /// JSON is the body, `quiet` the ids of its jobs.
@@ -78,18 +121,23 @@ fn show(context: &Context, answer: &Answer, once: bool) -> Result<(), Failure> {
             rows(&now, "jobs").iter().for_each(|job| out.data(&text(job, "id")));
         }
         Format::Table => {
-            let now: Value = answer.read()?;
-            let mut lines = head(&now);
-            for (member, columns) in [("queues", LEVELS), ("jobs", JOBS)] {
-                let shown: Vec<Value> = rows(&now, member).into_iter().filter(busy).collect();
-                if !shown.is_empty() {
-                    lines.extend([String::new(), out.drawn(&shown, columns)]);
-                }
-            }
-            if once { out.data(&lines.join("\n")) } else { out.screen(&lines.join("\n")) }
+            let text = board(out, &answer.read()?).join("\n");
+            if once { out.data(&text) } else { out.screen(&text) }
         }
     }
     Ok(())
+}
+
+/// Lines and tables; the first line says when and how it stands.
+fn board(out: &Out, now: &Value) -> Vec<String> {
+    let mut lines = head(now);
+    for (member, columns) in [("queues", LEVELS), ("jobs", JOBS)] {
+        let shown: Vec<Value> = rows(now, member).into_iter().filter(busy).collect();
+        if !shown.is_empty() {
+            lines.extend([String::new(), out.drawn(&shown, columns)]);
+        }
+    }
+    lines
 }
 
 /// A level or job that has something to show.
@@ -100,7 +148,7 @@ fn busy(row: &Value) -> bool {
 }
 
 /// The lines above the tables.
-pub(super) fn head(now: &Value) -> Vec<String> {
+fn head(now: &Value) -> Vec<String> {
     let part = |member: &str| now.get(member).cloned().unwrap_or_default();
     let (verdict, tasks, rates) = (part("verdict"), part("tasks"), part("rates"));
     let (wait, workers, fits) = (part("wait"), part("workers"), part("affinity"));

@@ -109,8 +109,8 @@ pub struct WorkerRegistry {
 }
 
 impl WorkerRegistry {
-    /// Forgets workers this long after their last call, ms; those that were told no interval are
-    /// expected to beat every `heartbeat_ms`.
+    /// Forgets workers this long after their last call, ms, once they hold no lease; those that
+    /// were told no interval are expected to beat every `heartbeat_ms`.
     #[must_use]
     pub fn new(forget_ms: u64, heartbeat_ms: u64) -> Self {
         let (workers, recency) = (BTreeMap::new(), Recency::new());
@@ -261,16 +261,21 @@ impl WorkerRegistry {
         self.recency.count(now)
     }
 
-    /// Forgets who has been silent for long, at most once a second. Returns those of them that were
-    /// draining: their drain is to be taken back.
-    pub fn sweep(&mut self, now: Now) -> Vec<Name> {
+    /// Is there a worker that may be forgotten? Asked at most once a second, else none.
+    pub fn some_silent(&mut self, now: Now) -> bool {
         if now.tick.since(self.swept) < 1_000 {
-            return Vec::new();
+            return false;
         }
         self.swept = now.tick;
+        self.workers.values().any(|entry| silent_ms(entry, now) > self.forget_ms)
+    }
+
+    /// Forgets who has been silent for long and holds no lease. Returns those of them that were
+    /// draining: their drain is to be taken back.
+    pub fn sweep(&mut self, now: Now, holds: impl Fn(&Name) -> bool) -> Vec<Name> {
         let forget_ms = self.forget_ms;
         let silent = |entry: &Entry| silent_ms(entry, now) > forget_ms;
-        let gone = self.workers.extract_if(.., |_, entry| silent(entry));
+        let gone = self.workers.extract_if(.., |name, entry| silent(entry) && !holds(name));
         gone.filter(|(_, entry)| entry.draining).map(|(name, _)| name).collect()
     }
 
@@ -294,19 +299,28 @@ impl WorkerRegistry {
             .map(move |(name, entry)| self.shown(name, entry, now))
     }
 
-    fn shown(&self, name: &Name, entry: &Entry, now: Now) -> WorkerView {
+    /// State of each worker.
+    #[must_use]
+    pub fn states(&self, now: Now) -> Vec<WorkerState> {
+        self.workers.values().map(|entry| self.state(entry, now)).collect()
+    }
+
+    fn state(&self, entry: &Entry, now: Now) -> WorkerState {
         let heartbeat_ms = entry.heartbeat_ms.unwrap_or(self.heartbeat_ms);
-        let state = if silent_ms(entry, now) > LOST_AFTER_BEATS * heartbeat_ms {
+        if silent_ms(entry, now) > LOST_AFTER_BEATS * heartbeat_ms {
             WorkerState::Lost
         } else if entry.draining {
             WorkerState::Draining
         } else {
             WorkerState::Active
-        };
+        }
+    }
+
+    fn shown(&self, name: &Name, entry: &Entry, now: Now) -> WorkerView {
         WorkerView {
             worker: name.clone(),
             endpoint: entry.sign.endpoint.clone(),
-            state,
+            state: self.state(entry, now),
             slots: entry.sign.slots,
             version: entry.sign.version.clone(),
             leases: 0,

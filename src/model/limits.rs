@@ -187,6 +187,8 @@ pub const SIMULATION_MEAN_MS_MAX: u32 = 3_600_000;
 pub const SIMULATION_KEYS_MAX: u32 = 100_000;
 /// Events of the node are kept this long for those who come back, ms.
 pub const FEED_MS: u64 = 60_000;
+/// Digits of an event's id as a listener gives it back: as many as always fit into 64 bits.
+pub const EVENT_ID_DIGITS_MAX: usize = 19;
 /// Events kept at most.
 pub const FEED_EVENTS_MAX: usize = 8_192;
 /// Bytes of events kept at most.

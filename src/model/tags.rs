@@ -4,6 +4,7 @@
 //! the `tag` of an answer. It is the text as submitted or [`TagSet::stored`]; both parse to the
 //! same tags in the same order.
 
+use crate::model::id::Name;
 use crate::model::limits;
 use std::borrow::Cow;
 
@@ -157,6 +158,18 @@ impl TagSet {
         self.tags.push(tag);
         Ok(())
     }
+}
+
+/// Has a task with this kept text all tags of the one list, and, unless it is empty, one of the
+/// other?
+#[must_use]
+pub fn fits(kept: Option<&str>, all: &[Name], any: &[Name]) -> bool {
+    if all.is_empty() && any.is_empty() {
+        return true;
+    }
+    let set = kept.and_then(|kept| TagSet::parse(kept).ok()).unwrap_or_default();
+    let has = |tag: &Name| set.contains(tag);
+    all.iter().all(has) && (any.is_empty() || any.iter().any(has))
 }
 
 /// Is a kept text a list?

@@ -1,6 +1,7 @@
 //! Kept texts: the order of the tags, and the text that is shown.
 
 use super::{TagSet, is_list, shown};
+use crate::model::id::Name;
 use proptest::prelude::*;
 
 fn set(items: &[&str]) -> TagSet {
@@ -23,6 +24,20 @@ fn a_bare_tag_behind_a_pair_stays_there() {
 #[test]
 fn a_text_from_outside_is_no_list() {
     assert!(TagSet::default().add_text(&set(&["k:v", "bare"]).stored()).is_err());
+}
+
+#[test]
+fn a_text_fits_with_all_of_the_one_list_and_one_of_the_other() {
+    let names = |tags: &[&str]| tags.iter().map(|tag| Name::from(*tag)).collect::<Vec<_>>();
+    let fits = |kept: Option<&str>, all: &[&str], any: &[&str]| {
+        super::fits(kept, &names(all), &names(any))
+    };
+    let kept = Some("bare,k:1,k:2");
+    assert!(fits(None, &[], &[]) && fits(kept, &[], &[]));
+    assert!(fits(kept, &["k:1", "bare"], &[]) && !fits(kept, &["k:1", "k:3"], &[]));
+    assert!(fits(kept, &[], &["k:3", "k:2"]) && !fits(kept, &[], &["k:3"]));
+    assert!(!fits(kept, &["k:1"], &["k:3"]) && !fits(kept, &["k:3"], &["k:1"]));
+    assert!(!fits(None, &["k:1"], &[]) && !fits(None, &[], &["k:1"]));
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use crate::core::tally::REST;
 use crate::model::breakdown::BARE_KEY;
 use crate::model::id::{Name, Position};
 use crate::model::row::Row;
-use crate::model::tags::{TagPart, TagSet, split};
+use crate::model::tags::{TagPart, fits, split};
 use crate::model::view::TaskQuery;
 use crate::store::block::Error;
 use crate::store::counts::Counts;
@@ -67,17 +67,13 @@ impl TagFilter {
         }
         let mut told = texts.texts(&wanted)?.into_iter();
         let has = |candidate: &T| {
-            let mut by_text = || told.next().is_some_and(|text| self.has(text.spec.tag.as_ref()));
+            let mut by_text = || {
+                let text = told.next();
+                text.is_some_and(|text| fits(text.spec.tag.as_deref(), &self.all, &self.any))
+            };
             place(candidate).is_none() || by_text()
         };
         Ok(candidates.into_iter().filter(has).collect())
-    }
-
-    /// By the text.
-    fn has(&self, text: Option<&Name>) -> bool {
-        let set = text.and_then(|text| TagSet::parse(text).ok()).unwrap_or_default();
-        self.all.iter().all(|tag| set.contains(tag))
-            && (self.any.is_empty() || self.any.iter().any(|tag| set.contains(tag)))
     }
 
     /// By the row.

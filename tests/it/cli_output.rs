@@ -42,6 +42,35 @@ fn a_dry_run_names_what_it_would_hit() {
     assert_eq!(int(&server.job("a"), "live"), 1);
 }
 
+// `rm` takes ended jobs only: what a selector means beside them stays, and that is said.
+#[test]
+fn a_dry_run_of_rm_says_what_goes_and_what_stays() {
+    let server = Server::start(&[]);
+    for job in ["gone-1", "gone-2", "open-1"] {
+        server.post("/kwq/jobs", &json!({"id": job, "tag": "desk:x"})).expect(201);
+        server.submit(&json!({"groupId": job}));
+    }
+    let rm = |more: &'static str| said(&server, &["job", "rm", "tag=desk:x", more]);
+    let (code, words) = rm("--dry-run");
+    assert!(code == Some(4) && words.contains("3 jobs (") && words.contains("open-1"), "{words}");
+    for job in ["gone-1", "gone-2"] {
+        server.complete(&server.take("w", job));
+        server.job_verb(job, "close");
+    }
+    let (code, words) = rm("--dry-run");
+    let told = ["2 jobs (", "gone-1", "gone-2", "2 tasks", "but not job open-1"];
+    assert!(code == Some(0) && told.iter().all(|part| words.contains(part)), "{words}");
+    assert_eq!(server.job("gone-1")["state"], "COMPLETED", "it was only looked at");
+    // The last one is open: no other is meant by it.
+    assert_eq!(said(&server, &["job", "rm", "last", "--yes"]).0, Some(4));
+    assert_eq!(rm("--yes").0, Some(0));
+    assert_eq!(server.job("open-1")["state"], "OPEN");
+    let gone = || server.get("/kwq/jobs/gone-1").status == 410;
+    crate::support::eventually("the ended ones go", || gone().then_some(()));
+    let (code, words) = said(&server, &["job", "retry", "tag=desk:y", "--dry-run"]);
+    assert!(code == Some(3) && words.contains("no job fits"), "{words}");
+}
+
 // api.md 12: what the verb would refuse, its dry run refuses with the same exit code.
 #[test]
 fn a_dry_run_refuses_what_the_verb_would_refuse() {
@@ -171,6 +200,64 @@ fn doctor_judges_the_disk_as_the_server_does() {
     };
     assert_eq!(doctor("900000GiB"), (Some(8), "fail".to_owned()));
     assert_ne!(doctor("1MiB").1, "fail");
+}
+
+// promises.md 8: what the server was told by `--set`, only the server can say.
+#[test]
+fn doctor_asks_the_server_whether_it_takes_submits() {
+    let server = Server::start(&["log.disk-reserve=1000000GiB"]);
+    crate::support::eventually("the disk is full", || {
+        let ready = server.get("/kwq/health/ready").ok();
+        (ready["submitsRefused"] == "disk_full" && ready["ready"] == true).then_some(())
+    });
+    let out = run(&server, &["doctor", "--listen", &server.addr().to_string(), "-o", "ndjson"]);
+    assert_eq!(out.status.code(), Some(8));
+    let rows = String::from_utf8(out.stdout).expect("text");
+    let row = |check: &str| -> Value {
+        let rows = rows.lines().map(|row| serde_json::from_str::<Value>(row).expect("JSON"));
+        rows.into_iter().find(|row| row["check"] == check).expect("a row")
+    };
+    let (said, port) = (row("server"), row("port"));
+    let found = said["found"].as_str().expect("text");
+    assert!(said["level"] == "fail" && found.contains("disk_full"), "{said}");
+    assert_eq!(port["level"], "ok", "the server is the one that listens there: {port}");
+    let plain = Server::start(&[]).get("/kwq/health/ready").ok();
+    assert!(plain.get("submitsRefused").is_none(), "{plain}");
+}
+
+// api.md 12: `quiet` is for scripts, also of verbs that have no ids: a check says what is wrong.
+#[test]
+fn a_quiet_check_says_only_what_is_wrong() {
+    let mut server = Server::start(&[]);
+    server.submit(&json!({"groupId": "g"}));
+    let doctor = |reserve: &str| {
+        let file = server.dir().join("doctor.toml");
+        std::fs::write(&file, format!("[log]\ndisk-reserve = \"{reserve}\"\n")).expect("a file");
+        let file = file.to_str().expect("UTF-8").to_owned();
+        let args = ["doctor", "--listen", "127.0.0.1:0", "--config", &file, "-o", "quiet"];
+        String::from_utf8(run(&server, &args).stdout).expect("text")
+    };
+    assert_eq!((doctor("1MiB"), doctor("900000GiB")), (String::new(), "disk space\n".to_owned()));
+    server.terminate();
+    let dir = server.dir().to_str().expect("UTF-8").to_owned();
+    let quiet = |args: &[&str]| {
+        let out = kwq(server.dir(), &[args, &["--data-dir", &dir, "-o", "quiet"]].concat());
+        (out.status.code(), String::from_utf8(out.stdout).expect("text"))
+    };
+    assert_eq!(quiet(&["log", "verify"]), (Some(0), String::new()));
+    // A byte in the middle of what was written.
+    let segments = std::fs::read_dir(server.dir().join("log")).expect("segments");
+    let segment = segments.map(|entry| entry.expect("an entry").path()).min().expect("one");
+    let mut bytes = std::fs::read(&segment).expect("bytes");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("records");
+    bytes[end / 2] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    let (code, place) = quiet(&["log", "verify"]);
+    let (file, at) = place.trim_end().split_once(':').expect("file:offset");
+    assert_eq!((code, place.lines().count()), (Some(2), 1), "{place}");
+    assert!(segment.ends_with(file) && at.parse::<u64>().is_ok(), "{place}");
+    let (code, end) = quiet(&["log", "repair", "--to-offset", at, "--yes"]);
+    assert!(code == Some(0) && end.trim_end().parse::<u64>().is_ok(), "{code:?} {end}");
 }
 
 // promises.md 8, "injection by text": names and messages come from workers and submitters.

@@ -62,6 +62,47 @@ fn top_goes_on_until_it_is_interrupted() {
     assert_eq!(run(&server, &["top", "--interval", "1ms"]).status.code(), Some(2));
 }
 
+/// Answers every connection with these words as the verdict, `times` times.
+fn answers(listener: &std::net::TcpListener, words: &str, times: usize) {
+    use std::io::{Read, Write};
+    let body = json!({"ts": 1, "verdict": {"level": "ok", "text": words}}).to_string();
+    for _ in 0..times {
+        let (mut socket, _) = listener.accept().expect("a look");
+        let mut head = [0; 4_096];
+        assert!(socket.read(&mut head).expect("a head") > 0);
+        let length = body.len();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close");
+        write!(socket, "{head}\r\n\r\n{body}").expect("sends");
+    }
+}
+
+// A server that restarts does not end the screen: it says for how long it shows old numbers.
+#[test]
+fn top_waits_for_a_server_that_comes_back() {
+    let listen = |addr: &str| std::net::TcpListener::bind(addr).expect("an address");
+    let dir = crate::support::Folder::new("kwq-top");
+    for format in ["table", "ndjson"] {
+        let before = listen("127.0.0.1:0");
+        let addr = before.local_addr().expect("an address").to_string();
+        let url = format!("http://{addr}");
+        let args = ["top", "--interval", "100ms", "-o", format, "--url", &url];
+        let mut top = Process::start(dir.path(), &args);
+        answers(&before, "first words", 2);
+        top.says("first words");
+        drop(before);
+        let missed = top.says("no answer");
+        assert!(format == "ndjson" || missed.starts_with("1970-01-01"), "{missed}");
+        crate::support::pause(300);
+        let after = listen(&addr);
+        answers(&after, "second words", 2);
+        top.says("second words");
+        let told = top.lines().iter().filter(|line| line.contains("no answer")).count();
+        assert!(if format == "table" { told > 1 } else { told == 1 }, "{:?}", top.lines());
+        top.signal("INT");
+        assert!(!top.wait().success());
+    }
+}
+
 // Selectors for jobs: `last`, `all`, an id, `tag=k:v`.
 #[test]
 fn selectors_name_the_jobs_they_mean() {

@@ -173,3 +173,38 @@ fn a_graceful_stop_leaves_no_task_of_a_simulation_behind() {
     assert_eq!((text(&job, "state"), int(&job, "live")), ("CANCELLED", 0), "{job}");
     server.get(&format!("/kwq/simulations/{id}")).refused(404, "simulation_not_found");
 }
+
+// A simulation is an object of its process: what a killed one left open has nobody to serve it.
+#[test]
+fn the_jobs_of_a_killed_simulation_are_cancelled_at_the_next_start() {
+    let mut server = Server::start(&["simulator.enabled=true"]);
+    let plan = json!({"tasks": 50, "jobs": 2, "workers": 4, "durationMs": {"mean": 60_000}});
+    let started = server.post("/kwq/simulations", &plan).expect(202).json();
+    let ours = [1, 2].map(|n| format!("{}-{n}", text(&started, "id")));
+    let counted = |server: &Server, job: &str, what: &str| {
+        let job = server.get(&format!("/kwq/jobs/{job}"));
+        if job.status == 200 { int(&job.json(), what) } else { 0 }
+    };
+    eventually("its workers hold tasks", || {
+        (counted(&server, &ours[0], "handedOut") > 0).then_some(())
+    });
+    // One that looks like it, and is somebody's.
+    let name = format!("simulation {}", text(&started, "id"));
+    server.post("/kwq/jobs", &json!({"id": "mine", "name": name})).expect(201);
+    server.kill();
+    server.launch();
+    for job in &ours {
+        eventually("its jobs are cancelled", || {
+            (text(&server.job(job), "state") == "CANCELLED").then_some(())
+        });
+        assert_eq!(counted(&server, job, "live"), 0);
+    }
+    assert_eq!(text(&server.job("mine"), "state"), "OPEN");
+    assert!(server.said().contains("its simulation was lost"), "{}", server.said());
+    let plan = json!({"tasks": 20, "workers": 4, "durationMs": {"mean": 1}});
+    let again = server.post("/kwq/simulations", &plan).expect(202).json();
+    eventually("and a new one runs", || {
+        let shown = server.get(&format!("/kwq/simulations/{}", text(&again, "id"))).ok();
+        (text(&shown, "state") == "DONE").then_some(())
+    });
+}

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, eventually, int, outcome, shared, text, unique};
+use crate::support::{
+    Server, eventually, int, outcome, pause, shared, since, start_watch, text, unique,
+};
 
 fn path(worker: &str, rest: &str) -> String {
     format!("/kwq/workers/{worker}{rest}")
@@ -192,4 +194,22 @@ fn a_worker_that_keeps_to_what_it_was_told_is_not_lost() {
     eventually("gone, it is lost like any other", || {
         (server.get(&path("parked", "")).status == 404).then_some(())
     });
+}
+
+// S 6.6: a long lease makes long silence; who holds one is shown however long ago it called.
+#[test]
+fn a_worker_that_holds_a_lease_is_not_forgotten() {
+    let server = Server::start(&["worker.forget=1s"]);
+    server.submit(&json!({"groupId": "long", "leaseMs": 6_000}));
+    let begun = start_watch();
+    server.take("holder", "long");
+    server.post("/kwq/workers", &json!({"worker": "silent"})).expect(200);
+    let gone = |worker: &str| (server.get(&path(worker, "")).status == 404).then_some(());
+    eventually("who holds nothing is forgotten", || gone("silent"));
+    pause(1_000);
+    let listed = server.get("/kwq/workers").ok();
+    assert_eq!(int(&listed[0], "leases"), 1, "{listed}");
+    assert_eq!(listed.as_array().expect("a list").len(), 1, "{listed}");
+    eventually("its lease is over", || gone("holder"));
+    assert!(since(begun).as_millis() >= 6_000);
 }

@@ -81,7 +81,10 @@ const ABOUT: &str = "Every refusal is `application/problem+json` with a stable `
     `/docs/errors/{code}` explains it. `x-kwq-role` names the role a token needs: several are \
     joined by ` or `; `any` = every valid token, `none` = no token. `x-kwq-scoped: false`: not for \
     tokens with scopes. In bodies `null` counts as absent. An unknown field or query parameter is \
-    refused unless `lenient=true`.";
+    refused unless `lenient=true`. HEAD is answered as GET, without the body, on `/`, on \
+    health (`/kwq/health`, `/livez`, `/readyz`), documents (`/docs`, `/openapi.json`, \
+    `/openapi.yaml`) and files (`/ui`, `/swagger`), with all that is below these; everywhere else \
+    with 405.";
 
 const TAGS: [(&str, &str); 6] = [
     ("jobs", "Jobs and submits"),

@@ -3,6 +3,7 @@
 use crate::api::openapi::operation::{Operation, delete, empty, get, json, post, typed};
 use crate::api::openapi::refusals::{ADMITS, ASKS, TRACKS};
 use crate::codec::schema::{count, integer, listed, named, string, word};
+use crate::model::limits;
 use crate::model::reject::Code;
 use crate::store::series::{Measure, Span};
 use serde_json::json;
@@ -61,7 +62,8 @@ fn series() -> Operation {
 }
 
 fn events() -> Operation {
-    let id = json!({ "type": "string", "pattern": "^[0-9]{1,19}$" });
+    let pattern = format!("^[0-9]{{1,{}}}$", limits::EVENT_ID_DIGITS_MAX);
+    let id = json!({ "type": "string", "pattern": pattern });
     let note = "`snapshot` (data: as `/kwq/stats/now`) once a second; `job`, `operation`, \
                 `cluster` on change (data: the job, the operation, as `/kwq/cluster`)";
     get("/kwq/events", "watchNode", "How the node goes on, until it drains or the token ends")

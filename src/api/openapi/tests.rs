@@ -163,3 +163,17 @@ fn text_of_health(name: &str, status: &str) -> bool {
     status == "503"
         && (name.contains("health/") || name.contains("/livez") || name.contains("/readyz"))
 }
+
+/// HEAD is no operation of its own: a client made of the document has no use for it.
+#[test]
+fn the_text_names_the_paths_that_answer_head() {
+    let words: BTreeSet<&str> = ABOUT.split('`').filter(|word| word.starts_with('/')).collect();
+    let headed = routes::table().into_iter().filter(Route::headed);
+    for pattern in headed.map(|route| route.row.pattern) {
+        let named = words.iter().any(|word| match pattern.strip_prefix(word) {
+            Some(rest) => rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        });
+        assert!(named, "HEAD {pattern} is not in {ABOUT}");
+    }
+}

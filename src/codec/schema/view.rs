@@ -306,6 +306,7 @@ fn ready() -> Value {
             "ready": flag("It serves"),
             "reasons": listed(string("Reason"), "Why it does not"),
             "draining": flag("It is shutting down"),
+            "submitsRefused": string("Code that submits are refused with, while they are"),
             "durability": durability(),
             "durabilityReasons": reasons(),
             "partitions": numbers("Partitions", &counts, &count("Partitions")),

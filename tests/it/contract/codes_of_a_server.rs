@@ -118,4 +118,16 @@ fn disk_full() {
     wait(&refusal, 507, "disk_full");
     // Submits only.
     server.post("/kwq/consume", &json!({"worker": "w", "waitMs": 0})).expect(204);
+    // Each is counted, and who only asks whether they are taken is none of them.
+    let counted = || {
+        let page = server.get("/metrics").text();
+        let series = "kwq_shed_total{class=\"submit\",reason=\"disk\"} ";
+        let line = page.lines().find_map(|line| line.strip_prefix(series)).expect("the series");
+        line.parse::<u64>().expect("a count")
+    };
+    let before = counted();
+    assert!(before > 0);
+    submit().expect(507);
+    server.get("/kwq/health/ready").expect(200);
+    assert_eq!(counted(), before + 1);
 }

@@ -98,7 +98,14 @@ fn last_event_id_resumes_an_event_stream() {
     assert_eq!((told.id, &told.data), (missed.id, &missed.data));
     let mut new = Sse::open(server, "/kwq/events", Some(&missed.id.to_string()));
     assert!(new.next().id > missed.id, "nothing comes twice");
-    for wrong in ["", "x", "-1", "1.5", "99999999999999999999999"] {
+    // The bound is that of the document, not the one of the number inside: 20 digits may fit.
+    let document = shared().get("/openapi.json").ok();
+    let parameters = &document["paths"]["/kwq/events"]["get"]["parameters"];
+    let named = |p: &&Value| p["name"] == "Last-Event-ID";
+    let id = parameters.as_array().and_then(|all| all.iter().find(named)).expect("described");
+    assert_eq!(id["schema"]["pattern"], "^[0-9]{1,19}$");
+    Sse::open(server, "/kwq/events", Some("9999999999999999999")).next();
+    for wrong in ["", "x", "-1", "+1", "1.5", "10000000000000000000", "00000000000000000001"] {
         let req = Req::new("GET", "/kwq/events").header("Last-Event-ID", wrong);
         shared().call(&req).refused(400, "bad_request");
     }
