@@ -5,7 +5,7 @@ CARGO ?= cargo
 LOCKED ?= --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test check tidy docs bench faults ui-test contract deny ci
+.PHONY: help dev build test check tidy docs bench faults ui-test contract verify kafka deny ci
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -46,6 +46,12 @@ ui-test: ## the page in headless Chromium against the real binary
 contract: ## schemathesis against the real binary and its OpenAPI document; KWQ_CONTRACT_SEED repeats
 	$(CARGO) build $(LOCKED) --bin kwq
 	python3 tests/contract/run.py
+
+verify: ## models of the protocols, explored exhaustively; KWQ_VERIFY_SCALE=2 looks farther
+	$(CARGO) test --release $(LOCKED) --manifest-path verify/Cargo.toml
+
+kafka: ## a real Apache Kafka on loopback until Ctrl-C; prints its address
+	python3 tests/kafka/broker.py run
 
 deny: ## licences, sources, advisories; needs cargo-deny
 	$(CARGO) deny --locked check

@@ -19,6 +19,7 @@
 
 pub mod embedded;
 pub mod faulty;
+pub mod fence;
 pub mod memory;
 pub mod ticket;
 
