@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM, and SIGHUP where it does not mean the tokens file, heard from before the first byte is served: a signal that comes early ends
-//! the process with 0 too.
+//! SIGINT, SIGTERM, and SIGHUP where it is not for the tokens file: heard from before the first
+//! byte is served, so one that comes early ends the process with 0 too.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
