@@ -65,7 +65,7 @@ pub fn cluster(cluster: &ClusterView) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// The snapshot, of at most [`snapshot_max`] bytes: with fewer jobs when their names are long.
+/// The snapshot, of at most 5 KB with 3 partitions: with fewer jobs when their names are long.
 #[must_use]
 pub fn snapshot(now: &StatsNow) -> Vec<u8> {
     let most = snapshot_max(now.partitions.len());

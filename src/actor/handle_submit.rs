@@ -294,10 +294,11 @@ impl Tour<'_> {
             (Some(Err(reject)), _) | (_, Err(reject)) => Err(reject),
             (_, Ok(AdmittedItem::Task(task))) => Ok(ItemAdmitted::Task(task)),
             (known, Ok(AdmittedItem::Array { reference, count, duplicate })) => match known {
-                Some(Ok(ItemAdmitted::Array { count: before, mut refs, duplicate: was })) => {
+                // The first partition says whether it is new. Of two calls at a time the second may
+                // be the first to bring another one its share.
+                Some(Ok(ItemAdmitted::Array { count: before, mut refs, duplicate })) => {
                     refs.push(reference);
-                    let (count, duplicate) = (before + count, was && duplicate);
-                    Ok(ItemAdmitted::Array { count, refs, duplicate })
+                    Ok(ItemAdmitted::Array { count: before + count, refs, duplicate })
                 }
                 _ => Ok(ItemAdmitted::Array { count, refs: vec![reference], duplicate }),
             },

@@ -101,7 +101,7 @@ pub enum ItemAdmitted {
         /// Reference of its share in each partition: the *k*-th element belongs to the
         /// (*k* mod length)-th.
         refs: Vec<TaskRef>,
-        /// It was admitted before, with the same content, in every partition.
+        /// It was admitted before, with the same content.
         duplicate: bool,
     },
 }

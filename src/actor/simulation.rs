@@ -72,6 +72,7 @@ impl Simulations {
     }
 
     fn launch(&self, simulation: Simulation) -> Answer<Arc<Simulation>> {
+        self.handle.engine.admits_submits()?;
         let simulation = Arc::new(simulation);
         let mut all = lock(&self.all);
         if all.iter().filter(|s| s.running()).count() >= limits::SIMULATIONS_RUNNING_MAX {

@@ -238,7 +238,13 @@ impl AsyncWrite for Socket {
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
         // The protocol flushes only after it has written all it had buffered.
         this.delivery.flushed();
-        this.note_stage();
+        // Nobody reads before there is something to read, so the silence behind an answer is timed
+        // from here: an earlier timer may have gone off while the call was at work.
+        if let Some(deadline) = this.read_deadline()
+            && this.reading.over(cx, deadline)
+        {
+            return Poll::Ready(Err(this.over("the request did not come in time")));
+        }
         Poll::Ready(Ok(()))
     }
 

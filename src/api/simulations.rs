@@ -6,6 +6,7 @@ use crate::api::call::Call;
 use crate::api::problem::{Outcome, Problem};
 use crate::api::query::bad;
 use crate::api::route::{ADMIN, Route, on};
+use crate::api::submit::admitted;
 use crate::codec::json;
 use crate::codec::wire::out::Out;
 use crate::codec::wire::simulation as wire;
@@ -40,6 +41,7 @@ fn simulations(call: &Call) -> Result<Arc<Simulations>, Problem> {
 }
 
 async fn start(mut call: Call) -> Outcome {
+    admitted(&call)?;
     let simulations = simulations(&call)?;
     let bytes = call.optional_json().await?;
     let rules = call.shared.rules(call.query(&[])?.flag("lenient")?);
@@ -84,6 +86,7 @@ impl Drop for Awaited {
 /// `GET /kwq/simulate/{numberOfTasks}/{durationSeconds}/{numberOfWorkers}`: tasks completed.
 async fn run(call: Call) -> Outcome {
     call.query(&[])?;
+    admitted(&call)?;
     let simulations = simulations(&call)?;
     let number = |n: usize, field: &'static str, least: u32, most: u32| {
         let given = call.param(n).parse::<u32>().ok().filter(|v| (least..=most).contains(v));

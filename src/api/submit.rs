@@ -114,7 +114,7 @@ fn bound(shared: &Shared) -> Bound {
 }
 
 /// Checks before the body is read.
-fn admitted(call: &Call) -> Result<(), Problem> {
+pub(crate) fn admitted(call: &Call) -> Result<(), Problem> {
     if call.shared.draining() {
         let reject = Reject::new(Code::Draining, "the server is shutting down");
         return Err(Problem::from(reject.retry_unapplied(1_000)).closing());

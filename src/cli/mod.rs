@@ -196,15 +196,23 @@ impl Context {
 
     /// The token of the flags, the environment, or the file it names.
     fn token(&self) -> Result<Option<String>, Failure> {
-        if self.global.token.is_some() {
-            return Ok(self.global.token.clone());
-        }
-        let Some(path) = std::env::var_os("KWQ_TOKEN_FILE").map(PathBuf::from) else {
-            return Ok(None);
+        let text = match &self.global.token {
+            Some(token) => token.clone(),
+            None => {
+                let Some(path) = std::env::var_os("KWQ_TOKEN_FILE").map(PathBuf::from) else {
+                    return Ok(None);
+                };
+                std::fs::read_to_string(&path)
+                    .map_err(|e| Failure::io(&format!("cannot read {}", path.display()), &e))?
+            }
         };
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| Failure::io(&format!("cannot read {}", path.display()), &error))?;
-        Ok(Some(text.trim().to_owned()))
+        let token = text.trim();
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let what = "the token has a space or another character that no token has";
+            return Err(Failure::usage(what.to_owned())
+                .help("give it by --token, KWQ_TOKEN or KWQ_TOKEN_FILE, as it was shown"));
+        }
+        Ok(Some(token.to_owned()))
     }
 
     /// The server the flags name.

@@ -46,7 +46,9 @@ pub(super) struct ServeArgs {
 pub(super) fn run(args: &ServeArgs, context: &Context) -> Verdict {
     let config = load(args.sources()?)?;
     install_logging(&config)?;
-    let stop = StopSignal::install().map_err(|e| Failure::io("cannot listen for signals", &e))?;
+    let hangup = config.tokens_file.is_none();
+    let stop =
+        StopSignal::install(hangup).map_err(|e| Failure::io("cannot listen for signals", &e))?;
     let node = start(&config, Some(&stop))?;
     // Said before recovery ends: health answers from here on.
     context.out.note(&format!("listening on http://{}", node.addr()));

@@ -113,7 +113,6 @@ impl Partition {
             if same != content {
                 return Err(array_conflict(reference));
             }
-            *round.duplicates.entry(name).or_default() += span.count;
             return Ok(AdmittedItem::Array { reference, count: span.count, duplicate: true });
         }
         let task = TaskSpec { id: None, ..self.resolve(input.task, name, key)? };

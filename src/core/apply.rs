@@ -220,6 +220,9 @@ impl Partition {
             let from = self.take_queued(done.seq, &class, priority);
             self.leases.set_fate(done.lease, Fate::Completed, at);
             self.job_mut(class.job).shift(priority, from, TaskState::Completed);
+            if let Some(worker) = self.touched.get(&done.seq).map(|touched| touched.worker) {
+                self.learn(worker, &class);
+            }
         } else {
             let lease = self.leases.end(done.lease, Fate::Completed, at);
             let lease = lease.expect("a completion names a live lease");
@@ -241,6 +244,8 @@ impl Partition {
             // T20: the job was cancelled meanwhile; the token says so from now on.
             (FailCause::Error, Next::Cancelled) => Fate::Cancelled,
             (FailCause::Error, _) => Fate::Failed,
+            // A redrive does not bring the token of the attempt it died of to life again.
+            (FailCause::Crash | FailCause::Timeout, Next::Error) => Fate::Released,
             (FailCause::Crash | FailCause::Timeout, _) => Fate::Lapsed,
         };
         let lease = self.leases.end(failure.lease, fate, at).expect("a failure names a live lease");

@@ -63,7 +63,8 @@ pub enum Fate {
     Completed = 1,
     /// An accepted `fail`.
     Failed = 2,
-    /// An accepted `release`; given back otherwise, when there is no answer to repeat.
+    /// An accepted `release`; given back otherwise or dead of its lease, when there is no answer to
+    /// repeat.
     Released = 3,
     /// Expired or timed out; a late completion may still be accepted.
     Lapsed = 4,

@@ -204,9 +204,10 @@ impl Partition {
         let run_ms = run_ms.unwrap_or(0);
         let done = Completion { seq, attempt, lease: number, late: true, run_ms, result };
         let told = self.told(Outcome::Ok, known, TaskState::Completed, None);
+        let worker = Some(self.workers.value(touched.worker.0).clone());
         self.apply_completion(&done, self.now.wall);
         gathered.completed(done);
-        Some(told)
+        Some(ReportOutcome { worker, ..told })
     }
 
     fn told(

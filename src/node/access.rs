@@ -35,7 +35,7 @@ fn load(path: &Path) -> Result<Vec<Token>, String> {
 
 /// Reads the file again at each SIGHUP. A bad file changes nothing and is told.
 ///
-/// Without a tokens file SIGHUP keeps its usual meaning, the end of the process.
+/// Without a tokens file SIGHUP ends the process as SIGTERM does.
 pub(super) fn reload_on_hangup(config: &Config, guard: &Arc<Guard>) -> io::Result<()> {
     let Some(path) = config.tokens_file.clone() else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

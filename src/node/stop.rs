@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM, heard from before the first byte is served: a signal that comes early ends
-//! the process with 0 too.
+//! SIGINT, SIGTERM, and SIGHUP where it is not for the tokens file: heard from before the first
+//! byte is served, so one that comes early ends the process with 0 too.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,13 +19,13 @@ pub struct StopSignal {
 
 impl StopSignal {
     /// Listens on a thread of its own. While nothing is served yet the first signal ends the
-    /// process; later the second does.
+    /// process; later the second does. `hangup`: SIGHUP is one of them.
     ///
     /// # Errors
     /// Signals cannot be received.
-    pub fn install() -> io::Result<Self> {
+    pub fn install(hangup: bool) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut signals = runtime.block_on(async { Signals::install() })?;
+        let mut signals = runtime.block_on(async { Signals::install(hangup) })?;
         let (tell, told) = sync_channel(1);
         let serving = Arc::new(AtomicBool::new(false));
         let leave: Arc<OnceLock<Leave>> = Arc::default();
@@ -68,16 +68,25 @@ impl StopSignal {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
-    fn install() -> io::Result<Self> {
+    fn install(hangup: bool) -> io::Result<Self> {
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        let hangup = hangup.then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())?, hangup })
     }
 
     async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = hangup => (),
             _ = self.interrupt.recv() => (),
             _ = self.terminate.recv() => (),
         }

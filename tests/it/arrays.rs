@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, eventually, int, shared, since, start_watch, text, unique};
+use crate::support::{
+    Server, eventually, in_background, int, shared, since, start_watch, text, unique,
+};
 
 fn array(server: &Server, job: &str, array: &Value, more: &Value) -> Value {
     let body = crate::support::merge(&json!({"array": array}), more);
@@ -208,6 +210,28 @@ fn the_longest_element_is_within_the_limit_of_a_payload() {
     };
     ask(999).expect(200);
     ask(1_000).refused(413, "payload_too_large");
+}
+
+// S 9: of calls at a time with one array id one has submitted it.
+#[test]
+fn one_of_several_calls_submits_an_array() {
+    let (server, job) = (shared(), unique("race"));
+    let path = format!("/kwq/jobs/{job}/tasks");
+    for round in 0..50 {
+        let body = json!({"array": {"id": format!("a{round}"), "to": 29}});
+        let calls: Vec<_> = (0..4)
+            .map(|_| {
+                let (path, body) = (path.clone(), body.clone());
+                in_background(move || shared().post(&path, &body).ok())
+            })
+            .collect();
+        let told: Vec<Value> =
+            calls.into_iter().map(|call| call.join().expect("an answer")).collect();
+        let sum = |name: &str| told.iter().map(|body| int(body, name)).sum::<i64>();
+        assert_eq!((sum("accepted"), sum("duplicates")), (30, 90), "{round}: {told:?}");
+    }
+    let job = server.job(&job);
+    assert_eq!((int(&job, "submitted"), int(&job, "duplicates")), (1_500, 4_500), "{job}");
 }
 
 // api.md 4, S 11.1: a closed job takes nothing, also not what it has already.

@@ -65,3 +65,14 @@ fn a_second_signal_ends_it_now() {
     server.launch();
     server.complete(&task);
 }
+
+// Without a tokens file to read again, SIGHUP is a wish to stop like the others.
+#[test]
+fn a_hangup_drains() {
+    let mut server = Server::start(&[]);
+    let held = server.leased("w", "g", &json!({"leaseMs": 600_000}));
+    server.signal("HUP");
+    server.says("draining");
+    server.complete(&held);
+    server.wait_end();
+}

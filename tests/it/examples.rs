@@ -126,6 +126,29 @@ fn works_with_a_token(example: impl Fn(&Server) -> Command) {
     });
 }
 
+/// Nobody who renews a lease outlives the worker it is of.
+#[test]
+fn a_killed_worker_in_shell_lets_its_task_go() {
+    let server = Server::start(&["lease.default=3s"]);
+    let mut worker = started(&server, &mut shell("sleep 2; cat"));
+    let task = server.add("orphan", &json!([{"payload": "x"}])).remove(0);
+    eventually("it runs", || (server.state(&task) == "RUNNING").then_some(()));
+    worker.0.kill().expect("our own child");
+    worker.0.wait().expect("our own child");
+    let held = server.take("other", "orphan");
+    assert_eq!((text(&held, "ref"), int(&held, "crashes")), (task.as_str(), 1));
+}
+
+#[test]
+fn a_result_too_large_of_the_worker_in_shell_is_dead_at_once() {
+    let server = Server::start(&[]);
+    let _worker = started(&server, &mut shell("head -c 2000000 /dev/zero"));
+    let task = server.add("large", &json!([{"payload": "x"}])).remove(0);
+    eventually("it is dead", || (server.state(&task) == "ERROR").then_some(()));
+    let task = server.task(&task);
+    assert_eq!((text(&task["error"], "class"), int(&task, "attempt")), ("result_too_large", 1));
+}
+
 #[test]
 fn the_worker_in_shell_works_in_fifty_lines() {
     let server = Server::start(&[]);

@@ -94,6 +94,21 @@ fn an_idle_connection_is_closed() {
     assert!(since(begun) < Duration::from_secs(60), "the limit was 1 s");
 }
 
+// The same behind a call that took longer than any other limit.
+#[test]
+fn a_connection_that_is_idle_after_a_long_call_is_closed() {
+    let server = Server::start(&["http.idle=1s", "http.first-byte=1s", "http.head=1s"]);
+    server.add("open", &json!([{}]));
+    let mut conn = Conn::open(server.addr()).expect("connects");
+    for _ in 0..2 {
+        let wait = Req::new("GET", "/kwq/jobs/open/wait?waitMs=3000");
+        conn.call(&wait).expect("an answer").expect(204);
+    }
+    let begun = start_watch();
+    drop(conn.rest().ok());
+    assert!(since(begun) < Duration::from_secs(60), "the limit was 1 s");
+}
+
 // promises.md 8: a long poll is not cut by the idle or body limits.
 #[test]
 fn a_long_poll_outlives_the_short_limits() {

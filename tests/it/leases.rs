@@ -59,6 +59,19 @@ fn the_crash_budget_ends_in_the_dead_letter() {
     assert!(server.consume("c", &job, &json!({})).is_empty(), "terminal is final");
 }
 
+// S 6.4: refused from ERROR on, also when a redrive has brought the task back.
+#[test]
+fn a_redrive_does_not_bring_a_token_back_to_life() {
+    let (server, job) = (shared(), unique("spent"));
+    let held = server.leased("d", &job, &json!({"leaseMs": 1_000, "maxCrashes": 1}));
+    let reference = text(&held, "ref");
+    eventually("it is dead", || (server.state(reference) == "ERROR").then_some(()));
+    server.report("complete", &held["lease"], &json!({})).refused(409, "lease_lost");
+    server.poke(&format!("/kwq/tasks/{reference}/retry")).ok();
+    server.report("complete", &held["lease"], &json!({})).refused(409, "lease_lost");
+    server.complete(&server.take("e", &job));
+}
+
 // S 7.2: crashes are backed off too: n = crashes.
 #[test]
 fn a_crash_is_backed_off() {
@@ -74,7 +87,10 @@ fn a_crash_is_backed_off() {
 fn a_late_completion_is_accepted_once() {
     let (server, job) = (shared(), unique("late"));
     let backoff = json!({"baseMs": 3_600_000, "capMs": 3_600_000, "jitter": "none"});
-    let held = server.leased("slow", &job, &json!({"leaseMs": 1_000, "backoff": backoff}));
+    let key = unique("key");
+    let task = json!({"leaseMs": 1_000, "backoff": backoff, "affinity": [key]});
+    let slow = unique("slow");
+    let held = server.leased(&slow, &job, &task);
     let reference = text(&held, "ref");
     eventually("the lease lapses", || (server.state(reference) == "DELAYED").then_some(()));
     let body = server.report("complete", &held["lease"], &json!({"result": "late"})).ok();
@@ -83,6 +99,8 @@ fn a_late_completion_is_accepted_once() {
     assert_eq!(body["outcome"], "duplicate");
     let shown = server.task(reference);
     assert_eq!(shown["attempts"][0]["outcome"], "late");
+    let worker = server.get(&format!("/kwq/workers/{slow}")).ok();
+    assert_eq!((int(&worker, "completed"), &worker["affinity"]), (1, &json!([key])), "{worker}");
     assert_eq!(int(&shown, "crashes"), 1);
     assert_eq!(server.get(&format!("/kwq/tasks/{reference}/result")).expect(200).text(), "late");
 }

@@ -219,6 +219,10 @@ fn every_verb_brings_its_token_from_flag_environment_or_file() {
     assert_eq!(out.status.code(), Some(7), "{out:?}");
     assert!(with("KWQ_NONE", "", &[&list[..], &["--token", &secret]].concat()).status.success());
     assert!(with("KWQ_TOKEN", &secret, &list).status.success());
+    assert!(with("KWQ_TOKEN", &format!("{secret}\n"), &list).status.success());
+    let out = with("KWQ_TOKEN", "kwq_a b", &list);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(2) && said.contains("a space"), "{said}");
     assert!(with("KWQ_TOKEN_FILE", file, &list).status.success());
     let bench = [
         "--url",

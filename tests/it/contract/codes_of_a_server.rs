@@ -112,10 +112,13 @@ fn draining() {
 
 #[test]
 fn disk_full() {
-    let server = Server::start(&["log.disk-reserve=1000000GiB"]);
+    let server = Server::start(&["log.disk-reserve=1000000GiB", "simulator.enabled=true"]);
     let submit = || server.post("/kwq/submit", &json!({"groupId": "g"}));
     let refusal = eventually("the disk is full", || Some(submit()).filter(|a| a.status != 200));
     wait(&refusal, 507, "disk_full");
+    // A simulation is one as well.
+    wait(&server.post("/kwq/simulations", &json!({"tasks": 5})), 507, "disk_full");
+    wait(&server.get("/kwq/simulate/5/0/1"), 507, "disk_full");
     // Submits only.
     server.post("/kwq/consume", &json!({"worker": "w", "waitMs": 0})).expect(204);
     // Each is counted, and who only asks whether they are taken is none of them.
