@@ -3,6 +3,7 @@
 
 CARGO ?= cargo
 LOCKED ?= --locked
+VERIFY = --manifest-path verify/Cargo.toml --target-dir target/verify
 
 .DEFAULT_GOAL := help
 .PHONY: help dev build test check tidy docs bench faults ui-test contract verify kafka deny ci
@@ -48,7 +49,9 @@ contract: ## schemathesis against the real binary and its OpenAPI document; KWQ_
 	python3 tests/contract/run.py
 
 verify: ## models of the protocols, explored exhaustively; KWQ_VERIFY_SCALE=2 looks farther
-	$(CARGO) test --release $(LOCKED) --manifest-path verify/Cargo.toml
+	$(CARGO) fmt --manifest-path verify/Cargo.toml --check
+	$(CARGO) clippy --release $(LOCKED) $(VERIFY) --all-targets -- -D warnings
+	$(CARGO) test --release $(LOCKED) $(VERIFY)
 
 kafka: ## a real Apache Kafka on loopback until Ctrl-C; prints its address
 	python3 tests/kafka/broker.py run
