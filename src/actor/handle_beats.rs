@@ -78,8 +78,13 @@ impl KwqHandle {
         let default = self.engine.config.policy.lease_ms;
         let known = lock(&self.engine.workers).shortest(worker);
         let at_least = known.at_least_ms;
-        let none_shorter = at_least == told.unwrap_or(default);
-        let shortest = if none_shorter || (at_least == u32::MAX && told.is_none()) {
+        // Of a caller with scopes what is known may be about others' leases; one of its own that is
+        // as short settles it all the same.
+        let none_shorter = match told {
+            Some(told) => told == at_least,
+            None => at_least == u32::MAX || (at_least == default && self.scopes.everything()),
+        };
+        let shortest = if none_shorter {
             told
         } else {
             let measured = self.shortest_lease(worker, known).await;

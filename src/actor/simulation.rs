@@ -25,6 +25,7 @@ use crate::sim::draws;
 use crate::sim::report::Latency;
 use crate::telemetry::spawn_thread;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -43,13 +44,15 @@ const BACKOFF: BackoffInput =
 pub struct Simulations {
     handle: KwqHandle,
     all: Mutex<VecDeque<Arc<Simulation>>>,
+    /// All were told to stop: none begins any more.
+    over: AtomicBool,
 }
 
 impl Simulations {
     /// None yet.
     #[must_use]
     pub fn new(handle: KwqHandle) -> Self {
-        Self { handle, all: Mutex::default() }
+        Self { handle, all: Mutex::default(), over: AtomicBool::new(false) }
     }
 
     /// Starts one; its jobs are `<id>-1`, `<id>-2` …
@@ -75,6 +78,10 @@ impl Simulations {
         self.handle.engine.admits_submits()?;
         let simulation = Arc::new(simulation);
         let mut all = lock(&self.all);
+        if self.over.load(Ordering::Acquire) {
+            let reject = Reject::new(Code::Draining, "this node is shutting down");
+            return Err(reject.retry_unapplied(2_000));
+        }
         if all.iter().filter(|s| s.running()).count() >= limits::SIMULATIONS_RUNNING_MAX {
             let most = limits::SIMULATIONS_RUNNING_MAX;
             let detail = format!("{most} simulations run already; stop one or wait");
@@ -104,7 +111,11 @@ impl Simulations {
     /// not for longer than `most_ms`.
     pub fn stop_all(&self, most_ms: u64) {
         let running = || lock(&self.all).iter().any(|simulation| simulation.running());
-        lock(&self.all).iter().for_each(|simulation| simulation.stop());
+        {
+            let all = lock(&self.all);
+            self.over.store(true, Ordering::Release);
+            all.iter().for_each(|simulation| simulation.stop());
+        }
         let until = self.handle.now().tick.0.saturating_add(most_ms);
         while running() && self.handle.now().tick.0 < until {
             std::thread::park_timeout(Duration::from_millis(5));

@@ -130,7 +130,7 @@ fn verify(directory: &Path, context: &Context) -> Verdict {
         }
         inspect::Verdict::UnknownFormat(what) => {
             let body = json!({ "detail": what });
-            (3, "unknown format", what, body, None)
+            (3, "unknown format", what.clone(), body, Some(what))
         }
     };
     let trail = trail(directory)?;

@@ -72,3 +72,24 @@ fn a_good_bye_does_not_end_a_drain() {
         assert_eq!(task["tasks"].as_array().map(Vec::len), Some(1), "{task}");
     }
 }
+
+// semantics.md 6.3: of the caller's own leases, also beside a foreign one of the default length.
+#[test]
+fn the_interval_tells_nothing_of_foreign_leases() {
+    let g = tenants();
+    for (job, lease_ms) in [("a-i", 90_000), ("b-i", 30_000)] {
+        let task = json!({"groupId": job, "payload": "p", "leaseMs": lease_ms});
+        g.post("all", "/kwq/submit", &task).ok();
+        let ask = json!({"worker": "w-two", "jobs": [job], "waitMs": 0});
+        let who = if job == "a-i" { "a" } else { "b" };
+        assert_eq!(g.post(who, "/kwq/consume", &ask).ok()["tasks"][0]["leaseMs"], lease_ms);
+    }
+    for (path, ask) in [
+        ("/kwq/heartbeat", json!({"worker": "w-two", "leases": []})),
+        ("/kwq/workers", json!({"worker": "w-two"})),
+        ("/kwq/consume", json!({"worker": "w-two", "waitMs": 0, "done": []})),
+    ] {
+        assert_eq!(g.post("a", path, &ask).ok()["heartbeatMs"], 30_000, "{path}");
+        assert_eq!(g.post("all", path, &ask).ok()["heartbeatMs"], 10_000, "{path}");
+    }
+}
