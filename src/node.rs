@@ -177,9 +177,9 @@ impl Node {
     /// lease is held and for `drain.timeout` at most, images, release of the log.
     pub fn stop(self) {
         tracing::info!("draining");
+        self.running.begin_drain();
         // While the engine still takes the cancel of their jobs.
         self.simulations.stop_all(self.config.drain.timeout_ms);
-        self.running.begin_drain();
         std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
         self.running.tell_changes();
         // In this order: the parked leave because of the first, and hear of a drain.

@@ -396,8 +396,7 @@ impl Engine {
     /// Why new tasks are refused now, if they are.
     pub(crate) fn refuses_submits(&self) -> Option<(Option<ShedReason>, Reject)> {
         if self.refusing.load(Ordering::Acquire) {
-            let reject = Reject::new(Code::Draining, "this node is shutting down");
-            return Some((Some(ShedReason::Draining), reject.retry_unapplied(2_000)));
+            return Some((Some(ShedReason::Draining), draining()));
         }
         if self.memory_tight.load(Ordering::Acquire) {
             let detail = "memory is above the limit; new tasks are refused until it falls";
@@ -440,6 +439,10 @@ pub(crate) fn disk_full() -> Reject {
     Reject::new(Code::DiskFull, "the disk of the log is nearly full; no new tasks for now")
         .hint("free space on the data directory; submits resume by themselves")
         .retry_unapplied(5_000)
+}
+
+pub(crate) fn draining() -> Reject {
+    Reject::new(Code::Draining, "this node is shutting down").retry_unapplied(2_000)
 }
 
 pub(crate) fn unavailable() -> Reject {

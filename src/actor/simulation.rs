@@ -6,7 +6,7 @@
 mod left;
 mod worker;
 
-use crate::actor::engine::lock;
+use crate::actor::engine::{draining, lock};
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::request::SubmitRequest;
 use crate::model::access::Scopes;
@@ -25,7 +25,7 @@ use crate::sim::draws;
 use crate::sim::report::Latency;
 use crate::telemetry::spawn_thread;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -44,15 +44,13 @@ const BACKOFF: BackoffInput =
 pub struct Simulations {
     handle: KwqHandle,
     all: Mutex<VecDeque<Arc<Simulation>>>,
-    /// All were told to stop: none begins any more.
-    over: AtomicBool,
 }
 
 impl Simulations {
     /// None yet.
     #[must_use]
     pub fn new(handle: KwqHandle) -> Self {
-        Self { handle, all: Mutex::default(), over: AtomicBool::new(false) }
+        Self { handle, all: Mutex::default() }
     }
 
     /// Starts one; its jobs are `<id>-1`, `<id>-2` …
@@ -78,9 +76,9 @@ impl Simulations {
         self.handle.engine.admits_submits()?;
         let simulation = Arc::new(simulation);
         let mut all = lock(&self.all);
-        if self.over.load(Ordering::Acquire) {
-            let reject = Reject::new(Code::Draining, "this node is shutting down");
-            return Err(reject.retry_unapplied(2_000));
+        // Under the lock, so that [`Self::stop_all`] meets every one that begins.
+        if self.handle.engine.draining.load(Ordering::Acquire) {
+            return Err(draining());
         }
         if all.iter().filter(|s| s.running()).count() >= limits::SIMULATIONS_RUNNING_MAX {
             let most = limits::SIMULATIONS_RUNNING_MAX;
@@ -108,14 +106,10 @@ impl Simulations {
     }
 
     /// Tells all of them to stop, and blocks until they have cancelled what was left of them, but
-    /// not for longer than `most_ms`.
+    /// not for longer than `most_ms`. For a node that drains already: no other begins then.
     pub fn stop_all(&self, most_ms: u64) {
         let running = || lock(&self.all).iter().any(|simulation| simulation.running());
-        {
-            let all = lock(&self.all);
-            self.over.store(true, Ordering::Release);
-            all.iter().for_each(|simulation| simulation.stop());
-        }
+        lock(&self.all).iter().for_each(|simulation| simulation.stop());
         let until = self.handle.now().tick.0.saturating_add(most_ms);
         while running() && self.handle.now().tick.0 < until {
             std::thread::park_timeout(Duration::from_millis(5));

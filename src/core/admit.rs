@@ -95,10 +95,11 @@ impl Partition {
         Ok(Admission::Here(AdmittedItem::Task(entry)))
     }
 
-    /// Admits this partition's share of an array.
+    /// Admits this partition's share of an array; one it has counts as so many repeated tasks.
     pub(crate) fn admit_array(
         &mut self,
         input: ArrayInput,
+        repeated: u64,
         round: &mut Round,
         events: &mut Vec<Stamped>,
     ) -> Result<AdmittedItem, Reject> {
@@ -112,6 +113,9 @@ impl Partition {
             let reference = TaskRef::of_seq(self.array_priority(first), self.id, first);
             if same != content {
                 return Err(array_conflict(reference));
+            }
+            if repeated > 0 {
+                *round.duplicates.entry(name).or_default() += repeated;
             }
             return Ok(AdmittedItem::Array { reference, count: span.count, duplicate: true });
         }

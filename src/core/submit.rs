@@ -8,8 +8,7 @@ use crate::core::keys;
 use crate::core::partition::Partition;
 use crate::model::command::{ARRAYS, Item, Submit};
 use crate::model::event::{Event, Stamped};
-use crate::model::id::{Name, PartitionId, Position, TaskSeq};
-use crate::model::job::DEFAULT_JOB;
+use crate::model::id::{PartitionId, Position, TaskSeq};
 use crate::model::key::{Frees, KeyAnswer, KeyPart, Keyed};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
@@ -84,17 +83,11 @@ impl Partition {
                 Ok(Admission::Elsewhere(ARRAYS, Box::new(Item::Array(array))))
             }
             Item::Array(array) => {
-                let whole = array.span.count;
-                let job = array.task.job.clone();
-                let admitted = self.admit_array(array, round, events)?;
-                if let AdmittedItem::Array { duplicate: true, .. } = admitted {
-                    // Counted once for all partitions: some may not have their share yet.
-                    let job = job.unwrap_or_else(|| Name::from(DEFAULT_JOB));
-                    *round.duplicates.entry(job).or_default() += whole;
-                }
-                Ok(Admission::Here(admitted))
+                // A repeat is counted once for all partitions: some may not have their share yet.
+                let repeated = array.span.count;
+                self.admit_array(array, repeated, round, events).map(Admission::Here)
             }
-            Item::Share(array) => self.admit_array(array, round, events).map(Admission::Here),
+            Item::Share(array) => self.admit_array(array, 0, round, events).map(Admission::Here),
         }
     }
 

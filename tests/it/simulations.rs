@@ -208,3 +208,15 @@ fn the_jobs_of_a_killed_simulation_are_cancelled_at_the_next_start() {
         (text(&shown, "state") == "DONE").then_some(())
     });
 }
+
+// promises.md 9: from SIGTERM on none begins that nobody would stop, also while the rest is served.
+#[test]
+fn no_simulation_begins_once_a_stop_has() {
+    let mut server = Server::start(&["simulator.enabled=true", "drain.delay=3s"]);
+    server.signal_term();
+    eventually("it is not ready", || (server.get("/kwq/health/ready").status == 503).then_some(()));
+    server.post("/kwq/simulations", &json!({"tasks": 5})).refused(503, "draining");
+    server.get("/kwq/simulate/5/0/1").refused(503, "draining");
+    server.post("/kwq/submit", &json!({"groupId": "still"})).expect(200);
+    server.wait_end();
+}
