@@ -31,6 +31,7 @@ mod pace;
 mod partition;
 mod publish;
 mod recovery;
+mod restarts;
 mod sampler;
 mod scoped;
 mod tracker;

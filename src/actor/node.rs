@@ -5,6 +5,7 @@ use crate::actor::engine::{Engine, SlotState, lock};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::partition::{Halt, PartitionActor, Snapshot, Start, TakeSnapshot};
 use crate::actor::recovery::{self, Recipe, Recovered};
+use crate::actor::restarts::Restarts;
 use crate::actor::shard::Shards;
 use crate::actor::tracker::TrackerState;
 use crate::log::{Error, EventLog};
@@ -19,8 +20,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// First and longest pause before a partition is rebuilt, ms.
-const RESTART_MS: (u64, u64) = (100, 10_000);
 /// A snapshot that takes longer than this is given up, s.
 const SNAPSHOT_S: u64 = 30;
 
@@ -70,7 +69,7 @@ pub struct NodeActor {
     engine: Arc<Engine>,
     shards: Vec<ArbiterHandle>,
     partitions: Vec<Option<Addr<PartitionActor>>>,
-    failures: Vec<u32>,
+    restarts: Vec<Restarts>,
     open_log: OpenLog,
     recipe: Recipe,
     last_image_ms: u64,
@@ -94,7 +93,7 @@ impl NodeActor {
                 engine,
                 shards: arbiters,
                 partitions: vec![None; count],
-                failures: vec![0; count],
+                restarts: vec![Restarts::default(); count],
                 open_log,
                 recipe,
                 last_image_ms: 0,
@@ -126,13 +125,13 @@ impl NodeActor {
         self.partitions[id.index()] = Some(addr);
         self.engine.metrics.rebase_partition(id, &PartitionNumbers::default());
         slot.open(sender, epoch);
+        self.restarts[id.index()].serves(self.engine.clock.now().tick);
         tracing::info!(partition = %id, %epoch, "partition serves");
     }
 
     /// Rebuilds partitions on a thread of their own; with `reopen` the log is opened again first.
     fn rebuild(&mut self, ids: Vec<PartitionId>, reopen: bool, ctx: &mut Context<Self>) {
-        let failures = ids.iter().map(|id| self.failures[id.index()]).max().unwrap_or(0);
-        let pause = (RESTART_MS.0 << failures.min(10)).min(RESTART_MS.1);
+        let wait = ids.iter().map(|id| self.restarts[id.index()].wait()).max().unwrap_or_default();
         let (engine, node) = (Arc::clone(&self.engine), ctx.address());
         let (open_log, recipe) = (Arc::clone(&self.open_log), self.recipe.clone());
         let work = move |_: &mut Self, _: &mut Context<Self>| {
@@ -147,7 +146,7 @@ impl NodeActor {
                 tracing::error!(%error, "no thread for a rebuild");
             }
         };
-        ctx.run_later(Duration::from_millis(pause), work);
+        ctx.run_later(wait, work);
     }
 
     /// Submits are refused from 80 % of the limit on and taken again below 70 %.
@@ -344,7 +343,7 @@ impl Handler<PartitionDown> for NodeActor {
         if self.stopping {
             return;
         }
-        self.failures[at] = self.failures[at].saturating_add(1);
+        self.restarts[at].fell(self.engine.clock.now().tick);
         let cause = if down.panicked { "panic" } else { "log" };
         tracing::error!(partition = %down.id, cause, "partition is down and will be rebuilt");
         self.engine.restarted(down.panicked);
@@ -370,7 +369,7 @@ impl Handler<RebuildFailed> for NodeActor {
         tracing::error!(error = %failed.error, "rebuild failed");
         let damaged = matches!(failed.error, Error::Damaged { .. } | Error::UnknownFormat(_));
         for id in &failed.ids {
-            self.failures[id.index()] = self.failures[id.index()].saturating_add(1);
+            self.restarts[id.index()].fell(self.engine.clock.now().tick);
             let state = if damaged { SlotState::Failed } else { SlotState::Replaying };
             self.engine.close(*id, state);
         }
