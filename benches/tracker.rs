@@ -13,7 +13,7 @@ use kwq::model::priority::Priority;
 use kwq::model::state::TaskState;
 use kwq::model::task::{Blob, Encoding, TaskSpec};
 use kwq::model::time::WallMs;
-use kwq::model::view::{Order, TaskQuery};
+use kwq::model::view::{Order, TaskQuery, TextAt};
 use kwq::store::sled::SledStore;
 use kwq::store::{StoredText, TaskTexts, Tracker};
 use std::path::Path;
@@ -199,7 +199,7 @@ fn spec(job: u64) -> TaskSpec {
 struct NoTexts;
 
 impl TaskTexts for NoTexts {
-    fn texts(&self, _: &[(Position, u32)]) -> Result<Vec<StoredText>, String> {
+    fn texts(&self, _: &[TextAt]) -> Result<Vec<StoredText>, String> {
         Err("no filter of this bench asks for texts".to_owned())
     }
 }

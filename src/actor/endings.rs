@@ -74,7 +74,7 @@ impl KwqHandle {
     /// # Errors
     /// The log is away.
     pub fn log_end(&self) -> Answer<Position> {
-        Ok(self.engine.log()?.end())
+        Ok(self.engine.log()?.end(PartitionId(0)))
     }
 
     /// The next slice of the ends of a job. The caller has asked for the job before.
@@ -315,7 +315,7 @@ fn written(
     limit: usize,
 ) -> Result<(Vec<Ending>, bool), Error> {
     let all = pairs.len();
-    let wanted: Vec<_> = pairs.iter().take(limit).map(|(_, r)| (r.record, r.index)).collect();
+    let wanted: Vec<_> = pairs.iter().take(limit).map(|(_, row)| row.text()).collect();
     let texts = log.read_tasks(&wanted)?;
     let mut results = Results { log, held: None };
     let (mut rows, mut bytes) = (Vec::with_capacity(texts.len()), 0);
@@ -323,7 +323,7 @@ fn written(
         if bytes >= RESULT_BYTES {
             break;
         }
-        let result = if raw.end.result { results.read(raw.at)? } else { None };
+        let result = if raw.end.result { results.read(raw.partition, raw.at)? } else { None };
         bytes += result.as_ref().map_or(0, |blob| blob.bytes.len());
         rows.push(Ending {
             reference: text.spec.reference(raw.partition, raw.end.seq),
@@ -347,9 +347,9 @@ struct Results<'a> {
 }
 
 impl Results<'_> {
-    fn read(&mut self, at: EndPlace) -> Result<Option<Blob>, Error> {
+    fn read(&mut self, partition: PartitionId, at: EndPlace) -> Result<Option<Blob>, Error> {
         if self.held.as_ref().is_none_or(|(position, _)| *position != at.record) {
-            let Event::Completed(tasks) = self.log.read_event(at.record)?.event else {
+            let Event::Completed(tasks) = self.log.read_event(partition, at.record)?.event else {
                 return Err(Error::NoRecord(at.record));
             };
             self.held = Some((at.record, tasks));

@@ -10,6 +10,7 @@ use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::Admitted;
 use crate::model::time::{Now, WallMs};
+use crate::model::view::TextAt;
 use crate::store::series::{Measure, Span, Window};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -75,14 +76,14 @@ impl KwqHandle {
     /// # Errors
     /// The log cannot be read.
     pub async fn admitted_text(&self, admitted: &Admitted) -> Answer<StoredTask> {
-        let texts = self.read_texts(vec![(admitted.record, admitted.index)]).await;
+        let texts = self.read_texts(vec![admitted.text()]).await;
         let texts = texts.map_err(Reject::possibly_applied)?;
         let none = || Reject::new(Code::Internal, "the log has no text for an admitted task");
         texts.into_iter().next().ok_or_else(none)
     }
 
     /// Reads tasks back from the log.
-    pub(crate) async fn read_texts(&self, wanted: Vec<(Position, u32)>) -> Answer<Vec<StoredTask>> {
+    pub(crate) async fn read_texts(&self, wanted: Vec<TextAt>) -> Answer<Vec<StoredTask>> {
         let log = self.engine.log()?;
         if wanted.len() <= READ_IN_PLACE {
             return log.read_tasks(&wanted).map_err(|e| log_refusal(&e));
@@ -96,7 +97,7 @@ impl KwqHandle {
     /// Client id of a task, read from the log.
     pub(crate) async fn client_id(&self, partition: PartitionId, seq: TaskSeq) -> Option<Name> {
         let row = self.tracked(partition, seq).await.ok()??;
-        let texts = self.read_texts(vec![(row.record, row.index)]).await.ok()?;
+        let texts = self.read_texts(vec![row.text()]).await.ok()?;
         texts.into_iter().next()?.spec.id
     }
 

@@ -41,7 +41,7 @@ impl KwqHandle {
         // Asked after the owner, so that it knows of everything the owner has said.
         let row = self.tracked(partition, seq).await?.ok_or_else(not_found)?;
         let rate = self.engine.tracker.hand_outs(partition).await?;
-        let texts = self.read_texts(vec![(row.record, row.index)]).await?;
+        let texts = self.read_texts(vec![row.text()]).await?;
         let spec = texts.into_iter().next().ok_or_else(not_found)?.spec;
         let why = if standing.state.terminal() {
             explain_ended(standing.state, &Past::of(&row), rate)

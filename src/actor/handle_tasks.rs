@@ -269,7 +269,7 @@ impl KwqHandle {
     ) -> Answer<TaskView> {
         let known = self.engine.tracker.task_with_attempts(partition, seq).await?;
         let (row, attempts) = known.ok_or_else(not_found)?;
-        let texts = self.read_texts(vec![(row.record, row.index)]).await?;
+        let texts = self.read_texts(vec![row.text()]).await?;
         let mut spec = texts.into_iter().next().ok_or_else(not_found)?.spec;
         let sha256 = crate::codec::digest::sha256_hex(&spec.payload.bytes);
         if !payload {
@@ -277,7 +277,7 @@ impl KwqHandle {
         }
         let result = match (result, row.result) {
             (true, Some(at)) => {
-                Some(self.engine.log()?.read_result(at).map_err(|e| log_refusal(&e))?)
+                Some(self.engine.log()?.read_result(partition, at).map_err(|e| log_refusal(&e))?)
             }
             _ => None,
         };
@@ -323,7 +323,7 @@ impl Line {
             };
             let row = row.filter(meant);
             if let Some(row) = row {
-                let texts = handle.read_texts(vec![(row.record, row.index)]).await?;
+                let texts = handle.read_texts(vec![row.text()]).await?;
                 let proven = match named {
                     Named::Id(id) => texts.first().and_then(|t| t.spec.id.as_ref()) == Some(id),
                     Named::Element(..) => true,

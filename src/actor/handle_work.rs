@@ -212,7 +212,7 @@ impl KwqHandle {
             return Ok((Vec::new(), 0));
         };
         let guard = GrantGuard { engine: &self.engine, grants };
-        let wanted: Vec<_> = guard.grants.iter().map(|g| (g.record, g.index)).collect();
+        let wanted: Vec<_> = guard.grants.iter().map(Grant::text).collect();
         let texts = self.read_texts(wanted).await?;
         let errors = self.latest_failures(&guard.grants)?;
         lock(&self.engine.workers).handed_out(worker, shortest_ms);
@@ -230,7 +230,9 @@ impl KwqHandle {
     fn latest_failures(&self, grants: &[Grant]) -> Answer<Vec<Option<TaskError>>> {
         let read = |grant: &Grant| {
             let Some(position) = grant.failed else { return Ok(None) };
-            let stamped = self.engine.log()?.read_event(position).map_err(|e| log_refusal(&e))?;
+            let log = self.engine.log()?;
+            let stamped = log.read_event(grant.token.partition, position);
+            let stamped = stamped.map_err(|e| log_refusal(&e))?;
             let Event::Failed { tasks, .. } = stamped.event else { return Ok(None) };
             let failure = tasks.into_iter().find(|failure| failure.seq == grant.seq);
             Ok(failure.map(|failure| failure.error(stamped.at)))

@@ -256,7 +256,7 @@ pub(crate) fn first_start(
     tracker: &mut TrackerState,
 ) -> Result<Vec<Recovered>, Error> {
     let ids: Vec<PartitionId> = engine.slots.iter().map(|s| s.id).collect();
-    let end = log.end().0.max(1);
+    let end = log.end(PartitionId(0)).0.max(1);
     let progress = |at: Position| {
         let permille = u16::try_from(at.0.min(end) * 1_000 / end).unwrap_or(1_000);
         engine.replay_permille.store(permille, Ordering::Release);

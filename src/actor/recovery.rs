@@ -93,7 +93,7 @@ pub(crate) fn rebuild(
 
 fn newest_image(log: &dyn EventLog, id: PartitionId, policy: Policy) -> (Partition, Position) {
     for position in log.committed_marks(id) {
-        if position > log.end() {
+        if position > log.end(id) {
             continue;
         }
         let image = log.read_mark(id, position).map_err(|e| e.to_string()).and_then(|b| decode(&b));
@@ -117,7 +117,7 @@ fn newest_image(log: &dyn EventLog, id: PartitionId, policy: Policy) -> (Partiti
 /// it was folded from this log.
 fn of_this_log(partition: &Partition, log: &dyn EventLog) -> bool {
     let Some((epoch, secret)) = partition.latest_key() else { return false };
-    let owner = log.read_event(Position(epoch.0)).map(|record| record.event);
+    let owner = log.read_event(partition.id(), Position(epoch.0)).map(|record| record.event);
     matches!(owner, Ok(Event::Owner { token_key, .. }) if token_key == secret)
 }
 

@@ -25,7 +25,7 @@ use crate::model::priority::Priority;
 use crate::model::reject::{Code, Reject};
 use crate::model::tags;
 use crate::model::time::{Now, Tick, WallMs};
-use crate::model::view::{Attempt, TaskPage, TaskQuery, TaskView, TrackedTask};
+use crate::model::view::{Attempt, TaskPage, TaskQuery, TaskView, TextAt, TrackedTask};
 use crate::store::{CancelRecord, Selected, StoredText, TaskTexts};
 use actix::ArbiterHandle;
 use door::{Asked, Handed, Inbox};
@@ -60,7 +60,7 @@ pub(crate) struct Rates {
 struct LogTexts(Arc<dyn EventLog>);
 
 impl TaskTexts for LogTexts {
-    fn texts(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredText>, String> {
+    fn texts(&self, wanted: &[TextAt]) -> Result<Vec<StoredText>, String> {
         let tasks = self.0.read_tasks(wanted).map_err(|e| e.to_string())?;
         Ok(tasks.into_iter().map(|t| StoredText { spec: t.spec }).collect())
     }
@@ -112,7 +112,7 @@ impl TrackerDoor {
             move |state: &mut TrackerState, _| state.tracker.list(&query, &texts, PAGE_BUDGET);
         let Seen { value, behind } = self.ask(patience, question).await?;
         let list = value.map_err(|reason| Reject::new(Code::LogUnavailable, reason))?;
-        let wanted: Vec<_> = list.rows.iter().map(|r| (r.record, r.index)).collect();
+        let wanted: Vec<_> = list.rows.iter().map(TrackedTask::text).collect();
         let stored = log.read_tasks(&wanted).map_err(|e| log_refusal(&e))?;
         let view = |(row, stored): (TrackedTask, crate::log::StoredTask)| {
             let mut spec = stored.spec;

@@ -14,7 +14,7 @@ use crate::log::{
 use crate::model::event::Stamped;
 use crate::model::id::{PartitionId, Position};
 use crate::model::task::Blob;
-use crate::model::view::ResultAt;
+use crate::model::view::{ResultAt, TextAt};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -191,20 +191,20 @@ impl<L: EventLog> EventLog for FaultyLog<L> {
         self.inner.skim_on(from, resume, visit)
     }
 
-    fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
+    fn read_tasks(&self, wanted: &[TextAt]) -> Result<Vec<StoredTask>, Error> {
         self.inner.read_tasks(wanted)
     }
 
-    fn read_event(&self, at: Position) -> Result<Stamped, Error> {
-        self.inner.read_event(at)
+    fn read_event(&self, partition: PartitionId, at: Position) -> Result<Stamped, Error> {
+        self.inner.read_event(partition, at)
     }
 
-    fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {
-        self.inner.read_result(at)
+    fn read_result(&self, partition: PartitionId, at: ResultAt) -> Result<Blob, Error> {
+        self.inner.read_result(partition, at)
     }
 
-    fn end(&self) -> Position {
-        self.inner.end()
+    fn end(&self, partition: PartitionId) -> Position {
+        self.inner.end(partition)
     }
 
     fn room(&self) -> Room {

@@ -8,7 +8,7 @@ use crate::log::{Appended, Batch, Error, EventLog, LogRecord, Room, StoredTask, 
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::task::Blob;
-use crate::model::view::ResultAt;
+use crate::model::view::{ResultAt, TextAt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -50,11 +50,13 @@ impl MemoryLog {
 
     fn with_event<T>(
         &self,
+        partition: PartitionId,
         position: Position,
         read: impl Fn(&Stamped) -> Option<T>,
     ) -> Result<T, Error> {
         let state = self.lock();
         let entry = position.0.checked_sub(1).and_then(|i| state.records.get(index(i)));
+        let entry = entry.filter(|entry| entry.partition == partition);
         let event = entry.and_then(|e| e.events.get(e.index));
         event.and_then(read).ok_or(Error::NoRecord(position))
     }
@@ -102,7 +104,7 @@ impl EventLog for MemoryLog {
     ) -> Result<(), Error> {
         let from: BTreeMap<_, _> = from.iter().copied().collect();
         let Some(first) = from.values().min() else { return Ok(()) };
-        let end = self.end();
+        let end = self.lock().end();
         for place in first.0.max(1)..end.0 {
             let position = Position(place);
             // The lock is not held while the visitor works: it may append.
@@ -124,10 +126,10 @@ impl EventLog for MemoryLog {
         Ok(())
     }
 
-    fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
-        let read = |(position, entry): &(Position, u32)| {
-            self.with_event(*position, |stamped| {
-                let entry = u64::from(*entry);
+    fn read_tasks(&self, wanted: &[TextAt]) -> Result<Vec<StoredTask>, Error> {
+        let read = |at: &TextAt| {
+            self.with_event(at.partition, at.record, |stamped| {
+                let entry = u64::from(at.entry);
                 let spec = if let Event::SubmittedArray { first, array } = &stamped.event {
                     (entry < array.span.count).then(|| array.element(*first, entry))?
                 } else {
@@ -140,18 +142,18 @@ impl EventLog for MemoryLog {
         wanted.iter().map(read).collect()
     }
 
-    fn read_event(&self, at: Position) -> Result<Stamped, Error> {
-        self.with_event(at, |stamped| Some(stamped.clone()))
+    fn read_event(&self, partition: PartitionId, at: Position) -> Result<Stamped, Error> {
+        self.with_event(partition, at, |stamped| Some(stamped.clone()))
     }
 
-    fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {
-        self.with_event(at.record, |stamped| {
+    fn read_result(&self, partition: PartitionId, at: ResultAt) -> Result<Blob, Error> {
+        self.with_event(partition, at.record, |stamped| {
             let Event::Completed(tasks) = &stamped.event else { return None };
             tasks.get(index(u64::from(at.index)))?.result.clone()
         })
     }
 
-    fn end(&self) -> Position {
+    fn end(&self, _: PartitionId) -> Position {
         self.lock().end()
     }
 

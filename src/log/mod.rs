@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   PartitionActor ── append(batch) ─► [ back end ] ── durable ─► Ticket resolves with positions
-//!   recovery, tracker ── scan(from) ◄──────┘   hand-out ── read_tasks(record, entry) ◄──┘
+//!   recovery, tracker ── scan(from) ◄──────┘            hand-out ── read_tasks(at) ◄──┘
 //! ```
 //! 1. `append` fixes the order; a batch is all or nothing.
 //! 2. A ticket resolves only when its batch is durable, never before an earlier ticket of the log.
@@ -27,7 +27,7 @@ use crate::model::event::{Event, Stamped};
 use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::task::{Blob, TaskSpec};
 use crate::model::time::WallMs;
-use crate::model::view::ResultAt;
+use crate::model::view::{ResultAt, TextAt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 pub use ticket::Ticket;
@@ -220,26 +220,26 @@ pub trait EventLog: Send + Sync {
         self.scan(from, &mut |record| visit(skimmed(record)))
     }
 
-    /// Reads tasks back: `(Submitted record, entry)`, answered in the same order.
+    /// Reads tasks back, answered in the same order.
     ///
     /// # Errors
     /// `NoRecord`, `Damaged`, `Io`.
-    fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error>;
+    fn read_tasks(&self, wanted: &[TextAt]) -> Result<Vec<StoredTask>, Error>;
 
     /// Reads one event back.
     ///
     /// # Errors
     /// As [`Self::read_tasks`].
-    fn read_event(&self, at: Position) -> Result<Stamped, Error>;
+    fn read_event(&self, partition: PartitionId, at: Position) -> Result<Stamped, Error>;
 
     /// Reads a result back.
     ///
     /// # Errors
     /// As [`Self::read_tasks`].
-    fn read_result(&self, at: ResultAt) -> Result<Blob, Error>;
+    fn read_result(&self, partition: PartitionId, at: ResultAt) -> Result<Blob, Error>;
 
-    /// First position that is not durable yet.
-    fn end(&self) -> Position;
+    /// First position of a partition that is not durable yet.
+    fn end(&self, partition: PartitionId) -> Position;
 
     /// How much may still be written.
     fn room(&self) -> Room;

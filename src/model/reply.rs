@@ -10,6 +10,7 @@ use crate::model::reject::{Code, Reject};
 use crate::model::report::ReportOutcome;
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
+use crate::model::view::TextAt;
 
 /// One reply; its variant follows the command's.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,12 @@ pub struct Admitted {
 }
 
 impl Admitted {
+    /// Where its text is.
+    #[must_use]
+    pub fn text(&self) -> TextAt {
+        TextAt { partition: self.reference.partition, record: self.record, entry: self.index }
+    }
+
     /// Does the log still have its text?
     #[must_use]
     pub fn placed(&self) -> bool {
@@ -158,6 +165,14 @@ pub struct Grant {
     pub expected_us: u64,
     /// Record of its latest failure; filled in by the shell.
     pub failed: Option<Position>,
+}
+
+impl Grant {
+    /// Where its text is.
+    #[must_use]
+    pub fn text(&self) -> TextAt {
+        TextAt { partition: self.token.partition, record: self.record, entry: self.index }
+    }
 }
 
 /// Answer to a heartbeat from one partition.

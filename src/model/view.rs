@@ -62,6 +62,25 @@ pub struct TrackedTask {
     pub result: Option<ResultAt>,
 }
 
+impl TrackedTask {
+    /// Where its text is.
+    #[must_use]
+    pub fn text(&self) -> TextAt {
+        TextAt { partition: self.partition, record: self.record, entry: self.index }
+    }
+}
+
+/// Where the text of a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TextAt {
+    /// Partition.
+    pub partition: PartitionId,
+    /// Its `Submitted` or `SubmittedArray` record.
+    pub record: Position,
+    /// Entry in it.
+    pub entry: u32,
+}
+
 /// Where a result is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResultAt {

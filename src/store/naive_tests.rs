@@ -11,7 +11,7 @@ use crate::model::state::TaskState;
 use crate::model::task::{TaskError, TaskSpec};
 use crate::model::time::WallMs;
 use crate::model::view::{
-    Attempt, AttemptOutcome as Outcome, Order, ResultAt, TaskQuery, TrackedTask,
+    Attempt, AttemptOutcome as Outcome, Order, ResultAt, TaskQuery, TextAt, TrackedTask,
 };
 use crate::store::memory::MemoryStore;
 use crate::store::{StoredText, TaskTexts, Tracker, TrackerStore};
@@ -305,9 +305,9 @@ impl Plain {
 pub(super) struct Texts<'a>(pub(super) &'a Model);
 
 impl TaskTexts for Texts<'_> {
-    fn texts(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredText>, String> {
-        let find = |(record, index): &(Position, u32)| {
-            let fits = |t: &&Plain| t.row.record == *record && t.row.index == *index;
+    fn texts(&self, wanted: &[TextAt]) -> Result<Vec<StoredText>, String> {
+        let find = |at: &TextAt| {
+            let fits = |t: &&Plain| t.row.text() == *at;
             let found = self.0.tasks.iter().find(fits);
             let spec = found.map(|t| t.spec.clone()).ok_or("no such record");
             spec.map(|spec| StoredText { spec }).map_err(str::to_owned)

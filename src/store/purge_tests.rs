@@ -7,7 +7,7 @@ use crate::model::id::{LeaseNo, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
 use crate::model::key::Hash128;
 use crate::model::time::WallMs;
-use crate::model::view::{Order, TaskQuery};
+use crate::model::view::{Order, TaskQuery, TextAt};
 use crate::store::memory::MemoryStore;
 use crate::store::test_rig::spec;
 use crate::store::{BlockKey, Kind, StoredText, TaskTexts, Tracker};
@@ -18,7 +18,7 @@ const P0: PartitionId = PartitionId(0);
 struct NoTexts;
 
 impl TaskTexts for NoTexts {
-    fn texts(&self, _: &[(Position, u32)]) -> Result<Vec<StoredText>, String> {
+    fn texts(&self, _: &[TextAt]) -> Result<Vec<StoredText>, String> {
         Err("no text is needed".to_owned())
     }
 }

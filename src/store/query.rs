@@ -1,9 +1,9 @@
 //! Lists: columns first, then texts page-wise, a cursor that neither repeats nor skips.
 
 use crate::core::tracker::Rows as _;
-use crate::model::id::{PartitionId, Position};
+use crate::model::id::PartitionId;
 use crate::model::task::TaskSpec;
-use crate::model::view::{Order, TaskCursor, TaskQuery, TrackedTask};
+use crate::model::view::{Order, TaskCursor, TaskQuery, TextAt, TrackedTask};
 use crate::store::facade::Tracker;
 use crate::store::tagfilter::Verdict;
 use crate::store::vault::Cursor;
@@ -22,11 +22,11 @@ pub struct StoredText {
 
 /// Reads texts back from the log.
 pub trait TaskTexts: Send {
-    /// Texts of `(Submitted record, entry)`, in order.
+    /// Texts, in order.
     ///
     /// # Errors
     /// The log's words.
-    fn texts(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredText>, String>;
+    fn texts(&self, wanted: &[TextAt]) -> Result<Vec<StoredText>, String>;
 }
 
 /// A page of rows.
@@ -187,7 +187,7 @@ fn sure(
     filter: &Filter,
     texts: &dyn TaskTexts,
 ) -> Result<Vec<TrackedTask>, String> {
-    let place = |(task, unsure): &Candidate| unsure.then_some((task.record, task.index));
+    let place = |(task, unsure): &Candidate| unsure.then(|| task.text());
     let kept = match &filter.tags {
         Some(tags) => tags.sure(batch, place, texts)?,
         None => batch,

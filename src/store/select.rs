@@ -1,7 +1,7 @@
 //! Every task of a partition that passes a filter, a stretch at a time: what bulk work begins with.
 
 use crate::model::id::{PartitionId, Position, TaskSeq};
-use crate::model::view::TaskQuery;
+use crate::model::view::{TaskQuery, TextAt};
 use crate::store::facade::Tracker;
 use crate::store::query::TaskTexts;
 use crate::store::walk::{Budget, Filter, Found, Walk};
@@ -55,7 +55,11 @@ impl Tracker {
             }
         }
         if let Some(tags) = &filter.tags {
-            let place = |t: &Found| t.unsure.then_some((Position(t.row.record), t.row.entry));
+            let text = |t: &Found| {
+                let (record, entry) = (Position(t.row.record), t.row.entry);
+                TextAt { partition, record, entry }
+            };
+            let place = |t: &Found| t.unsure.then(|| text(t));
             found = tags.sure(found, place, texts)?;
         }
         let tasks = found.into_iter().map(|task| task.seq).collect();

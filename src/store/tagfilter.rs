@@ -5,10 +5,10 @@
 use crate::core::map::{self, Map};
 use crate::core::tally::REST;
 use crate::model::breakdown::BARE_KEY;
-use crate::model::id::{Name, Position};
+use crate::model::id::Name;
 use crate::model::row::Row;
 use crate::model::tags::{TagPart, fits, split};
-use crate::model::view::TaskQuery;
+use crate::model::view::{TaskQuery, TextAt};
 use crate::store::block::Error;
 use crate::store::counts::Counts;
 use crate::store::query::TaskTexts;
@@ -58,7 +58,7 @@ impl TagFilter {
     pub(crate) fn sure<T>(
         &self,
         candidates: Vec<T>,
-        place: impl Fn(&T) -> Option<(Position, u32)>,
+        place: impl Fn(&T) -> Option<TextAt>,
         texts: &dyn TaskTexts,
     ) -> Result<Vec<T>, String> {
         let wanted: Vec<_> = candidates.iter().filter_map(&place).collect();

@@ -2,8 +2,8 @@
 
 use super::naive_tests::fold;
 use super::test_rig::{Writer, placed};
-use crate::model::id::{Name, Position};
-use crate::model::view::{Order, TaskQuery};
+use crate::model::id::Name;
+use crate::model::view::{Order, TaskQuery, TextAt};
 use crate::store::memory::MemoryStore;
 use crate::store::{StoredText, TaskTexts};
 
@@ -11,7 +11,7 @@ use crate::store::{StoredText, TaskTexts};
 struct NoTexts;
 
 impl TaskTexts for NoTexts {
-    fn texts(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredText>, String> {
+    fn texts(&self, wanted: &[TextAt]) -> Result<Vec<StoredText>, String> {
         if wanted.is_empty() { Ok(Vec::new()) } else { Err("a text was read".to_owned()) }
     }
 }

@@ -1,5 +1,7 @@
 //! One suite for every back end of the log, and what only the embedded one must withstand.
 
+#[path = "log_contract/checks.rs"]
+mod checks;
 #[path = "log_contract/contract.rs"]
 mod contract;
 #[path = "log_contract/damage.rs"]

@@ -34,11 +34,12 @@ impl TrackerState {
     /// Empties the store when it was folded from another log: one cut since then, an older copy,
     /// or another directory's. The log is the truth; the tracker follows it from 0 again.
     pub(crate) fn prove(&mut self, log: &dyn EventLog) -> Result<(), Error> {
-        let foreign = |(position, at): (Position, WallMs)| {
-            position >= log.end() || !log.read_event(position).is_ok_and(|record| record.at == at)
+        let foreign = |(id, witness): (u16, Option<(Position, WallMs)>)| {
+            let (id, (position, at)) = (PartitionId(id), witness?);
+            let known = log.read_event(id, position).is_ok_and(|record| record.at == at);
+            (position >= log.end(id) || !known).then_some(position)
         };
-        let mut witnesses = self.tracker.witnesses().into_iter().flatten();
-        let Some((position, _)) = witnesses.find(|witness| foreign(*witness)) else {
+        let Some(position) = (0u16..).zip(self.tracker.witnesses()).find_map(foreign) else {
             return Ok(());
         };
         tracing::warn!(%position, "the tracker was folded from another log and is folded again");

@@ -37,7 +37,7 @@ use crate::model::event::Stamped;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::task::Blob;
-use crate::model::view::ResultAt;
+use crate::model::view::{ResultAt, TextAt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -159,7 +159,8 @@ impl EmbeddedLog {
                 return Err(Error::Settings(what));
             }
             let log = Self { back: Back::Memory(MemoryLog::new()) };
-            let report = OpenReport { created: true, end: log.end(), ..OpenReport::default() };
+            let report =
+                OpenReport { created: true, end: log.end(PartitionId(0)), ..OpenReport::default() };
             return Ok((log, report));
         }
         let (disk, report) = start::open(options)?;
@@ -196,20 +197,20 @@ impl EventLog for EmbeddedLog {
         self.inner().skim_on(from, resume, visit)
     }
 
-    fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
+    fn read_tasks(&self, wanted: &[TextAt]) -> Result<Vec<StoredTask>, Error> {
         self.inner().read_tasks(wanted)
     }
 
-    fn read_event(&self, at: Position) -> Result<Stamped, Error> {
-        self.inner().read_event(at)
+    fn read_event(&self, partition: PartitionId, at: Position) -> Result<Stamped, Error> {
+        self.inner().read_event(partition, at)
     }
 
-    fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {
-        self.inner().read_result(at)
+    fn read_result(&self, partition: PartitionId, at: ResultAt) -> Result<Blob, Error> {
+        self.inner().read_result(partition, at)
     }
 
-    fn end(&self) -> Position {
-        self.inner().end()
+    fn end(&self, partition: PartitionId) -> Position {
+        self.inner().end(partition)
     }
 
     fn room(&self) -> Room {
@@ -239,6 +240,14 @@ impl EventLog for EmbeddedLog {
 
     fn close(&self) {
         self.inner().close();
+    }
+}
+
+impl Disk {
+    /// A record of this partition.
+    fn record(&self, partition: PartitionId, at: Position) -> Result<Arc<reader::Record>, Error> {
+        let record = self.reader.record(&self.shared, at)?;
+        if record.head.partition == partition { Ok(record) } else { Err(Error::NoRecord(at)) }
     }
 }
 
@@ -282,16 +291,16 @@ impl EventLog for Disk {
         reader::scan(&self.shared.log_dir, &segments, from, Detail::Skim, resume, visit)
     }
 
-    fn read_tasks(&self, wanted: &[(Position, u32)]) -> Result<Vec<StoredTask>, Error> {
+    fn read_tasks(&self, wanted: &[TextAt]) -> Result<Vec<StoredTask>, Error> {
         let mut order: Vec<usize> = (0..wanted.len()).collect();
         order.sort_by_key(|i| wanted[*i]);
         let mut found: Vec<Option<StoredTask>> = vec![None; wanted.len()];
         let mut last: Option<(Position, Arc<reader::Record>)> = None;
         for i in order {
-            let (position, entry) = wanted[i];
+            let TextAt { partition, record: position, entry } = wanted[i];
             let record = match last.take() {
                 Some((at, record)) if at == position => record,
-                Some(_) | None => self.reader.record(&self.shared, position)?,
+                Some(_) | None => self.record(partition, position)?,
             };
             let spec = match record.head.kind {
                 event::SUBMITTED => event::submitted::decode_task(&record.body, entry),
@@ -305,15 +314,15 @@ impl EventLog for Disk {
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn read_event(&self, at: Position) -> Result<Stamped, Error> {
-        let record = self.reader.record(&self.shared, at)?;
+    fn read_event(&self, partition: PartitionId, at: Position) -> Result<Stamped, Error> {
+        let record = self.record(partition, at)?;
         let (kind, stamp) = (record.head.kind, record.head.at);
         let decoded = event::decode(kind, stamp, &record.body, Detail::Full);
         decoded.map(|decoded| decoded.stamped).map_err(|_| Error::NoRecord(at))
     }
 
-    fn read_result(&self, at: ResultAt) -> Result<Blob, Error> {
-        let record = self.reader.record(&self.shared, at.record)?;
+    fn read_result(&self, partition: PartitionId, at: ResultAt) -> Result<Blob, Error> {
+        let record = self.record(partition, at.record)?;
         if record.head.kind != event::COMPLETED {
             return Err(Error::NoRecord(at.record));
         }
@@ -321,7 +330,7 @@ impl EventLog for Disk {
         result.ok().flatten().ok_or(Error::NoRecord(at.record))
     }
 
-    fn end(&self) -> Position {
+    fn end(&self, _: PartitionId) -> Position {
         self.shared.end()
     }
 
@@ -346,9 +355,9 @@ impl EventLog for Disk {
         position: Position,
         image: &[u8],
     ) -> Result<(), Error> {
-        if position > self.end() {
+        if position > self.shared.end() {
             let what = format!("keeping image {partition}-{position}");
-            let cause = format!("the log is durable up to {} only", self.end());
+            let cause = format!("the log is durable up to {} only", self.shared.end());
             return Err(Error::Io { what, cause });
         }
         if self.durability != Durability::Fsync {

@@ -18,9 +18,9 @@ fn sealed(options: &Options, batches: u64) -> (Vec<LogRecord>, Position) {
         let payload = vec![u8::try_from(n % 250).unwrap(); 40];
         put(&log, partition, epoch, vec![submitted(n, &[&payload, b"x"]), cancelled(n)]);
     }
-    let end = log.end();
+    let end = log.end(p(0));
     log.close();
-    assert!(log.end() > end, "a clean stop adds the proof");
+    assert!(log.end(p(0)) > end, "a clean stop adds the proof");
     (all(&log).unwrap(), end)
 }
 
@@ -109,11 +109,11 @@ fn what_a_power_cut_leaves_of_the_last_group_is_cut_with_a_report() {
     let (log, _) = EmbeddedLog::open(options.clone()).unwrap();
     let epoch = own(&log, 0);
     put(&log, 0, epoch, vec![cancelled(1)]);
-    let before = log.end();
+    let before = log.end(p(0));
     let kept = all(&log).unwrap();
     // One group of 20 KiB; a copy of the directory from before its idle seal is what a kill leaves.
     put(&log, 0, epoch, vec![submitted(1, &[&[b'a'; 20_000]]), cancelled(2)]);
-    let group_end = log.end();
+    let group_end = log.end(p(0));
     drop(log);
     let file = &segments(dir.path())[0];
     let mut image = fs::read(file).unwrap();
@@ -235,7 +235,7 @@ fn damage_in_an_old_segment_that_start_up_does_not_read_is_seen_when_it_is_read(
     let victim =
         records.iter().rfind(|r| r.position.0 <= 2_000 && r.stamped.event.kind() == "Submitted");
     // The flip lies in this record or in a neighbour; reading it is either right or refused.
-    let read = log.read_tasks(&[(victim.unwrap().position, 0)]);
+    let read = log.read_tasks(&[text(victim.unwrap().partition.0, (victim.unwrap().position, 0))]);
     assert!(matches!(read, Ok(_) | Err(Error::Damaged { .. })));
 }
 

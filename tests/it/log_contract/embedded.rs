@@ -12,7 +12,7 @@ fn a_log_opened_again_holds_the_same_records_and_goes_on() {
     for round in 0..20u64 {
         let (log, report) = open(dir.path()).unwrap();
         assert_eq!(report.created, round == 0);
-        assert_eq!((report.cut, report.end), (None, log.end()));
+        assert_eq!((report.cut, report.end), (None, log.end(p(0))));
         assert_eq!(all(&log).unwrap(), expected);
         let epoch = own(&log, 0);
         for n in 0..round {
@@ -36,7 +36,7 @@ fn segments_roll_and_every_record_is_found_again() {
         let payload = vec![b'p'; 700];
         let at: Vec<_> =
             (0..200).map(|n| put(&log, 2, epoch, vec![submitted(n, &[&payload])])[0]).collect();
-        let wanted: Vec<_> = at.iter().map(|position| (*position, 0)).collect();
+        let wanted: Vec<_> = at.iter().map(|position| text(2, (*position, 0))).collect();
         assert_eq!(log.read_tasks(&wanted).unwrap().len(), 200);
         let before = all(&log).unwrap();
         assert_eq!(before.len(), 201);
@@ -64,7 +64,7 @@ fn a_batch_larger_than_a_segment_gets_one_of_its_own() {
     drop(log);
     let (log, report) = open(dir.path()).unwrap();
     assert_eq!((report.segments, report.cut), (3, None));
-    assert_eq!(log.read_tasks(&[(at, 0)]).unwrap()[0].spec.payload.bytes, large);
+    assert_eq!(log.read_tasks(&[text(0, (at, 0))]).unwrap()[0].spec.payload.bytes, large);
     assert_eq!(all(&log).unwrap().len(), 4);
 }
 
@@ -152,7 +152,7 @@ fn an_image_from_beyond_the_end_is_refused() {
     let dir = TempDir::new();
     let (log, _) = open(dir.path()).unwrap();
     own(&log, 0);
-    assert!(log.commit_mark(p(0), Position(log.end().0 + 1), b"x").is_err());
+    assert!(log.commit_mark(p(0), Position(log.end(p(0)).0 + 1), b"x").is_err());
     drop(log);
     std::fs::write(dir.path().join("images/0-99999.img"), "x").unwrap();
     assert!(matches!(open(dir.path()), Err(Error::Damaged { .. })));

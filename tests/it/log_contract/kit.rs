@@ -8,6 +8,7 @@ use kwq::model::policy::{Backoff, Jitter};
 use kwq::model::priority::Priority;
 use kwq::model::task::{Blob, Encoding, TaskSpec};
 use kwq::model::time::WallMs;
+use kwq::model::view::TextAt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -49,6 +50,11 @@ pub(super) fn open(dir: &Path) -> Result<(EmbeddedLog, OpenReport), Error> {
 
 pub(super) fn open_as(dir: &Path, durability: Durability) -> EmbeddedLog {
     EmbeddedLog::open(Options { durability, ..options(dir) }).unwrap().0
+}
+
+/// Where the first task of a record is.
+pub(super) fn text(partition: u16, (record, entry): (Position, u32)) -> TextAt {
+    TextAt { partition: p(partition), record, entry }
 }
 
 pub(super) fn p(number: u16) -> PartitionId {
