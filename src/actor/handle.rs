@@ -245,6 +245,7 @@ pub(crate) fn log_refusal(error: &Error) -> Reject {
     match error {
         Error::Full(_) => disk_full(),
         Error::Failed(_)
+        | Error::Fenced(_)
         | Error::Damaged { .. }
         | Error::Locked(..)
         | Error::UnknownFormat(_)

@@ -31,7 +31,18 @@ pub type OpenLog = Arc<dyn Fn() -> Result<Arc<dyn EventLog>, Error> + Send + Syn
 #[rtype(result = "()")]
 pub(crate) struct PartitionDown {
     pub(crate) id: PartitionId,
-    pub(crate) panicked: bool,
+    pub(crate) fall: Fall,
+}
+
+/// Why it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fall {
+    /// A defect.
+    Panic,
+    /// The log has failed, for all partitions.
+    Log,
+    /// Another owner may have this one.
+    Fenced,
 }
 
 /// A partition is ready to serve.
@@ -228,6 +239,7 @@ fn rebuild(
     } else {
         engine.log().map_err(|reject| Error::Failed(reject.detail.into_owned()))?
     };
+    log.catch_up(&|_| ())?;
     let partitions = recovery::replay(&*log, ids, recipe.policy, None, &|_| ())?;
     let mut recovered = Vec::with_capacity(ids.len());
     for partition in partitions {
@@ -344,10 +356,9 @@ impl Handler<PartitionDown> for NodeActor {
             return;
         }
         self.restarts[at].fell(self.engine.clock.now().tick);
-        let cause = if down.panicked { "panic" } else { "log" };
-        tracing::error!(partition = %down.id, cause, "partition is down and will be rebuilt");
-        self.engine.restarted(down.panicked);
-        if down.panicked && !self.reopening {
+        tracing::error!(partition = %down.id, cause = ?down.fall, "partition will be rebuilt");
+        self.engine.restarted(down.fall == Fall::Panic);
+        if down.fall != Fall::Log && !self.reopening {
             self.rebuild(vec![down.id], false, ctx);
             return;
         }

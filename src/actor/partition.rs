@@ -3,7 +3,7 @@
 use crate::actor::engine::{Engine, OUTAGE_MS, disk_full, lock, shed_class, unknown_outcome};
 use crate::actor::envelope::{Class, Decided, Envelope, Waiting, Work};
 use crate::actor::gate::{Commands, Gate};
-use crate::actor::node::{NodeActor, PartitionDown};
+use crate::actor::node::{Fall, NodeActor, PartitionDown};
 use crate::core::partition::Partition;
 use crate::core::workers::{Sign, heartbeat_ms};
 use crate::log::{Appended, Batch, Error, EventLog, Room};
@@ -79,13 +79,18 @@ struct DownGuard {
     id: PartitionId,
     node: Addr<NodeActor>,
     expected: bool,
+    fenced: bool,
 }
 
 impl Drop for DownGuard {
     fn drop(&mut self) {
-        let panicked = std::thread::panicking();
-        if panicked || !self.expected {
-            self.node.do_send(PartitionDown { id: self.id, panicked });
+        let fall = match (std::thread::panicking(), self.fenced) {
+            (true, _) => Fall::Panic,
+            (false, true) => Fall::Fenced,
+            (false, false) => Fall::Log,
+        };
+        if fall == Fall::Panic || !self.expected {
+            self.node.do_send(PartitionDown { id: self.id, fall });
         }
     }
 }
@@ -102,7 +107,8 @@ pub(crate) struct Start {
 
 impl PartitionActor {
     pub(crate) fn new(start: Start) -> Self {
-        let guard = DownGuard { id: start.partition.id(), node: start.node, expected: false };
+        let id = start.partition.id();
+        let guard = DownGuard { id, node: start.node, expected: false, fenced: false };
         Self {
             partition: start.partition,
             engine: start.engine,
@@ -376,6 +382,7 @@ impl PartitionActor {
         tracing::error!(partition = %self.partition.id(), %error, "append failed, partition stops");
         self.engine.metrics.log_error(crate::metrics::LogFault::Write);
         self.failed = true;
+        self.guard.fenced = matches!(error, Error::Fenced(_));
         self.gate.shut(true);
         for batch in std::mem::take(&mut self.open) {
             drop(batch.waiting);

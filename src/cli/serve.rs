@@ -177,6 +177,9 @@ pub(super) fn log_failure(error: &crate::log::Error) -> Failure {
         Error::Full(_) => Failure::new("disk_full", what).help("free space on that disk"),
         Error::NoRecord(_) => Failure::new("log", what)
             .help("`kwq log dump` shows the positions; a cut needs a segment before it"),
+        Error::Fenced(_) => Failure::new("fenced", what)
+            .exit(exit::CONFLICT)
+            .help("another instance has taken the partition; stop it, or start this one again"),
         Error::Failed(_) | Error::Io { .. } => Failure::new("log", what)
             .help("look at the directory's owner and free space; `kwq doctor` checks both"),
     }

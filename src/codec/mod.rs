@@ -5,6 +5,8 @@
 #[cfg(feature = "server")]
 pub mod audit;
 pub mod bytes;
+#[cfg(feature = "kafka")]
+pub mod changelog;
 #[cfg(feature = "server")]
 pub mod digest;
 pub mod dump;

@@ -126,6 +126,11 @@ impl<T> Fence<T> {
         self.counts(offset)
     }
 
+    /// Those whose end is not known, for an owner that gives up.
+    pub fn abandon(self) -> impl Iterator<Item = T> {
+        self.in_flight.into_iter()
+    }
+
     fn counts(&mut self, offset: u64) -> Settled<T> {
         self.expected = offset + 1;
         self.in_flight.pop_front().map_or_else(|| self.stand_down(), Settled::Counts)

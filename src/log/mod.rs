@@ -20,7 +20,13 @@
 pub mod embedded;
 pub mod faulty;
 pub mod fence;
+mod files;
+mod images;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+mod lock;
 pub mod memory;
+mod spool;
 pub mod ticket;
 
 use crate::model::event::{Event, Stamped};
@@ -38,6 +44,10 @@ pub enum Error {
     /// A write or sync failed; nothing more is accepted by this instance of the log.
     #[error("the log has failed: {0}")]
     Failed(String),
+    /// Another owner may have the partition: it must be taken again before it is served. Others
+    /// are not touched.
+    #[error("the partition is not owned: {0}")]
+    Fenced(String),
     /// No room for this batch, not even in the reserve.
     #[error("no space left for the log: {0}")]
     Full(String),
@@ -177,7 +187,7 @@ pub trait EventLog: Send + Sync {
     /// on return.
     ///
     /// # Errors
-    /// `Failed` after a fault, `Full` without room.
+    /// `Failed` after a fault, `Full` without room, `Fenced` under an epoch that is over.
     fn append(&self, partition: PartitionId, batch: Batch) -> Result<Ticket, Error>;
 
     /// Visits the durable records of each listed partition from its position (inclusive) to the
@@ -240,6 +250,21 @@ pub trait EventLog: Send + Sync {
 
     /// First position of a partition that is not durable yet.
     fn end(&self, partition: PartitionId) -> Position;
+
+    /// Other processes append as well: what lies between two records of this one must be read.
+    fn others_append(&self) -> bool {
+        false
+    }
+
+    /// Blocks until everything that was durable when the log was opened can be read here.
+    /// `progress` hears how much of it can, ‰.
+    ///
+    /// # Errors
+    /// `Failed`.
+    fn catch_up(&self, progress: &dyn Fn(u16)) -> Result<(), Error> {
+        progress(1_000);
+        Ok(())
+    }
 
     /// How much may still be written.
     fn room(&self) -> Room;

@@ -43,6 +43,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("metrics", &["metrics"]),
     ("metrics_exporter_prometheus", &["metrics"]),
     ("metrics_process", &["metrics"]),
+    ("rdkafka", &["log::kafka"]),
     ("reqwest", &["client"]),
     ("rust_embed", &["api::assets"]),
     ("serde", ANY),

@@ -6,11 +6,12 @@ pub use crate::codec::dump::{DumpBody, DumpRecord};
 use crate::codec::event::{self, Detail, OWNER};
 use crate::codec::frame::{Frame, KIND_END, KIND_SEAL, Seal};
 use crate::log::Error;
-use crate::log::embedded::lock::DirLock;
 use crate::log::embedded::recovery::{self, Counted, Known, survey};
 use crate::log::embedded::walk::Walk;
-use crate::log::embedded::writer::auto_reserve;
-use crate::log::embedded::{files, segment, start};
+use crate::log::embedded::{segment, start};
+use crate::log::files;
+use crate::log::files::auto_reserve;
+use crate::log::lock::DirLock;
 use crate::model::id::{Epoch, PartitionId, Position};
 use std::path::{Path, PathBuf};
 
@@ -90,6 +91,7 @@ pub fn verify(dir: &Path) -> Result<Verdict, Error> {
         }
         Err(
             error @ (Error::Failed(_)
+            | Error::Fenced(_)
             | Error::Full(_)
             | Error::Locked(..)
             | Error::NoRecord(_)

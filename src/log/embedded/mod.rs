@@ -12,11 +12,10 @@
 //! is torn and what is damage: `recovery`. Must not: map files, recycle them, or retry a failed
 //! sync.
 
-mod files;
 mod group;
-mod image;
+
 pub mod inspect;
-mod lock;
+
 mod queue;
 mod reader;
 mod recovery;
@@ -29,10 +28,12 @@ mod walk;
 mod writer;
 
 use crate::codec::event::{self, Detail};
+use crate::log::lock::DirLock;
 use crate::log::memory::MemoryLog;
 use crate::log::{
     Batch, Error, EventLog, LogNumbers, LogRecord, Resume, Room, Skimmed, StoredTask, Ticket,
 };
+use crate::log::{files, images};
 use crate::model::event::Stamped;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
@@ -141,7 +142,7 @@ struct Disk {
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Given back when the log is closed, so that the directory can be opened again by this
     /// process.
-    lock: Mutex<Option<lock::DirLock>>,
+    lock: Mutex<Option<DirLock>>,
 }
 
 impl EmbeddedLog {
@@ -341,7 +342,7 @@ impl EventLog for Disk {
     fn numbers(&self) -> LogNumbers {
         let mut numbers = LogNumbers {
             segment_bytes: self.shared.segments().iter().map(|s| s.header.capacity).sum(),
-            image_bytes: image::bytes(&self.images_dir),
+            image_bytes: images::bytes(&self.images_dir),
             free_bytes: files::space(&self.shared.log_dir).map(|(free, _)| free),
             ..LogNumbers::default()
         };
@@ -364,18 +365,18 @@ impl EventLog for Disk {
             // An image must never be ahead of the log it stands for.
             self.shared.sync_files()?;
         }
-        image::write(&self.images_dir, partition, position, image)
+        images::write(&self.images_dir, partition, position, image)
     }
 
     fn committed_marks(&self, partition: PartitionId) -> Vec<Position> {
-        image::of(&self.images_dir, partition).unwrap_or_else(|error| {
+        images::of(&self.images_dir, partition).unwrap_or_else(|error| {
             tracing::warn!(%partition, %error, "images cannot be listed; the log is read instead");
             Vec::new()
         })
     }
 
     fn read_mark(&self, partition: PartitionId, position: Position) -> Result<Vec<u8>, Error> {
-        image::read(&self.images_dir, partition, position)
+        images::read(&self.images_dir, partition, position)
     }
 
     fn close(&self) {

@@ -1,10 +1,10 @@
 //! What appenders, readers and the writer thread share: the queue of batches, the end, the room.
 
-use crate::log::embedded::files::io_error;
 use crate::log::embedded::group::Encoded;
 use crate::log::embedded::recovery::Known;
 use crate::log::embedded::segment;
 use crate::log::embedded::syncs::Syncs;
+use crate::log::files::io_error;
 use crate::log::ticket::Resolver;
 use crate::log::{Error, Room, Ticket};
 use crate::model::id::Position;

@@ -3,11 +3,11 @@
 use crate::codec::event::{self, Detail, OWNER, SUBMITTED, SUBMITTED_ARRAY};
 use crate::codec::frame::{self, HEAD_BYTES, Head, KIND_EVENT_MIN, Place};
 use crate::log::Error;
-use crate::log::embedded::files::io_error;
 use crate::log::embedded::queue::Shared;
 use crate::log::embedded::recovery::Known;
 use crate::log::embedded::segment;
 use crate::log::embedded::walk::Walk;
+use crate::log::files::io_error;
 use crate::log::{LogRecord, Resume, Skimmed};
 use crate::model::id::{Epoch, PartitionId, Position};
 use std::collections::{BTreeMap, VecDeque};

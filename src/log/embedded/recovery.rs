@@ -8,10 +8,10 @@
 use crate::codec::event::OWNER;
 use crate::codec::frame::{self, KIND_END, Place};
 use crate::log::Error;
-use crate::log::embedded::files::{first_nonzero, io_error, names};
 use crate::log::embedded::group::Check;
 use crate::log::embedded::segment::{self, BadHeader, Header, Owners, damaged};
 use crate::log::embedded::walk::{Stop, Walk};
+use crate::log::files::{first_nonzero, io_error, names};
 use crate::model::id::{Epoch, Position};
 use std::fs::File;
 use std::io;

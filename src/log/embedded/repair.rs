@@ -2,14 +2,15 @@
 //! written to a file first.
 
 use crate::log::Error;
-use crate::log::embedded::files::{first_nonzero, io_error, names, sync_dir, write_zeros};
 use crate::log::embedded::group::Check;
 use crate::log::embedded::inspect::log_dir;
-use crate::log::embedded::lock::DirLock;
 use crate::log::embedded::recovery::Known;
 use crate::log::embedded::segment::{self, Header};
+use crate::log::embedded::start;
 use crate::log::embedded::walk::Walk;
-use crate::log::embedded::{image, start};
+use crate::log::files::{first_nonzero, io_error, names, sync_dir, write_zeros};
+use crate::log::images;
+use crate::log::lock::DirLock;
 use crate::model::id::{PartitionId, Position};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -84,7 +85,7 @@ impl Cut {
         let kept = firsts.last().copied().ok_or(Error::NoRecord(to))?;
         let known = whole_groups(&log_dir, kept, to)?;
         let images = dir.join("images");
-        let newer = image::all(&images)?.into_iter().filter(|i| i.1.0 > known.end).collect();
+        let newer = images::all(&images)?.into_iter().filter(|i| i.1.0 > known.end).collect();
         Ok(Self { _lock: lock, log_dir, images, kept, known, later, newer })
     }
 
@@ -103,7 +104,7 @@ impl Cut {
 
     fn carry_out(self) -> Result<(), Error> {
         for (partition, position) in self.newer {
-            image::remove(&self.images, partition, position)?;
+            images::remove(&self.images, partition, position)?;
         }
         // The last goes first: an interrupted repair leaves a log that can be repaired again.
         for first in self.later.iter().rev() {

@@ -3,7 +3,7 @@
 //! start makes them anew.
 
 use crate::log::Error;
-use crate::log::embedded::files::{self, create_reserved, io_error, sync_dir};
+use crate::log::files::{self, create_reserved, io_error, sync_dir};
 use std::fs;
 use std::path::{Path, PathBuf};
 

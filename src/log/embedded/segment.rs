@@ -14,7 +14,7 @@
 
 use crate::codec::bytes::checksum;
 use crate::log::Error;
-use crate::log::embedded::files::{create_reserved, io_error};
+use crate::log::files::{create_reserved, io_error};
 use crate::model::id::{Epoch, PartitionId};
 use crate::model::limits;
 use std::collections::BTreeMap;

@@ -1,16 +1,17 @@
 //! Opening: directories, lock, format, what recovery found put right, writer thread started.
 
 use crate::log::Error;
-use crate::log::embedded::files::{io_error, make_dir, remove_temporary, sync_dir, write_zeros};
 use crate::log::embedded::group::end_mark;
-use crate::log::embedded::lock::DirLock;
 use crate::log::embedded::queue::Shared;
 use crate::log::embedded::reader::Reader;
 use crate::log::embedded::recovery::{Known, Survey, Unfinished, survey};
 use crate::log::embedded::reserve::Reserve;
 use crate::log::embedded::segment::{self, Header, Owners, damaged};
 use crate::log::embedded::writer::{Active, Writer, begin_active};
-use crate::log::embedded::{Cut, Disk, OpenReport, Options, image};
+use crate::log::embedded::{Cut, Disk, OpenReport, Options};
+use crate::log::files::{io_error, make_dir, remove_temporary, sync_dir, write_zeros};
+use crate::log::images;
+use crate::log::lock::DirLock;
 use crate::model::id::Position;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
@@ -144,7 +145,7 @@ fn write_format(dir: &Path) -> Result<(), Error> {
 /// An image is never newer than the log it was made from; if one is, the end of the log is gone.
 pub(crate) fn check_images(images_dir: &Path, survey: &Survey) -> Result<(), Error> {
     let (first, end) = survey.segments.last().map_or((0, 0), |s| (s.header.first, s.end));
-    let ahead = image::all(images_dir)?.into_iter().find(|(_, position)| position.0 > end);
+    let ahead = images::all(images_dir)?.into_iter().find(|(_, position)| position.0 > end);
     match ahead {
         None => Ok(()),
         Some((partition, position)) => {

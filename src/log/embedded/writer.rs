@@ -7,13 +7,13 @@
 //! disk. A full disk delays a group, any other failed write or sync ends this instance: the page
 //! cache can no longer be believed.
 
-use crate::log::embedded::files::{self, full, io_error, write_zeros};
 use crate::log::embedded::group::{Builder, END_BYTES, SEAL_BYTES, Touched, end_mark};
 use crate::log::embedded::queue::{Job, Shared, Work};
 use crate::log::embedded::recovery::Known;
 use crate::log::embedded::reserve::Reserve;
 use crate::log::embedded::segment::{self, Header, Owners, Previous};
 use crate::log::embedded::{Durability, Options};
+use crate::log::files::{self, full, io_error, write_zeros};
 use crate::log::{Appended, Error, Room};
 use crate::model::id::Position;
 use std::fs::{self, File};
@@ -305,7 +305,7 @@ impl Writer {
         let margin = (self.group_bytes_max() as u64) * (1 + self.reserve.bytes() / bytes);
         let usable = reserved.saturating_sub(margin);
         let (free, total) = files::space(&self.shared.log_dir).unwrap_or((u64::MAX, 0));
-        let wanted = self.options.disk_reserve.unwrap_or_else(|| auto_reserve(bytes, total));
+        let wanted = self.options.disk_reserve.unwrap_or_else(|| files::auto_reserve(bytes, total));
         let room = if free >= wanted && self.reserve.whole() {
             Room::Plenty
         } else if usable > 0 || free > bytes {
@@ -327,11 +327,6 @@ impl Writer {
         }
         self.shared.fail(&fault.reason);
     }
-}
-
-/// `max(2 segments, 1 GiB, 5 %)`.
-pub(super) fn auto_reserve(segment_bytes: u64, total: u64) -> u64 {
-    (2 * segment_bytes).max(1 << 30).max(total / 20)
 }
 
 /// A segment just begun.

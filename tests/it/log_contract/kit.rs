@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A directory that goes when the test ends.
 #[derive(Debug)]
-pub(super) struct TempDir(PathBuf);
+pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("kwq-log-{}-{number}", std::process::id());
@@ -26,7 +26,7 @@ impl TempDir {
         Self(path)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -37,36 +37,36 @@ impl Drop for TempDir {
     }
 }
 
-pub(super) fn options(dir: &Path) -> Options {
+pub(crate) fn options(dir: &Path) -> Options {
     let mut options = Options::new(dir);
     options.segment_bytes = 64 << 10;
     options.disk_reserve = Some(0);
     options
 }
 
-pub(super) fn open(dir: &Path) -> Result<(EmbeddedLog, OpenReport), Error> {
+pub(crate) fn open(dir: &Path) -> Result<(EmbeddedLog, OpenReport), Error> {
     EmbeddedLog::open(options(dir))
 }
 
-pub(super) fn open_as(dir: &Path, durability: Durability) -> EmbeddedLog {
+pub(crate) fn open_as(dir: &Path, durability: Durability) -> EmbeddedLog {
     EmbeddedLog::open(Options { durability, ..options(dir) }).unwrap().0
 }
 
 /// Where the first task of a record is.
-pub(super) fn text(partition: u16, (record, entry): (Position, u32)) -> TextAt {
+pub(crate) fn text(partition: u16, (record, entry): (Position, u32)) -> TextAt {
     TextAt { partition: p(partition), record, entry }
 }
 
-pub(super) fn p(number: u16) -> PartitionId {
+pub(crate) fn p(number: u16) -> PartitionId {
     PartitionId(number)
 }
 
-pub(super) fn owner(at: u64) -> Stamped {
+pub(crate) fn owner(at: u64) -> Stamped {
     let event = Event::Owner { node: "n1".into(), addr: "".into(), token_key: [7, 9] };
     Stamped { at: WallMs(at), event }
 }
 
-pub(super) fn task(payload: &[u8]) -> TaskSpec {
+pub(crate) fn task(payload: &[u8]) -> TaskSpec {
     TaskSpec {
         id: Some(format!("id-{}", payload.len()).into()),
         job: "nightly".into(),
@@ -88,12 +88,12 @@ pub(super) fn task(payload: &[u8]) -> TaskSpec {
     }
 }
 
-pub(super) fn submitted(first: u64, payloads: &[&[u8]]) -> Stamped {
+pub(crate) fn submitted(first: u64, payloads: &[&[u8]]) -> Stamped {
     let tasks = payloads.iter().map(|bytes| task(bytes)).collect();
     Stamped { at: WallMs(1_000 + first), event: Event::Submitted { first: TaskSeq(first), tasks } }
 }
 
-pub(super) fn completed(seq: u64, result: Option<&[u8]>) -> Stamped {
+pub(crate) fn completed(seq: u64, result: Option<&[u8]>) -> Stamped {
     let result = result.map(|b| Blob { encoding: Encoding::Base64, bytes: b.to_vec() });
     let done = Completion {
         seq: TaskSeq(seq),
@@ -106,12 +106,12 @@ pub(super) fn completed(seq: u64, result: Option<&[u8]>) -> Stamped {
     Stamped { at: WallMs(2_000 + seq), event: Event::Completed(vec![done]) }
 }
 
-pub(super) fn cancelled(seq: u64) -> Stamped {
+pub(crate) fn cancelled(seq: u64) -> Stamped {
     Stamped { at: WallMs(3_000 + seq), event: Event::Cancelled(vec![TaskSeq(seq)]) }
 }
 
 /// Appends and waits.
-pub(super) fn put(
+pub(crate) fn put(
     log: &dyn EventLog,
     partition: u16,
     epoch: Epoch,
@@ -122,16 +122,16 @@ pub(super) fn put(
 }
 
 /// Takes a partition.
-pub(super) fn own(log: &dyn EventLog, partition: u16) -> Epoch {
+pub(crate) fn own(log: &dyn EventLog, partition: u16) -> Epoch {
     Epoch(put(log, partition, Epoch(0), vec![owner(1)])[0].0)
 }
 
 /// Everything a reader of partitions 0…3 sees.
-pub(super) fn all(log: &dyn EventLog) -> Result<Vec<LogRecord>, Error> {
+pub(crate) fn all(log: &dyn EventLog) -> Result<Vec<LogRecord>, Error> {
     all_from(log, Position(0))
 }
 
-pub(super) fn all_from(log: &dyn EventLog, from: Position) -> Result<Vec<LogRecord>, Error> {
+pub(crate) fn all_from(log: &dyn EventLog, from: Position) -> Result<Vec<LogRecord>, Error> {
     let from: Vec<_> = (0..4).map(|n| (p(n), from)).collect();
     let mut records = Vec::new();
     log.scan(&from, &mut |record| {

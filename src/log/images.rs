@@ -2,7 +2,7 @@
 //! newest two are kept.
 
 use crate::log::Error;
-use crate::log::embedded::files::{io_error, names, sync_dir};
+use crate::log::files::{io_error, names, sync_dir};
 use crate::model::id::{PartitionId, Position};
 use std::fs::{self, File};
 use std::io::Write;

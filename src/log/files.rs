@@ -125,3 +125,8 @@ pub(crate) fn space(dir: &Path) -> Option<(u64, u64)> {
     let stat = statvfs(dir).ok()?;
     Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
 }
+
+/// Free space to be kept unless told otherwise, B: `max(2 segments, 1 GiB, 5 %)`.
+pub(crate) fn auto_reserve(segment_bytes: u64, total: u64) -> u64 {
+    (2 * segment_bytes).max(1 << 30).max(total / 20)
+}

@@ -1,7 +1,7 @@
 //! One process a data directory: an advisory lock on `lock`, which dies with its process.
 
 use crate::log::Error;
-use crate::log::embedded::files::io_error;
+use crate::log::files::io_error;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;

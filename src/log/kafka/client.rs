@@ -1,0 +1,118 @@
+//! The clients of librdkafka with the settings kwq needs, and what they say of themselves.
+
+use crate::log::Error;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+
+/// Longest value of a record of the changelog, B: a batch of the largest event and a turn beside
+/// it.
+pub(super) const VALUE_BYTES_MAX: usize = 64 << 20;
+
+/// How to reach the cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// `host:port,…` to begin with.
+    pub brokers: String,
+    /// Name of this instance in the logs of the brokers.
+    pub client_id: String,
+    /// More settings of librdkafka: security, mostly. They win over those kwq makes.
+    pub properties: Vec<(String, String)>,
+}
+
+impl Cluster {
+    fn common(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", &self.client_id)
+            .set("log.connection.close", "false")
+            .set("socket.keepalive.enable", "true")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("message.max.bytes", VALUE_BYTES_MAX.to_string())
+            .set("receive.message.max.bytes", (2 * VALUE_BYTES_MAX).to_string());
+        config
+    }
+
+    fn finished(&self, mut config: ClientConfig) -> ClientConfig {
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// Of administration and meta-data.
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.finished(self.common())
+    }
+
+    /// Of the producer of the changelog: one batch is one record, in order, and nothing waits for
+    /// more of them.
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            .set("queue.buffering.max.kbytes", "2097151")
+            .set("compression.type", "lz4")
+            .set("message.timeout.ms", "30000");
+        self.finished(config)
+    }
+
+    /// Of the reader. It is no member of a group; librdkafka wants a name for one all the same.
+    /// `fetch.queue.backoff.ms` is 1 s by default, for which it would stand still with a full queue.
+    pub(super) fn reader(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("group.id", "kwq-none")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("allow.auto.create.topics", "false")
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.wait.max.ms", "100")
+            .set("queued.min.messages", "10000")
+            .set("queued.max.messages.kbytes", "16384");
+        self.finished(config)
+    }
+}
+
+/// What a client says goes to the log of the process.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Voice;
+
+impl ClientContext for Voice {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        say(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        complain(&error, reason);
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Voice {}
+
+pub(super) fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => tracing::warn!(facility, message, "kafka client"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(facility, message, "kafka client");
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(facility, message, "kafka client"),
+    }
+}
+
+pub(super) fn complain(error: &KafkaError, reason: &str) {
+    tracing::warn!(%error, reason, "kafka client");
+}
+
+/// An error of the cluster as one of the log.
+pub(super) fn refused(what: &str, error: &KafkaError) -> Error {
+    Error::Io { what: what.to_owned(), cause: error.to_string() }
+}

@@ -1,0 +1,364 @@
+//! One partition of the changelog as this instance sees it: who feeds its spool, and which of its
+//! tickets may resolve. No client of Kafka is named here; the threads around it bring reports and
+//! records and carry out [`Order`]s.
+//!
+//! ```text
+//!   Following ── Owner appended ─► Taking ── spool reaches it ─► Owning ─┐ reports in order:
+//!      ▲ records feed the spool      │ failed, or another Owner          │ own batches feed it
+//!      └─────────────────────────────┴──────────── stand down ◄──────────┘
+//! ```
+//! An owner reads nothing back: a batch that was reported right behind the last one is put into the
+//! spool from memory. What lies in a gap is read from Kafka, and decides ([`crate::log::fence`]).
+//!
+//! Must not: wait for anybody, or resolve a ticket whose batch is not in the spool.
+
+use crate::codec::changelog::Value;
+use crate::log::fence::{Between, Fence, Latest, Settled};
+use crate::log::kafka::place;
+use crate::log::spool::Spool;
+use crate::log::ticket::Resolver;
+use crate::log::{Appended, Error};
+use crate::model::id::{Epoch, PartitionId, Position};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What the thread that reads shall do for a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Read on from this offset.
+    Read(PartitionId, u64),
+    /// Read no more.
+    Stop(PartitionId),
+}
+
+/// A batch on its way.
+pub(super) struct Sent {
+    /// Of its caller; a batch that is let go of fails as fenced.
+    resolver: Option<Resolver>,
+    pub(super) value: Vec<u8>,
+    events: u16,
+}
+
+impl Sent {
+    pub(super) fn new(resolver: Resolver, value: Vec<u8>, events: u16) -> Self {
+        Self { resolver: Some(resolver), value, events }
+    }
+
+    fn settle(mut self, outcome: Result<u64, Error>) {
+        let positions = |offset| (0..self.events).map(|n| place::position(offset, n)).collect();
+        let outcome = outcome.map(|offset| Appended { positions: positions(offset) });
+        if let Some(resolver) = self.resolver.take() {
+            resolver.resolve(outcome);
+        }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(resolver) = self.resolver.take() {
+            resolver.resolve(Err(Error::Fenced("another owner may have the partition".to_owned())));
+        }
+    }
+}
+
+/// One partition.
+pub(super) struct Partition {
+    pub(super) id: PartitionId,
+    pub(super) spool: Spool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Whose batches count, as far as the spool goes.
+    latest: Latest,
+    /// First offset that was not looked at yet; the spool may end before it, with void batches in
+    /// between.
+    read_to: u64,
+    /// Offset of the newest record of the spool while it was not compared with Kafka's: a topic
+    /// that was made anew looks the same but for what it holds.
+    unproven: Option<u64>,
+    role: Role,
+    /// Raised whenever the role begins anew: reports of batches before that are nobody's.
+    life: u64,
+}
+
+enum Role {
+    Following,
+    Taking { owner: Option<u64>, sent: Sent },
+    Owning(Owning),
+}
+
+struct Owning {
+    fence: Fence<Sent>,
+    gap: Option<Gap>,
+    /// Reports that came while a gap was read.
+    held: VecDeque<Option<u64>>,
+}
+
+/// What is read between two of an owner's own batches.
+struct Gap {
+    /// First offset that was not looked at yet.
+    next: u64,
+    /// That of the own batch behind it.
+    to: u64,
+    between: Vec<Between>,
+}
+
+impl Partition {
+    /// A partition whose spool holds what it holds; Kafka has records from `first` on.
+    ///
+    /// # Errors
+    /// The newest record of the spool cannot be read.
+    pub(super) fn new(id: PartitionId, spool: Spool, first: u64) -> Result<Self, Error> {
+        let (mut latest, mut unproven) = (Latest::default(), None);
+        if let Some((offset, bytes)) = spool.last()? {
+            let value = Value::read(&bytes).map_err(|bad| Error::Failed(bad.to_string()))?;
+            // Only what counts is kept, so its epoch is the one in force.
+            let owner = if value.is_owner() { Some(offset) } else { owner_of(value.epoch()) };
+            unproven = Some(offset).filter(|offset| *offset >= first);
+            latest = owner.map(Latest::behind).unwrap_or_default();
+        }
+        let read_to = spool.next();
+        let state = Mutex::new(State { latest, read_to, unproven, role: Role::Following, life: 0 });
+        Ok(Self { id, spool, state })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic between two changes leaves a role that answers nobody, which is always right.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// First offset that was not looked at yet.
+    pub(super) fn read_to(&self) -> u64 {
+        self.lock().read_to
+    }
+
+    /// Where reading begins, and whether what the spool holds is proven.
+    pub(super) fn begin(&self) -> (u64, bool) {
+        let state = self.lock();
+        (state.unproven.unwrap_or(state.read_to), state.unproven.is_none())
+    }
+
+    /// Batches whose end is not known.
+    pub(super) fn in_flight(&self) -> usize {
+        match &self.lock().role {
+            Role::Following => 0,
+            Role::Taking { .. } => 1,
+            Role::Owning(owning) => owning.fence.in_flight(),
+        }
+    }
+
+    /// Takes the partition: `send` puts the `Owner` batch on its way. Whatever this instance had in
+    /// flight before fails as fenced. The order is to be carried out in any case.
+    pub(super) fn take(
+        &self,
+        sent: Sent,
+        send: impl FnOnce(&[u8], u64) -> Result<(), Error>,
+    ) -> (Option<Order>, Result<(), Error>) {
+        let mut state = self.lock();
+        let order = state.stand_down(self.id);
+        let begun = send(&sent.value, state.life);
+        if begun.is_ok() {
+            state.role = Role::Taking { owner: None, sent };
+        }
+        (order, begun)
+    }
+
+    /// Appends under an epoch.
+    ///
+    /// # Errors
+    /// `Fenced` without ownership under that epoch; those of `send`.
+    pub(super) fn append(
+        &self,
+        epoch: Epoch,
+        sent: Sent,
+        send: impl FnOnce(&[u8], u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut state = self.lock();
+        let life = state.life;
+        match &mut state.role {
+            Role::Owning(owning) if owner_of(epoch) == Some(owning.fence.epoch()) => {
+                send(&sent.value, life)?;
+                owning.fence.begin(sent);
+                Ok(())
+            }
+            Role::Following | Role::Taking { .. } | Role::Owning(_) => {
+                let what = format!("partition {} is not owned under epoch {epoch}", self.id);
+                Err(Error::Fenced(what))
+            }
+        }
+    }
+
+    /// A batch of this life was reported: its offset, or `None` where nobody knows.
+    ///
+    /// # Errors
+    /// The spool cannot be written: the whole log is over.
+    pub(super) fn report(&self, life: u64, offset: Option<u64>) -> Result<Option<Order>, Error> {
+        let mut state = self.lock();
+        if state.life != life {
+            return Ok(None);
+        }
+        match (&mut state.role, offset) {
+            (Role::Following, _) => Ok(None),
+            (Role::Taking { .. }, None) => Ok(state.stand_down(self.id)),
+            (Role::Taking { owner, .. }, Some(_)) => {
+                *owner = offset;
+                state.own(self.id)
+            }
+            (Role::Owning(owning), _) => {
+                owning.held.push_back(offset);
+                state.settle(self.id, &self.spool)
+            }
+        }
+    }
+
+    /// A record was read, and nothing lies between `from` and it. What the reader brings before
+    /// it has carried out an order to go back is passed over: something may be missing before.
+    ///
+    /// # Errors
+    /// The spool cannot be written: the whole log is over.
+    pub(super) fn record(
+        &self,
+        from: u64,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Option<Order>, Error> {
+        let mut state = self.lock();
+        let value = Value::read(bytes);
+        if let Err(bad) = &value {
+            tracing::warn!(partition = %self.id, offset, %bad, "no batch of kwq; passed over");
+        }
+        if let Role::Owning(owning) = &mut state.role {
+            let due = |gap: &&mut Gap| from <= gap.next && offset >= gap.next;
+            let Some(gap) = owning.gap.as_mut().filter(due) else { return Ok(None) };
+            gap.next = offset + 1;
+            if offset < gap.to {
+                let owner = value.is_ok_and(|value| value.is_owner());
+                gap.between.push(if owner { Between::Owner } else { Between::Void });
+                return Ok(None);
+            }
+            return state.bridged(self.id, &self.spool);
+        }
+        if offset < state.read_to {
+            if state.unproven == Some(offset) {
+                self.prove(offset, bytes)?;
+                state.unproven = None;
+            }
+            return Ok(None);
+        }
+        if from > state.read_to {
+            return Ok(None);
+        }
+        if let Ok(value) = value {
+            if value.is_owner() {
+                state.latest.owner(offset);
+            }
+            let of_latest = |owner| state.latest.counts(owner);
+            if value.is_owner() || owner_of(value.epoch()).is_some_and(of_latest) {
+                self.spool.append(offset, bytes)?;
+            }
+        }
+        state.read_to = offset + 1;
+        state.own(self.id)
+    }
+
+    fn prove(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        if self.spool.read(offset)?.is_some_and(|kept| *kept == *bytes) {
+            return Ok(());
+        }
+        let reason = "Kafka holds another record there than this machine has kept: the changelog was \
+                      made anew. To go on with what Kafka holds, move the data directory away";
+        Err(Error::Settings(format!("partition {}, offset {offset}: {reason}", self.id)))
+    }
+
+    /// The log is over: every ticket fails with this reason.
+    pub(super) fn fail(&self, reason: &str) {
+        let mut state = self.lock();
+        state.life += 1;
+        let failed = |sent: Sent| sent.settle(Err(Error::Failed(reason.to_owned())));
+        match std::mem::replace(&mut state.role, Role::Following) {
+            Role::Following => {}
+            Role::Taking { sent, .. } => failed(sent),
+            Role::Owning(owning) => owning.fence.abandon().for_each(failed),
+        }
+    }
+}
+
+impl State {
+    /// Back to following; tickets fail as fenced.
+    fn stand_down(&mut self, id: PartitionId) -> Option<Order> {
+        self.life += 1;
+        let was = std::mem::replace(&mut self.role, Role::Following);
+        match was {
+            // Read all the time.
+            Role::Following | Role::Taking { .. } => None,
+            Role::Owning(_) => Some(Order::Read(id, self.read_to)),
+        }
+    }
+
+    /// Ownership begins once the `Owner` record and everything before it is in the spool.
+    fn own(&mut self, id: PartitionId) -> Result<Option<Order>, Error> {
+        let Role::Taking { owner: Some(owner), .. } = self.role else { return Ok(None) };
+        if self.read_to <= owner {
+            return Ok(None);
+        }
+        if !self.latest.counts(owner) {
+            // Somebody else has taken it since.
+            return Ok(self.stand_down(id));
+        }
+        let owning = Owning { fence: Fence::new(owner), gap: None, held: VecDeque::new() };
+        if let Role::Taking { sent, .. } = std::mem::replace(&mut self.role, Role::Owning(owning)) {
+            sent.settle(Ok(owner));
+        }
+        Ok(Some(Order::Stop(id)))
+    }
+
+    /// Settles reports up to the next gap.
+    fn settle(&mut self, id: PartitionId, spool: &Spool) -> Result<Option<Order>, Error> {
+        loop {
+            let Role::Owning(owning) = &mut self.role else { return Ok(None) };
+            if owning.gap.is_some() {
+                return Ok(None);
+            }
+            let Some(offset) = owning.held.pop_front() else { return Ok(None) };
+            match owning.fence.report(offset) {
+                Settled::Counts(sent) => self.keep(offset.unwrap_or_default(), sent, spool)?,
+                Settled::Gap { from, to } => {
+                    owning.gap = Some(Gap { next: from, to, between: Vec::new() });
+                    return Ok(Some(Order::Read(id, from)));
+                }
+                Settled::Down => return Ok(self.stand_down(id)),
+            }
+        }
+    }
+
+    /// All of a gap was read.
+    fn bridged(&mut self, id: PartitionId, spool: &Spool) -> Result<Option<Order>, Error> {
+        let Role::Owning(owning) = &mut self.role else { return Ok(None) };
+        let Some(gap) = owning.gap.take() else { return Ok(None) };
+        match owning.fence.bridge(gap.between) {
+            Settled::Counts(sent) => {
+                self.keep(gap.to, sent, spool)?;
+                Ok(self.settle(id, spool)?.or(Some(Order::Stop(id))))
+            }
+            Settled::Gap { .. } | Settled::Down => Ok(self.stand_down(id)),
+        }
+    }
+
+    /// A batch counts: readers first, then who waits for it.
+    fn keep(&mut self, offset: u64, sent: Sent, spool: &Spool) -> Result<(), Error> {
+        if let Err(error) = spool.append(offset, &sent.value) {
+            sent.settle(Err(Error::Failed(error.to_string())));
+            return Err(error);
+        }
+        self.read_to = offset + 1;
+        sent.settle(Ok(offset));
+        Ok(())
+    }
+}
+
+/// Offset of the `Owner` record an epoch is the position of; `None` = it is none.
+fn owner_of(epoch: Epoch) -> Option<u64> {
+    let (offset, number) = place::offset(Position(epoch.0));
+    (epoch.0 > 0 && number == 0).then_some(offset)
+}

@@ -1,0 +1,162 @@
+//! The thread that reads the changelog for partitions that somebody else owns, and for gaps.
+//!
+//! Offsets of the changelog follow each other without holes, because nothing but whole batches is
+//! written to it. A message of an earlier assignment that comes late would look like a hole, and
+//! skipping it would be a lost record; so a hole is read again before it is believed.
+
+use crate::log::Error;
+use crate::log::kafka::client::{Cluster, Voice, refused};
+use crate::log::kafka::partition::Order;
+use crate::log::kafka::shared::Shared;
+use crate::model::id::PartitionId;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+/// Messages are waited for so long before orders are looked at again.
+const POLL: Duration = Duration::from_millis(10);
+/// Messages taken before orders are looked at again.
+const ROUND: usize = 1_000;
+
+/// What is read of a partition.
+struct Place {
+    /// The offset that comes next.
+    next: u64,
+    /// A hole before this offset was read twice.
+    hole: Option<u64>,
+}
+
+/// The reader.
+pub(super) struct Reader {
+    client: BaseConsumer<Voice>,
+    topic: String,
+    places: BTreeMap<PartitionId, Place>,
+}
+
+impl Reader {
+    pub(super) fn new(cluster: &Cluster, topic: String) -> Result<Self, Error> {
+        let client = BaseConsumer::from_config_and_context(&cluster.reader(), Voice);
+        let client = client.map_err(|e| refused("setting up the Kafka reader", &e))?;
+        Ok(Self { client, topic, places: BTreeMap::new() })
+    }
+
+    /// First offset kept and the one behind the last.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn bounds(&self, id: PartitionId) -> Result<(u64, u64), Error> {
+        let bounds = self.client.fetch_watermarks(
+            &self.topic,
+            i32::from(id.0),
+            crate::log::kafka::topics::PATIENCE,
+        );
+        let what = format!("asking for the bounds of {} {id}", self.topic);
+        let (low, high) = bounds.map_err(|e| refused(&what, &e))?;
+        Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+    }
+
+    /// Reads until the log is stopped.
+    pub(super) fn serve(mut self, shared: &Shared, orders: &Receiver<Order>) {
+        while !shared.stopped() {
+            for order in orders.try_iter() {
+                if let Err(error) = self.carry_out(order) {
+                    shared.fail(Error::Failed(format!("reading {}: {error}", self.topic)));
+                }
+            }
+            for _ in 0..ROUND {
+                let Some(polled) = self.client.poll(POLL) else { break };
+                match polled {
+                    Ok(message) => {
+                        let id = u16::try_from(message.partition()).unwrap_or(u16::MAX);
+                        let offset = u64::try_from(message.offset()).unwrap_or(0);
+                        let payload = message.payload().unwrap_or_default();
+                        let again =
+                            take(&mut self.places, shared, PartitionId(id), offset, payload);
+                        drop(message);
+                        if again && let Err(error) = self.again(PartitionId(id)) {
+                            shared.fail(Error::Failed(format!("reading {}: {error}", self.topic)));
+                        }
+                    }
+                    Err(error) if lost(&error) => {
+                        shared.fail(Error::Failed(format!(
+                            "records of {} are gone: {error}",
+                            self.topic
+                        )));
+                        break;
+                    }
+                    Err(error) => tracing::warn!(%error, topic = self.topic, "reading"),
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) -> Result<(), KafkaError> {
+        match order {
+            Order::Read(id, from) => {
+                self.places.insert(id, Place { next: from, hole: None });
+                self.again(id)
+            }
+            Order::Stop(id) => {
+                self.places.remove(&id);
+                self.unassign(id)
+            }
+        }
+    }
+
+    /// Assigns a partition from its place on. The lists live no longer than this: a consumer whose
+    /// lists are kept never ends.
+    fn again(&self, id: PartitionId) -> Result<(), KafkaError> {
+        self.unassign(id)?;
+        let Some(place) = self.places.get(&id) else { return Ok(()) };
+        let from = Offset::Offset(i64::try_from(place.next).unwrap_or(i64::MAX));
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, i32::from(id.0), from)?;
+        self.client.incremental_assign(&list)
+    }
+
+    fn unassign(&self, id: PartitionId) -> Result<(), KafkaError> {
+        let assigned = self.client.assignment()?;
+        if assigned.find_partition(&self.topic, i32::from(id.0)).is_none() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, i32::from(id.0));
+        self.client.incremental_unassign(&list)
+    }
+}
+
+/// Hands a record on; true = it must be read again from the place on.
+fn take(
+    places: &mut BTreeMap<PartitionId, Place>,
+    shared: &Shared,
+    id: PartitionId,
+    offset: u64,
+    payload: &[u8],
+) -> bool {
+    let Some(place) = places.get_mut(&id) else { return false };
+    if offset < place.next {
+        return false;
+    }
+    if offset > place.next && place.hole != Some(offset) {
+        place.hole = Some(offset);
+        return true;
+    }
+    let from = std::mem::replace(&mut place.next, offset + 1);
+    if let Ok(partition) = shared.partition(id) {
+        shared.carry_out(partition.record(from, offset, payload));
+    }
+    false
+}
+
+/// What was asked for is no longer, or not yet, in the log of the broker.
+fn lost(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)
+    )
+}

@@ -1,0 +1,147 @@
+//! Several instances on one changelog: the log decides who owns a partition (P19).
+
+use crate::broker::{open, options, prefix};
+use crate::log_contract::kit::{TempDir, all, cancelled, own, p, put, submitted, text};
+use kwq::log::kafka::KafkaLog;
+use kwq::log::{Batch, Error, EventLog};
+use kwq::model::id::{Epoch, Position};
+use std::time::{Duration, Instant};
+
+/// Waits until what one instance knows is known to another.
+fn follow(log: &dyn EventLog, end: Position) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while log.end(p(1)) < end {
+        assert!(Instant::now() < limit, "an instance follows what another appends");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn append(log: &KafkaLog, epoch: Epoch, seq: u64) -> Result<Vec<Position>, Error> {
+    let batch = Batch { epoch, events: vec![cancelled(seq)].into() };
+    Ok(log.append(p(1), batch)?.wait()?.positions)
+}
+
+#[test]
+fn what_one_instance_appends_every_other_reads_at_the_same_positions() {
+    let (prefix, dirs) = (prefix(), [TempDir::new(), TempDir::new()]);
+    let [one, two] = dirs.each_ref().map(|dir| open(&options(&prefix, dir)));
+    let epoch = own(&one, 1);
+    let at = put(&one, 1, epoch, vec![submitted(1, &[b"1", b"22"]), cancelled(1)])[0];
+    follow(&two, one.end(p(1)));
+    assert_eq!(all(&two).unwrap(), all(&one).unwrap());
+    assert_eq!(two.read_tasks(&[text(1, (at, 1))]).unwrap()[0].spec.payload.bytes, b"22");
+}
+
+#[test]
+fn a_deposed_owner_is_told_nothing_and_its_batches_are_void_for_everybody() {
+    let (prefix, dirs) = (prefix(), [TempDir::new(), TempDir::new()]);
+    let [old, new] = dirs.each_ref().map(|dir| open(&options(&prefix, dir)));
+    let first = own(&old, 1);
+    append(&old, first, 1).unwrap();
+    let second = own(&new, 1);
+    // It does not know yet: no rebalance told it. The log does.
+    assert!(matches!(append(&old, first, 2), Err(Error::Fenced(_))));
+    assert!(matches!(append(&old, first, 3), Err(Error::Fenced(_))), "for good");
+    append(&new, second, 4).unwrap();
+    follow(&old, new.end(p(1)));
+    let seen = all(&new).unwrap();
+    assert_eq!(seen.len(), 4, "two owners, and a batch of each: {seen:?}");
+    assert_eq!(all(&old).unwrap(), seen);
+    // What it could not append lies in the topic all the same: a third reads it and passes it over.
+    let third = TempDir::new();
+    assert_eq!(all(&open(&options(&prefix, &third))).unwrap(), seen);
+    // It may take the partition again.
+    let third = own(&old, 1);
+    assert!(third > second);
+    append(&old, third, 5).unwrap();
+    assert!(matches!(append(&new, second, 6), Err(Error::Fenced(_))));
+}
+
+#[test]
+fn late_batches_of_an_older_epoch_are_stepped_over() {
+    let (prefix, dirs) = (prefix(), [TempDir::new(), TempDir::new()]);
+    let [old, new] = dirs.each_ref().map(|dir| open(&options(&prefix, dir)));
+    let first = own(&old, 1);
+    let second = own(&new, 1);
+    for seq in 0..20 {
+        assert!(append(&old, first, seq).is_err());
+        // Where the old one wrote first there is a gap before this one, and it is looked into.
+        append(&new, second, 100 + seq).unwrap();
+    }
+    let seen = all(&new).unwrap();
+    assert_eq!(seen.len(), 2 + 20);
+    follow(&old, new.end(p(1)));
+    assert_eq!(all(&old).unwrap(), seen);
+}
+
+#[test]
+fn an_instance_that_was_away_reads_the_rest_and_one_without_a_spool_reads_all() {
+    let (prefix, dirs) = (prefix(), [TempDir::new(), TempDir::new()]);
+    let log = open(&options(&prefix, &dirs[0]));
+    let epoch = own(&log, 1);
+    put(&log, 1, epoch, vec![cancelled(1)]);
+    drop(log);
+    let other = open(&options(&prefix, &dirs[1]));
+    let epoch = own(&other, 1);
+    let payload = vec![b'x'; 700];
+    for n in 0..300 {
+        put(&other, 1, epoch, vec![submitted(n, &[&payload])]);
+    }
+    let seen = all(&other).unwrap();
+    assert_eq!(seen.len(), 2 + 1 + 300);
+    let (log, report) = KafkaLog::open(&options(&prefix, &dirs[0])).unwrap();
+    assert!(report.kept == 2 && report.missing == 301, "{report:?}");
+    log.catch_up(&|_| ()).unwrap();
+    assert_eq!(all(&log).unwrap(), seen);
+    drop(log);
+    std::fs::remove_dir_all(dirs[0].path()).unwrap();
+    assert_eq!(all(&open(&options(&prefix, &dirs[0]))).unwrap(), seen);
+}
+
+#[test]
+fn a_changelog_that_was_made_anew_is_not_taken_for_the_old_one() {
+    let (old, new, dir) = (prefix(), prefix(), TempDir::new());
+    let log = open(&options(&old, &dir));
+    let epoch = own(&log, 1);
+    put(&log, 1, epoch, vec![cancelled(1)]);
+    drop(log);
+    // Shorter than what this machine has kept.
+    let shorter = KafkaLog::open(&options(&new, &dir)).err();
+    assert!(matches!(&shorter, Some(Error::Settings(why)) if why.contains("made anew")));
+    // As long, but of other content.
+    let other = TempDir::new();
+    let log = open(&options(&new, &other));
+    let epoch = own(&log, 1);
+    put(&log, 1, epoch, vec![cancelled(2)]);
+    let (log, _) = KafkaLog::open(&options(&new, &dir)).unwrap();
+    let refused = log.catch_up(&|_| ());
+    assert!(matches!(&refused, Err(Error::Settings(why)) if why.contains("made anew")));
+}
+
+#[test]
+fn two_processes_cannot_share_a_directory() {
+    let (prefix, dir) = (prefix(), TempDir::new());
+    let log = open(&options(&prefix, &dir));
+    assert!(matches!(KafkaLog::open(&options(&prefix, &dir)), Err(Error::Locked(..))));
+    drop(log);
+    open(&options(&prefix, &dir));
+}
+
+#[test]
+fn a_missing_topic_and_another_number_of_partitions_are_refused_in_words() {
+    let (prefix, dir) = (prefix(), TempDir::new());
+    let mut options = options(&prefix, &dir);
+    options.topics.manage = false;
+    let missing = KafkaLog::open(&options).err();
+    assert!(matches!(&missing, Some(Error::Settings(why)) if why.contains("missing")));
+    options.topics.manage = true;
+    let (log, report) = KafkaLog::open(&options).unwrap();
+    assert!(report.topics.created && report.topics.reduced.len() == 1, "{report:?}");
+    drop(log);
+    options.topics.partitions = 5;
+    let other = KafkaLog::open(&options).err();
+    assert!(matches!(&other, Some(Error::Settings(why)) if why.contains("4 partitions")));
+    options.cluster.brokers = "127.0.0.1:1".into();
+    let away = KafkaLog::open(&options).err();
+    assert!(matches!(&away, Some(Error::Io { what, .. }) if what.contains("127.0.0.1:1")));
+}
