@@ -12,7 +12,7 @@
 //! is torn and what is damage: `recovery`. Must not: map files, recycle them, or retry a failed
 //! sync.
 
-mod files;
+pub(in crate::log) mod files;
 mod group;
 mod image;
 pub mod inspect;
