@@ -57,6 +57,9 @@ pub(crate) struct Spool {
     damage: Mutex<Option<u64>>,
 }
 
+/// An offset and the value of its record.
+pub(crate) type Kept = (u64, Arc<[u8]>);
+
 /// What opening found and did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opened {

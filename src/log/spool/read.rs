@@ -2,7 +2,7 @@
 
 use super::segment::{Segment, name, path};
 use super::walk::{Bad, SCAN_BYTES, Walk};
-use super::{Spool, marker};
+use super::{Kept, Spool, marker};
 use crate::log::Error;
 use crate::log::embedded::files::io_error;
 use std::fs::File;
@@ -43,7 +43,7 @@ impl Spool {
     ///
     /// # Errors
     /// `Damaged`, `Io`.
-    pub(crate) fn last(&self) -> Result<Option<(u64, Arc<[u8]>)>, Error> {
+    pub(crate) fn last(&self) -> Result<Option<Kept>, Error> {
         let segments = self.list().clone();
         // The newest may be empty; the one before it is not.
         let Some(segment) = segments.iter().rfind(|segment| !segment.is_empty()) else {

@@ -9,6 +9,7 @@
 //! ```
 //! A segment is finished when the next one begins, so only the next one can say how long it is.
 
+use super::Kept;
 use super::index::{Index, Point};
 use super::walk::{Bad, READ_BYTES, Walk};
 use crate::codec::bytes::{Cursor, checksum};
@@ -212,7 +213,7 @@ impl Segment {
     }
 
     /// The newest record.
-    pub(super) fn last(&self, file: &File) -> Result<Option<(u64, Arc<[u8]>)>, Bad> {
+    pub(super) fn last(&self, file: &File) -> Result<Option<Kept>, Bad> {
         self.look(file)?;
         let (start, end) = {
             let body = self.body();
