@@ -3,16 +3,16 @@
 //! it answers the bytes that were appended or an error, never others.
 //!
 //! ```text
-//!                      0000000000000000.spool   000000000001a2b0.spool   000000000003f001.spool
-//! trim_below ─► drops  [header|entry entry …]   [header|entry entry …]   [header|entry …  ◄─ append
-//!                           finished, synced         finished, synced       newest, not synced
+//!                      0000000000000000.spool  000000000001a2b0.spool  000000000003f001.spool
+//! trim_below ─► drops  [header|entry entry …]  [header|entry entry …]  [header|entry … ◄ append
+//!                         finished, synced        finished, synced       newest, not synced
 //! read(offset)  list of segments ─► index, a point every 64 KiB ─► walk ─► value, kept for a while
 //! scan(from)    the same, then entry after entry, 1 MiB at a time
 //! open          headers of all; the newest entry by entry, cut at the first bad one
 //! ```
 //! Layouts: `segment` (header), `walk` (entry). Each entry is checked whenever it is read. Damage
 //! is answered as such and noted on disk (`marker`); the next [`Spool::open`] drops that segment
-//! and all newer ones, so that they are read again from Kafka. [`Spool::next`] then says from where.
+//! and all newer ones, and [`Spool::next`] says from where to read again.
 //!
 //! Bounds: a segment has up to `segment_bytes` and one entry, an entry 16 B and a value of up to
 //! 64 MiB. Memory: 16 B of index per 64 KiB of file, so 256 KiB per GiB (twice that for what the

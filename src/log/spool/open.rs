@@ -80,7 +80,7 @@ fn chain(dir: &Path, firsts: &[u64]) -> Result<(Vec<(Header, u64)>, usize), Erro
             header.first == *first && (before.is_none() || header.previous == before)
         };
         let Some(header) = Header::read(&file).filter(fits) else {
-            tracing::warn!(path = %path.display(), "a damaged segment is dropped, to be read again");
+            tracing::warn!(path = %path.display(), "a damaged segment is dropped");
             break;
         };
         headers.push((header, bytes));

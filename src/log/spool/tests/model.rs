@@ -78,12 +78,12 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn it_is_a_map(
-        calls in prop::collection::vec(call(), 1..120),
-        segment_bytes in prop_oneof![Just(1_u64), Just(500), Just(30_000), Just(300_000)],
+        calls in prop::collection::vec(call(), 1..100),
+        segment_bytes in prop_oneof![1 => Just(1_u64), 4 => Just(2_000), 4 => Just(300_000)],
     ) {
         let dir = TempDir::new("model");
         let mut spool = dir.open(segment_bytes);
