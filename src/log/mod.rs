@@ -26,6 +26,7 @@ mod images;
 pub mod kafka;
 mod lock;
 pub mod memory;
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "the copy of a Kafka partition"))]
 mod spool;
 pub mod ticket;
 
