@@ -1,6 +1,7 @@
 //! Ends of the tasks of a job, read from the log a slice at a time.
 //!
-//! The log is in the order of completion, so a place in it is all a reader needs to go on. What a
+//! A series of the log is in the order of completion, so a place in each is all a reader needs to
+//! go on. Where every partition has a series of its own, they are read one after another. What a
 //! slice holds in memory is bounded, however large job and log are.
 
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
@@ -35,10 +36,10 @@ pub struct EndQuery {
     pub job: Name,
     /// Ended in one of these states, a bit each.
     pub states: u16,
-    /// From here; `None` = from the beginning of the job.
-    pub from: Option<EndPlace>,
-    /// Up to here, exclusive.
-    pub until: Position,
+    /// From here, one place a series; `None` = from the beginning of the job.
+    pub from: Option<Vec<EndPlace>>,
+    /// Up to here, exclusive; one a series.
+    pub until: Vec<Position>,
     /// At most so many.
     pub limit: usize,
     /// Of the slice before.
@@ -51,7 +52,7 @@ pub struct EndSlice {
     /// The ends.
     pub rows: Vec<Ending>,
     /// Where to go on; `None` = the job has no task yet.
-    pub next: Option<EndPlace>,
+    pub next: Option<Vec<EndPlace>>,
     /// For the slice after.
     pub resume: Resume,
     /// All up to the end that was asked for.
@@ -68,13 +69,24 @@ struct Raw {
     end: End,
 }
 
+/// Partitions that share a series.
+type Span = std::ops::Range<u16>;
+
 impl KwqHandle {
-    /// First position of the log that is not durable yet: everything acknowledged lies before it.
+    /// For each series of the log the first position that is not durable yet: everything
+    /// acknowledged lies before it.
     ///
     /// # Errors
     /// The log is away.
-    pub fn log_end(&self) -> Answer<Position> {
-        Ok(self.engine.log()?.end(PartitionId(0)))
+    pub fn log_ends(&self) -> Answer<Vec<Position>> {
+        let log = self.engine.log()?;
+        Ok(self.spans(&*log).map(|span| log.end(PartitionId(span.start))).collect())
+    }
+
+    fn spans(&self, log: &dyn EventLog) -> impl Iterator<Item = Span> + use<> {
+        let all = u16::try_from(self.engine.slots.len()).unwrap_or(u16::MAX);
+        let each = if log.one_series() { all.max(1) } else { 1 };
+        (0..all).step_by(usize::from(each)).map(move |first| first..first + each)
     }
 
     /// The next slice of the ends of a job. The caller has asked for the job before.
@@ -82,40 +94,107 @@ impl KwqHandle {
     /// # Errors
     /// `tracker_behind`, `log_unavailable`.
     pub async fn endings(&self, query: EndQuery) -> Answer<EndSlice> {
-        let tracker = &self.engine.tracker;
-        let from = match query.from {
-            Some(place) => place,
-            None => match tracker.first_record(query.job.clone(), ROWS).await? {
-                Some(record) => EndPlace { record, read: 0 },
-                None => return Ok(EndSlice { over: true, ..EndSlice::default() }),
-            },
+        let log = self.engine.log()?;
+        let spans: Vec<Span> = self.spans(&*log).collect();
+        let Some(mut places) = self.places(&query, &spans).await? else {
+            return Ok(EndSlice { over: true, ..EndSlice::default() });
         };
         // Asked before the log is read: what is below them is folded.
-        let folded = tracker.cursors().await?;
-        let log = self.engine.log()?;
-        let (source, asked) = (Arc::clone(&log), query.clone());
-        let mut found = blocking(move || Gather::new(&asked, from, &folded).run(&*source)).await?;
+        let folded = Arc::new(self.engine.tracker.cursors().await?);
+        let mut slice =
+            EndSlice { over: true, resume: query.resume.clone(), ..EndSlice::default() };
+        for (series, span) in spans.into_iter().enumerate() {
+            let until = query.until.get(series).copied().unwrap_or_default();
+            let asked = Asked { query: query.clone(), span, from: places[series], until };
+            let part = self.part(&log, asked, Arc::clone(&folded)).await?;
+            slice.resume = part.resume;
+            places[series] = part.next;
+            slice.behind |= part.behind;
+            slice.over &= part.over;
+            let more = !part.over && !part.behind;
+            slice.rows = part.rows;
+            for row in &mut slice.rows {
+                let own = row.next.first().copied().unwrap_or_default();
+                row.next.clone_from(&places);
+                row.next[series] = own;
+            }
+            if more || !slice.rows.is_empty() {
+                slice.over &= !more;
+                break;
+            }
+        }
+        slice.next = Some(places);
+        Ok(slice)
+    }
+
+    /// Where a query begins; `None` = the job has no task yet.
+    async fn places(&self, query: &EndQuery, spans: &[Span]) -> Answer<Option<Vec<EndPlace>>> {
+        if let Some(places) = query.from.clone().filter(|places| places.len() == spans.len()) {
+            return Ok(Some(places));
+        }
+        let records = self.engine.tracker.first_records(query.job.clone(), ROWS).await?;
+        if records.iter().all(Option::is_none) {
+            return Ok(None);
+        }
+        let first = |span: &Span| {
+            let own = records.get(usize::from(span.start)..usize::from(span.end));
+            let record = own.unwrap_or_default().iter().flatten().min().copied();
+            // No task there yet: the first one comes behind what is there now or is in no hurry.
+            EndPlace { record: record.unwrap_or_default(), read: 0 }
+        };
+        Ok(Some(spans.iter().map(first).collect()))
+    }
+
+    /// The next slice of one series; the place behind a row is the only one it names.
+    async fn part(
+        &self,
+        log: &Arc<dyn EventLog>,
+        asked: Asked,
+        folded: Arc<Vec<Position>>,
+    ) -> Answer<Part> {
+        let tracker = &self.engine.tracker;
+        let (job, limit) = (asked.query.job.clone(), asked.query.limit);
+        let resume = asked.query.resume.clone();
+        let source = Arc::clone(log);
+        let mut found = blocking(move || Gather::new(&asked, &folded).run(&*source)).await?;
         if let Some(cancel) = found.cancel {
             let from = (found.next.read, (ENDS, ROWS));
-            let ended = tracker.cancelled_by(cancel, query.job.clone(), from).await?;
+            let ended = tracker.cancelled_by(cancel, job.clone(), from).await?;
             (found.raws, found.next) = swept(cancel, found.next, ended);
         }
         let seqs = found.raws.iter().map(|raw| (raw.partition, raw.end.seq)).collect();
-        let rows = tracker.rows_of(query.job, seqs).await?;
+        let rows = tracker.rows_of(job, seqs).await?;
         let pairs: Vec<(Raw, TrackedTask)> =
             found.raws.into_iter().zip(rows).filter_map(|(raw, row)| Some((raw, row?))).collect();
-        let limit = query.limit;
-        let (rows, cut) = blocking(move || written(&*log, pairs, limit)).await?;
+        let source = Arc::clone(log);
+        let (rows, cut) = blocking(move || written(&*source, pairs, limit)).await?;
         // What was cut off is gathered again, from where this slice began.
-        let cut_at = rows.last().filter(|_| cut).map(|last| last.next);
-        Ok(EndSlice {
+        let cut_at = rows.last().filter(|_| cut).and_then(|last| last.next.first().copied());
+        Ok(Part {
             rows,
-            next: Some(cut_at.unwrap_or(found.next)),
-            resume: if cut_at.is_some() { query.resume } else { found.resume },
+            next: cut_at.unwrap_or(found.next),
+            resume: if cut_at.is_some() { resume } else { found.resume },
             over: found.over && cut_at.is_none(),
             behind: found.behind && cut_at.is_none(),
         })
     }
+}
+
+/// What is asked of one series.
+struct Asked {
+    query: EndQuery,
+    span: Span,
+    from: EndPlace,
+    until: Position,
+}
+
+/// A slice of one series.
+struct Part {
+    rows: Vec<Ending>,
+    next: EndPlace,
+    resume: Resume,
+    over: bool,
+    behind: bool,
 }
 
 async fn blocking<T: Send + 'static>(
@@ -158,8 +237,7 @@ struct Found {
 
 /// Gathers ends of any job from the log; which job a task is of, the tracker knows.
 struct Gather<'a> {
-    query: &'a EndQuery,
-    from: EndPlace,
+    asked: &'a Asked,
     folded: &'a [Position],
     found: Found,
     /// Of results.
@@ -167,14 +245,15 @@ struct Gather<'a> {
 }
 
 impl<'a> Gather<'a> {
-    fn new(query: &'a EndQuery, from: EndPlace, folded: &'a [Position]) -> Self {
-        Self { query, from, folded, found: Found { next: from, ..Found::default() }, bytes: 0 }
+    fn new(asked: &'a Asked, folded: &'a [Position]) -> Self {
+        let found = Found { next: asked.from, ..Found::default() };
+        Self { asked, folded, found, bytes: 0 }
     }
 
     fn run(mut self, log: &dyn EventLog) -> Result<Found, Error> {
-        let numbers = 0..u16::try_from(self.folded.len()).unwrap_or(u16::MAX);
-        let from: Vec<_> = numbers.map(|n| (PartitionId(n), self.from.record)).collect();
-        let mut resume = self.query.resume.clone();
+        let numbers = self.asked.span.clone();
+        let from: Vec<_> = numbers.map(|n| (PartitionId(n), self.asked.from.record)).collect();
+        let mut resume = self.asked.query.resume.clone();
         let mut stopped = false;
         log.skim_on(&from, &mut resume, &mut |skimmed| {
             stopped = !self.visit(&skimmed);
@@ -182,7 +261,7 @@ impl<'a> Gather<'a> {
         })?;
         if !stopped {
             // No event lies between the last one seen and the end.
-            self.found.next = self.found.next.max(EndPlace { record: self.query.until, read: 0 });
+            self.found.next = self.found.next.max(EndPlace { record: self.asked.until, read: 0 });
             self.found.over = true;
         }
         self.found.resume = resume;
@@ -193,9 +272,9 @@ impl<'a> Gather<'a> {
     fn visit(&mut self, skimmed: &Skimmed) -> bool {
         let record = &skimmed.record;
         let (position, partition) = (record.position, record.partition);
-        let read = if position == self.from.record { self.from.read } else { 0 };
+        let read = if position == self.asked.from.record { self.asked.from.read } else { 0 };
         let here = EndPlace { record: position, read };
-        if position >= self.query.until {
+        if position >= self.asked.until {
             (self.found.next, self.found.over) = (here, true);
             return false;
         }
@@ -204,7 +283,7 @@ impl<'a> Gather<'a> {
             return false;
         }
         if let Event::JobChanged { job, change: JobChange::Cancel(mode, _) } = &record.stamped.event
-            && *job == self.query.job
+            && *job == self.asked.query.job
             && self.wants(TaskState::Cancelled)
         {
             self.found.next = here;
@@ -219,11 +298,11 @@ impl<'a> Gather<'a> {
         self.bytes += skimmed.blob_bytes.iter().map(|bytes| *bytes as usize).sum::<usize>();
         self.found.next = behind(position);
         let room = self.found.raws.len() < ENDS && self.bytes < RESULT_BYTES_MAX;
-        room && position.0 < self.from.record.0 + LOG_BYTES
+        room && position.0 < self.asked.from.record.0 + LOG_BYTES
     }
 
     fn wants(&self, state: TaskState) -> bool {
-        self.query.states >> state.index() & 1 == 1
+        self.asked.query.states >> state.index() & 1 == 1
     }
 
     fn take(&mut self, skimmed: &Skimmed, here: EndPlace) {
@@ -331,7 +410,7 @@ fn written(
             state: raw.end.state,
             attempt: raw.end.attempt.unwrap_or(row.attempt),
             result,
-            next: EndPlace { read: raw.at.read + 1, ..raw.at },
+            next: vec![EndPlace { read: raw.at.read + 1, ..raw.at }],
             error: raw.end.error,
             ended: raw.ended,
         });

@@ -153,8 +153,12 @@ impl TrackerDoor {
         self.fresh(|state, _| state.tracker.cursors()).await
     }
 
-    pub(crate) async fn first_record(&self, job: Name, rows_max: u64) -> Answer<Option<Position>> {
-        let found = self.fresh(move |state, _| state.tracker.first_record(&job, rows_max)).await?;
+    pub(crate) async fn first_records(
+        &self,
+        job: Name,
+        rows_max: u64,
+    ) -> Answer<Vec<Option<Position>>> {
+        let found = self.fresh(move |state, _| state.tracker.first_records(&job, rows_max)).await?;
         found.map_err(|reason| Reject::new(Code::TrackerBehind, reason))
     }
 

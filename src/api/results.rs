@@ -46,21 +46,23 @@ async fn results(call: Call) -> Outcome {
     let left = limit(&query, follow)?;
     let now = shared.api.handle.now().wall;
     let kind = kind(&job);
-    let from = match query.cursor()? {
-        Some(text) => Some(place(&shared.seal().await?.unwrap(&kind, text, now)?)?),
+    let cursor = match query.cursor()? {
+        Some(text) => Some(shared.seal().await?.unwrap(&kind, text, now)?),
         None => None,
     };
     // In this order: what ended the job lies before the end of the log.
     let ended = shared.api.handle.job(job.clone()).await?.state.ended();
+    let until = shared.api.handle.log_ends()?;
+    let from = cursor.map(|cursor| places(&cursor, until.len())).transpose()?;
     let reader = Reader {
-        until: shared.api.handle.log_end()?,
+        until,
         pulse: Pulse::new(shared.phase.clone()),
         shared: Arc::clone(shared),
         query: EndQuery {
             job,
             states,
             from,
-            until: Position(0),
+            until: Vec::new(),
             limit: 0,
             resume: Resume::default(),
         },
@@ -98,11 +100,12 @@ fn kind(job: &str) -> String {
     format!("results {job}")
 }
 
-fn place(data: &[u8]) -> Result<EndPlace, Reject> {
-    match unpack(data).as_deref() {
-        Some([record, read]) => Ok(EndPlace { record: Position(*record), read: *read }),
-        Some(_) | None => Err(bad("cursor", "the cursor is broken")),
-    }
+/// A place in each series of the log.
+fn places(data: &[u8], series: usize) -> Result<Vec<EndPlace>, Reject> {
+    let numbers = unpack(data).filter(|numbers| numbers.len() == 2 * series);
+    let numbers = numbers.ok_or_else(|| bad("cursor", "the cursor is broken"))?;
+    let place = |pair: &[u64]| EndPlace { record: Position(pair[0]), read: pair[1] };
+    Ok(numbers.chunks_exact(2).map(place).collect())
 }
 
 /// What is still to be sent.
@@ -115,7 +118,7 @@ struct Reader {
     follow: bool,
     /// The job had ended before `until` was read.
     ended: bool,
-    until: Position,
+    until: Vec<Position>,
     pulse: Pulse,
     /// Looks since the tracker was found behind.
     behind: u32,
@@ -174,9 +177,9 @@ impl Reader {
         if limit == 0 {
             return Ok(Step::Over);
         }
-        let query = EndQuery { until: self.until, limit, ..self.query.clone() };
+        let query = EndQuery { until: self.until.clone(), limit, ..self.query.clone() };
         let slice = self.shared.api.handle.endings(query).await?;
-        self.query.from = slice.next.or(self.query.from);
+        self.query.from = slice.next.or(self.query.from.take());
         self.query.resume = slice.resume;
         self.behind = if slice.behind { self.behind + 1 } else { 0 };
         if !slice.rows.is_empty() {
@@ -210,7 +213,7 @@ impl Reader {
             if !self.pulse.rest(FOLLOW_STEP).await {
                 return Ok(Step::Over);
             }
-            let end = handle.log_end()?;
+            let end = handle.log_ends()?;
             if end != self.until {
                 match handle.job(self.query.job.clone()).await {
                     Ok(job) => self.ended = job.state.ended(),
@@ -220,7 +223,7 @@ impl Reader {
                     }
                     Err(reject) => return Err(reject),
                 }
-                self.until = handle.log_end()?;
+                self.until = handle.log_ends()?;
                 return Ok(Step::Nothing);
             }
             if self.pulse.due() {
@@ -233,8 +236,9 @@ impl Reader {
         let (seal, now) = (self.shared.seal().await?, self.shared.api.handle.now().wall);
         let mut text = Vec::with_capacity(rows.len() * 300);
         for row in rows {
-            let EndPlace { record, read } = row.next;
-            let cursor = seal.wrap(&self.kind, &pack(&[record.0, read]), now);
+            let places: Vec<u64> =
+                row.next.iter().flat_map(|place| [place.record.0, place.read]).collect();
+            let cursor = seal.wrap(&self.kind, &pack(&places), now);
             let mut out = Out::with_capacity(300);
             ending::line(&mut out, row, &cursor);
             text.extend(out.into_bytes());

@@ -267,6 +267,12 @@ pub trait EventLog: Send + Sync {
         Ok(())
     }
 
+    /// Positions of all partitions are of one series: their order is that of the log. Otherwise
+    /// each partition has a series of its own, and there is no order between them.
+    fn one_series(&self) -> bool {
+        true
+    }
+
     /// How much may still be written.
     fn room(&self) -> Room;
 

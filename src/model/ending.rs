@@ -34,6 +34,6 @@ pub struct Ending {
     pub error: Option<TaskError>,
     /// When.
     pub ended: WallMs,
-    /// The place behind it.
-    pub next: EndPlace,
+    /// The places behind it, one a series of the log.
+    pub next: Vec<EndPlace>,
 }

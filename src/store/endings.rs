@@ -22,27 +22,30 @@ pub struct CancelRecord {
 }
 
 impl Tracker {
-    /// The record of the first task of a job that is still there; no earlier record ends one of
-    /// its tasks. `None` = it has no task.
+    /// For each partition the record of the first task of a job that is still there; no earlier
+    /// record there ends one of its tasks. `None` = it has no task there; empty = there is no job.
     ///
     /// # Errors
     /// Pages could not be read.
-    pub fn first_record(&mut self, job: &Name, rows_max: u64) -> Result<Option<Position>, String> {
-        let mut first = None;
+    pub fn first_records(
+        &mut self,
+        job: &Name,
+        rows_max: u64,
+    ) -> Result<Vec<Option<Position>>, String> {
+        let mut first = Vec::new();
         for number in 0..self.inner.cursors.len() {
             let id = u16::try_from(number).expect("partitions are numbered by u16");
             let mut budget = Budget { left: rows_max, looked: 0 };
             let Some((mut walk, filter)) = self.walk_of(job, 0, (PartitionId(id), 0)) else {
-                return Ok(None);
+                return Ok(Vec::new());
             };
             self.look(&mut walk, &filter, &mut budget)?;
-            let found = match walk.head() {
-                Some(found) => Position(found.row.record),
-                None if walk.over() => continue,
+            first.push(match walk.head() {
+                Some(found) => Some(Position(found.row.record)),
+                None if walk.over() => None,
                 // Too far to look: from the beginning it is slower and as right.
-                None => Position(0),
-            };
-            first = Some(first.map_or(found, |other: Position| other.min(found)));
+                None => Some(Position(0)),
+            });
         }
         Ok(first)
     }

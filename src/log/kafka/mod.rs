@@ -250,6 +250,10 @@ impl EventLog for KafkaLog {
         true
     }
 
+    fn one_series(&self) -> bool {
+        false
+    }
+
     fn catch_up(&self, progress: &dyn Fn(u16)) -> Result<(), Error> {
         let whole: u64 = self.shared.ends.iter().sum();
         let (mut seen, mut moved) = (0, Instant::now());
