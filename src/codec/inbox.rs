@@ -12,7 +12,7 @@
 //! it came and says what is wrong with it. Of a header that comes twice the last one counts, as
 //! Kafka's own clients read them; one without a value is as good as none, like `null` in JSON.
 //!
-//! Must not: panic on any bytes, read JSON by rules other than those of REST, know Kafka or a clock.
+//! Must not: panic on any bytes, read JSON by other rules than REST, know Kafka or a clock.
 
 use crate::codec::json::{self, Element, Fields, Raw};
 use crate::codec::wire::field::{self, Rules};
