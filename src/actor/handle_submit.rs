@@ -245,7 +245,7 @@ impl Tour<'_> {
             Item::Array(array) if partition == ARRAYS && partitions > 1 => {
                 Some((*place, array.clone()))
             }
-            Item::Array(_) | Item::Share(_) | Item::Task(_) => None,
+            Item::Array(_) | Item::Share(_) | Item::Task(_) | Item::Dead(_) => None,
         };
         let arrays = group.iter().filter_map(array).collect();
         let (places, items) = group.into_iter().unzip();

@@ -202,6 +202,19 @@ impl<'a> Fields<'a> {
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, raw)| *raw).filter(|r| !r.is_null())
     }
+    /// Without the named fields.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        self.0.retain(|(key, _)| !names.contains(&key.as_ref()));
+        self
+    }
+    /// With a field that stands outside the object.
+    #[must_use]
+    pub fn with(self, name: &'a str, value: Raw<'a>) -> Self {
+        let mut fields = self.without(&[name]);
+        fields.0.push((Cow::Borrowed(name), value));
+        fields
+    }
     /// Number of fields.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -13,6 +13,8 @@ pub mod dump;
 pub mod event;
 pub mod frame;
 pub mod image;
+#[cfg(feature = "server")]
+pub mod inbox;
 pub mod json;
 pub mod page;
 #[cfg(feature = "server")]

@@ -7,7 +7,7 @@ use crate::core::partition::Partition;
 use crate::core::unique::{self, UniqueTask};
 use crate::model::array::{ArrayInput, ArraySpec};
 use crate::model::command::Item;
-use crate::model::event::{Event, Stamped};
+use crate::model::event::{Event, FailCause, Failure, Stamped};
 use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::job::{DEFAULT_JOB, Dedup, JobDefaults, JobSpec};
 use crate::model::key::{Hash128, KeyPart};
@@ -24,7 +24,9 @@ use std::collections::BTreeMap;
 /// What is gathered while the items of one call are looked at.
 pub(crate) struct Round {
     /// Tasks that are not committed yet.
-    tasks: Vec<TaskSpec>,
+    pub(crate) tasks: Vec<TaskSpec>,
+    /// Those of them that came in dead.
+    pub(crate) dead: Vec<Failure>,
     /// Unique ids of the call's tasks; the index learns them only when they are applied.
     fresh: Map<Hash128, UniqueTask>,
     /// Tasks that were there already, by job.
@@ -33,7 +35,7 @@ pub(crate) struct Round {
 
 impl Default for Round {
     fn default() -> Self {
-        Self { tasks: Vec::new(), fresh: map::new(), duplicates: BTreeMap::new() }
+        Self { tasks: Vec::new(), dead: Vec::new(), fresh: map::new(), duplicates: BTreeMap::new() }
     }
 }
 
@@ -51,6 +53,10 @@ impl Partition {
         if !round.tasks.is_empty() {
             let (first, tasks) = (self.rows.next(), std::mem::take(&mut round.tasks));
             self.commit(Event::Submitted { first, tasks }, events);
+        }
+        if !round.dead.is_empty() {
+            let (cause, tasks) = (FailCause::Error, std::mem::take(&mut round.dead));
+            self.commit(Event::Failed { cause, tasks }, events);
         }
     }
 
@@ -135,24 +141,34 @@ impl Partition {
         array.map_or(Priority::DEFAULT, |array| self.classes.value(array.class.0).priority)
     }
 
-    /// The job of a task, created if need be.
+    /// The job of a task, created if need be, if it takes tasks.
     fn open_job(
         &mut self,
         input: &TaskInput,
         events: &mut Vec<Stamped>,
     ) -> Result<(Name, JobKey), Reject> {
-        let name = input.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
-        if !self.job_keys.contains_key(&name) {
-            let spec = implicit_spec(&self.policy);
-            self.commit(Event::JobDefined { job: name.clone(), implicit: true, spec }, events);
-        }
-        let key = self.job_keys[&name];
+        let (name, key) = self.known_job(input, events);
         let job = self.job(key);
         if job.closed || job.cancel.is_some() {
             let detail = format!("job {name} is closed and takes no more tasks");
             return Err(Reject::new(Code::JobClosed, detail).hint("submit into a new job"));
         }
         Ok((name, key))
+    }
+
+    /// The job of a task, created if need be.
+    pub(crate) fn known_job(
+        &mut self,
+        input: &TaskInput,
+        events: &mut Vec<Stamped>,
+    ) -> (Name, JobKey) {
+        let name = input.job.clone().unwrap_or_else(|| Name::from(DEFAULT_JOB));
+        if !self.job_keys.contains_key(&name) {
+            let spec = implicit_spec(&self.policy);
+            self.commit(Event::JobDefined { job: name.clone(), implicit: true, spec }, events);
+        }
+        let key = self.job_keys[&name];
+        (name, key)
     }
 
     /// A task that was admitted under one of these parts of a key and has no text any more, made
@@ -245,7 +261,7 @@ fn resolve(
     })
 }
 
-fn unite(own: Option<Name>, job: Option<&Name>) -> Result<Option<Name>, Reject> {
+pub(crate) fn unite(own: Option<Name>, job: Option<&Name>) -> Result<Option<Name>, Reject> {
     let Some(job) = job else { return Ok(own) };
     let Some(own) = own else { return Ok(Some(job.clone())) };
     let invalid = |bad: crate::model::tags::BadTag| Reject::new(Code::InvalidTag, bad.0).on("tag");

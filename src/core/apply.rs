@@ -239,6 +239,9 @@ impl Partition {
     }
 
     pub(crate) fn apply_failure(&mut self, cause: FailCause, failure: &Failure, at: WallMs) {
+        if failure.attempt == 0 {
+            return self.apply_dead(failure, at);
+        }
         let class = self.class(failure.seq).expect("a failed task was live");
         let fate = match (cause, failure.next) {
             // T20: the job was cancelled meanwhile; the token says so from now on.
@@ -336,7 +339,12 @@ impl Partition {
     }
 
     /// Takes a task out of its lane or its delay; the state it was in.
-    fn take_queued(&mut self, seq: TaskSeq, class: &Class, priority: Priority) -> TaskState {
+    pub(crate) fn take_queued(
+        &mut self,
+        seq: TaskSeq,
+        class: &Class,
+        priority: Priority,
+    ) -> TaskState {
         if self.delayed_order.remove(seq) {
             let due = self.delayed.remove(&seq).unwrap_or_default();
             if self.rows.state(seq) == Some(TaskState::Delayed) {

@@ -206,7 +206,8 @@ impl Partition {
             return false;
         }
         let cancelled = |job| self.job(job).cancel.is_some();
-        kind != OpKind::Redrive || self.class(seq).is_some_and(|class| !cancelled(class.job))
+        kind != OpKind::Redrive
+            || !self.came_in_dead(seq) && self.class(seq).is_some_and(|class| !cancelled(class.job))
     }
 
     pub(crate) fn apply_operation(&mut self, op: OpNo, step: &OpStep, at: WallMs) {

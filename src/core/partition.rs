@@ -364,6 +364,11 @@ impl Partition {
                     let detail = "the job was cancelled; its tasks cannot run again";
                     return Reply::Refused(Reject::new(Code::JobEnded, detail));
                 }
+                if self.came_in_dead(seq) {
+                    let detail = "the task came in dead: its record could not be read";
+                    let reject = Reject::new(Code::IllegalTransition, detail);
+                    return Reply::Refused(reject.hint("mend its payload and submit it anew"));
+                }
                 self.commit(Event::Redriven { tasks: vec![seq], priority }, events);
                 Reply::Task(TaskState::Pending)
             }

@@ -4,7 +4,8 @@ use super::Partition;
 use crate::core::image::PartitionImage;
 use crate::model::affinity::AffinityMode;
 use crate::model::array::{ArrayInput, Span};
-use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat};
+use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat, Item};
+use crate::model::dead::DeadInput;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -12,6 +13,7 @@ use crate::model::lease::LeaseToken;
 use crate::model::operation::{OpKind, OpNo, OpSpec, OpState};
 use crate::model::policy::Policy;
 use crate::model::priority::Priority;
+use crate::model::reject::{Code, Reject};
 use crate::model::reply::Reply;
 use crate::model::report::{Report, Verb};
 use crate::model::state::TaskState;
@@ -171,6 +173,7 @@ pub(crate) fn replayed(log: &[Stamped]) -> Partition {
 enum Op {
     Submit(u8, u8, u8, u16),
     Array(u8, u8, u16, u16),
+    Dead(u8, u8),
     Consume(usize),
     Report(usize, u8),
     Beat,
@@ -191,6 +194,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
         1 => (0u8..3, 1u8..10, 1u16..2_600, 0u16..3_000)
             .prop_map(|(j, p, n, d)| Op::Array(j, p, n, d)),
+        1 => (0u8..3, 1u8..10).prop_map(|(j, p)| Op::Dead(j, p)),
         5 => (1usize..12).prop_map(Op::Consume),
         6 => (0usize..400, 0u8..5).prop_map(|(t, v)| Op::Report(t, v)),
         1 => Just(Op::Beat),
@@ -242,6 +246,12 @@ fn input(job: u8, priority: u8, delay: u16) -> TaskInput {
     }
 }
 
+/// What came in dead.
+pub(crate) fn dead(task: TaskInput) -> Item {
+    let reject = Reject::new(Code::BadJson, "no JSON");
+    Item::Dead(Box::new(DeadInput::new("record 1", &reject, task)))
+}
+
 fn step(rig: &mut Rig, op: Op) {
     match op {
         Op::Submit(job, priority, count, delay) => {
@@ -255,6 +265,10 @@ fn step(rig: &mut Rig, op: Op) {
             let id = (delay % 2 == 0).then(|| Name::from(format!("array{}", count % 4)));
             let array = ArrayInput { task, span, id };
             rig.run(Command::submit(vec![array]));
+        }
+        Op::Dead(job, priority) => {
+            let task = input(job, priority, 1);
+            rig.run(Command::submit(vec![Item::Task(task.clone()), dead(task)]));
         }
         Op::Consume(max) => {
             rig.run(Command::Consume(consume("w", max)));

@@ -88,6 +88,7 @@ impl Partition {
                 self.admit_array(array, repeated, round, events).map(Admission::Here)
             }
             Item::Share(array) => self.admit_array(array, 0, round, events).map(Admission::Here),
+            Item::Dead(dead) => Ok(Admission::Here(self.admit_dead(*dead, round, events))),
         }
     }
 

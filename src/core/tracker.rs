@@ -325,6 +325,11 @@ fn failed(
     };
     let text = (failure.class.clone(), failure.message.clone());
     end_attempt(rows, partition, failure.seq, outcome, Some(text), at);
+    if failure.attempt == 0 {
+        // It came in dead; an error without an attempt.
+        let details = Details { error: Some(failure.error(at)), ..Details::default() };
+        rows.set_details(partition, failure.seq, details);
+    }
     let class = rows.number(&failure.class);
     rows.update(partition, failure.seq, &mut |row| {
         row.errors = failure.errors;

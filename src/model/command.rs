@@ -3,6 +3,7 @@
 use crate::model::access::Scopes;
 use crate::model::affinity::AffinityMode;
 use crate::model::array::ArrayInput;
+use crate::model::dead::DeadInput;
 use crate::model::id::{LeaseNo, Name, PartitionId, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::key::{KeyPart, Keyed};
@@ -123,6 +124,8 @@ pub enum Item {
     Array(ArrayInput),
     /// An array that its first partition has admitted: the share of another one.
     Share(ArrayInput),
+    /// What came in dead: it is admitted straight to ERROR, whatever state its job is in.
+    Dead(Box<DeadInput>),
 }
 
 impl From<TaskInput> for Item {
@@ -148,6 +151,7 @@ impl Item {
         match self {
             Self::Task(task) => task,
             Self::Array(array) | Self::Share(array) => &array.task,
+            Self::Dead(dead) => &dead.task,
         }
     }
 }

@@ -208,7 +208,8 @@ pub enum Next {
 pub struct Failure {
     /// Task.
     pub seq: TaskSeq,
-    /// Attempt.
+    /// Attempt. 0 = there was none: the task came in dead, in the record before this one, and was
+    /// never anybody's; then lease, budgets and run time are 0 and `next` is [`Next::Error`].
     pub attempt: u32,
     /// Its lease.
     pub lease: LeaseNo,

@@ -56,6 +56,8 @@ pub const BATCH_BODY_BYTES: usize = 16 << 20;
 pub const BATCH_ITEMS: usize = 10_000;
 /// Bytes a line of NDJSON may have beyond the payload limit.
 pub const LINE_EXTRA_BYTES: usize = 16 << 10;
+/// Tasks one record of an inbox topic may hold.
+pub const INBOX_BATCH_TASKS: usize = 1_000;
 /// Errors listed in an NDJSON answer.
 pub const LISTED_ERRORS_MAX: usize = 1_000;
 /// JSON nesting depth.

@@ -8,6 +8,7 @@ pub mod affinity;
 pub mod array;
 pub mod breakdown;
 pub mod command;
+pub mod dead;
 pub mod ending;
 pub mod event;
 pub mod explain;

@@ -63,25 +63,55 @@ impl TagSet {
             return Err(BadTag(format!("the tag text has {} B; at most 4,096", text.len())));
         }
         let mut last_key: Option<&str> = None;
-        for item in text.split(',') {
-            match split(item) {
-                TagPart::Pair(key, value) => {
-                    check(key, limits::TAG_KEY_BYTES_MAX)?;
-                    check(value, limits::TAG_VALUE_BYTES_MAX)?;
-                    last_key = Some(key);
-                    self.insert(format!("{key}:{value}"))?;
+        text.split(',').try_for_each(|item| self.add_part(item, &mut last_key))
+    }
+
+    /// Unites with the good tags of a text from outside; what breaks the grammar, lies beyond
+    /// 4,096 B or is a tag too many is left out.
+    pub fn add_good(&mut self, text: &str) {
+        let whole = text.get(..text.floor_char_boundary(limits::TAG_TEXT_BYTES_MAX));
+        let mut items = whole.unwrap_or_default();
+        if items.len() < text.len() {
+            // The last item is cut, so it is another one.
+            items = items.rsplit_once(',').map_or("", |(before, _)| before);
+        }
+        let mut last_key: Option<&str> = None;
+        for item in items.split(',') {
+            // A bad item is left out, and one of a bad pair takes no further values.
+            self.add_part(item, &mut last_key).unwrap_or_default();
+        }
+    }
+
+    /// Leaves out the last tags until their text has at most 4,096 B.
+    pub fn fit(&mut self) {
+        while self.text().len() > limits::TAG_TEXT_BYTES_MAX {
+            self.tags.pop();
+        }
+    }
+
+    /// Adds one item of a text; `last_key` is what bare items are further values of.
+    fn add_part<'a>(
+        &mut self,
+        item: &'a str,
+        last_key: &mut Option<&'a str>,
+    ) -> Result<(), BadTag> {
+        match split(item) {
+            TagPart::Pair(key, value) => {
+                *last_key = None;
+                check(key, limits::TAG_KEY_BYTES_MAX)?;
+                check(value, limits::TAG_VALUE_BYTES_MAX)?;
+                *last_key = Some(key);
+                self.insert(format!("{key}:{value}"))
+            }
+            TagPart::Bare("") => Ok(()),
+            TagPart::Bare(bare) => {
+                check_bare(bare)?;
+                if let Some(key) = *last_key {
+                    self.insert(format!("{key}:{bare}"))?;
                 }
-                TagPart::Bare("") => {}
-                TagPart::Bare(bare) => {
-                    check_bare(bare)?;
-                    if let Some(key) = last_key {
-                        self.insert(format!("{key}:{bare}"))?;
-                    }
-                    self.insert(bare.to_owned())?;
-                }
+                self.insert(bare.to_owned())
             }
         }
-        Ok(())
     }
 
     /// Adds one item of a `tags` array: no commas, no rule 2.

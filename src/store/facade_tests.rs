@@ -1,6 +1,7 @@
 //! The tracker against the partition: both fold the same events and must tell the same story.
 
 use crate::core::partition::Partition;
+use crate::core::partition::tests::dead;
 use crate::model::affinity::AffinityMode;
 use crate::model::command::{ALL_LEVELS, Command, Consume};
 use crate::model::event::{Event, Stamped};
@@ -48,6 +49,7 @@ fn open(dir: &Path) -> Tracker {
 #[derive(Clone, Debug)]
 enum Op {
     Submit(u8, u8, u8, bool),
+    Dead(u8),
     Consume(usize),
     Report(usize, u8),
     Pass(u16),
@@ -60,6 +62,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0u8..3, 1u8..10, 1u8..40, any::<bool>())
             .prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
+        1 => (0u8..3).prop_map(Op::Dead),
         5 => (1usize..12).prop_map(Op::Consume),
         6 => (0usize..300, 0u8..5).prop_map(|(t, v)| Op::Report(t, v)),
         3 => (1u16..2_500).prop_map(Op::Pass),
@@ -80,6 +83,10 @@ fn command(op: Op, tokens: &[LeaseToken]) -> Command {
                 ..TaskInput::default()
             };
             Command::submit(vec![task; usize::from(count)])
+        }
+        Op::Dead(job) => {
+            let job = Some(Name::from(format!("job{job}")));
+            Command::submit(vec![dead(TaskInput { job, ..TaskInput::default() })])
         }
         Op::Consume(max) => Command::Consume(Consume {
             worker: "w".into(),
@@ -227,6 +234,22 @@ proptest! {
         tracker.fold(PartitionId(0), &records);
         compare(&mut tracker, &partition, now);
     }
+}
+
+#[test]
+fn what_came_in_dead_has_an_error_and_no_attempt() {
+    let folder = Folder::new();
+    let (partition, log, now) = history(vec![Op::Submit(0, 5, 1, false), Op::Dead(0)]);
+    let records: Vec<(Position, &Stamped)> = (0u64..).map(Position).zip(&log).collect();
+    let mut tracker = open(&folder.0);
+    tracker.fold(PartitionId(0), &records);
+    compare(&mut tracker, &partition, now);
+    let row = tracker.task(PartitionId(0), TaskSeq(1)).expect("it is there");
+    let error = row.error.expect("it says why");
+    assert_eq!((row.state, row.attempt, row.ended), (TaskState::Error, 0, row.submitted));
+    assert_eq!((&*error.class, error.attempt), ("malformed", 0));
+    assert_eq!(&*error.message, "record 1: bad_json: no JSON");
+    assert!(tracker.attempts(PartitionId(0), TaskSeq(1)).is_empty());
 }
 
 #[test]

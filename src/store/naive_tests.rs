@@ -158,8 +158,9 @@ impl Model {
         };
         let task = self.task(one.seq);
         task.end(outcome, at);
-        let last = task.attempts.last_mut().expect("it was handed out");
-        (last.class, last.message) = (Some(one.class.clone()), Some(one.message.clone()));
+        if let Some(last) = task.attempts.last_mut() {
+            (last.class, last.message) = (Some(one.class.clone()), Some(one.message.clone()));
+        }
         task.row.error = Some(TaskError {
             class: one.class.clone(),
             message: one.message.clone(),

@@ -247,6 +247,13 @@ impl Fold {
     }
 
     fn failed(&mut self, t: &Value, crash: bool) {
+        if int(t, "attempt") == 0 {
+            // It came in dead.
+            if let Some(known) = self.tasks.get_mut(&text(t, "ref")) {
+                known.state = State::Error;
+            }
+            return;
+        }
         let what = if crash { "Crashed" } else { "Failed" };
         let (errors, crashes) = (int(t, "errors"), int(t, "crashes"));
         let (to, class) = (text(t, "to"), text(t, "class"));

@@ -288,7 +288,7 @@ pub fn tag_text(tag: Option<Raw<'_>>, tags: Option<Raw<'_>>) -> Result<Option<Na
     let Some(tags) = tags.filter(|r| !r.is_null()) else {
         return Ok(tag.filter(|t| !t.is_empty()).map(|t| Arc::from(t.as_ref())));
     };
-    let items = if tags.is_object() { tag_pairs(tags)? } else { tag_items(tags)? };
+    let items = if tags.is_object() { tag_pairs(tags, false)? } else { tag_items(tags)? };
     for item in items {
         set.add_item(&item).map_err(bad("tags"))?;
     }
@@ -296,6 +296,30 @@ pub fn tag_text(tag: Option<Raw<'_>>, tags: Option<Raw<'_>>) -> Result<Option<Na
     if set.text().len() > limits::TAG_TEXT_BYTES_MAX {
         return Err(Reject::new(Code::InvalidTag, "the tags have more than 4,096 B").on("tags"));
     }
+    Ok((!text.is_empty()).then(|| Arc::from(text)))
+}
+
+/// The same, but what breaks the grammar is left out instead of refused: a foreign producer has
+/// nobody to tell, and a task is worth more than its tags. As sent if nothing is left out.
+///
+/// # Errors
+/// `invalid_field`.
+pub fn good_tags(tag: Option<Raw<'_>>, tags: Option<Raw<'_>>) -> Result<Option<Name>, Reject> {
+    match tag_text(tag, tags) {
+        Err(reject) if reject.code == Code::InvalidTag => {}
+        read => return read,
+    }
+    let mut set = TagSet::default();
+    if let Some(tag) = tag.filter(|r| !r.is_null()) {
+        set.add_good(&string("tag", tag)?);
+    }
+    if let Some(tags) = tags.filter(|r| !r.is_null()) {
+        let items = if tags.is_object() { tag_pairs(tags, true)? } else { tag_items(tags)? };
+        // A bad item, or one too many.
+        items.iter().for_each(|item| set.add_item(item).unwrap_or_default());
+    }
+    set.fit();
+    let text = set.stored();
     Ok((!text.is_empty()).then(|| Arc::from(text)))
 }
 
@@ -318,10 +342,13 @@ fn tag_items(raw: Raw<'_>) -> Result<Vec<Cow<'_, str>>, Reject> {
     list("tags", raw, limits::BATCH_ITEMS, |element| string("tags", scalar("tags", element)?))
 }
 
-fn tag_pairs(raw: Raw<'_>) -> Result<Vec<Cow<'_, str>>, Reject> {
+fn tag_pairs(raw: Raw<'_>, lenient: bool) -> Result<Vec<Cow<'_, str>>, Reject> {
     let mut items = Vec::new();
     for (key, value) in nested("tags", raw)?.iter() {
         if key.contains([':', ',']) || key.trim().is_empty() {
+            if lenient {
+                continue;
+            }
             let detail = format!("`{}` is no tag key", shown(key));
             return Err(Reject::new(Code::InvalidTag, detail).on("tags"));
         }

@@ -123,6 +123,17 @@ fn golden_of_later_kinds() -> Vec<Event> {
 }
 
 fn golden_of_bulk_work() -> Vec<Event> {
+    let came_in_dead = Failure {
+        seq: TaskSeq(41),
+        attempt: 0,
+        lease: LeaseNo(0),
+        class: "malformed".into(),
+        message: "no".into(),
+        errors: 0,
+        crashes: 0,
+        next: Next::Error,
+        run_ms: 0,
+    };
     vec![
         Event::Operation {
             op: OpNo(12),
@@ -146,5 +157,6 @@ fn golden_of_bulk_work() -> Vec<Event> {
         Event::Operation { op: OpNo(12), step: OpStep::Stopped },
         Event::Purged(vec![TaskSeq(5), TaskSeq(6)]),
         Event::JobChanged { job: "nightly".into(), change: JobChange::Purge },
+        Event::Failed { cause: FailCause::Error, tasks: vec![came_in_dead] },
     ]
 }
