@@ -1,6 +1,8 @@
 //! Floor 5: the composition root. Configuration in, running node out, graceful stop.
 
 mod access;
+#[cfg_attr(not(feature = "kafka"), path = "node/no_kafka.rs")]
+mod kafka;
 pub mod offline;
 mod stop;
 mod tracking;
@@ -8,13 +10,14 @@ mod tracking;
 pub use stop::StopSignal;
 
 use crate::actor::handle::KwqHandle;
+use crate::actor::node::OpenLog;
 use crate::actor::running::{NodeParts, Running};
 use crate::actor::shard::Shards;
 use crate::actor::simulation::Simulations;
 use crate::api::ApiContext;
 use crate::api::serve::ServerHandle;
 use crate::clock::{SystemClock, SystemEntropy};
-use crate::config::{Config, Durability};
+use crate::config::{Backend, Config, Durability};
 use crate::log::embedded::{self, EmbeddedLog, Options};
 use crate::log::{Error as LogError, EventLog};
 use crate::store::audit::Audit;
@@ -57,7 +60,7 @@ pub enum Error {
 pub struct Summary {
     /// Partitions served.
     pub partitions: usize,
-    /// `fsync`, `os`, `memory`.
+    /// `fsync`, `os`, `memory`, `kafka`.
     pub durability: &'static str,
     /// Live tasks found in the data directory.
     pub restored_tasks: u64,
@@ -84,11 +87,6 @@ impl Node {
     /// # Errors
     /// The address, the data directory or a thread cannot be had.
     pub fn start(config: &Config, stop: Option<&StopSignal>) -> Result<Self, Error> {
-        let reasons = config.durability_reasons();
-        if config.log.strict && !reasons.is_empty() {
-            return Err(Error::Strict(reasons.join(", ")));
-        }
-        reasons.iter().for_each(|reason| tracing::warn!(reason, "durability is reduced"));
         let guard = access::guard(config).map_err(Error::Tokens)?;
         access::reload_on_hangup(config, &guard)?;
         let clock = SystemClock::shared();
@@ -97,11 +95,15 @@ impl Node {
         let listener = TcpListener::bind(listen).map_err(|e| Error::Listen(listen, e))?;
         // Port 0 asks for any; from here on the one that was given counts.
         let addr = listener.local_addr()?;
+        strictly(config, &config.durability_reasons())?;
         let opener = log_opener(config);
         let log = opener()?;
+        let reasons = [config.durability_reasons(), log.reduced()].concat();
+        strictly(config, &reasons)?;
+        reasons.iter().for_each(|reason| tracing::warn!(reason, "durability is reduced"));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let shards = Shards::start(cores.min(usize::from(config.log.partitions)))?;
-        let metrics = crate::metrics::install(env!("CARGO_PKG_VERSION"), "embedded");
+        let metrics = crate::metrics::install(env!("CARGO_PKG_VERSION"), config.log.backend.word());
         metrics.durability_reduced.set(f64::from(u8::from(!reasons.is_empty())));
         metrics.insecure.set(f64::from(u8::from(config.insecure())));
         if config.insecure() {
@@ -160,7 +162,10 @@ impl Node {
         }
         Ok(Summary {
             partitions: self.handle.partition_count(),
-            durability: self.config.log.durability.word(),
+            durability: match self.config.log.backend {
+                Backend::Embedded => self.config.log.durability.word(),
+                Backend::Kafka => "kafka",
+            },
             restored_tasks,
             elapsed_ms: self.handle.now().tick.0.saturating_sub(self.started_ms),
         })
@@ -205,7 +210,19 @@ fn may_leave(engine: &KwqHandle, trail: &Audit) -> bool {
     leave
 }
 
-fn log_opener(config: &Config) -> crate::actor::node::OpenLog {
+/// # Errors
+/// `Strict`.
+fn strictly(config: &Config, reasons: &[String]) -> Result<(), Error> {
+    if config.log.strict && !reasons.is_empty() {
+        return Err(Error::Strict(reasons.join(", ")));
+    }
+    Ok(())
+}
+
+fn log_opener(config: &Config) -> OpenLog {
+    if config.log.backend == Backend::Kafka {
+        return kafka::opener(config, &crate::actor::running::host_name());
+    }
     let options = Options {
         segment_bytes: config.log.segment_bytes,
         durability: match config.log.durability {

@@ -4,7 +4,7 @@
 use crate::actor::engine::{Engine, SlotState, lock};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::partition::{Halt, PartitionActor, Snapshot, Start, TakeSnapshot};
-use crate::actor::recovery::{self, Recipe, Recovered};
+use crate::actor::recovery::{self, Recipe, Recovered, Replayed};
 use crate::actor::restarts::Restarts;
 use crate::actor::shard::Shards;
 use crate::actor::tracker::TrackerState;
@@ -240,10 +240,10 @@ fn rebuild(
         engine.log().map_err(|reject| Error::Failed(reject.detail.into_owned()))?
     };
     log.catch_up(&|_| ())?;
-    let partitions = recovery::replay(&*log, ids, recipe.policy, None, &|_| ())?;
+    let partitions = recovery::replay(&*log, ids, recipe.policy, None, &|_, _| ())?;
     let mut recovered = Vec::with_capacity(ids.len());
     for partition in partitions {
-        recovered.push(take(engine, &*log, partition, recipe)?.0);
+        recovered.push(take(engine, &*log, partition, recipe, None)?);
     }
     Ok((recovered, log))
 }
@@ -251,13 +251,13 @@ fn rebuild(
 fn take(
     engine: &Engine,
     log: &dyn EventLog,
-    partition: crate::core::partition::Partition,
+    mut replayed: Replayed,
     recipe: &Recipe,
-) -> Result<(Recovered, Position, crate::model::event::Stamped), Error> {
+    tracker: Option<&mut TrackerState>,
+) -> Result<Recovered, Error> {
     let key = [engine.entropy.next_u64(), engine.entropy.next_u64()];
-    let mut partition = partition;
-    partition.seed(engine.entropy.next_u64());
-    recovery::own(log, partition, recipe, key, engine.clock.now().wall)
+    replayed.partition.seed(engine.entropy.next_u64());
+    recovery::own(log, replayed, recipe, key, engine.clock.now().wall, tracker)
 }
 
 /// First start of a node: replays everything, tracker included.
@@ -268,20 +268,30 @@ pub(crate) fn first_start(
     tracker: &mut TrackerState,
 ) -> Result<Vec<Recovered>, Error> {
     let ids: Vec<PartitionId> = engine.slots.iter().map(|s| s.id).collect();
-    let end = log.end(PartitionId(0)).0.max(1);
-    let progress = |at: Position| {
-        let permille = u16::try_from(at.0.min(end) * 1_000 / end).unwrap_or(1_000);
-        engine.replay_permille.store(permille, Ordering::Release);
+    // Two halves where the log has to be brought first.
+    let brought = log.others_append();
+    let show = |permille: u16| engine.replay_permille.store(permille, Ordering::Release);
+    log.catch_up(&|permille| {
+        if brought {
+            show(permille / 2)
+        }
+    })?;
+    let progress = |id: PartitionId, at: Position| {
+        let end = log.end(id).0.max(1);
+        // 1,024 partitions of 2^48 positions each: neither product overflows.
+        let one = u16::try_from(at.0.min(end) / (end / 1_000).max(1)).unwrap_or(1_000).min(1_000);
+        let series = if log.one_series() { 1 } else { ids.len().max(1) };
+        let before = if log.one_series() { 0 } else { id.index() };
+        let whole = (before * 1_000 + usize::from(one)) / series;
+        let whole = u16::try_from(whole).unwrap_or(1_000);
+        show(if brought { 500 + whole / 2 } else { whole });
     };
     tracker.prove(log)?;
     let partitions = recovery::replay(log, &ids, recipe.policy, Some(tracker), &progress)?;
     tracker.heal_whole(log, &engine.tracker, engine.clock.now().wall)?;
     let mut recovered = Vec::with_capacity(ids.len());
     for partition in partitions {
-        let id = partition.id();
-        let (owned, position, owner) = take(engine, log, partition, recipe)?;
-        tracker.fold_one(id, position, &owner);
-        recovered.push(owned);
+        recovered.push(take(engine, log, partition, recipe, Some(tracker))?);
     }
     engine.replay_permille.store(1_000, Ordering::Release);
     Ok(recovered)

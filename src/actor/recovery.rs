@@ -22,6 +22,20 @@ pub(crate) struct Recipe {
     pub(crate) addr: Name,
 }
 
+/// A partition with what the log holds for it, up to a place.
+pub(crate) struct Replayed {
+    pub(crate) partition: Partition,
+    /// First position that is not folded in.
+    next: Position,
+}
+
+impl Replayed {
+    fn fold(&mut self, record: &LogRecord) {
+        self.partition.replay(record.position, &record.stamped);
+        self.next = Position(record.position.0 + 1);
+    }
+}
+
 /// A partition that owns its log again.
 pub(crate) struct Recovered {
     pub(crate) partition: Partition,
@@ -34,14 +48,14 @@ pub(crate) fn replay(
     ids: &[PartitionId],
     policy: Policy,
     mut tracker: Option<&mut TrackerState>,
-    progress: &dyn Fn(Position),
-) -> Result<Vec<Partition>, Error> {
+    progress: &dyn Fn(PartitionId, Position),
+) -> Result<Vec<Replayed>, Error> {
     let mut partitions = Vec::with_capacity(ids.len());
     let mut from = Vec::with_capacity(ids.len());
     for id in ids {
-        let (partition, position) = newest_image(log, *id, policy);
-        partitions.push(partition);
-        from.push((*id, position));
+        let (partition, next) = newest_image(log, *id, policy);
+        partitions.push(Replayed { partition, next });
+        from.push((*id, next));
     }
     let mut scan_from = from.clone();
     for (id, position) in &mut scan_from {
@@ -55,14 +69,14 @@ pub(crate) fn replay(
         if let Some(at) = at
             && record.position >= from[at].1
         {
-            partitions[at].replay(record.position, &record.stamped);
+            partitions[at].fold(&record);
         }
         if let Some(tracker) = &mut tracker {
             tracker.fold_one(record.partition, record.position, &record.stamped);
         }
         seen += 1;
         if seen.is_multiple_of(4_096) {
-            progress(record.position);
+            progress(record.partition, record.position);
         }
         true
     })?;
@@ -77,7 +91,8 @@ pub(crate) fn rebuild(
     from_zero: bool,
 ) -> Result<Vec<Partition>, Error> {
     if !from_zero {
-        return replay(log, ids, policy, None, &|_| ());
+        let replayed = replay(log, ids, policy, None, &|_, _| ())?;
+        return Ok(replayed.into_iter().map(|replayed| replayed.partition).collect());
     }
     let mut partitions: Vec<Partition> =
         ids.iter().map(|id| Partition::new(*id, policy, 0)).collect();
@@ -131,22 +146,39 @@ fn decode(bytes: &[u8]) -> Result<PartitionImage, String> {
 }
 
 /// Takes ownership: appends an `Owner` record and waits until it is durable; its position is the
-/// epoch.
+/// epoch. What others have appended before it is folded in.
 pub(crate) fn own(
     log: &dyn EventLog,
-    mut partition: Partition,
+    mut replayed: Replayed,
     recipe: &Recipe,
     key: [u64; 2],
     at: WallMs,
-) -> Result<(Recovered, Position, Stamped), Error> {
+    tracker: Option<&mut TrackerState>,
+) -> Result<Recovered, Error> {
+    let id = replayed.partition.id();
     let (node, addr) = (recipe.node.clone(), recipe.addr.clone());
     let owner = Stamped { at, event: Event::Owner { node, addr, token_key: key } };
     let events: Arc<[Stamped]> = Arc::from(vec![owner.clone()]);
     let batch = Batch { epoch: Epoch(0), events };
-    let appended = log.append(partition.id(), batch)?.wait()?;
+    let appended = log.append(id, batch)?.wait()?;
     let position = appended.positions.first().copied().ok_or_else(|| {
         Error::Failed("the log acknowledged an Owner record without a position".to_owned())
     })?;
-    partition.replay(position, &owner);
-    Ok((Recovered { partition, durable: position }, position, owner))
+    let mut seen = Vec::new();
+    if log.others_append() {
+        log.scan(&[(id, replayed.next)], &mut |record| {
+            let before = record.position < position;
+            if before {
+                replayed.fold(&record);
+                seen.push((record.position, record.stamped));
+            }
+            before
+        })?;
+    }
+    replayed.partition.replay(position, &owner);
+    seen.push((position, owner));
+    if let Some(tracker) = tracker {
+        seen.iter().for_each(|(position, stamped)| tracker.fold_one(id, *position, stamped));
+    }
+    Ok(Recovered { partition: replayed.partition, durable: position })
 }

@@ -197,7 +197,7 @@ impl Running {
     }
 }
 
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let read = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = read.trim();
     if name.is_empty() { "kwq".to_owned() } else { name.to_owned() }

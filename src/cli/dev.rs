@@ -22,6 +22,9 @@ pub(super) struct DevArgs {
     /// Where everything is kept [default: ./kwq-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+    /// Keep the log on these Kafka brokers, topics KWQ-…, instead of in the directory
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
     /// Worker processes
     #[arg(long, default_value_t = 4, value_name = "N")]
     workers: u16,
@@ -126,6 +129,8 @@ fn sources(args: &DevArgs, context: &Context) -> Result<Sources, Failure> {
     let flags = [
         ("http.listen", args.listen.map(|addr| addr.to_string())),
         ("log.data-dir", args.data_dir.clone()),
+        ("log.backend", args.kafka.as_ref().map(|_| "kafka".to_owned())),
+        ("kafka.bootstrap-servers", args.kafka.clone()),
     ];
     let given = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     let sets = given.chain(serve::pairs(&args.set)?).collect();

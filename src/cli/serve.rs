@@ -2,7 +2,7 @@
 
 use super::failure::{Failure, Verdict, exit};
 use super::{Context, human};
-use crate::config::{self, Config, Loaded, LogFormat, Sources};
+use crate::config::{self, Backend, Config, Loaded, LogFormat, Sources};
 use crate::node::{self, Node, StopSignal, Summary};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ pub(super) struct ServeArgs {
     /// Where log, images and tracker are kept [default: ./kwq-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// Back end of the log
-    #[arg(long, value_name = "embedded")]
+    /// Back end of the log: embedded, kafka [default: embedded]
+    #[arg(long, value_name = "BACKEND")]
     log: Option<String>,
-    /// Kafka brokers (not in this release)
+    /// Kafka brokers to begin with, HOST:PORT,…; used with --log kafka
     #[arg(long, value_name = "LIST")]
     bootstrap_servers: Option<String>,
-    /// Partitions of a new data directory [default: 3]
+    /// Partitions of a new data directory, or of new topics [default: 3]
     #[arg(long, value_name = "N")]
     partitions: Option<u16>,
     /// What an acknowledgement means: fsync, os, memory
@@ -188,10 +188,15 @@ pub(super) fn log_failure(error: &crate::log::Error) -> Failure {
 /// One line about what was started.
 pub(super) fn banner(config: &Config, summary: &Summary) -> String {
     format!(
-        "kwq {} · embedded log in {} ({}) · {} partitions · restored {} tasks in {:.1} s",
+        "kwq {} · {} · {} partitions · restored {} tasks in {:.1} s",
         env!("CARGO_PKG_VERSION"),
-        config.log.data_dir.display(),
-        summary.durability,
+        match config.log.backend {
+            Backend::Embedded => {
+                let dir = config.log.data_dir.display();
+                format!("embedded log in {dir} ({})", summary.durability)
+            }
+            Backend::Kafka => format!("log on Kafka at {}", config.kafka.brokers),
+        },
         summary.partitions,
         human::grouped(summary.restored_tasks),
         summary.elapsed_ms as f64 / 1_000.0,

@@ -34,6 +34,8 @@ pub struct Config {
     pub insecure_no_auth: bool,
     /// `log.*`.
     pub log: Log,
+    /// `kafka.*` and `topics.*`.
+    pub kafka: Kafka,
     /// `queue.share`, `lease.*`, `retry.*`, `job.retention`.
     pub policy: Policy,
     /// `poll.*`.
@@ -107,6 +109,35 @@ pub struct Log {
 pub enum Backend {
     /// Segment files in the data directory.
     Embedded,
+    /// Topics of Apache Kafka; the data directory holds a copy.
+    Kafka,
+}
+
+impl Backend {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Kafka => "kafka",
+        }
+    }
+}
+
+/// `kafka.*` and `topics.*`.
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// `kafka.bootstrap-servers`.
+    pub brokers: String,
+    /// Those of `kafka.security-protocol`, `sasl-*` and `ssl-*` that are set, by their names in
+    /// librdkafka.
+    pub properties: Vec<(String, String)>,
+    /// `topics.prefix`.
+    pub prefix: String,
+    /// `topics.replication`.
+    pub replication: u16,
+    /// `topics.manage`.
+    pub manage: bool,
 }
 
 /// `log.durability`: what an acknowledgement means.
@@ -239,7 +270,7 @@ impl Config {
     #[must_use]
     pub fn durability_reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.log.durability != Durability::Fsync {
+        if self.log.backend == Backend::Embedded && self.log.durability != Durability::Fsync {
             reasons.push(format!("log.durability={}", self.log.durability.word()));
         }
         reasons

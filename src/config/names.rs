@@ -6,9 +6,9 @@ const LATER: &[(&str, &str)] = &[
     ("http.tls-key", "TLS"),
     ("http.tls-client-ca", "client certificates"),
     ("http.http2", "HTTP/2"),
-    ("kafka.", "the Kafka back end"),
+    ("kafka.status-feed", "the feed of states"),
+    ("kafka.session-timeout", "several instances"),
     ("http.ops-listen", "the listener for operations"),
-    ("topics.", "the Kafka back end"),
     ("node.", "several instances"),
 ];
 

@@ -4,8 +4,8 @@ use super::error::Error;
 use super::load::{Origin, Values};
 use super::memory::auto_limit_bytes;
 use super::{
-    Backend, Compat, Config, Drain, Durability, Http, Job, Limits, Log, LogFormat, Poll, Telemetry,
-    Tracker,
+    Backend, Compat, Config, Drain, Durability, Http, Job, Kafka, Limits, Log, LogFormat, Poll,
+    Telemetry, Tracker,
 };
 use crate::model::breakdown::TagCaps;
 use crate::model::limits as bound;
@@ -34,6 +34,7 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
         insecure_no_auth: read.boolean("auth.insecure-no-auth"),
         policy: policy(&mut read, log.partitions),
         log,
+        kafka: kafka(&mut read),
         poll: Poll {
             default_wait_ms: read.duration("poll.default-wait", 0..=bound::WAIT_MS_MAX),
             max_parked: read.count("poll.max-parked", 0..=1_000_000),
@@ -94,7 +95,9 @@ fn http(read: &mut Reader<'_>) -> Http {
 }
 
 fn log(read: &mut Reader<'_>) -> Log {
-    read.later("log.backend", "kafka", "the Kafka back end");
+    if !cfg!(feature = "kafka") {
+        read.later("log.backend", "kafka", "the Kafka back end");
+    }
     read.later("log.lease-gate", "relaxed", "answering before a hand-out is durable");
     // What `later` has answered must not be called an unknown word as well.
     read.choice("log.lease-gate", &[("durable", ()), ("relaxed", ())]);
@@ -103,10 +106,8 @@ fn log(read: &mut Reader<'_>) -> Log {
         read.wrong("log.data-dir", "must name a directory".to_owned());
     }
     Log {
-        backend: read.choice(
-            "log.backend",
-            &[("embedded", Backend::Embedded), ("kafka", Backend::Embedded)],
-        ),
+        backend: read
+            .choice("log.backend", &[("embedded", Backend::Embedded), ("kafka", Backend::Kafka)]),
         data_dir,
         partitions: read.integer("log.partitions", 1, bound::PARTITIONS_MAX),
         durability: read.choice(
@@ -117,6 +118,42 @@ fn log(read: &mut Reader<'_>) -> Log {
         image_interval_ms: read.duration("log.image-interval", SECOND..=DAY),
         strict: read.boolean("log.strict"),
         disk_reserve: read.auto_size("log.disk-reserve", 0..=1 << 50),
+    }
+}
+
+/// Settings of librdkafka that are handed on, without their `kafka.`; with `.` for `-`.
+const HANDED_ON: &[&str] = &[
+    "security-protocol",
+    "sasl-mechanism",
+    "sasl-username",
+    "sasl-password",
+    "ssl-ca-location",
+    "ssl-certificate-location",
+    "ssl-key-location",
+    "ssl-key-password",
+];
+
+fn kafka(read: &mut Reader<'_>) -> Kafka {
+    let properties = HANDED_ON.iter().filter_map(|name| {
+        let value = read.text(&format!("kafka.{name}"));
+        (!value.is_empty()).then(|| (name.replace('-', "."), value.to_owned()))
+    });
+    let properties = properties.collect();
+    let prefix = read.text("topics.prefix").to_owned();
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if prefix.is_empty() || prefix.len() > 100 || !prefix.chars().all(fits) {
+        read.wrong("topics.prefix", "must be 1 to 100 of A-Z a-z 0-9 . _ -".to_owned());
+    }
+    let brokers = read.text("kafka.bootstrap-servers").to_owned();
+    if brokers.split(',').any(|broker| !broker.contains(':')) {
+        read.wrong("kafka.bootstrap-servers", "must be HOST:PORT,…".to_owned());
+    }
+    Kafka {
+        brokers,
+        properties,
+        prefix,
+        replication: read.integer("topics.replication", 1, 16),
+        manage: read.boolean("topics.manage"),
     }
 }
 

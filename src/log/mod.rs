@@ -276,6 +276,11 @@ pub trait EventLog: Send + Sync {
     /// How much may still be written.
     fn room(&self) -> Room;
 
+    /// Why an acknowledgement means less than it should; empty = it does not.
+    fn reduced(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What it counts. May look at the disk, so not for a thread that must not wait.
     fn numbers(&self) -> LogNumbers {
         LogNumbers::default()

@@ -80,6 +80,7 @@ pub struct OpenReport {
 pub struct KafkaLog {
     shared: Arc<shared::Shared>,
     producer: Arc<producer::Producer>,
+    reduced: Vec<String>,
     images_dir: PathBuf,
     spool_dir: PathBuf,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -273,6 +274,10 @@ impl EventLog for KafkaLog {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    fn reduced(&self) -> Vec<String> {
+        self.reduced.clone()
     }
 
     fn room(&self) -> Room {

@@ -58,7 +58,8 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
         serving.serve(&for_producer, || look(&for_producer));
     })?);
     let (threads, lock) = (Mutex::new(threads), Mutex::new(Some(lock)));
-    Ok((KafkaLog { shared, producer, images_dir, spool_dir, threads, lock }, report))
+    let reduced = report.topics.reduced.clone();
+    Ok((KafkaLog { shared, producer, reduced, images_dir, spool_dir, threads, lock }, report))
 }
 
 fn spawn(

@@ -1,0 +1,33 @@
+//! The log on Kafka for a node.
+
+use crate::actor::node::OpenLog;
+use crate::config::Config;
+use crate::log::kafka::{Cluster, KafkaLog, Options, Topics};
+use crate::log::{Error, EventLog};
+use std::sync::Arc;
+
+/// Opens it.
+pub(super) fn opener(config: &Config, node: &str) -> OpenLog {
+    let kafka = &config.kafka;
+    let options = Options {
+        cluster: Cluster {
+            brokers: kafka.brokers.clone(),
+            client_id: format!("kwq/{node}"),
+            properties: kafka.properties.clone(),
+        },
+        topics: Topics {
+            prefix: kafka.prefix.clone(),
+            partitions: config.log.partitions,
+            replication: kafka.replication,
+            manage: kafka.manage,
+        },
+        dir: config.log.data_dir.clone(),
+        segment_bytes: config.log.segment_bytes,
+        disk_reserve: config.log.disk_reserve,
+    };
+    Arc::new(move || -> Result<Arc<dyn EventLog>, Error> {
+        let (log, report) = KafkaLog::open(&options)?;
+        tracing::info!(?report, "log opened");
+        Ok(Arc::new(log))
+    })
+}
