@@ -308,6 +308,14 @@ impl Engine {
         self.send(slot, Work::Decide(command, reply), Class::Report, 0)
     }
 
+    /// Why an acknowledgement means less than it should; what a log that is away would say is
+    /// left out.
+    pub(crate) fn durability_reasons(&self) -> Vec<String> {
+        let mut reasons = self.config.durability_reasons();
+        reasons.extend(self.log().map(|log| log.reduced()).unwrap_or_default());
+        reasons
+    }
+
     /// Runs a closure on a partition and waits until what it saw is durable.
     pub(crate) async fn inspect<T: Send + 'static>(
         &self,

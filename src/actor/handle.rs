@@ -135,7 +135,7 @@ impl KwqHandle {
             reasons,
             draining,
             submits_refused: engine.refuses_submits().map(|(_, reject)| reject.code),
-            durability_reasons: engine.config.durability_reasons(),
+            durability_reasons: engine.durability_reasons(),
             partitions: (owned, ready, failed),
             replay_percent: f64::from(permille) / 10.0,
             replay_eta_ms: 0,
@@ -145,7 +145,7 @@ impl KwqHandle {
     /// Back end, e.g. `embedded`.
     #[must_use]
     pub fn backend(&self) -> &'static str {
-        "embedded"
+        self.engine.config.log.backend.word()
     }
 
     /// Number of partitions.
@@ -200,7 +200,7 @@ impl KwqHandle {
         ClusterView {
             version: Name::from(env!("CARGO_PKG_VERSION")),
             backend: self.backend(),
-            durability_reasons: self.engine.config.durability_reasons(),
+            durability_reasons: self.engine.durability_reasons(),
             node: self.engine.node_name(),
             addr: self.engine.addr.clone(),
             seen: self.now().wall,

@@ -55,13 +55,26 @@ struct Running {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
+/// With `KWQ_TEST_LOG_KAFKA=HOST:PORT` every server has its log there, on topics of its own.
+fn on_kafka(dir: &Folder) -> Vec<String> {
+    let Ok(brokers) = std::env::var("KWQ_TEST_LOG_KAFKA") else { return Vec::new() };
+    let name = dir.path().file_name().expect("a folder has a name").to_string_lossy();
+    vec![
+        "log.backend=kafka".to_owned(),
+        format!("kafka.bootstrap-servers={brokers}"),
+        format!("topics.prefix={name}"),
+    ]
+}
+
 impl Server {
     /// Starts a server on a fresh directory with these `key=value` settings and waits until ready.
     pub(crate) fn start(settings: &[&str]) -> Self {
         let dir = Folder::new("kwq-it");
         // Small segments keep the run cheap; no delay, because no load balancer is watching.
         let common = ["log.segment=4MiB", "drain.delay=0s"];
-        let settings = common.iter().chain(settings).map(|s| (*s).to_owned()).collect();
+        let mut settings: Vec<String> =
+            common.iter().chain(settings).map(|s| (*s).to_owned()).collect();
+        settings.extend(on_kafka(&dir));
         let mut server = Self { dir, settings, running: None };
         server.launch();
         server
