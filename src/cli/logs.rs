@@ -8,6 +8,7 @@ use crate::codec::dump::json::dump_json;
 use crate::codec::dump::{DumpBody, DumpRecord};
 use crate::log::embedded::inspect;
 use crate::model::id::{PartitionId, Position};
+use crate::node::offline;
 use crate::store::audit::{Checked, Damage};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -81,7 +82,7 @@ fn dump(args: &DumpArgs, context: &Context) -> Verdict {
         });
         true
     };
-    let dumped = inspect::dump(&args.data_dir, partition, Position(args.from), &mut visit);
+    let dumped = offline::dump(&args.data_dir, partition, Position(args.from), &mut visit);
     // An array that was not read to its end stays open.
     documents.flush();
     dumped.map_err(|error| serve::log_failure(&error))?;

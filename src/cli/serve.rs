@@ -152,7 +152,7 @@ pub(super) fn start_failure(error: &node::Error) -> Failure {
 
 /// Refuses a directory that no server has used: a typing error must not make one.
 pub(super) fn existing(directory: &Path) -> Result<(), Failure> {
-    if directory.join("format").is_file() {
+    if crate::node::offline::holds_log(directory) {
         return Ok(());
     }
     let what = format!("{} is no data directory of kwq", directory.display());

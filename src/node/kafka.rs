@@ -1,9 +1,11 @@
-//! The log on Kafka for a node.
+//! The log on Kafka for a node, and its copy for tools.
 
 use crate::actor::node::OpenLog;
 use crate::config::Config;
-use crate::log::kafka::{Cluster, KafkaLog, Options, Topics};
+use crate::log::kafka::{Cluster, KafkaLog, Offline, Options, Topics};
+pub(super) use crate::log::kafka::{dump, is_copy};
 use crate::log::{Error, EventLog};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Opens it.
@@ -30,4 +32,9 @@ pub(super) fn opener(config: &Config, node: &str) -> OpenLog {
         tracing::info!(?report, "log opened");
         Ok(Arc::new(log))
     })
+}
+
+/// The copy in a stopped data directory.
+pub(super) fn offline(dir: &Path) -> Result<Box<dyn EventLog>, Error> {
+    Ok(Box::new(Offline::open(dir)?))
 }

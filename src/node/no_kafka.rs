@@ -2,11 +2,38 @@
 //! back end before anybody comes here.
 
 use crate::actor::node::OpenLog;
+use crate::codec::dump::DumpRecord;
 use crate::config::Config;
-use crate::log::Error;
+use crate::log::{Error, EventLog};
+use crate::model::id::{PartitionId, Position};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Refuses.
 pub(super) fn opener(_: &Config, _: &str) -> OpenLog {
-    Arc::new(|| Err(Error::Settings("this build has no Kafka: build with --features kafka".into())))
+    Arc::new(|| Err(absent()))
+}
+
+fn absent() -> Error {
+    Error::Settings("this build has no Kafka: build with --features kafka".to_owned())
+}
+
+/// Is this a directory that such a build would write?
+pub(super) fn is_copy(dir: &Path) -> bool {
+    dir.join("kafka").is_dir()
+}
+
+/// Refuses.
+pub(super) fn offline(_: &Path) -> Result<Box<dyn EventLog>, Error> {
+    Err(absent())
+}
+
+/// Refuses.
+pub(super) fn dump(
+    _: &Path,
+    _: Option<PartitionId>,
+    _: Position,
+    _: &mut dyn FnMut(DumpRecord) -> bool,
+) -> Result<(), Error> {
+    Err(absent())
 }

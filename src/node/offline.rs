@@ -1,10 +1,12 @@
-//! State hashes of a stopped data directory, from image and tail or from zero.
+//! Tools of a stopped data directory, whatever log it holds: state hashes, dump.
 
 use crate::actor::running::replay_offline;
-use crate::log::embedded::{Cut, EmbeddedLog, Options};
+use crate::codec::dump::DumpRecord;
+use crate::log::embedded::{Cut, EmbeddedLog, Options, inspect};
 use crate::log::{Error, EventLog};
 use crate::model::id::{PartitionId, Position};
 use crate::model::policy::Policy;
+use crate::node::kafka;
 use std::path::Path;
 
 /// State hashes of a directory, and what opening it did.
@@ -20,8 +22,36 @@ pub struct Hashes {
 /// # Errors
 /// The directory is in use, damaged or of another format.
 pub fn state_hash(dir: &Path, from_zero: bool) -> Result<Hashes, Error> {
+    if kafka::is_copy(dir) {
+        let log = kafka::offline(dir)?;
+        let rows = replay_offline(&*log, Policy::default(), from_zero)?;
+        return Ok(Hashes { rows, cut: None });
+    }
     let (log, report) = EmbeddedLog::open(Options::new(dir))?;
     let rows = replay_offline(&log, Policy::default(), from_zero)?;
     log.close();
     Ok(Hashes { rows, cut: report.cut })
+}
+
+/// Is there a log of kwq in this directory?
+#[must_use]
+pub fn holds_log(dir: &Path) -> bool {
+    dir.join("format").is_file() || kafka::is_copy(dir)
+}
+
+/// Visits every record from a position on until `visit` answers false.
+///
+/// # Errors
+/// As [`inspect::dump`].
+pub fn dump(
+    dir: &Path,
+    partition: Option<PartitionId>,
+    from: Position,
+    visit: &mut dyn FnMut(DumpRecord) -> bool,
+) -> Result<(), Error> {
+    if kafka::is_copy(dir) {
+        kafka::dump(dir, partition, from, visit)
+    } else {
+        inspect::dump(dir, partition, from, visit)
+    }
 }

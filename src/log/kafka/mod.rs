@@ -15,6 +15,8 @@
 //! Must not: use transactions, wait for one partition in the name of another, or flush a producer.
 
 mod client;
+mod copy;
+mod offline;
 mod partition;
 mod place;
 mod producer;
@@ -24,10 +26,11 @@ mod start;
 mod topics;
 
 pub use client::Cluster;
+pub use offline::{Offline, dump, is_copy};
 pub use topics::{Found, Topics};
 
-use crate::codec::changelog::{self, Raw, Value};
-use crate::codec::event::{self, Detail};
+use crate::codec::changelog;
+use crate::log::kafka::copy::Copy;
 use crate::log::kafka::partition::Sent;
 use crate::log::lock::DirLock;
 use crate::log::{
@@ -35,7 +38,7 @@ use crate::log::{
 };
 use crate::log::{files, images};
 use crate::model::event::{Event, Stamped};
-use crate::model::id::{Epoch, PartitionId, Position};
+use crate::model::id::{PartitionId, Position};
 use crate::model::task::Blob;
 use crate::model::view::{ResultAt, TextAt};
 use std::path::PathBuf;
@@ -81,8 +84,7 @@ pub struct KafkaLog {
     shared: Arc<shared::Shared>,
     producer: Arc<producer::Producer>,
     reduced: Vec<String>,
-    images_dir: PathBuf,
-    spool_dir: PathBuf,
+    copy: Copy,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Given back when the log is closed, so that the directory can be opened again.
     lock: Mutex<Option<DirLock>>,
@@ -98,72 +100,6 @@ impl KafkaLog {
     pub fn open(options: &Options) -> Result<(Self, OpenReport), Error> {
         start::open(options)
     }
-
-    /// Visits the events of a partition from a position on.
-    fn visit(
-        &self,
-        (id, from): (PartitionId, Position),
-        detail: Detail,
-        visit: &mut dyn FnMut(Skimmed) -> bool,
-    ) -> Result<bool, Error> {
-        let partition = self.shared.partition(id)?;
-        let (first, _) = place::offset(from);
-        let (mut goes_on, mut bad) = (true, None);
-        partition.spool.scan(first, &mut |offset, bytes| {
-            let told = events(id, offset, bytes, from, detail, visit);
-            match told {
-                Ok(more) => goes_on = more,
-                Err(error) => bad = Some(error),
-            }
-            goes_on && bad.is_none()
-        })?;
-        bad.map_or(Ok(goes_on), Err)
-    }
-
-    /// One event, not decoded yet.
-    fn raw<T>(
-        &self,
-        id: PartitionId,
-        at: Position,
-        read: impl FnOnce(Raw<'_>) -> Option<T>,
-    ) -> Result<T, Error> {
-        let (offset, number) = place::offset(at);
-        let bytes = self.shared.partition(id)?.spool.read(offset)?.ok_or(Error::NoRecord(at))?;
-        let value = Value::read(&bytes).map_err(|_| Error::NoRecord(at))?;
-        let raw = value.raws().nth(usize::from(number));
-        raw.filter(|_| at > Position(0)).and_then(read).ok_or(Error::NoRecord(at))
-    }
-}
-
-/// Visits the events of one batch; false = the visitor has enough.
-fn events(
-    partition: PartitionId,
-    offset: u64,
-    bytes: &[u8],
-    from: Position,
-    detail: Detail,
-    visit: &mut dyn FnMut(Skimmed) -> bool,
-) -> Result<bool, Error> {
-    let damaged = |reason: String| Error::Damaged {
-        segment: format!("the spool of partition {partition}"),
-        offset,
-        reason,
-    };
-    let value = Value::read(bytes).map_err(|bad| damaged(bad.to_string()))?;
-    let owner = Epoch(place::position(offset, 0).0);
-    let epoch = if value.is_owner() { owner } else { value.epoch() };
-    for (number, raw) in (0..=u16::MAX).zip(value.raws()) {
-        let position = place::position(offset, number);
-        if position < from {
-            continue;
-        }
-        let decoded = raw.decode(detail).map_err(|bad| damaged(bad.to_string()))?;
-        let record = LogRecord { position, partition, epoch, stamped: decoded.stamped };
-        if !visit(Skimmed { record, blob_bytes: decoded.blob_bytes }) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 impl EventLog for KafkaLog {
@@ -195,12 +131,7 @@ impl EventLog for KafkaLog {
         from: &[(PartitionId, Position)],
         visit: &mut dyn FnMut(LogRecord) -> bool,
     ) -> Result<(), Error> {
-        for place in from {
-            if !self.visit(*place, Detail::Full, &mut |skimmed| visit(skimmed.record))? {
-                break;
-            }
-        }
-        Ok(())
+        self.copy.scan(from, visit)
     }
 
     fn skim_on(
@@ -209,37 +140,19 @@ impl EventLog for KafkaLog {
         _: &mut Resume,
         visit: &mut dyn FnMut(Skimmed) -> bool,
     ) -> Result<(), Error> {
-        for place in from {
-            if !self.visit(*place, Detail::Skim, visit)? {
-                break;
-            }
-        }
-        Ok(())
+        self.copy.skim(from, visit)
     }
 
     fn read_tasks(&self, wanted: &[TextAt]) -> Result<Vec<StoredTask>, Error> {
-        let read = |at: &TextAt| {
-            self.raw(at.partition, at.record, |raw| {
-                let spec = match raw.kind {
-                    event::SUBMITTED => event::submitted::decode_task(raw.body, at.entry),
-                    event::SUBMITTED_ARRAY => event::arrays::decode_element(raw.body, at.entry),
-                    _ => return None,
-                };
-                Some(StoredTask { submitted: raw.at, spec: spec.ok()? })
-            })
-        };
-        wanted.iter().map(read).collect()
+        self.copy.read_tasks(wanted)
     }
 
     fn read_event(&self, id: PartitionId, at: Position) -> Result<Stamped, Error> {
-        self.raw(id, at, |raw| Some(raw.decode(Detail::Full).ok()?.stamped))
+        self.copy.read_event(id, at)
     }
 
     fn read_result(&self, id: PartitionId, at: ResultAt) -> Result<Blob, Error> {
-        self.raw(id, at.record, |raw| {
-            let completed = raw.kind == event::COMPLETED;
-            completed.then(|| event::batches::decode_result(raw.body, at.index).ok()?)?
-        })
+        self.copy.read_result(id, at)
     }
 
     fn end(&self, id: PartitionId) -> Position {
@@ -286,9 +199,9 @@ impl EventLog for KafkaLog {
 
     fn numbers(&self) -> LogNumbers {
         LogNumbers {
-            segment_bytes: self.shared.partitions.iter().map(|p| p.spool.bytes()).sum(),
-            image_bytes: images::bytes(&self.images_dir),
-            free_bytes: files::space(&self.spool_dir).map(|(free, _)| free),
+            segment_bytes: self.copy.bytes(),
+            image_bytes: images::bytes(&self.copy.images_dir),
+            free_bytes: files::space(&self.copy.images_dir).map(|(free, _)| free),
             ..LogNumbers::default()
         }
     }
@@ -299,18 +212,15 @@ impl EventLog for KafkaLog {
         position: Position,
         image: &[u8],
     ) -> Result<(), Error> {
-        images::write(&self.images_dir, partition, position, image)
+        images::write(&self.copy.images_dir, partition, position, image)
     }
 
     fn committed_marks(&self, partition: PartitionId) -> Vec<Position> {
-        images::of(&self.images_dir, partition).unwrap_or_else(|error| {
-            tracing::warn!(%partition, %error, "images cannot be listed; the log is read instead");
-            Vec::new()
-        })
+        self.copy.marks(partition)
     }
 
     fn read_mark(&self, partition: PartitionId, position: Position) -> Result<Vec<u8>, Error> {
-        images::read(&self.images_dir, partition, position)
+        images::read(&self.copy.images_dir, partition, position)
     }
 
     fn close(&self) {

@@ -20,7 +20,7 @@ use crate::log::ticket::Resolver;
 use crate::log::{Appended, Error};
 use crate::model::id::{Epoch, PartitionId, Position};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the thread that reads shall do for a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Drop for Sent {
 /// One partition.
 pub(super) struct Partition {
     pub(super) id: PartitionId,
-    pub(super) spool: Spool,
+    pub(super) spool: Arc<Spool>,
     state: Mutex<State>,
 }
 
@@ -120,7 +120,7 @@ impl Partition {
         }
         let read_to = spool.next();
         let state = Mutex::new(State { latest, read_to, unproven, role: Role::Following, life: 0 });
-        Ok(Self { id, spool, state })
+        Ok(Self { id, spool: Arc::new(spool), state })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

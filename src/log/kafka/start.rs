@@ -3,6 +3,7 @@
 use crate::log::Error;
 use crate::log::Room;
 use crate::log::files::{self, make_dir, remove_temporary};
+use crate::log::kafka::copy::{Copy, directories};
 use crate::log::kafka::partition::{Order, Partition};
 use crate::log::kafka::producer::Producer;
 use crate::log::kafka::reader::Reader;
@@ -19,7 +20,7 @@ use std::thread;
 /// See [`KafkaLog::open`].
 pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     let dir = options.dir.join("kafka");
-    let (spool_dir, images_dir) = (dir.join("spool"), dir.join("images"));
+    let [spool_dir, images_dir] = directories(&options.dir);
     make_dir(&options.dir)?;
     let lock = DirLock::take(&options.dir)?;
     for dir in [&dir, &spool_dir, &images_dir] {
@@ -58,8 +59,10 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
         serving.serve(&for_producer, || look(&for_producer));
     })?);
     let (threads, lock) = (Mutex::new(threads), Mutex::new(Some(lock)));
+    let spools = shared.partitions.iter().map(|p| Arc::clone(&p.spool)).collect();
+    let copy = Copy { spools, images_dir };
     let reduced = report.topics.reduced.clone();
-    Ok((KafkaLog { shared, producer, reduced, images_dir, spool_dir, threads, lock }, report))
+    Ok((KafkaLog { shared, producer, reduced, copy, threads, lock }, report))
 }
 
 fn spawn(
