@@ -110,7 +110,7 @@ fn summary(record: &DumpRecord) -> String {
 }
 
 fn verify(directory: &Path, context: &Context) -> Verdict {
-    let verdict = inspect::verify(directory).map_err(|error| serve::log_failure(&error))?;
+    let verdict = offline::verify(directory).map_err(|error| serve::log_failure(&error))?;
     let (code, word, text, body, place) = match verdict {
         inspect::Verdict::Intact { records, end } => {
             let text = format!("{} records, end at {end}", human::grouped(records));

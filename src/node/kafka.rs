@@ -3,7 +3,7 @@
 use crate::actor::node::OpenLog;
 use crate::config::Config;
 use crate::log::kafka::{Cluster, KafkaLog, Offline, Options, Topics};
-pub(super) use crate::log::kafka::{dump, is_copy};
+pub(super) use crate::log::kafka::{dump, is_copy, verify};
 use crate::log::{Error, EventLog};
 use std::path::Path;
 use std::sync::Arc;

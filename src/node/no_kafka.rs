@@ -4,6 +4,7 @@
 use crate::actor::node::OpenLog;
 use crate::codec::dump::DumpRecord;
 use crate::config::Config;
+use crate::log::embedded::inspect::Verdict;
 use crate::log::{Error, EventLog};
 use crate::model::id::{PartitionId, Position};
 use std::path::Path;
@@ -25,6 +26,11 @@ pub(super) fn is_copy(dir: &Path) -> bool {
 
 /// Refuses.
 pub(super) fn offline(_: &Path) -> Result<Box<dyn EventLog>, Error> {
+    Err(absent())
+}
+
+/// Refuses.
+pub(super) fn verify(_: &Path) -> Result<Verdict, Error> {
     Err(absent())
 }
 

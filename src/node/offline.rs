@@ -39,6 +39,14 @@ pub fn holds_log(dir: &Path) -> bool {
     dir.join("format").is_file() || kafka::is_copy(dir)
 }
 
+/// Checks every record, and changes nothing.
+///
+/// # Errors
+/// As [`inspect::verify`].
+pub fn verify(dir: &Path) -> Result<inspect::Verdict, Error> {
+    if kafka::is_copy(dir) { kafka::verify(dir) } else { inspect::verify(dir) }
+}
+
 /// Visits every record from a position on until `visit` answers false.
 ///
 /// # Errors

@@ -22,6 +22,16 @@ const WORKERS: u64 = 5;
 /// Open tasks above which submitters are slow.
 const BACKLOG: usize = 2_000;
 
+/// With `KWQ_TEST_LOG_KAFKA=HOST:PORT` the log is there, on topics of this run.
+fn on_kafka(name: &str) -> Vec<String> {
+    let Ok(brokers) = std::env::var("KWQ_TEST_LOG_KAFKA") else { return Vec::new() };
+    vec![
+        "log.backend=kafka".to_owned(),
+        format!("kafka.bootstrap-servers={brokers}"),
+        format!("topics.prefix={name}-{}-{}", std::process::id(), now_us()),
+    ]
+}
+
 /// A run.
 pub(crate) struct Run {
     pub(crate) name: &'static str,
@@ -38,7 +48,8 @@ impl Run {
     /// A run with an empty data directory.
     pub(crate) fn new(name: &'static str) -> Self {
         let scratch = scratch(name);
-        let start = Start { dir: scratch.join("data"), ..Start::default() };
+        let sets = on_kafka(name);
+        let start = Start { dir: scratch.join("data"), sets, ..Start::default() };
         std::fs::create_dir_all(&start.dir).expect("the data directory can be made");
         let seed = seed();
         say(&format!("{name}: seed {seed} (KWQ_TEST_SEED repeats the choices)"));

@@ -26,7 +26,7 @@ mod start;
 mod topics;
 
 pub use client::Cluster;
-pub use offline::{Offline, dump, is_copy};
+pub use offline::{Offline, dump, is_copy, verify};
 pub use topics::{Found, Topics};
 
 use crate::codec::changelog;
