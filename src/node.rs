@@ -223,6 +223,13 @@ fn log_opener(config: &Config) -> OpenLog {
     if config.log.backend == Backend::Kafka {
         return kafka::opener(config, &crate::actor::running::host_name());
     }
+    let elsewhere = kafka::is_copy(&config.log.data_dir).then(|| {
+        LogError::Settings(format!(
+            "{} holds a copy of a changelog on Kafka, whose tasks log.backend=embedded would hide: \
+             set log.backend=kafka, or use another log.data-dir",
+            config.log.data_dir.display()
+        ))
+    });
     let options = Options {
         segment_bytes: config.log.segment_bytes,
         durability: match config.log.durability {
@@ -236,6 +243,9 @@ fn log_opener(config: &Config) -> OpenLog {
     };
     let partitions = usize::from(config.log.partitions);
     Arc::new(move || -> Result<Arc<dyn EventLog>, LogError> {
+        if let Some(refusal) = &elsewhere {
+            return Err(refusal.clone());
+        }
         let (log, report) = EmbeddedLog::open(options.clone())?;
         // Nothing is decided before every partition has its first owner, so owners alone are a
         // first start that did not come to its end.

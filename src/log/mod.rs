@@ -28,6 +28,7 @@ mod lock;
 pub mod memory;
 #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "the copy of a Kafka partition"))]
 mod spool;
+mod syncs;
 pub mod ticket;
 
 use crate::model::event::{Event, Stamped};

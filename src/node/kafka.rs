@@ -26,6 +26,7 @@ pub(super) fn opener(config: &Config, node: &str) -> OpenLog {
         dir: config.log.data_dir.clone(),
         segment_bytes: config.log.segment_bytes,
         disk_reserve: config.log.disk_reserve,
+        stopwatch: Some(crate::clock::stopwatch_micros),
     };
     Arc::new(move || -> Result<Arc<dyn EventLog>, Error> {
         let (log, report) = KafkaLog::open(&options)?;

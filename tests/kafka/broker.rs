@@ -49,6 +49,7 @@ pub(crate) fn options(prefix: &str, dir: &TempDir) -> Options {
         dir: dir.path().to_path_buf(),
         segment_bytes: 64 << 10,
         disk_reserve: Some(0),
+        stopwatch: None,
     }
 }
 

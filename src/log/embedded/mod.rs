@@ -23,7 +23,6 @@ mod repair;
 mod reserve;
 mod segment;
 mod start;
-mod syncs;
 mod walk;
 mod writer;
 

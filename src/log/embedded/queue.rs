@@ -3,8 +3,8 @@
 use crate::log::embedded::group::Encoded;
 use crate::log::embedded::recovery::Known;
 use crate::log::embedded::segment;
-use crate::log::embedded::syncs::Syncs;
 use crate::log::files::io_error;
+use crate::log::syncs::Syncs;
 use crate::log::ticket::Resolver;
 use crate::log::{Error, Room, Ticket};
 use crate::model::id::Position;

@@ -31,7 +31,7 @@ pub use topics::{Found, Topics};
 
 use crate::codec::changelog;
 use crate::log::kafka::copy::Copy;
-use crate::log::kafka::partition::Sent;
+use crate::log::kafka::partition::{Acks, Sent};
 use crate::log::lock::DirLock;
 use crate::log::{
     Batch, Error, EventLog, LogNumbers, LogRecord, Resume, Room, Skimmed, StoredTask, Ticket,
@@ -66,6 +66,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Free space below which submits are refused; `None` = max(2 segments, 1 GiB, 5 %).
     pub disk_reserve: Option<u64>,
+    /// Microseconds since any moment, never falling; times the acknowledgements. `None` = they are
+    /// not timed.
+    pub stopwatch: Option<fn() -> u64>,
 }
 
 /// What opening found.
@@ -85,6 +88,7 @@ pub struct KafkaLog {
     producer: Arc<producer::Producer>,
     reduced: Vec<String>,
     copy: Copy,
+    acks: Arc<Acks>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Given back when the log is closed, so that the directory can be opened again.
     lock: Mutex<Option<DirLock>>,
@@ -113,7 +117,7 @@ impl EventLog for KafkaLog {
         self.producer.wait_for_room(&self.shared);
         let (ticket, resolver) = Ticket::pair();
         let events = u16::try_from(batch.events.len()).unwrap_or(u16::MAX);
-        let sent = Sent::new(resolver, value, events);
+        let sent = Sent::new(resolver, value, events, self.acks.now());
         let send = |value: &[u8], life| self.producer.send(id, life, value);
         let takes = batch.events.first().map(|first| &first.event);
         if matches!(takes, Some(Event::Owner { .. })) {
@@ -198,12 +202,14 @@ impl EventLog for KafkaLog {
     }
 
     fn numbers(&self) -> LogNumbers {
-        LogNumbers {
+        let mut numbers = LogNumbers {
             segment_bytes: self.copy.bytes(),
             image_bytes: images::bytes(&self.copy.images_dir),
             free_bytes: files::space(&self.copy.images_dir).map(|(free, _)| free),
             ..LogNumbers::default()
-        }
+        };
+        self.acks.counts.show(&mut numbers);
+        numbers
     }
 
     fn commit_mark(

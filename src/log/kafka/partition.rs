@@ -16,6 +16,7 @@ use crate::codec::changelog::Value;
 use crate::log::fence::{Between, Fence, Latest, Settled};
 use crate::log::kafka::place;
 use crate::log::spool::Spool;
+use crate::log::syncs::Syncs;
 use crate::log::ticket::Resolver;
 use crate::log::{Appended, Error};
 use crate::model::id::{Epoch, PartitionId, Position};
@@ -33,6 +34,8 @@ pub(super) enum Order {
 
 /// A batch on its way.
 pub(super) struct Sent {
+    /// When it was sent, µs of the stopwatch.
+    pub(super) at: Option<u64>,
     /// Of its caller; a batch that is let go of fails as fenced.
     resolver: Option<Resolver>,
     pub(super) value: Vec<u8>,
@@ -40,8 +43,8 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    pub(super) fn new(resolver: Resolver, value: Vec<u8>, events: u16) -> Self {
-        Self { resolver: Some(resolver), value, events }
+    pub(super) fn new(resolver: Resolver, value: Vec<u8>, events: u16, at: Option<u64>) -> Self {
+        Self { at, resolver: Some(resolver), value, events }
     }
 
     fn settle(mut self, outcome: Result<u64, Error>) {
@@ -61,10 +64,29 @@ impl Drop for Sent {
     }
 }
 
+/// Acknowledgements by their time, shared by all partitions.
+#[derive(Default)]
+pub(super) struct Acks {
+    pub(super) stopwatch: Option<fn() -> u64>,
+    pub(super) counts: Syncs,
+}
+
+impl Acks {
+    pub(super) fn now(&self) -> Option<u64> {
+        self.stopwatch.map(|stopwatch| stopwatch())
+    }
+
+    fn count(&self, sent: &Sent) {
+        let took = self.now().zip(sent.at).map(|(now, at)| now.saturating_sub(at));
+        self.counts.count(took, u64::from(sent.events));
+    }
+}
+
 /// One partition.
 pub(super) struct Partition {
     pub(super) id: PartitionId,
     pub(super) spool: Arc<Spool>,
+    pub(super) acks: Arc<Acks>,
     state: Mutex<State>,
 }
 
@@ -109,7 +131,12 @@ impl Partition {
     ///
     /// # Errors
     /// The newest record of the spool cannot be read.
-    pub(super) fn new(id: PartitionId, spool: Spool, first: u64) -> Result<Self, Error> {
+    pub(super) fn new(
+        id: PartitionId,
+        spool: Spool,
+        first: u64,
+        acks: Arc<Acks>,
+    ) -> Result<Self, Error> {
         let (mut latest, mut unproven) = (Latest::default(), None);
         if let Some((offset, bytes)) = spool.last()? {
             let value = Value::read(&bytes).map_err(|bad| Error::Failed(bad.to_string()))?;
@@ -120,7 +147,7 @@ impl Partition {
         }
         let read_to = spool.next();
         let state = Mutex::new(State { latest, read_to, unproven, role: Role::Following, life: 0 });
-        Ok(Self { id, spool: Arc::new(spool), state })
+        Ok(Self { id, spool: Arc::new(spool), acks, state })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -207,7 +234,7 @@ impl Partition {
             }
             (Role::Owning(owning), _) => {
                 owning.held.push_back(offset);
-                state.settle(self.id, &self.spool)
+                state.settle(self)
             }
         }
     }
@@ -237,7 +264,7 @@ impl Partition {
                 gap.between.push(if owner { Between::Owner } else { Between::Void });
                 return Ok(None);
             }
-            return state.bridged(self.id, &self.spool);
+            return state.bridged(self);
         }
         if offset < state.read_to {
             if state.unproven == Some(offset) {
@@ -314,7 +341,7 @@ impl State {
     }
 
     /// Settles reports up to the next gap.
-    fn settle(&mut self, id: PartitionId, spool: &Spool) -> Result<Option<Order>, Error> {
+    fn settle(&mut self, of: &Partition) -> Result<Option<Order>, Error> {
         loop {
             let Role::Owning(owning) = &mut self.role else { return Ok(None) };
             if owning.gap.is_some() {
@@ -322,32 +349,33 @@ impl State {
             }
             let Some(offset) = owning.held.pop_front() else { return Ok(None) };
             match owning.fence.report(offset) {
-                Settled::Counts(sent) => self.keep(offset.unwrap_or_default(), sent, spool)?,
+                Settled::Counts(sent) => self.keep(offset.unwrap_or_default(), sent, of)?,
                 Settled::Gap { from, to } => {
                     owning.gap = Some(Gap { next: from, to, between: Vec::new() });
-                    return Ok(Some(Order::Read(id, from)));
+                    return Ok(Some(Order::Read(of.id, from)));
                 }
-                Settled::Down => return Ok(self.stand_down(id)),
+                Settled::Down => return Ok(self.stand_down(of.id)),
             }
         }
     }
 
     /// All of a gap was read.
-    fn bridged(&mut self, id: PartitionId, spool: &Spool) -> Result<Option<Order>, Error> {
+    fn bridged(&mut self, of: &Partition) -> Result<Option<Order>, Error> {
         let Role::Owning(owning) = &mut self.role else { return Ok(None) };
         let Some(gap) = owning.gap.take() else { return Ok(None) };
         match owning.fence.bridge(gap.between) {
             Settled::Counts(sent) => {
-                self.keep(gap.to, sent, spool)?;
-                Ok(self.settle(id, spool)?.or(Some(Order::Stop(id))))
+                self.keep(gap.to, sent, of)?;
+                Ok(self.settle(of)?.or(Some(Order::Stop(of.id))))
             }
-            Settled::Gap { .. } | Settled::Down => Ok(self.stand_down(id)),
+            Settled::Gap { .. } | Settled::Down => Ok(self.stand_down(of.id)),
         }
     }
 
     /// A batch counts: readers first, then who waits for it.
-    fn keep(&mut self, offset: u64, sent: Sent, spool: &Spool) -> Result<(), Error> {
-        if let Err(error) = spool.append(offset, &sent.value) {
+    fn keep(&mut self, offset: u64, sent: Sent, of: &Partition) -> Result<(), Error> {
+        of.acks.count(&sent);
+        if let Err(error) = of.spool.append(offset, &sent.value) {
             sent.settle(Err(Error::Failed(error.to_string())));
             return Err(error);
         }

@@ -4,7 +4,7 @@ use crate::log::Error;
 use crate::log::Room;
 use crate::log::files::{self, make_dir, remove_temporary};
 use crate::log::kafka::copy::{Copy, directories};
-use crate::log::kafka::partition::{Order, Partition};
+use crate::log::kafka::partition::{Acks, Order, Partition};
 use crate::log::kafka::producer::Producer;
 use crate::log::kafka::reader::Reader;
 use crate::log::kafka::shared::Shared;
@@ -21,6 +21,13 @@ use std::thread;
 pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     let dir = options.dir.join("kafka");
     let [spool_dir, images_dir] = directories(&options.dir);
+    if options.dir.join("format").exists() {
+        return Err(Error::Settings(format!(
+            "{} holds an embedded log, whose tasks log.backend=kafka would hide: use another \
+             log.data-dir",
+            options.dir.display()
+        )));
+    }
     make_dir(&options.dir)?;
     let lock = DirLock::take(&options.dir)?;
     for dir in [&dir, &spool_dir, &images_dir] {
@@ -33,13 +40,14 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     };
     let topic = options.topics.changelog();
     let reader = Reader::new(&options.cluster, topic.clone())?;
+    let acks = Arc::new(Acks { stopwatch: options.stopwatch, ..Acks::default() });
     let (mut partitions, mut ends) = (Vec::new(), Vec::new());
     for id in (0..options.topics.partitions).map(PartitionId) {
         let bounds = reader.bounds(id)?;
         let spool = kept(&spool_dir, id, bounds, options.segment_bytes, &mut report)?;
         let next = spool.next();
         report.missing += bounds.1.saturating_sub(next);
-        partitions.push(Partition::new(id, spool, bounds.0)?);
+        partitions.push(Partition::new(id, spool, bounds.0, Arc::clone(&acks))?);
         ends.push(bounds.1);
     }
     let (orders, ordered) = channel();
@@ -62,7 +70,7 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     let spools = shared.partitions.iter().map(|p| Arc::clone(&p.spool)).collect();
     let copy = Copy { spools, images_dir };
     let reduced = report.topics.reduced.clone();
-    Ok((KafkaLog { shared, producer, reduced, copy, threads, lock }, report))
+    Ok((KafkaLog { shared, producer, reduced, copy, acks, threads, lock }, report))
 }
 
 fn spawn(
