@@ -1,9 +1,10 @@
 //! The broker of the tests, and logs on it.
 
 use crate::log_contract::kit::TempDir;
+use crate::util::now_us;
 use kwq::log::kafka::{Cluster, KafkaLog, Options, Topics};
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,31 +13,72 @@ pub(crate) fn address() -> &'static str {
     static ADDRESS: OnceLock<String> = OnceLock::new();
     ADDRESS.get_or_init(|| match std::env::var("KWQ_TEST_KAFKA") {
         Ok(address) => address,
-        Err(_) => started(),
+        Err(_) => {
+            let brokers = Brokers::start(1);
+            let address = brokers.addresses.clone();
+            // Never dropped: that would end the broker. It ends with this process.
+            std::mem::forget(brokers);
+            address
+        }
     })
 }
 
-/// Starts one; it ends with its standard input, which is held by this process alone.
-fn started() -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/broker.py");
-    let mut command = Command::new("python3");
-    command.args([script, "run"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("python3 runs");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped"));
-    let mut line = String::new();
-    lines.read_line(&mut line).expect("the script says where the broker is");
-    let address = line.trim().strip_prefix("ready ").map(str::to_owned);
-    // Neither is dropped: that would end the broker.
-    std::mem::forget((child, lines));
-    address.unwrap_or_else(|| panic!("no broker: {line:?}"))
+/// Brokers of a test's own.
+pub(crate) struct Brokers {
+    /// `host:port,…`.
+    pub(crate) addresses: String,
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Brokers {
+    /// Starts so many; they end with their standard input, which is held by this process alone.
+    pub(crate) fn start(count: u16) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/broker.py");
+        let mut command = Command::new("python3");
+        command.args([script, "run", "--brokers", &count.to_string()]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 runs");
+        let orders = child.stdin.take().expect("piped");
+        let answers = BufReader::new(child.stdout.take().expect("piped"));
+        let mut brokers = Self { addresses: String::new(), child, orders, answers };
+        let line = brokers.line();
+        let addresses = line.strip_prefix("ready ");
+        addresses
+            .unwrap_or_else(|| panic!("no broker: {line:?}"))
+            .clone_into(&mut brokers.addresses);
+        brokers
+    }
+
+    /// Carries out an order such as `kill 1`.
+    pub(crate) fn order(&mut self, order: &str) {
+        writeln!(self.orders, "{order}").expect("the script takes orders");
+        let answer = self.line();
+        assert_eq!(answer, "done", "{order}");
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("the script answers");
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Brokers {
+    fn drop(&mut self) {
+        // The script ends its brokers when it is asked to.
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(asked.is_ok(), "kill can be run");
+        drop(self.child.wait());
+    }
 }
 
 /// A topic prefix nobody else has.
 pub(crate) fn prefix() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("T{}-{}-{number}", now.as_millis(), std::process::id())
+    format!("T{}-{}-{number}", now_us(), std::process::id())
 }
 
 /// How an instance opens the log.

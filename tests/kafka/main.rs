@@ -1,7 +1,34 @@
 //! What only a real Apache Kafka can show. `KWQ_TEST_KAFKA=host:port` names one; otherwise
-//! `broker.py` brings it. Every test has topics of its own.
+//! `broker.py` brings it. Every test has topics of its own. Load and checker are those of the
+//! fault suite.
 
 mod broker;
 mod contract;
+mod faults;
 mod log_contract;
 mod ownership;
+
+#[path = "../faults/checker.rs"]
+mod checker;
+#[path = "../faults/final_state.rs"]
+mod final_state;
+#[path = "../faults/fold.rs"]
+mod fold;
+#[path = "../faults/history.rs"]
+mod history;
+#[path = "../faults/http.rs"]
+mod http;
+#[path = "../faults/load.rs"]
+mod load;
+#[path = "../faults/operator.rs"]
+mod operator;
+#[expect(dead_code, reason = "some of it is for the embedded log")]
+#[path = "../faults/run.rs"]
+mod run;
+#[expect(dead_code, reason = "some of it is for the embedded log")]
+#[path = "../faults/server.rs"]
+mod server;
+#[path = "../faults/util.rs"]
+mod util;
+#[path = "../faults/worker.rs"]
+mod worker;

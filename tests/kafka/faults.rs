@@ -1,0 +1,121 @@
+//! Process faults with the log on a real Kafka: the server is killed, brokers are killed and
+//! started again, a leader goes, two instances fight for the same partitions. Whatever happens,
+//! nothing acknowledged is lost, nothing is done twice.
+
+use crate::broker::{Brokers, address, prefix};
+use crate::run::Run;
+use crate::server::{Server, Start};
+use crate::util::{alone, pause_ms, say, scaled};
+
+/// Cycles at scale 1.
+const KILLS: usize = 10;
+const OUTAGES: usize = 4;
+const LEADERS: usize = 3;
+const ROUNDS: usize = 20;
+
+/// A run whose log is on these brokers.
+fn on(name: &'static str, brokers: &str, copies: u16) -> Run {
+    let mut run = Run::new(name);
+    run.start.sets = vec![
+        "log.backend=kafka".into(),
+        format!("kafka.bootstrap-servers={brokers}"),
+        format!("topics.prefix={}", prefix()),
+        format!("topics.replication={copies}"),
+    ];
+    run
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed_under_load() {
+    let _alone = alone();
+    let mut run = on("kafka-kill", address(), 1);
+    let mut server = run.serve();
+    run.load();
+    for i in 0..scaled(KILLS) {
+        pause_ms(run.rng.range(300, 1_500));
+        run.count_in_flight();
+        run.kill(server, "kill -9");
+        if i % 3 == 2 {
+            // What this machine keeps is a cache: all of it may go.
+            std::fs::remove_dir_all(&run.start.dir).expect("the directory can be deleted");
+            std::fs::create_dir_all(&run.start.dir).expect("the directory can be made");
+        }
+        server = run.serve();
+    }
+    run.verdict(server);
+}
+
+#[test]
+fn work_goes_on_after_the_broker_was_killed_stopped_and_started_again() {
+    let _alone = alone();
+    let mut brokers = Brokers::start(1);
+    let mut run = on("kafka-broker", &brokers.addresses, 1);
+    let server = run.serve();
+    run.load();
+    for i in 0..scaled(OUTAGES) {
+        pause_ms(2_000);
+        run.count_in_flight();
+        if i % 2 == 0 {
+            run.nemesis("the broker is killed");
+            brokers.order("kill 1");
+            pause_ms(run.rng.range(100, 3_000));
+            brokers.order("start 1");
+        } else {
+            run.nemesis("the broker stands still");
+            brokers.order("stop 1");
+            pause_ms(run.rng.range(1_000, 6_000));
+            brokers.order("cont 1");
+        }
+    }
+    run.verdict(server);
+}
+
+#[test]
+fn no_acknowledged_task_is_lost_when_leaders_are_killed() {
+    let _alone = alone();
+    let mut brokers = Brokers::start(3);
+    let mut run = on("kafka-leader", &brokers.addresses, 3);
+    let server = run.serve();
+    run.load();
+    for i in 0..scaled(LEADERS) {
+        pause_ms(3_000);
+        run.count_in_flight();
+        // Each leads one of the three partitions, so one leader goes every time.
+        let number = i % 3 + 1;
+        run.nemesis("a leader is killed");
+        brokers.order(&format!("kill {number}"));
+        pause_ms(run.rng.range(2_000, 8_000));
+        brokers.order(&format!("start {number}"));
+        pause_ms(3_000);
+    }
+    run.verdict(server);
+}
+
+/// Two instances that both believe they own everything take the partitions from each other all the
+/// time, and one of them stands still now and then. Clients talk to either.
+#[test]
+fn two_instances_that_fight_for_the_partitions_hand_nothing_out_twice() {
+    let _alone = alone();
+    let mut run = on("kafka-fight", address(), 1);
+    let mut one = run.serve();
+    run.load();
+    let other = Start { dir: run.side("other"), ..run.start.clone() };
+    let mut two = Server::start(&other).expect("a second instance starts");
+    for i in 0..scaled(ROUNDS) {
+        let here = i % 2 == 0;
+        run.world.set_addr(if here { two.addr() } else { one.addr() });
+        pause_ms(run.rng.range(300, 1_200));
+        if run.rng.chance(30) {
+            run.nemesis("an instance stands still");
+            let frozen = if here { &mut one } else { &mut two };
+            frozen.signal("STOP");
+            pause_ms(run.rng.range(500, 3_000));
+            frozen.signal("CONT");
+        }
+    }
+    run.nemesis("the second instance is killed");
+    run.world.set_addr(one.addr());
+    drop(two.kill());
+    say("kafka-fight: one instance is left");
+    run.verdict(one);
+}
