@@ -8,6 +8,7 @@ use crate::log::Error;
 use crate::log::kafka::client::{Cluster, Voice, refused};
 use crate::log::kafka::partition::Order;
 use crate::log::kafka::shared::Shared;
+use crate::log::kafka::topics::{PATIENCE, SPREAD};
 use crate::model::id::PartitionId;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,7 +17,8 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Messages are waited for so long before orders are looked at again.
 const POLL: Duration = Duration::from_millis(10);
@@ -45,19 +47,26 @@ impl Reader {
         Ok(Self { client, topic, places: BTreeMap::new() })
     }
 
-    /// First offset kept and the one behind the last.
+    /// First offset kept and the one behind the last. A topic just made has no leaders yet, so
+    /// it is asked for a while.
     ///
     /// # Errors
     /// `Io`.
     pub(super) fn bounds(&self, id: PartitionId) -> Result<(u64, u64), Error> {
-        let bounds = self.client.fetch_watermarks(
-            &self.topic,
-            i32::from(id.0),
-            crate::log::kafka::topics::PATIENCE,
-        );
-        let what = format!("asking for the bounds of {} {id}", self.topic);
-        let (low, high) = bounds.map_err(|e| refused(&what, &e))?;
-        Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let asked = self.client.fetch_watermarks(&self.topic, i32::from(id.0), PATIENCE);
+            match asked {
+                Ok((low, high)) => {
+                    return Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)));
+                }
+                Err(error) if Instant::now() > end => {
+                    let what = format!("asking for the bounds of {} {id}", self.topic);
+                    return Err(refused(&what, &error));
+                }
+                Err(_) => thread::sleep(SPREAD),
+            }
+        }
     }
 
     /// Reads until the log is stopped.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// For one answer of the cluster.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// A topic that was made is known to every broker soon.
-const SPREAD: Duration = Duration::from_millis(50);
+pub(super) const SPREAD: Duration = Duration::from_millis(50);
 
 /// Topics as they shall be.
 #[derive(Clone, Debug)]
