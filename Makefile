@@ -1,12 +1,18 @@
 # People and CI run the same targets. Needs rustup (rust-toolchain.toml), a C compiler and make;
-# `faults` also needs strace, `contract` Python 3.10 with venv.
+# The log on Kafka needs a C++ compiler and bash as well (or build with --no-default-features --features server).
+# `faults` also needs strace, `contract` Python 3.10 with venv, `kafka-test` java and mvn.
 
 CARGO ?= cargo
 LOCKED ?= --locked
 VERIFY = --manifest-path verify/Cargo.toml --target-dir target/verify
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test check tidy docs bench faults ui-test contract verify kafka deny ci
+.PHONY: help dev build test check tidy docs bench faults ui-test contract verify kafka kafka-test deny ci
+
+# What reads the files of the embedded log, or asks which log it is.
+NOT_ON_KAFKA = cli::a_repair cli_output::a_quiet_check restart::what_was_folded explain::a_partition_that_is_away \
+  regressions::a_client_id_that_many views::health_answers views::reduced_durability views::the_cluster_is_one \
+  views::the_root_answers views::the_log_shows
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -28,6 +34,7 @@ faults: ## kill, power cut, damage, full disk on the real binary; KWQ_TEST_SCALE
 check: tidy ## format, lints with and without features, documentation, tidy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(LOCKED) --no-default-features --lib -- -D warnings
+	$(CARGO) clippy $(LOCKED) --no-default-features --features server --lib --bins -- -D warnings
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps
 
@@ -55,6 +62,11 @@ verify: ## models of the protocols, explored exhaustively; KWQ_VERIFY_SCALE=2 lo
 
 kafka: ## a real Apache Kafka on loopback until Ctrl-C; prints its address
 	python3 tests/kafka/broker.py run
+
+kafka-test: ## the log on a real Apache Kafka: contract, ownership, faults, then the server's tests on it
+	python3 tests/kafka/broker.py exec -- $(CARGO) test $(LOCKED) --test kafka
+	python3 tests/kafka/broker.py exec -- $(CARGO) test $(LOCKED) --test it -- $(KAFKA_IT) \
+	  $(foreach name,$(NOT_ON_KAFKA),--skip $(name))
 
 deny: ## licences, sources, advisories; needs cargo-deny
 	$(CARGO) deny --locked check

@@ -138,6 +138,8 @@ pub struct Kafka {
     pub replication: u16,
     /// `topics.manage`.
     pub manage: bool,
+    /// `topics.inboxes`.
+    pub inboxes: bool,
 }
 
 /// `log.durability`: what an acknowledgement means.

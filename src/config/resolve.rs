@@ -154,6 +154,7 @@ fn kafka(read: &mut Reader<'_>) -> Kafka {
         prefix,
         replication: read.integer("topics.replication", 1, 16),
         manage: read.boolean("topics.manage"),
+        inboxes: read.boolean("topics.inboxes"),
     }
 }
 

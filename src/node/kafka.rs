@@ -22,6 +22,7 @@ pub(super) fn opener(config: &Config, node: &str) -> OpenLog {
             partitions: config.log.partitions,
             replication: kafka.replication,
             manage: kafka.manage,
+            inboxes: kafka.inboxes,
         },
         dir: config.log.data_dir.clone(),
         segment_bytes: config.log.segment_bytes,

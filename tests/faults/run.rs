@@ -28,6 +28,7 @@ fn on_kafka(name: &str) -> Vec<String> {
     vec![
         "log.backend=kafka".to_owned(),
         format!("kafka.bootstrap-servers={brokers}"),
+        "topics.inboxes=false".to_owned(),
         format!("topics.prefix={name}-{}-{}", std::process::id(), now_us()),
     ]
 }

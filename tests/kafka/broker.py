@@ -2,12 +2,15 @@
 """A real Apache Kafka on loopback, for tests and development.
 
     broker.py run [--brokers N] [--dir DIR] [--seconds S]   until stdin ends, SIGTERM or Ctrl-C
+    broker.py exec [--brokers N] [--dir DIR] -- COMMAND…      while the command runs; its exit code
     broker.py fetch                                         only bring the jars
 
 `run` prints `ready HOST:PORT[,HOST:PORT]` once every broker answers, then takes a line at a time on
 stdin and answers each with `done` or `failed WHY`:
 
     kill N | term N | stop N | cont N | start N    signals to, or a new start of, broker N (from 1)
+
+`exec` tells the command by KWQ_TEST_KAFKA and KWQ_TEST_LOG_KAFKA where the brokers are.
 
 Each broker is broker and controller in one process (KRaft). Jars come from Maven Central into
 target/kafka/<version> once; what a cluster keeps lies in a fresh folder that is removed at the end.
@@ -265,7 +268,31 @@ def serve(brokers, seconds):
 
 
 def run(arguments):
-    """A cluster from its start to its end."""
+    """A cluster until its time is over."""
+
+    def until(brokers, addresses):
+        say("ready " + addresses)
+        serve(brokers, arguments.seconds)
+        return 0
+
+    return cluster_of(arguments, until)
+
+
+def execute(arguments):
+    """A cluster while a command runs."""
+    command = [word for word in arguments.command if word != "--"]
+    if not command:
+        raise Failure("exec needs a command")
+
+    def until(_, addresses):
+        named = {"KWQ_TEST_KAFKA": addresses, "KWQ_TEST_LOG_KAFKA": addresses}
+        return subprocess.run(command, env={**os.environ, **named}, check=False).returncode
+
+    return cluster_of(arguments, until)
+
+
+def cluster_of(arguments, until):
+    """A cluster from its start to its end; what happens in between is the caller's."""
     fetch()
     home = pathlib.Path(tempfile.mkdtemp(prefix="kwq-kafka-", dir=arguments.dir))
     count = arguments.brokers
@@ -282,8 +309,7 @@ def run(arguments):
             one.start()
         for one in brokers:
             one.wait()
-        say("ready " + ",".join(f"127.0.0.1:{one.port}" for one in brokers))
-        serve(brokers, arguments.seconds)
+        return until(brokers, ",".join(f"127.0.0.1:{one.port}" for one in brokers))
     finally:
         for one in brokers:
             one.stop()
@@ -299,15 +325,18 @@ def main():
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("fetch")
     running = verbs.add_parser("run")
-    running.add_argument("--brokers", type=int, default=1, choices=range(1, 6))
-    running.add_argument("--dir", help="where its folder is made [default: the system's]")
+    around = verbs.add_parser("exec")
+    for verb in running, around:
+        verb.add_argument("--brokers", type=int, default=1, choices=range(1, 6))
+        verb.add_argument("--dir", help="where its folder is made [default: the system's]")
+    around.add_argument("command", nargs=argparse.REMAINDER)
     running.add_argument("--seconds", type=float, help="end after this long at the latest")
     arguments = parser.parse_args()
     try:
         if arguments.verb == "fetch":
             fetch()
         else:
-            run(arguments)
+            sys.exit({"run": run, "exec": execute}[arguments.verb](arguments))
     except Failure as failure:
         print(f"broker.py: {failure}", file=sys.stderr)
         sys.exit(1)

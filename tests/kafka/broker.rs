@@ -84,7 +84,13 @@ pub(crate) fn prefix() -> String {
 /// How an instance opens the log.
 pub(crate) fn options(prefix: &str, dir: &TempDir) -> Options {
     let client_id = format!("kwq/{}", dir.path().display());
-    let topics = Topics { prefix: prefix.to_owned(), partitions: 4, replication: 1, manage: true };
+    let topics = Topics {
+        prefix: prefix.to_owned(),
+        partitions: 4,
+        replication: 1,
+        manage: true,
+        inboxes: false,
+    };
     Options {
         cluster: Cluster { brokers: address().to_owned(), client_id, properties: vec![] },
         topics,

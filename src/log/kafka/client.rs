@@ -78,6 +78,18 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Of the reader of the inboxes: many topics, so little is fetched ahead of each.
+    pub(super) fn inbox(&self) -> ClientConfig {
+        let mut config = self.reader();
+        config
+            .set("auto.offset.reset", "earliest")
+            .set("queued.min.messages", "1000")
+            .set("queued.max.messages.kbytes", "1024");
+        self.finished(config)
+    }
+}
+
 /// What a client says goes to the log of the process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Voice;

@@ -16,6 +16,7 @@
 
 mod client;
 mod copy;
+mod inbox;
 mod offline;
 mod partition;
 mod place;
@@ -26,6 +27,7 @@ mod start;
 mod topics;
 
 pub use client::Cluster;
+pub use inbox::{Chunk, Inboxes, Letter};
 pub use offline::{Offline, dump, is_copy, verify};
 pub use topics::{Found, Topics};
 

@@ -1,7 +1,8 @@
-//! The topic of the changelog: made if it is missing, and compared with what kwq needs.
+//! The topics: made if they are missing, and compared with what kwq needs.
 
 use crate::log::Error;
 use crate::log::kafka::client::{Cluster, VALUE_BYTES_MAX, Voice, refused};
+use crate::model::priority::Priority;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
@@ -29,6 +30,8 @@ pub struct Topics {
     pub replication: u16,
     /// Missing ones are made; otherwise they are only looked at.
     pub manage: bool,
+    /// The inboxes are there and read.
+    pub inboxes: bool,
 }
 
 /// What was found.
@@ -46,49 +49,76 @@ impl Topics {
     pub fn changelog(&self) -> String {
         format!("{}-changelog", self.prefix)
     }
+
+    /// Name of the inbox of a level.
+    #[must_use]
+    pub fn inbox(&self, level: Priority) -> String {
+        level.topic(&self.prefix)
+    }
+
+    /// Level of an inbox.
+    pub(super) fn level(&self, name: &str) -> Option<Priority> {
+        let number = name.strip_prefix(&self.prefix)?.strip_prefix('-')?;
+        Priority::new(number.parse().ok()?)
+    }
 }
 
-/// Sees to the changelog.
+/// Sees to the changelog and, if they are read, to the inboxes.
 ///
 /// # Errors
-/// `Io` = the cluster is not reached or refuses; `Settings` = the topic is missing and may not be
+/// `Io` = the cluster is not reached or refuses; `Settings` = a topic is missing and may not be
 /// made, or has another number of partitions.
 pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error> {
-    let what = format!("reaching Kafka at {}", cluster.brokers);
     let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
     let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
-    let name = topics.changelog();
+    let mut names = vec![topics.changelog()];
+    if topics.inboxes {
+        names.extend(Priority::ASCENDING.map(|level| topics.inbox(level)));
+    }
+    let what = format!("reaching Kafka at {}", cluster.brokers);
     let ask = |name: &str| {
         let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE);
-        metadata.map_err(|e| refused(&what, &e))
+        metadata.map(|metadata| look(&metadata, name)).map_err(|e| refused(&what, &e))
     };
-    let mut found = Found::default();
-    let mut seen = look(&ask(&name)?, &name);
-    if seen.partitions == 0 {
+    let mut seen = names.iter().map(|name| ask(name)).collect::<Result<Vec<_>, _>>()?;
+    let missing: Vec<&str> = names
+        .iter()
+        .zip(&seen)
+        .filter(|(_, seen)| seen.partitions == 0)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let created = !missing.is_empty();
+    if created {
         if !topics.manage {
-            let what = format!("topic {name} is missing and topics.manage is false: make it");
+            let missing = missing.join(", ");
+            let what = format!("missing with topics.manage=false, make them: {missing}");
             return Err(Error::Settings(what));
         }
-        let copies = i32::from(topics.replication.min(seen.brokers).max(1));
-        create(&admin, &name, topics.partitions, copies)?;
-        found.created = true;
+        let brokers = seen.iter().map(|seen| seen.brokers).max().unwrap_or(1);
+        let copies = i32::from(topics.replication.min(brokers).max(1));
+        create(&admin, &missing, topics.partitions, copies)?;
         let end = Instant::now() + PATIENCE;
-        while seen.partitions == 0 && Instant::now() < end {
+        while seen.iter().any(|seen| seen.partitions == 0) && Instant::now() < end {
             thread::sleep(SPREAD);
-            seen = look(&ask(&name)?, &name);
+            seen = names.iter().map(|name| ask(name)).collect::<Result<Vec<_>, _>>()?;
         }
     }
-    if seen.partitions != usize::from(topics.partitions) {
-        let what = format!(
-            "topic {name} has {} partitions, log.partitions says {}",
-            seen.partitions, topics.partitions
-        );
-        return Err(Error::Settings(what));
+    let mut reduced = Vec::new();
+    for (name, seen) in names.iter().zip(&seen) {
+        if seen.partitions != usize::from(topics.partitions) {
+            let what = format!(
+                "topic {name} has {} partitions, log.partitions says {}",
+                seen.partitions, topics.partitions
+            );
+            return Err(Error::Settings(what));
+        }
+        if seen.copies < 3 {
+            reduced.push(format!("{name} has {} of 3 copies", seen.copies));
+        }
     }
-    if seen.copies < 3 {
-        found.reduced.push(format!("{name} has {} of 3 copies", seen.copies));
-    }
-    Ok(found)
+    // One word for all of them is enough.
+    reduced.truncate(1);
+    Ok(Found { created, reduced })
 }
 
 struct Seen {
@@ -108,21 +138,24 @@ fn look(metadata: &Metadata, name: &str) -> Seen {
 
 fn create(
     admin: &AdminClient<Voice>,
-    name: &str,
+    names: &[&str],
     partitions: u16,
     copies: i32,
 ) -> Result<(), Error> {
     let bytes = VALUE_BYTES_MAX.to_string();
     let in_sync = if copies >= 3 { "2" } else { "1" };
-    let topic = NewTopic::new(name, i32::from(partitions), TopicReplication::Fixed(copies))
-        .set("cleanup.policy", "delete")
-        .set("retention.ms", "-1")
-        .set("retention.bytes", "-1")
-        .set("max.message.bytes", &bytes)
-        .set("min.insync.replicas", in_sync);
+    let topic = |name| {
+        NewTopic::new(name, i32::from(partitions), TopicReplication::Fixed(copies))
+            .set("cleanup.policy", "delete")
+            .set("retention.ms", "-1")
+            .set("retention.bytes", "-1")
+            .set("max.message.bytes", &bytes)
+            .set("min.insync.replicas", in_sync)
+    };
+    let all: Vec<_> = names.iter().map(|name| topic(*name)).collect();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    let what = format!("making topic {name}");
-    let made = block_on(admin.create_topics(&[topic], &options)).map_err(|e| refused(&what, &e))?;
+    let what = format!("making {}", names.join(", "));
+    let made = block_on(admin.create_topics(&all, &options)).map_err(|e| refused(&what, &e))?;
     for result in made {
         match result {
             // Another instance was faster.
@@ -134,7 +167,7 @@ fn create(
 }
 
 /// Runs a future on this thread; the client's own threads wake it.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Parked(Thread);
     impl Wake for Parked {
         fn wake(self: Arc<Self>) {

@@ -62,6 +62,7 @@ fn on_kafka(dir: &Folder) -> Vec<String> {
     vec![
         "log.backend=kafka".to_owned(),
         format!("kafka.bootstrap-servers={brokers}"),
+        "topics.inboxes=false".to_owned(),
         format!("topics.prefix={name}"),
     ]
 }
