@@ -81,6 +81,7 @@ impl Partition {
         job.numbers.first_error.get_or_insert_with(|| (reference, failure.error(at)));
         // When a job that takes no more tasks ended is not for a stray record to say.
         let open = !job.closed && job.cancel.is_none();
+        self.stats.came_in_dead[class.priority.index()] += 1;
         self.rows.set_state(seq, TaskState::Error);
         self.touched.entry(seq).or_default();
         if open {

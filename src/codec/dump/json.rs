@@ -78,6 +78,12 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
             out.insert("op".into(), json!(op.to_string()));
             put_step(out, step);
         }
+        Event::Inbox { level, from, next, lost } => {
+            out.insert("level".into(), json!(level.get()));
+            for (name, offset) in [("from", from), ("next", next), ("lost", lost)] {
+                out.insert(name.into(), json!(offset));
+            }
+        }
         Event::SubmittedArray { array, .. } => {
             let reference = refs.first().map(ToString::to_string);
             let mut row = json!({
@@ -114,6 +120,7 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::WorkerDrained { .. }
         | Event::Key { .. }
         | Event::Duplicates(_)
+        | Event::Inbox { .. }
         | Event::Operation { .. }
         | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
