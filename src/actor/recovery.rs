@@ -182,3 +182,7 @@ pub(crate) fn own(
     }
     Ok(Recovered { partition: replayed.partition, durable: position })
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

@@ -74,6 +74,13 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+fn inbox(job: u8, count: u8, from: u64) -> Command {
+    let job = Some(Name::from(format!("job{job}")));
+    let items = vec![Item::Task(TaskInput { job, ..TaskInput::default() }); usize::from(count)];
+    let (level, next) = (Priority::DEFAULT, from + u64::from(count) + 1);
+    Command::TakeInbox(Box::new(InboxBatch { level, from, next, items }))
+}
+
 fn command(op: Op, tokens: &[LeaseToken], partition: &Partition) -> Command {
     match op {
         Op::Submit(job, priority, count, delayed) => {
@@ -90,14 +97,7 @@ fn command(op: Op, tokens: &[LeaseToken], partition: &Partition) -> Command {
             let job = Some(Name::from(format!("job{job}")));
             Command::submit(vec![dead(TaskInput { job, ..TaskInput::default() })])
         }
-        Op::Inbox(job, count) => {
-            let job = Some(Name::from(format!("job{job}")));
-            let task = TaskInput { job, ..TaskInput::default() };
-            let items = vec![Item::Task(task); usize::from(count)];
-            let (level, from) = (Priority::DEFAULT, partition.inbox()[4]);
-            let next = from + u64::from(count) + 1;
-            Command::TakeInbox(Box::new(InboxBatch { level, from, next, items }))
-        }
+        Op::Inbox(job, count) => inbox(job, count, partition.inbox()[4]),
         Op::Consume(max) => Command::Consume(Consume {
             worker: "w".into(),
             endpoint: Some("e".into()),

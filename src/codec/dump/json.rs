@@ -124,8 +124,7 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::Operation { .. }
         | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
-            let rows = texts.iter().zip(tasks);
-            rows.map(|(r, task)| submitted(r, task, stamped.at)).collect()
+            texts.iter().zip(tasks).map(|(r, task)| submitted(r, task, stamped.at)).collect()
         }
         Event::Allocated { first_lease, tasks, .. } => (first_lease.0..)
             .zip(texts.iter().zip(tasks))
