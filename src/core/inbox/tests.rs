@@ -13,7 +13,7 @@ use crate::model::policy::Policy;
 use crate::model::priority::Priority;
 use crate::model::reply::Reply;
 use crate::model::state::TaskState;
-use crate::model::task::{BackoffInput, Blob, Encoding, TaskInput};
+use crate::model::task::{BackoffInput, Blob, Encoding, TaskInput, TaskSpec};
 
 mod model;
 
@@ -35,12 +35,17 @@ fn batch(from: u64, next: u64, items: Vec<Item>) -> Command {
 
 /// Where to go on; items admitted, dead, there already.
 fn taken(rig: &mut Rig, command: Command) -> (u64, [u32; 3]) {
-    match rig.run(command) {
-        Reply::InboxTaken { next, admitted, dead, duplicates } => {
-            (next, [admitted, dead, duplicates])
-        }
-        other => panic!("an inbox is taken: {other:?}"),
-    }
+    let reply = rig.run(command);
+    let Reply::InboxTaken { next, admitted, dead, duplicates } = reply else {
+        panic!("an inbox is taken: {reply:?}");
+    };
+    (next, [admitted, dead, duplicates])
+}
+
+/// The tasks of a record that admits some.
+fn submitted(record: &Stamped) -> Option<&[TaskSpec]> {
+    let Event::Submitted { tasks, .. } = &record.event else { return None };
+    Some(tasks)
 }
 
 fn define(rig: &mut Rig, job: &str, change: impl FnOnce(&mut JobSpec)) {
@@ -56,9 +61,9 @@ fn change(rig: &mut Rig, job: &str, change: JobChange) {
 
 /// Class and message of every dead letter of the log.
 fn letters(log: &[Stamped]) -> Vec<(Name, Name)> {
-    let failures = log.iter().filter_map(|record| match &record.event {
-        Event::Failed { tasks, .. } => Some(tasks),
-        _ => None,
+    let failures = log.iter().filter_map(|record| {
+        let Event::Failed { tasks, .. } = &record.event else { return None };
+        Some(tasks)
     });
     failures.flatten().map(|f| (f.class.clone(), f.message.clone())).collect()
 }
@@ -105,9 +110,10 @@ fn what_was_taken_is_not_taken_again() {
 #[test]
 fn a_hole_is_passed_and_recorded() {
     let mut rig = Rig::new();
-    let hole = |rig: &Rig| match rig.log.last().map(|record| &record.event) {
-        Some(Event::Inbox { from, next, lost, .. }) => (*from, *next, *lost),
-        other => panic!("{other:?}"),
+    let hole = |rig: &Rig| {
+        let last = rig.log.last().map(|record| &record.event);
+        let Some(Event::Inbox { from, next, lost, .. }) = last else { panic!("{last:?}") };
+        (*from, *next, *lost)
     };
     let item = || vec![Item::Task(task("a"))];
     assert_eq!(taken(&mut rig, batch(100, 101, item())), (101, [1, 0, 0]));
@@ -173,11 +179,8 @@ fn a_dead_letter_keeps_what_came_and_is_never_handed_out() {
     change(&mut rig, "closed", JobChange::Close);
     let refused = TaskInput { priority: Some(level(7)), ..named("closed", "a", "precious") };
     taken(&mut rig, batch(0, 1, vec![Item::Task(refused)]));
-    let admitted = rig.log.iter().find_map(|record| match &record.event {
-        Event::Submitted { tasks, .. } => tasks.first(),
-        _ => None,
-    });
-    let spec = admitted.expect("it lies where every task does");
+    let spec = rig.log.iter().find_map(|record| submitted(record)?.first());
+    let spec = spec.expect("it lies where every task does");
     assert_eq!((spec.id.as_deref(), &*spec.payload.bytes), (Some("a"), &b"precious"[..]));
     let (_, message) = letters(&rig.log).remove(0);
     assert!(message.starts_with("item 1 of record 0 of level 7: "), "{message}");

@@ -175,10 +175,7 @@ impl Both {
         let mut inbox = [0; Priority::LEVELS];
         LEVELS.iter().zip(self.model.next).for_each(|(l, next)| inbox[level(*l).index()] = next);
         assert_eq!(partition.inbox(), &inbox);
-        let admitted = self.rig.log.iter().filter_map(|record| match &record.event {
-            Event::Submitted { tasks, .. } => Some(tasks),
-            _ => None,
-        });
+        let admitted = self.rig.log.iter().filter_map(submitted);
         let state = |seq| partition.state(TaskSeq(seq)) == Some(TaskState::Error);
         let tasks = (0u64..).zip(admitted.flatten());
         let tasks: Vec<_> = tasks.map(|(n, t)| (t.payload.bytes.clone(), state(n))).collect();
