@@ -374,6 +374,7 @@ fn ends(event: &Event, at: WallMs) -> Vec<Option<End>> {
         | Event::Key { .. }
         | Event::Duplicates(_)
         | Event::Purged(_)
+        | Event::Inbox { .. }
         | Event::Operation { .. } => Vec::new(),
     }
 }

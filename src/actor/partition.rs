@@ -475,6 +475,7 @@ impl Decided {
         match self.reply {
             Reply::Refused(reject) => Err(reject),
             reply @ (Reply::Submitted(_)
+            | Reply::InboxTaken { .. }
             | Reply::Noted(..)
             | Reply::Granted(_)
             | Reply::Reported(_)

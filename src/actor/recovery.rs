@@ -12,7 +12,7 @@ use crate::model::time::WallMs;
 use std::sync::Arc;
 
 /// Tag of a partition image, so that no other kind of image is taken for one.
-pub(crate) const IMAGE_KIND: u32 = 0x6b77_7136;
+pub(crate) const IMAGE_KIND: u32 = 0x6b77_7137;
 
 /// What a partition needs to come up.
 #[derive(Clone)]
@@ -182,3 +182,7 @@ pub(crate) fn own(
     }
     Ok(Recovered { partition: replayed.partition, durable: position })
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

@@ -36,7 +36,7 @@ pub const KIND_END: u8 = 1;
 /// First kind of [`crate::codec::event`].
 pub const KIND_EVENT_MIN: u8 = 16;
 /// Last kind of [`crate::codec::event`].
-pub const KIND_EVENT_MAX: u8 = 32;
+pub const KIND_EVENT_MAX: u8 = 33;
 
 /// Everything a frame says beside its body and its CRC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

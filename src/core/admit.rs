@@ -6,7 +6,6 @@ use crate::core::map::{self, Map};
 use crate::core::partition::Partition;
 use crate::core::unique::{self, UniqueTask};
 use crate::model::array::{ArrayInput, ArraySpec};
-use crate::model::command::Item;
 use crate::model::event::{Event, FailCause, Failure, Stamped};
 use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::job::{DEFAULT_JOB, Dedup, JobDefaults, JobSpec};
@@ -44,10 +43,18 @@ pub(crate) enum Admission {
     /// It is in.
     Here(AdmittedItem),
     /// Another partition decides it, or this one later.
-    Elsewhere(PartitionId, Box<Item>),
+    Elsewhere(PartitionId),
 }
 
 impl Partition {
+    /// Makes what was gathered events; nothing comes after it in its round.
+    pub(crate) fn end_round(&mut self, mut round: Round, events: &mut Vec<Stamped>) {
+        self.commit_round(&mut round, events);
+        if !round.duplicates.is_empty() {
+            self.commit(Event::Duplicates(round.duplicates.into_iter().collect()), events);
+        }
+    }
+
     /// Makes the tasks that were gathered an event.
     pub(crate) fn commit_round(&mut self, round: &mut Round, events: &mut Vec<Stamped>) {
         if !round.tasks.is_empty() {
@@ -60,13 +67,14 @@ impl Partition {
         }
     }
 
+    /// Admits a task; it is taken out of `input` only if it is admitted here.
     pub(crate) fn admit_task(
         &mut self,
-        input: TaskInput,
+        input: &mut TaskInput,
         round: &mut Round,
         events: &mut Vec<Stamped>,
     ) -> Result<Admission, Reject> {
-        let (name, key) = self.open_job(&input, events)?;
+        let (name, key) = self.open_job(input, events)?;
         let job = self.job(key);
         let unique = match &input.id {
             Some(id) if job.spec.dedup == Dedup::Task => Some(unique::id_hash(&name, id)),
@@ -77,13 +85,13 @@ impl Partition {
         if let Some(id) = unique {
             let home = unique::home(id, self.policy.partitions);
             if !self.decides(home) {
-                return Ok(Admission::Elsewhere(home, Box::new(Item::Task(input))));
+                return Ok(Admission::Elsewhere(home));
             }
-            let hash = unique::content_hash(&input);
+            let hash = unique::content_hash(input);
             if let Some(known) = self.unique.get(id).or_else(|| round.fresh.get(&id)).copied() {
                 if known.content != hash {
                     let existing = TaskRef::of_seq(known.priority, self.id, known.seq);
-                    return Err(task_conflict(&input, existing));
+                    return Err(task_conflict(input, existing));
                 }
                 *round.duplicates.entry(name).or_default() += 1;
                 let entry = self.entry(known.priority, known.seq, true);
@@ -101,15 +109,16 @@ impl Partition {
         Ok(Admission::Here(AdmittedItem::Task(entry)))
     }
 
-    /// Admits this partition's share of an array; one it has counts as so many repeated tasks.
+    /// Admits this partition's share of an array; one it has counts as so many repeated tasks. What
+    /// its elements have in common is taken out of `input` only if it is admitted.
     pub(crate) fn admit_array(
         &mut self,
-        input: ArrayInput,
+        input: &mut ArrayInput,
         repeated: u64,
         round: &mut Round,
         events: &mut Vec<Stamped>,
     ) -> Result<AdmittedItem, Reject> {
-        let content = unique::array_hash(&input);
+        let content = unique::array_hash(input);
         let of = u64::from(self.policy.partitions.max(1)).min(input.span.count);
         let number = if self.policy.partitions > 1 { u64::from(self.id.0) } else { 0 };
         let span = input.span.share(number, of);
@@ -125,12 +134,12 @@ impl Partition {
             }
             return Ok(AdmittedItem::Array { reference, count: span.count, duplicate: true });
         }
-        let task = TaskSpec { id: None, ..self.resolve(input.task, name, key)? };
+        let task = TaskSpec { id: None, ..self.resolve(&mut input.task, name, key)? };
         // The tasks before it have their numbers.
         self.commit_round(round, events);
         let first = self.rows.next();
         let reference = TaskRef::of_seq(task.priority, self.id, first);
-        let array = Box::new(ArraySpec { task, span, id: input.id, content });
+        let array = Box::new(ArraySpec { task, span, id: input.id.take(), content });
         self.commit(Event::SubmittedArray { first, array }, events);
         Ok(AdmittedItem::Array { reference, count: span.count, duplicate: false })
     }
@@ -178,7 +187,7 @@ impl Partition {
         &self,
         parts: &[KeyPart],
         priority: Priority,
-        input: TaskInput,
+        mut input: TaskInput,
     ) -> Option<(TaskSpec, WallMs)> {
         let (now, kept_ms) = (self.now.wall, self.policy.key_retention_ms);
         let at = parts.iter().find_map(|part| self.remembered.get(part, now, kept_ms))?.at;
@@ -187,11 +196,11 @@ impl Partition {
         let job = self.job_keys.get(&name).map(|key| self.job(*key));
         let job = job.filter(|job| job.numbers.created <= at);
         let defaults = job.map(|job| job.spec.defaults.clone()).unwrap_or_default();
-        let spec = resolve(input, name, priority, &defaults, &self.policy, at).ok()?;
+        let spec = resolve(&mut input, name, priority, &defaults, &self.policy, at).ok()?;
         Some((TaskSpec { priority, ..spec }, at))
     }
 
-    fn resolve(&self, input: TaskInput, name: Name, key: JobKey) -> Result<TaskSpec, Reject> {
+    fn resolve(&self, input: &mut TaskInput, name: Name, key: JobKey) -> Result<TaskSpec, Reject> {
         let spec = &self.job(key).spec;
         resolve(input, name, spec.priority, &spec.defaults, &self.policy, self.now.wall)
     }
@@ -227,14 +236,18 @@ pub fn implicit_spec(policy: &Policy) -> JobSpec {
     }
 }
 
+/// A refused input is left as it was.
 fn resolve(
-    input: TaskInput,
+    input: &mut TaskInput,
     job: Name,
     priority: Priority,
     defaults: &JobDefaults,
     policy: &Policy,
     now: WallMs,
 ) -> Result<TaskSpec, Reject> {
+    let tag = unite(input.tag.clone(), defaults.tag.as_ref())?;
+    let backoff = back_off(input.backoff, defaults.backoff, policy.backoff)?;
+    let input = std::mem::take(input);
     let not_before = match input.delay {
         Delay::None => WallMs(0),
         Delay::For(ms) => now.plus(ms),
@@ -244,7 +257,7 @@ fn resolve(
         id: input.id,
         job,
         priority: input.priority.unwrap_or(priority),
-        tag: unite(input.tag, defaults.tag.as_ref())?,
+        tag,
         payload: input.payload,
         affinity: input.affinity.or_else(|| defaults.affinity.clone()).unwrap_or_default(),
         source: input.source.or_else(|| defaults.source.clone()),
@@ -253,7 +266,7 @@ fn resolve(
         lease_ms: input.lease_ms.or(defaults.lease_ms).unwrap_or(0),
         max_attempts: input.max_attempts.or(defaults.max_attempts).unwrap_or(policy.max_attempts),
         max_crashes: input.max_crashes.or(defaults.max_crashes).unwrap_or(policy.max_crashes),
-        backoff: back_off(input.backoff, defaults.backoff, policy.backoff)?,
+        backoff,
         not_before: if not_before > now { not_before } else { WallMs(0) },
         traceparent: input.traceparent,
         content: None,

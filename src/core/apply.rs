@@ -98,6 +98,11 @@ impl Partition {
                     self.job_mut(key).numbers.duplicates += *count;
                 }
             }
+            Event::Inbox { level, from, next, lost } => {
+                self.inbox[level.index()] = *next;
+                self.stats.inbox_taken[level.index()] += next - from;
+                self.stats.inbox_lost[level.index()] += lost;
+            }
             Event::Purged(tasks) => self.apply_purged(tasks, at),
             Event::Operation { op, step } => self.apply_operation(*op, step, at),
         }

@@ -17,25 +17,24 @@ use crate::model::task::{TaskInput, TaskSpec};
 use crate::model::time::WallMs;
 
 impl Partition {
-    /// Admits a dead letter. Its job is created if need be and may be closed.
+    /// Admits a dead letter, taking its task. Its job is created if need be and may be closed.
     pub(crate) fn admit_dead(
         &mut self,
-        dead: DeadInput,
+        dead: &mut DeadInput,
         round: &mut Round,
         events: &mut Vec<Stamped>,
     ) -> AdmittedItem {
-        let DeadInput { class, message, task } = dead;
-        let (name, key) = self.known_job(&task, events);
+        let (name, key) = self.known_job(&dead.task, events);
         let seq = self.rows.next().plus(round.tasks.len() as u64);
-        let spec = self.remains(task, name, key);
+        let spec = self.remains(std::mem::take(&mut dead.task), name, key);
         let entry = self.entry(spec.priority, seq, false);
         round.tasks.push(spec);
         round.dead.push(Failure {
             seq,
             attempt: 0,
             lease: LeaseNo(0),
-            class: class.word().into(),
-            message,
+            class: dead.class.word().into(),
+            message: dead.message.clone(),
             errors: 0,
             crashes: 0,
             next: Next::Error,
@@ -82,6 +81,7 @@ impl Partition {
         job.numbers.first_error.get_or_insert_with(|| (reference, failure.error(at)));
         // When a job that takes no more tasks ended is not for a stray record to say.
         let open = !job.closed && job.cancel.is_none();
+        self.stats.came_in_dead[class.priority.index()] += 1;
         self.rows.set_state(seq, TaskState::Error);
         self.touched.entry(seq).or_default();
         if open {

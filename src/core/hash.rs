@@ -1,8 +1,7 @@
 //! `state_hash`: equal live, after restart, from image + tail and from zero.
 //!
-//! Covers task rows, leases (number, task, worker), jobs, counters, unique ids, remembered keys.
-//! Leaves out positions, epochs,
-//! deadlines, virtual times,
+//! Covers task rows, leases (number, task, worker), jobs, counters, unique ids, remembered keys, how
+//! far inboxes were taken. Leaves out positions, epochs, deadlines, virtual times,
 //! and the difference between DELAYED and PENDING, because becoming due is not logged.
 
 use crate::core::partition::Partition;
@@ -102,7 +101,7 @@ impl Partition {
     }
 
     /// What makes a repeated submit one. Without any, the hash is what it was before there were
-    /// keys.
+    /// keys; the same for inboxes.
     fn hash_identity(&self, hasher: &mut Hasher) {
         for job in self.jobs.iter().filter(|job| job.numbers.duplicates > 0) {
             hasher.text(&job.name);
@@ -117,6 +116,9 @@ impl Partition {
             for word in part.key.0.into_iter().chain(part.content.0).chain([part.part, part.at.0]) {
                 hasher.word(word);
             }
+        }
+        for (level, next) in (0u64..).zip(self.inbox).filter(|(_, next)| *next > 0) {
+            [level, next].into_iter().for_each(|word| hasher.word(word));
         }
     }
 }

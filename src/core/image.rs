@@ -10,6 +10,7 @@ use crate::core::lease::{LeaseColumns, LeaseTable};
 use crate::core::operations::{OperationColumns, Operations};
 use crate::core::partition::{ArrayAt, ArrayId, Due, Partition, Touched};
 use crate::core::rows::{Rows, Stretch};
+use crate::core::stats::Levels;
 use crate::core::unique::{UniqueIndex, UniqueTask};
 use crate::model::id::{Epoch, Name, PartitionId, TaskSeq};
 use crate::model::policy::Policy;
@@ -42,6 +43,7 @@ pub struct PartitionImage {
     departed: u64,
     gone: GoneColumns,
     operations: OperationColumns,
+    inbox: Levels,
 }
 
 impl Partition {
@@ -72,6 +74,7 @@ impl Partition {
             departed: self.departed,
             gone: self.gone.columns(),
             operations: self.operations.columns(),
+            inbox: self.inbox,
         }
     }
 
@@ -112,6 +115,7 @@ impl Partition {
         partition.departed = image.departed;
         partition.gone = Gone::restore(image.gone);
         partition.operations = Operations::restore(image.operations);
+        partition.inbox = image.inbox;
         partition.fill_lanes();
         partition
     }

@@ -19,6 +19,7 @@ pub mod gone;
 pub mod hash;
 pub mod idindex;
 pub mod image;
+pub mod inbox;
 pub mod intern;
 pub mod job;
 pub mod jobs;

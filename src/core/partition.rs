@@ -19,7 +19,7 @@ use crate::core::lease::LeaseTable;
 use crate::core::map::{self, Map};
 use crate::core::operations::Operations;
 use crate::core::rows::Rows;
-use crate::core::stats::Stats;
+use crate::core::stats::{Levels, Stats};
 use crate::core::unique::UniqueIndex;
 use crate::core::wheel::Wheel;
 use crate::model::command::Command;
@@ -78,6 +78,8 @@ pub struct Partition {
     pub(crate) operations: Operations,
     /// Workers that get no work; kept by the first partition for all of them.
     pub(crate) drained: BTreeSet<Name>,
+    /// Offset of the first record of each inbox that was not taken.
+    pub(crate) inbox: Levels,
     pub(crate) stats: Stats,
     /// Clocks of the turn; in replay the wall part follows the records.
     pub(crate) now: Now,
@@ -181,6 +183,7 @@ impl Partition {
             gone: Gone::default(),
             operations: Operations::default(),
             drained: BTreeSet::new(),
+            inbox: Levels::default(),
             stats: Stats::default(),
             now: Now::default(),
             armed: false,
@@ -193,6 +196,7 @@ impl Partition {
         self.set_now(now);
         match command {
             Command::Submit(call) => self.submit(*call, events),
+            Command::TakeInbox(batch) => self.take_inbox(*batch, events),
             Command::Remember { part, note } => self.remember(part, note, events),
             Command::ForgetKey(part) => self.forget_key(part, events),
             Command::Consume(consume) => Reply::Granted(self.consume(&consume, events)),

@@ -69,7 +69,7 @@ impl Rig {
         Self::with(Policy::default())
     }
 
-    fn with(policy: Policy) -> Self {
+    pub(crate) fn with(policy: Policy) -> Self {
         let (partition, log, now) = owned(policy);
         Self { partition, log, now, tokens: Vec::new() }
     }

@@ -31,6 +31,12 @@ pub struct Stats {
     pub released: [u64; 3],
     /// Dead letters by cause (error, timeout, crash).
     pub dead: [u64; 3],
+    /// Records of inboxes taken, by level: offsets passed, those that hold no record included.
+    pub inbox_taken: Levels,
+    /// Offsets of inboxes that were gone before they were taken.
+    pub inbox_lost: Levels,
+    /// Tasks that came in dead, by admitted priority.
+    pub came_in_dead: Levels,
     /// Leases expired.
     pub expired: u64,
     /// Hand-outs by affinity, index [`crate::model::affinity::Fit`].

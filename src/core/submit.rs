@@ -39,10 +39,10 @@ impl Partition {
         // With an array all are decided where arrays are: the listed order holds in each partition.
         let whole = !until_refused && !self.decides(ARRAYS) && items.iter().any(undecided);
         let mut behind = whole.then_some(ARRAYS);
-        for (place, item) in items.into_iter().enumerate() {
+        for (place, mut item) in items.into_iter().enumerate() {
             let admission = match behind {
-                Some(partition) => Ok(Admission::Elsewhere(partition, Box::new(item))),
-                None => self.admit_item(item, &mut round, events),
+                Some(partition) => Ok(Admission::Elsewhere(partition)),
+                None => self.admit_item(&mut item, &mut round, events),
             };
             match admission {
                 Ok(Admission::Here(admitted)) => {
@@ -51,10 +51,10 @@ impl Partition {
                     behind = (until_refused && array).then_some(self.id);
                     answer.outcomes.push(Ok(admitted));
                 }
-                Ok(Admission::Elsewhere(partition, item)) => {
+                Ok(Admission::Elsewhere(partition)) => {
                     behind = behind.or_else(|| until_refused.then_some(partition));
                     answer.outcomes.push(Err(Elsewhere::placeholder()));
-                    answer.elsewhere.push(Elsewhere { place, partition, item: *item });
+                    answer.elsewhere.push(Elsewhere { place, partition, item });
                 }
                 Err(reject) => {
                     answer.outcomes.push(Err(reject));
@@ -64,31 +64,27 @@ impl Partition {
                 }
             }
         }
-        self.commit_round(&mut round, events);
-        if !round.duplicates.is_empty() {
-            self.commit(Event::Duplicates(round.duplicates.into_iter().collect()), events);
-        }
+        self.end_round(round, events);
         answer
     }
 
-    fn admit_item(
+    /// An item that is refused or decided elsewhere is left as it was.
+    pub(crate) fn admit_item(
         &mut self,
-        item: Item,
+        item: &mut Item,
         round: &mut Round,
         events: &mut Vec<Stamped>,
     ) -> Result<Admission, Reject> {
         match item {
             Item::Task(task) => self.admit_task(task, round, events),
-            Item::Array(array) if !self.decides(ARRAYS) => {
-                Ok(Admission::Elsewhere(ARRAYS, Box::new(Item::Array(array))))
-            }
+            Item::Array(_) if !self.decides(ARRAYS) => Ok(Admission::Elsewhere(ARRAYS)),
             Item::Array(array) => {
                 // A repeat is counted once for all partitions: some may not have their share yet.
                 let repeated = array.span.count;
                 self.admit_array(array, repeated, round, events).map(Admission::Here)
             }
             Item::Share(array) => self.admit_array(array, 0, round, events).map(Admission::Here),
-            Item::Dead(dead) => Ok(Admission::Here(self.admit_dead(*dead, round, events))),
+            Item::Dead(dead) => Ok(Admission::Here(self.admit_dead(dead, round, events))),
         }
     }
 

@@ -87,6 +87,7 @@ pub fn fold(
         | Event::WorkerDrained { .. }
         | Event::Key { .. }
         | Event::Duplicates(_)
+        | Event::Inbox { .. }
         | Event::Operation { .. } => {}
         Event::Purged(tasks) => tasks.iter().for_each(|seq| rows.purge(partition, *seq)),
         Event::JobChanged { job, change } => job_changed(rows, partition, job, change, at),

@@ -337,6 +337,7 @@ fn skimmed(mut record: LogRecord) -> Skimmed {
         | Event::Key { .. }
         | Event::Duplicates(_)
         | Event::Purged(_)
+        | Event::Inbox { .. }
         | Event::Operation { .. } => Vec::new(),
     };
     Skimmed { record, blob_bytes }

@@ -18,6 +18,8 @@ use crate::model::task::TaskInput;
 pub enum Command {
     /// Admit tasks and arrays, in one atomic batch.
     Submit(Box<Submit>),
+    /// Take records of an inbox, in one atomic batch with how far it was taken.
+    TakeInbox(Box<InboxBatch>),
     /// Keep a note under a key, or give back the one that is there.
     Remember {
         /// Which part of which request.
@@ -106,6 +108,27 @@ pub struct Submit {
     pub key: Option<Keyed>,
 }
 
+/// Records of the inbox of a level that follow each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InboxBatch {
+    /// Which inbox.
+    pub level: Priority,
+    /// Offset of the first record that was looked for.
+    pub from: u64,
+    /// Offset behind the last one. `from` if there is none: all up to there are gone.
+    pub next: u64,
+    /// What they hold, in their order; may be nothing, where offsets hold no record.
+    pub items: Vec<Item>,
+}
+
+impl InboxBatch {
+    /// Is there a record for every item?
+    #[must_use]
+    pub fn sound(&self) -> bool {
+        self.from < self.next || self.from == self.next && self.items.is_empty()
+    }
+}
+
 impl Command {
     /// Admits items, without a key.
     #[must_use]
@@ -152,6 +175,16 @@ impl Item {
             Self::Task(task) => task,
             Self::Array(array) | Self::Share(array) => &array.task,
             Self::Dead(dead) => &dead.task,
+        }
+    }
+
+    /// As [`Self::task`].
+    #[must_use]
+    pub fn into_task(self) -> TaskInput {
+        match self {
+            Self::Task(task) => task,
+            Self::Array(array) | Self::Share(array) => array.task,
+            Self::Dead(dead) => dead.task,
         }
     }
 }

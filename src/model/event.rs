@@ -126,6 +126,18 @@ pub enum Event {
     /// Tasks were submitted that their jobs had already: of `dedup: task`, or elements of an array
     /// of the same id.
     Duplicates(Vec<(Name, u64)>),
+    /// Records of an inbox were taken; what came of them stands in the records before it, in the
+    /// same batch.
+    Inbox {
+        /// Which inbox.
+        level: Priority,
+        /// Offset of the first record.
+        from: u64,
+        /// Offset behind the last one.
+        next: u64,
+        /// Offsets before `from` that nobody had taken: their records were trimmed, or had expired.
+        lost: u64,
+    },
     /// Ended tasks are gone for good.
     Purged(Vec<TaskSeq>),
     /// A step of an operation; what it did to tasks stands in the records before it.
@@ -305,6 +317,7 @@ impl Event {
             Self::Cancelled(_) => "Cancelled",
             Self::Redriven { .. } => "Redriven",
             Self::Key { .. } | Self::Duplicates(_) => "Key",
+            Self::Inbox { .. } => "Inbox",
             Self::Purged(_) => "Purged",
             Self::Operation { .. } => "Operation",
         }

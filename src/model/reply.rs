@@ -17,6 +17,17 @@ use crate::model::view::TextAt;
 pub enum Reply {
     /// To `Submit`.
     Submitted(Submitted),
+    /// To `TakeInbox`.
+    InboxTaken {
+        /// Offset the reader goes on at.
+        next: u64,
+        /// Items that are tasks or arrays now.
+        admitted: u32,
+        /// Items that are dead letters.
+        dead: u32,
+        /// Items that were there already: same id, same content.
+        duplicates: u32,
+    },
     /// To `Remember`: the note in force, and whether it was there before.
     Noted(Vec<u8>, bool),
     /// To `Consume`.

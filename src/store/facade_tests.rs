@@ -3,7 +3,7 @@
 use crate::core::partition::Partition;
 use crate::core::partition::tests::dead;
 use crate::model::affinity::AffinityMode;
-use crate::model::command::{ALL_LEVELS, Command, Consume};
+use crate::model::command::{ALL_LEVELS, Command, Consume, InboxBatch, Item};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -50,6 +50,7 @@ fn open(dir: &Path) -> Tracker {
 enum Op {
     Submit(u8, u8, u8, bool),
     Dead(u8),
+    Inbox(u8, u8),
     Consume(usize),
     Report(usize, u8),
     Pass(u16),
@@ -63,6 +64,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0u8..3, 1u8..10, 1u8..40, any::<bool>())
             .prop_map(|(j, p, n, d)| Op::Submit(j, p, n, d)),
         1 => (0u8..3).prop_map(Op::Dead),
+        1 => (0u8..3, 0u8..3).prop_map(|(j, n)| Op::Inbox(j, n)),
         5 => (1usize..12).prop_map(Op::Consume),
         6 => (0usize..300, 0u8..5).prop_map(|(t, v)| Op::Report(t, v)),
         3 => (1u16..2_500).prop_map(Op::Pass),
@@ -72,7 +74,14 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn command(op: Op, tokens: &[LeaseToken]) -> Command {
+fn inbox(job: u8, count: u8, from: u64) -> Command {
+    let job = Some(Name::from(format!("job{job}")));
+    let items = vec![Item::Task(TaskInput { job, ..TaskInput::default() }); usize::from(count)];
+    let (level, next) = (Priority::DEFAULT, from + u64::from(count) + 1);
+    Command::TakeInbox(Box::new(InboxBatch { level, from, next, items }))
+}
+
+fn command(op: Op, tokens: &[LeaseToken], partition: &Partition) -> Command {
     match op {
         Op::Submit(job, priority, count, delayed) => {
             let task = TaskInput {
@@ -88,6 +97,7 @@ fn command(op: Op, tokens: &[LeaseToken]) -> Command {
             let job = Some(Name::from(format!("job{job}")));
             Command::submit(vec![dead(TaskInput { job, ..TaskInput::default() })])
         }
+        Op::Inbox(job, count) => inbox(job, count, partition.inbox()[4]),
         Op::Consume(max) => Command::Consume(Consume {
             worker: "w".into(),
             endpoint: Some("e".into()),
@@ -150,7 +160,7 @@ fn history(ops: Vec<Op>) -> (Partition, Vec<Stamped>, Now) {
             let ms = u64::from(ms);
             now = Now { wall: now.wall.plus(ms), tick: now.tick.plus(ms) };
         }
-        let reply = partition.decide(command(op, &tokens), now, &mut log);
+        let reply = partition.decide(command(op, &tokens, &partition), now, &mut log);
         if let Reply::Granted(grants) = reply {
             tokens.extend(grants.iter().map(|g| g.token));
         }

@@ -57,6 +57,7 @@ impl Model {
             | Event::WorkerDrained { .. }
             | Event::Key { .. }
             | Event::Duplicates(_)
+            | Event::Inbox { .. }
             | Event::Operation { .. } => {}
             Event::Purged(tasks) => {
                 tasks.iter().for_each(|seq| self.task(*seq).purged = true);

@@ -212,6 +212,20 @@ fn a_submit_that_became_two_tasks_is_found() {
 }
 
 #[test]
+fn an_inbox_that_is_taken_twice_or_skipped_is_found() {
+    let mut case = Case::clean();
+    case.record("Inbox", json!({"level": 7, "from": 2, "next": 9, "lost": 2}));
+    case.record("Inbox", json!({"level": 8, "from": 0, "next": 3, "lost": 0}));
+    case.record("Inbox", json!({"level": 7, "from": 9, "next": 12, "lost": 0}));
+    assert_eq!(case.kinds(), BTreeSet::new());
+    case.record("Inbox", json!({"level": 7, "from": 11, "next": 14, "lost": 0}));
+    case.finds_only(Kind::Doubled);
+    let mut case = Case::clean();
+    case.record("Inbox", json!({"level": 7, "from": 2, "next": 9, "lost": 0}));
+    case.finds_only(Kind::Lost);
+}
+
+#[test]
 fn an_unexpected_task_is_found() {
     let mut case = Case::clean();
     case.allocated("5-0-77", "from nowhere", 1, 50 * MS);

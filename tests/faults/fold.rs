@@ -61,6 +61,8 @@ pub(crate) struct Fold {
     epochs: BTreeMap<i64, String>,
     leases: BTreeSet<(i64, String, String)>,
     last_position: BTreeMap<i64, u64>,
+    /// Offset up to which an inbox was taken, by partition and level.
+    inboxes: BTreeMap<(i64, i64), i64>,
 }
 
 fn text(v: &Value, key: &str) -> String {
@@ -123,6 +125,7 @@ impl Fold {
             "Redriven" => self.each(r, Self::redriven),
             "Purged" => self.each(r, Self::purged),
             "JobChanged" => self.job_changed(partition, r),
+            "Inbox" => self.inbox(partition, r),
             "JobDefined" | "LevelChanged" | "Operation" | "Key" | "Rejected" => {}
             other => self.problem(Kind::Dump, format!("unknown kind {other} at {position}")),
         }
@@ -178,6 +181,20 @@ impl Fold {
             if self.tasks.insert(task.clone(), new).is_some() {
                 self.problem(Kind::Unexpected, format!("reference {task} was admitted twice"));
             }
+        }
+    }
+
+    /// Records of an inbox are taken one after the other, and none that were taken again.
+    fn inbox(&mut self, partition: i64, r: &Value) {
+        let (level, from, next) = (int(r, "level"), int(r, "from"), int(r, "next"));
+        let taken = self.inboxes.insert((partition, level), next).unwrap_or(0);
+        let place = format!("inbox {level} of partition {partition}");
+        if from < taken || next < from {
+            let what = format!("{place}: {from} to {next} taken behind {taken}");
+            self.problem(Kind::Doubled, what);
+        } else if from - taken != int(r, "lost") {
+            let what = format!("{place}: {from} follows {taken}, and {} are lost", int(r, "lost"));
+            self.problem(Kind::Lost, what);
         }
     }
 

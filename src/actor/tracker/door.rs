@@ -298,6 +298,7 @@ pub(super) fn size_of(event: &Event) -> (u64, u64) {
         | Event::SubmittedArray { .. }
         | Event::Key { .. }
         | Event::Duplicates(_)
+        | Event::Inbox { .. }
         | Event::Operation { .. } => (1, 0),
     }
 }

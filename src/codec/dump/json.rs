@@ -78,6 +78,12 @@ fn put_event(out: &mut Object, stamped: &Stamped, refs: &[TaskRef]) {
             out.insert("op".into(), json!(op.to_string()));
             put_step(out, step);
         }
+        Event::Inbox { level, from, next, lost } => {
+            out.insert("level".into(), json!(level.get()));
+            for (name, offset) in [("from", from), ("next", next), ("lost", lost)] {
+                out.insert(name.into(), json!(offset));
+            }
+        }
         Event::SubmittedArray { array, .. } => {
             let reference = refs.first().map(ToString::to_string);
             let mut row = json!({
@@ -114,11 +120,11 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::WorkerDrained { .. }
         | Event::Key { .. }
         | Event::Duplicates(_)
+        | Event::Inbox { .. }
         | Event::Operation { .. }
         | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
-            let rows = texts.iter().zip(tasks);
-            rows.map(|(r, task)| submitted(r, task, stamped.at)).collect()
+            texts.iter().zip(tasks).map(|(r, task)| submitted(r, task, stamped.at)).collect()
         }
         Event::Allocated { first_lease, tasks, .. } => (first_lease.0..)
             .zip(texts.iter().zip(tasks))

@@ -114,6 +114,7 @@ fn seqs(event: &Event) -> Vec<TaskSeq> {
         | Event::WorkerDrained { .. }
         | Event::Key { .. }
         | Event::Duplicates(_)
+        | Event::Inbox { .. }
         | Event::Operation { .. } => Vec::new(),
         Event::Submitted { first, tasks } => {
             (first.0..).zip(tasks).map(|(seq, _)| TaskSeq(seq)).collect()

@@ -1,4 +1,5 @@
-//! Bodies of `Owner`, `JobDefined`, `JobChanged`, `LevelChanged`: rare, so plain rather than small.
+//! Bodies of `Owner`, `JobDefined`, `JobChanged`, `WorkerDrained`, `LevelChanged`, `Inbox`: rare, so
+//! plain rather than small.
 
 use crate::codec::Malformed;
 use crate::codec::bytes::{Cursor, len_u64, put_bytes, put_option, put_option_str, put_varint};
@@ -219,4 +220,25 @@ pub fn level_changed(body: &[u8]) -> Result<Event, Malformed> {
     let paused = cursor.flag()?;
     cursor.end()?;
     Ok(Event::LevelChanged { level, paused })
+}
+
+/// Appends the body: `level | from | next | lost`.
+pub fn put_inbox(out: &mut Vec<u8>, level: Priority, offsets: [u64; 3]) {
+    out.push(level.get());
+    offsets.into_iter().for_each(|offset| put_varint(out, offset));
+}
+
+/// Reads `Inbox`.
+///
+/// # Errors
+/// Anything that [`put_inbox`] does not write.
+pub fn inbox(body: &[u8]) -> Result<Event, Malformed> {
+    let mut cursor = Cursor::new(body);
+    let level = priority(cursor.byte()?)?;
+    let (from, next, lost) = (cursor.varint()?, cursor.varint()?, cursor.varint()?);
+    cursor.end()?;
+    if next < from || from < lost {
+        return Err(Malformed("inbox: offsets"));
+    }
+    Ok(Event::Inbox { level, from, next, lost })
 }

@@ -40,7 +40,8 @@ const KEY: u8 = 29;
 pub const SUBMITTED_ARRAY: u8 = 30;
 const OPERATION: u8 = 31;
 const PURGED: u8 = 32;
-const _: () = assert!(OWNER == KIND_EVENT_MIN && PURGED == KIND_EVENT_MAX);
+const INBOX: u8 = 33;
+const _: () = assert!(OWNER == KIND_EVENT_MIN && INBOX == KIND_EVENT_MAX);
 
 /// How much of a record a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,9 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> u8 {
         Event::Key { part, answer } => keys::put_key(out, part, answer),
         Event::Duplicates(jobs) => keys::put_duplicates(out, jobs),
         Event::Purged(tasks) => batches::put_seqs(out, tasks),
+        Event::Inbox { level, from, next, lost } => {
+            control::put_inbox(out, *level, [*from, *next, *lost]);
+        }
         Event::Operation { op, step } => operations::put(out, *op, step),
     }
     kind_of(event)
@@ -110,6 +114,7 @@ fn kind_of(event: &Event) -> u8 {
         Event::Redriven { .. } => REDRIVEN,
         Event::Key { .. } | Event::Duplicates(_) => KEY,
         Event::Purged(_) => PURGED,
+        Event::Inbox { .. } => INBOX,
         Event::Operation { .. } => OPERATION,
     }
 }
@@ -137,8 +142,9 @@ pub fn decode(kind: u8, at: WallMs, body: &[u8], detail: Detail) -> Result<Decod
         REDRIVEN => batches::redriven(body).and_then(plain),
         KEY => keys::read(body).and_then(plain),
         OPERATION => operations::operation(body).and_then(plain),
+        INBOX => control::inbox(body).and_then(plain),
         PURGED => operations::purged(body).and_then(plain),
-        0..OWNER | 33.. => Err(Malformed("record: kind")),
+        0..OWNER | 34.. => Err(Malformed("record: kind")),
     }?;
     Ok(Decoded { stamped: Stamped { at, event }, blob_bytes })
 }

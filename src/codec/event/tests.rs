@@ -250,8 +250,17 @@ fn event() -> impl Strategy<Value = Event> {
         vec((name(), any::<u64>()), 0..4).prop_map(Event::Duplicates),
         key(),
         vec(seq(), 0..6).prop_map(Event::Purged),
+        inbox(),
         (any::<u64>(), step()).prop_map(|(op, step)| Event::Operation { op: OpNo(op), step }),
     ]
+}
+
+fn inbox() -> impl Strategy<Value = Event> {
+    (priority(), any::<[u32; 3]>()).prop_map(|(level, gaps)| {
+        let [lost, from, next] = gaps.map(u64::from);
+        let from = lost + from;
+        Event::Inbox { level, from, next: from + next, lost }
+    })
 }
 
 fn encoded(event: &Event) -> (u8, Vec<u8>) {
@@ -313,7 +322,7 @@ proptest! {
         drop(decode(kind, WallMs(0), &body[..at], Detail::Full));
         drop(decode_task(&body[..at], 0));
         body[at] ^= by;
-        for kind in 0..=32 {
+        for kind in 0..=33 {
             drop(decode(kind, WallMs(0), &body, Detail::Full));
             drop(decode(kind, WallMs(0), &body, Detail::Skim));
         }

@@ -161,3 +161,10 @@ fn verbs_on_jobs_levels_and_tasks_are_complete() {
     let cancelled = fields(Event::Cancelled(vec![TaskSeq(40)]));
     assert_eq!(cancelled, json!({"kind": "Cancelled", "tasks": [{"ref": "7-3-40"}]}));
 }
+
+#[test]
+fn an_inbox_says_how_far_it_was_taken_and_what_was_lost() {
+    let event = Event::Inbox { level: Priority::DEFAULT, from: 300, next: 1_300, lost: 7 };
+    let expected = json!({"kind": "Inbox", "level": 5, "from": 300, "next": 1_300, "lost": 7});
+    assert_eq!(fields(event), expected);
+}

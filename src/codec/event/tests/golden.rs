@@ -158,5 +158,6 @@ fn golden_of_bulk_work() -> Vec<Event> {
         Event::Purged(vec![TaskSeq(5), TaskSeq(6)]),
         Event::JobChanged { job: "nightly".into(), change: JobChange::Purge },
         Event::Failed { cause: FailCause::Error, tasks: vec![came_in_dead] },
+        Event::Inbox { level: Priority::DEFAULT, from: 300, next: 1_300, lost: 7 },
     ]
 }
