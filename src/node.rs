@@ -75,6 +75,7 @@ pub struct Node {
     server: ServerHandle,
     simulations: Arc<Simulations>,
     audit: Arc<Audit>,
+    inboxes: kafka::InboxPump,
     shards: Shards,
     config: Config,
     started_ms: u64,
@@ -96,7 +97,8 @@ impl Node {
         // Port 0 asks for any; from here on the one that was given counts.
         let addr = listener.local_addr()?;
         strictly(config, &config.durability_reasons())?;
-        let opener = log_opener(config);
+        let node = crate::actor::running::host_name();
+        let opener = log_opener(config, &node);
         let log = opener()?;
         let reasons = [config.durability_reasons(), log.reduced()].concat();
         strictly(config, &reasons)?;
@@ -121,6 +123,7 @@ impl Node {
         };
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
+        let inboxes = kafka::InboxPump::start(config, &node, handle.clone())?;
         let simulations = Arc::new(Simulations::new(handle.clone()));
         let left = Arc::clone(&simulations);
         shards.node.spawn(async move { left.cancel_left().await });
@@ -136,7 +139,17 @@ impl Node {
         }
         let server = crate::api::serve::start(listener, shards.spawners(), context)?;
         let config = config.clone();
-        Ok(Self { handle, running, server, simulations, audit, shards, config, started_ms })
+        Ok(Self {
+            handle,
+            running,
+            server,
+            simulations,
+            audit,
+            inboxes,
+            shards,
+            config,
+            started_ms,
+        })
     }
 
     /// Where it listens.
@@ -183,6 +196,7 @@ impl Node {
     pub fn stop(self) {
         tracing::info!("draining");
         self.running.begin_drain();
+        self.inboxes.stop();
         // While the engine still takes the cancel of their jobs.
         self.simulations.stop_all(self.config.drain.timeout_ms);
         std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
@@ -219,9 +233,9 @@ fn strictly(config: &Config, reasons: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-fn log_opener(config: &Config) -> OpenLog {
+fn log_opener(config: &Config, node: &str) -> OpenLog {
     if config.log.backend == Backend::Kafka {
-        return kafka::opener(config, &crate::actor::running::host_name());
+        return kafka::opener(config, node);
     }
     let elsewhere = kafka::is_copy(&config.log.data_dir).then(|| {
         LogError::Settings(format!(

@@ -1,7 +1,7 @@
 //! What all handles share: the partitions' doors, the hub, the registry of workers, the clocks, the
 //! log in force.
 
-use crate::actor::envelope::{Class, Decided, Envelope, Inspect, Work};
+use crate::actor::envelope::{Envelope, Inspect, Work};
 use crate::actor::feed::Feed;
 use crate::actor::hub::Hub;
 use crate::actor::ids::HandedIds;
@@ -10,14 +10,16 @@ use crate::actor::sampler::Sampler;
 use crate::actor::tracker::TrackerDoor;
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
+use crate::core::question::Ask;
 use crate::core::workers::{WorkerRegistry, heartbeat_ms};
 use crate::log::{EventLog, Room};
 use crate::metrics::{Metrics, RestartCause, ShedClass, ShedReason};
-use crate::model::command::Command;
+use crate::model::command::{Class, Command};
 use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::key::Digest;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
+use crate::model::reply::Decided;
 use crate::model::time::Now;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
@@ -316,8 +318,18 @@ impl Engine {
         reasons
     }
 
-    /// Runs a closure on a partition and waits until what it saw is durable.
-    pub(crate) async fn inspect<T: Send + 'static>(
+    /// Asks a partition and waits until what the answer rests on is durable.
+    pub(crate) async fn ask<Q: Ask>(
+        &self,
+        slot: &Slot,
+        question: Q,
+    ) -> Result<(Q::Answer, Position), Reject> {
+        self.inspect_local(slot, move |partition| question.ask(partition)).await
+    }
+
+    /// Runs a closure on a partition of this process and waits until what it saw is durable. For
+    /// what only this process wants to know; everything else is a question.
+    pub(crate) async fn inspect_local<T: Send + 'static>(
         &self,
         slot: &Slot,
         read: impl FnOnce(&crate::core::partition::Partition) -> T + Send + 'static,

@@ -1,26 +1,11 @@
 //! What travels through a partition's bounded channel, and the replies that wait for durability.
 
 use crate::core::partition::Partition;
-use crate::model::command::Command;
+use crate::model::command::{Class, Command};
 use crate::model::id::Position;
-use crate::model::reply::Reply;
+use crate::model::reply::{Decided, Reply};
 use crate::model::time::Tick;
 use tokio::sync::oneshot;
-
-/// Admission class; lower ones are shed first (`docs/operations.md`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Class {
-    Submit,
-    Query,
-    Consume,
-    Report,
-}
-
-/// A decided reply and the position it is valid for.
-pub(crate) struct Decided {
-    pub(crate) reply: Reply,
-    pub(crate) position: Position,
-}
 
 /// Delivers an answer once everything it has seen is durable.
 pub(crate) type Deliver = Box<dyn FnOnce(Position) + Send>;

@@ -7,6 +7,7 @@ use crate::actor::tracker::Behind;
 use crate::log::{Error, StoredTask};
 use crate::model::access::Scopes;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
+use crate::model::question::{FirstKey, Pending};
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::Admitted;
 use crate::model::time::{Now, WallMs};
@@ -68,7 +69,7 @@ impl KwqHandle {
     /// The first partition is away.
     pub async fn log_key(&self) -> Answer<[u64; 2]> {
         let slot = self.engine.slots.first().ok_or_else(crate::actor::engine::unavailable)?;
-        Ok(self.engine.inspect(slot, crate::core::partition::Partition::first_key).await?.0)
+        Ok(self.engine.ask(slot, FirstKey).await?.0)
     }
 
     /// What was admitted, with every default filled in.
@@ -161,12 +162,7 @@ impl KwqHandle {
             let state = slot.state();
             let pending = match state {
                 SlotState::Ready => {
-                    let count = |p: &crate::core::partition::Partition| {
-                        let levels = p.level_parts();
-                        let pending = crate::model::state::TaskState::Pending;
-                        levels.iter().map(|l| l.counts.of(pending)).sum()
-                    };
-                    self.engine.inspect(slot, count).await.map_or(0, |(pending, _)| pending)
+                    self.engine.ask(slot, Pending).await.map_or(0, |(pending, _)| pending)
                 }
                 SlotState::Replaying | SlotState::Failed => 0,
             };

@@ -1,14 +1,14 @@
 //! Signs of life: heartbeats, registrations, and how often a worker shall beat.
 
 use crate::actor::engine::lock;
-use crate::actor::envelope::{Class, Decided};
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::request::{HeartbeatAnswer, HeartbeatRequest, WorkerRegistration};
 use crate::core::workers::{Shortest, Sign, heartbeat_ms};
-use crate::model::command::{Command, Heartbeat};
+use crate::model::command::{Class, Command, Heartbeat};
 use crate::model::id::Name;
 use crate::model::lease::LeaseToken;
-use crate::model::reply::{Renewal, Reply};
+use crate::model::question::ShortestLeases;
+use crate::model::reply::{Decided, Renewal, Reply};
 
 impl KwqHandle {
     /// Renews leases.
@@ -99,8 +99,8 @@ impl KwqHandle {
     async fn shortest_lease(&self, worker: &Name, known: Shortest) -> Option<u32> {
         let engine = &*self.engine;
         let calls = engine.slots.iter().map(|slot| {
-            let (name, scopes) = (worker.clone(), self.scopes.clone());
-            engine.inspect(slot, move |p| p.shortest_leases(&name, &scopes))
+            let (worker, scopes) = (worker.clone(), self.scopes.clone());
+            engine.ask(slot, ShortestLeases { worker, scopes })
         });
         let (mut all, mut own, mut away) = (None, None, false);
         for part in futures_util::future::join_all(calls).await {

@@ -6,8 +6,8 @@ use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::handle_tasks::not_found;
 use crate::actor::request::{At, Explained, TaskKey};
 use crate::core::explain::{Around, Past, explain, explain_away, explain_ended};
-use crate::core::partition::Partition;
 use crate::model::id::TaskSeq;
+use crate::model::question::{Pauses, StandingOf};
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
 
@@ -35,9 +35,8 @@ impl KwqHandle {
         let (partition, seq) = self.find(&key).await?;
         let slot = self.slot_of(partition)?;
         let now = self.now().wall;
-        let read = move |p: &Partition| p.standing(seq, now);
-        let (standing, _) = self.engine.inspect(slot, read).await?;
-        let standing = standing.ok_or_else(not_found)?;
+        let (standing, _) = self.engine.ask(slot, StandingOf { seq, now }).await?;
+        let standing = *standing.ok_or_else(not_found)?;
         // Asked after the owner, so that it knows of everything the owner has said.
         let row = self.tracked(partition, seq).await?.ok_or_else(not_found)?;
         let rate = self.engine.tracker.hand_outs(partition).await?;
@@ -69,10 +68,10 @@ impl KwqHandle {
             return Err(not_found());
         }
         let rate = self.engine.tracker.hand_outs(partition).await?;
-        let (job, priority) = (row.job.clone(), row.priority);
+        let pauses = Pauses { job: row.job.clone(), level: row.priority };
         // Pauses are in force in all partitions, so any other one knows them.
         let paused = match self.engine.any_slot() {
-            Ok(slot) => self.engine.inspect(slot, move |p| p.pauses(&job, priority)).await,
+            Ok(slot) => self.engine.ask(slot, pauses).await,
             Err(nobody) => Err(nobody),
         };
         let paused = paused.map_or((false, false), |(paused, _)| paused);

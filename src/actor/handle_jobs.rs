@@ -2,48 +2,34 @@
 //! every one of them.
 
 use crate::actor::engine::Slot;
-use crate::actor::envelope::{Class, Decided};
 use crate::actor::handle::{Answer, KwqHandle, no_job};
 use crate::actor::handle_tasks::purged;
 use crate::actor::partition::mismatch;
 use crate::actor::request::{JobCreated, JobPage, JobPatch, JobQuery, JobSort};
-use crate::core::job::JobRow;
-use crate::core::partition::Partition;
-use crate::model::command::Command;
+use crate::model::command::{Class, Command};
 use crate::model::id::Name;
 use crate::model::job::{JobChange, JobSpec, JobState};
+use crate::model::question::{JobPart, JobParts, PartOfJob, PurgedJob};
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::{JobOutcome, Reply};
+use crate::model::reply::{Decided, JobOutcome, Reply};
 use crate::model::state::TaskState;
 use crate::model::tags;
 use crate::model::time::WallMs;
-use crate::model::view::{JobNumbers, JobView};
+use crate::model::view::JobView;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A waiting call looks again this often, ms.
 const WAIT_STEP_MS: u64 = 100;
 
-/// One partition's part of a job.
-#[derive(Clone)]
-pub(super) struct Part {
-    name: Name,
-    pub(super) spec: JobSpec,
-    pub(super) implicit: bool,
-    closed: bool,
-    paused: bool,
-    cancelled: Option<Option<Name>>,
-    pub(super) numbers: JobNumbers,
-}
-
 /// A job being summed.
 pub(super) struct Sum {
     parts: usize,
-    pub(super) first: Part,
+    pub(super) first: JobPart,
 }
 
 impl Sum {
-    fn add(&mut self, part: Part) {
+    fn add(&mut self, part: JobPart) {
         self.parts += 1;
         let sum = &mut self.first;
         sum.numbers.merge(&part.numbers);
@@ -57,24 +43,6 @@ impl Sum {
             sum.implicit = false;
             sum.spec = part.spec;
         }
-    }
-}
-
-/// Parts of all jobs here, and the tasks of those that were purged.
-fn parts_of(partition: &Partition) -> (Vec<Part>, u64) {
-    let parts = partition.job_rows().map(|job| part_of(partition, job)).collect();
-    (parts, partition.departed())
-}
-
-fn part_of(partition: &Partition, job: &JobRow) -> Part {
-    Part {
-        name: job.name.clone(),
-        spec: job.spec.clone(),
-        implicit: job.implicit,
-        closed: job.closed,
-        paused: job.paused,
-        cancelled: job.cancel.as_ref().map(|mark| mark.reason.clone()),
-        numbers: partition.job_numbers(job),
     }
 }
 
@@ -134,8 +102,7 @@ impl KwqHandle {
     async fn missing_job(&self, job: &Name) -> Reject {
         let mut gone = false;
         for slot in self.engine.slots.iter().filter(|_| self.scopes.cover(job)) {
-            let name = job.clone();
-            let known = self.engine.inspect(slot, move |p| p.purged_job(&name)).await;
+            let known = self.engine.ask(slot, PurgedJob { job: job.clone() }).await;
             gone |= known.is_ok_and(|(known, _)| known);
         }
         if gone { purged("job") } else { no_job(job) }
@@ -281,7 +248,7 @@ impl KwqHandle {
     /// of both ever falls. With scopes nothing is known of the purged ones.
     pub(crate) async fn jobs_and_departed(&self) -> Answer<(Vec<JobView>, u64)> {
         let mut sums: BTreeMap<Name, Sum> = BTreeMap::new();
-        let calls = self.engine.slots.iter().map(|slot| self.engine.inspect(slot, parts_of));
+        let calls = self.engine.slots.iter().map(|slot| self.engine.ask(slot, JobParts));
         let mut departed = 0;
         for ((parts, gone), _) in futures_util::future::try_join_all(calls).await? {
             departed += if self.scopes.everything() { gone } else { 0 };
@@ -306,15 +273,16 @@ impl KwqHandle {
         if !self.scopes.cover(job) {
             return Ok(None);
         }
-        let calls = self.engine.slots.iter().map(|slot| {
-            let name = job.clone();
-            self.engine.inspect(slot, move |p| p.job_row(&name).map(|row| part_of(p, row)))
-        });
+        let calls = self
+            .engine
+            .slots
+            .iter()
+            .map(|slot| self.engine.ask(slot, PartOfJob { job: job.clone() }));
         let mut sum: Option<Sum> = None;
         for (part, _) in futures_util::future::try_join_all(calls).await? {
             match (&mut sum, part) {
-                (Some(sum), Some(part)) => sum.add(part),
-                (None, Some(part)) => sum = Some(Sum { parts: 1, first: part }),
+                (Some(sum), Some(part)) => sum.add(*part),
+                (None, Some(part)) => sum = Some(Sum { parts: 1, first: *part }),
                 (_, None) => {}
             }
         }
@@ -346,7 +314,7 @@ impl KwqHandle {
     }
 }
 
-pub(super) fn state_of(part: &Part) -> JobState {
+pub(super) fn state_of(part: &JobPart) -> JobState {
     let flags = (part.closed, part.cancelled.is_some());
     JobState::derive(flags, &part.numbers.counts, part.numbers.died_before())
 }

@@ -2,20 +2,20 @@
 //! to the partitions as sets of tasks; how far they are is the sum of their parts.
 
 use crate::actor::engine::Slot;
-use crate::actor::envelope::{Class, Decided};
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::request::{BulkAnswer, BulkRequest, TaskKey};
 use crate::core::operations::unfinished;
-use crate::core::partition::Partition;
 use crate::model::access::Scopes;
-use crate::model::command::Command;
+use crate::model::command::{Class, Command};
 use crate::model::id::{Name, PartitionId, TaskSeq};
 use crate::model::job::JobState;
 use crate::model::limits;
 use crate::model::operation::{OpKind, OpNo, OpSpec, OpState, Operation};
 use crate::model::priority::Priority;
+use crate::model::question::{DeadAmong, OperationNumbers, Operations};
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
+use crate::model::reply::Decided;
 use crate::model::view::{Order, TaskQuery};
 use std::collections::BTreeMap;
 
@@ -76,8 +76,7 @@ impl KwqHandle {
     /// # Errors
     /// A partition that is away.
     pub async fn operations(&self) -> Answer<Vec<Operation>> {
-        let parts = |p: &Partition| p.operations().cloned().collect::<Vec<_>>();
-        let calls = self.engine.slots.iter().map(|slot| self.engine.inspect(slot, parts));
+        let calls = self.engine.slots.iter().map(|slot| self.engine.ask(slot, Operations));
         let mut sums: BTreeMap<OpNo, Operation> = BTreeMap::new();
         for (parts, _) in futures_util::future::try_join_all(calls).await? {
             for part in parts {
@@ -149,8 +148,7 @@ impl KwqHandle {
     /// Only one call at a time comes here, so a number is given once.
     async fn start_all(&self, mut spec: OpSpec, mut sets: Sets) -> Answer<Operation> {
         spec.scopes = self.scopes.iter().cloned().collect();
-        let numbers = |p: &Partition| (p.next_operation(), p.operations_running());
-        let calls = self.engine.slots.iter().map(|slot| self.engine.inspect(slot, numbers));
+        let calls = self.engine.slots.iter().map(|slot| self.engine.ask(slot, OperationNumbers));
         let known = futures_util::future::try_join_all(calls).await?;
         if known.iter().any(|((_, running), _)| *running >= limits::OPERATIONS_RUNNING_MAX) {
             let detail = "too many operations run at once; wait for one of them";
@@ -171,9 +169,8 @@ impl KwqHandle {
     async fn count(&self, sets: &Sets) -> Answer<(u64, u64)> {
         let (mut matched, mut skipped) = (0, 0);
         for (slot, tasks) in self.engine.slots.iter().zip(sets) {
-            let tasks = tasks.clone();
-            let read = move |p: &Partition| p.dead_among(&tasks);
-            let ((dead, left), _) = self.engine.inspect(slot, read).await?;
+            let among = DeadAmong { tasks: tasks.clone() };
+            let ((dead, left), _) = self.engine.ask(slot, among).await?;
             (matched, skipped) = (matched + dead, skipped + left);
         }
         Ok((matched, skipped))

@@ -4,13 +4,12 @@
 
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::handle_jobs::state_of;
-use crate::core::job::JobRow;
-use crate::core::partition::Partition;
+use crate::core::question::is_over;
 use crate::model::id::Name;
 use crate::model::job::{DEFAULT_JOB, JobChange, JobState};
+use crate::model::question::{JobsOver, OverRule};
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
-use crate::model::view::JobNumbers;
 use std::collections::BTreeSet;
 
 /// Jobs of a partition that one round looks at.
@@ -23,9 +22,7 @@ impl KwqHandle {
     /// A partition that is away; the next round tries again.
     pub(crate) async fn retire_jobs(&self, dead_ms: u64) -> Answer<()> {
         let now = self.now().wall;
-        let over =
-            move |job: &JobRow| job.closed && is_over(&job.numbers, now, job.spec.retention_ms);
-        for job in self.jobs_that(over).await? {
+        for job in self.jobs_over(now, OverRule::Retention).await? {
             let _turn = self.engine.bulk.lock().await;
             let Some(sum) = self.sum_job(&job).await? else { continue };
             let (numbers, retention) = (&sum.first.numbers, sum.first.spec.retention_ms);
@@ -46,9 +43,8 @@ impl KwqHandle {
     /// As [`Self::retire_jobs`].
     pub(crate) async fn close_idle_jobs(&self, idle_ms: u64) -> Answer<()> {
         let now = self.now().wall;
-        let idle =
-            move |job: &JobRow| job.implicit && !job.closed && is_over(&job.numbers, now, idle_ms);
-        for job in self.jobs_that(idle).await?.into_iter().filter(|job| **job != *DEFAULT_JOB) {
+        let idle = self.jobs_over(now, OverRule::Idle(idle_ms)).await?;
+        for job in idle.into_iter().filter(|job| **job != *DEFAULT_JOB) {
             let Some(sum) = self.sum_job(&job).await? else { continue };
             let open = sum.first.implicit && state_of(&sum.first) == JobState::Open;
             if open && is_over(&sum.first.numbers, now, idle_ms) {
@@ -60,23 +56,12 @@ impl KwqHandle {
     }
 
     /// Names of the jobs of which some partition says so.
-    async fn jobs_that(
-        &self,
-        says: impl Fn(&JobRow) -> bool + Copy + Send + 'static,
-    ) -> Answer<BTreeSet<Name>> {
+    async fn jobs_over(&self, now: WallMs, rule: OverRule) -> Answer<BTreeSet<Name>> {
         let mut names = BTreeSet::new();
         for slot in &self.engine.slots {
-            let those = move |p: &Partition| -> Vec<Name> {
-                let those = p.job_rows().filter(|job| says(job));
-                those.map(|job| job.name.clone()).take(RETIRED_AT_ONCE).collect()
-            };
-            names.extend(self.engine.inspect(slot, those).await?.0);
+            let over = JobsOver { now, rule, max: RETIRED_AT_ONCE };
+            names.extend(self.engine.ask(slot, over).await?.0);
         }
         Ok(names)
     }
-}
-
-/// Nothing of it has been live for that long.
-fn is_over(numbers: &JobNumbers, now: WallMs, ms: u64) -> bool {
-    numbers.counts.live() == 0 && now.since(numbers.drained.max(numbers.created)) >= ms
 }

@@ -1,37 +1,20 @@
 //! Numbers through the door: levels, the snapshot of everything, workers, state hashes, images.
 
 use crate::actor::engine::lock;
-use crate::actor::envelope::{Class, Decided};
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::request::{At, SeedWindow, StatsNow, WorkerPage};
-use crate::core::partition::Partition;
-use crate::core::query::{Holder, LevelPart};
 use crate::core::stats::{Stats, WAIT_BUCKETS};
-use crate::model::access::Scopes;
-use crate::model::command::Command;
+use crate::model::command::{Class, Command};
 use crate::model::id::{Name, PartitionId, Position};
 use crate::model::priority::Priority;
+use crate::model::question::{Holder, Holders, Numbers, PartNumbers, StateHash, WorkerHere};
 use crate::model::reject::{Code, Reject};
+use crate::model::reply::Decided;
 use crate::model::state::{StateCounts, TaskState};
 use crate::model::time::WallMs;
 use crate::model::view::{QueueView, WorkerState, WorkerView};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// What the snapshot takes from one partition.
-struct PartNumbers {
-    levels: [LevelPart; Priority::LEVELS],
-    stats: Stats,
-    holders: Vec<Holder>,
-}
-
-fn numbers(partition: &Partition) -> PartNumbers {
-    PartNumbers {
-        levels: partition.level_parts(),
-        stats: partition.stats().clone(),
-        holders: partition.lease_holders(&Scopes::default()),
-    }
-}
 
 impl KwqHandle {
     /// Nine levels, 9 first.
@@ -67,8 +50,8 @@ impl KwqHandle {
         Ok(Priority::DESCENDING.iter().map(|p| view(*p)).collect())
     }
 
-    async fn part_numbers(&self) -> Answer<Vec<PartNumbers>> {
-        let calls = self.engine.slots.iter().map(|slot| self.engine.inspect(slot, numbers));
+    async fn part_numbers(&self) -> Answer<Vec<Box<PartNumbers>>> {
+        let calls = self.engine.slots.iter().map(|slot| self.engine.ask(slot, Numbers));
         let parts = futures_util::future::try_join_all(calls).await?;
         Ok(parts.into_iter().map(|(part, _)| part).collect())
     }
@@ -110,9 +93,7 @@ impl KwqHandle {
         }
         let mut waits = [0; WAIT_BUCKETS];
         for part in &parts {
-            for level in &part.stats.waits {
-                waits.iter_mut().zip(level).for_each(|(sum, count)| *sum += count);
-            }
+            waits.iter_mut().zip(part.waits).for_each(|(sum, count)| *sum += count);
         }
         jobs.sort_by_key(|j| std::cmp::Reverse(j.numbers.counts.of(TaskState::Pending)));
         jobs.truncate(10);
@@ -139,7 +120,7 @@ impl KwqHandle {
     }
 
     /// Idle, busy, draining, lost.
-    fn worker_counts(&self, parts: &[PartNumbers]) -> [u64; 4] {
+    fn worker_counts(&self, parts: &[Box<PartNumbers>]) -> [u64; 4] {
         let held = held_by(parts.iter().flat_map(|part| &part.holders));
         let registry = lock(&self.engine.workers);
         let mut counts = [0; 4];
@@ -196,7 +177,7 @@ impl KwqHandle {
     async fn held(&self) -> Answer<BTreeMap<Name, u64>> {
         let calls = self.engine.slots.iter().map(|slot| {
             let scopes = self.scopes.clone();
-            self.engine.inspect(slot, move |p| p.lease_holders(&scopes))
+            self.engine.ask(slot, Holders { scopes })
         });
         let parts = futures_util::future::try_join_all(calls).await?;
         Ok(held_by(parts.iter().flat_map(|(holders, _)| holders)))
@@ -236,9 +217,8 @@ impl KwqHandle {
         let known = lock(&self.engine.workers).view(&worker, self.now());
         let mut view = known.ok_or_else(|| unknown_worker(&worker))?;
         for slot in &self.engine.slots {
-            let name = worker.clone();
-            let read = move |p: &Partition| (p.held_by(&name), p.learned_by(&name));
-            let ((held, learned), _) = self.engine.inspect(slot, read).await?;
+            let here = WorkerHere { worker: worker.clone() };
+            let ((held, learned), _) = self.engine.ask(slot, here).await?;
             view.held.extend(held);
             for key in learned {
                 if !view.affinity.contains(&key) {
@@ -286,7 +266,7 @@ impl KwqHandle {
     pub async fn state_hash(&self) -> Answer<Vec<(PartitionId, Position, String)>> {
         let mut rows = Vec::new();
         for slot in &self.engine.slots {
-            let (hash, position) = self.engine.inspect(slot, Partition::state_hash).await?;
+            let (hash, position) = self.engine.ask(slot, StateHash).await?;
             rows.push((slot.id, position, hash));
         }
         Ok(rows)

@@ -9,17 +9,16 @@
 //! they answered or passed on, so a repeat under the key is split as the first call was.
 
 use crate::actor::engine::{Engine, Slot, lock, unavailable};
-use crate::actor::envelope::Class;
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::handle_tasks::purged;
 use crate::actor::partition::mismatch;
 use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitAnswer, SubmitRequest};
-use crate::core::partition::Partition;
 use crate::log::StoredTask;
 use crate::model::array::ArrayInput;
-use crate::model::command::{ARRAYS, Command, Item, Submit};
+use crate::model::command::{ARRAYS, Class, Command, Item, Submit};
 use crate::model::id::PartitionId;
-use crate::model::key::{Digest, KeyAnswer, KeyPart, Keyed};
+use crate::model::key::{Digest, KeyPart, Keyed};
+use crate::model::question::{Recall, Retold};
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::{AdmittedItem, Reply, Submitted};
@@ -118,9 +117,9 @@ impl KwqHandle {
         let slot = self.slot_of(task.partition)?;
         // Decided by the first partition that was asked, or by the one its id belongs to.
         let parts = [0, 1].map(|step| key.part(KeyPart::number(key.chunk, step)));
-        let read = move |p: &Partition| p.retold(&parts, task.priority, input);
-        let (found, _) = self.engine.inspect(slot, read).await?;
-        let (spec, submitted) = found.ok_or_else(|| purged("task"))?;
+        let retold = Retold { parts, priority: task.priority, input: Box::new(input) };
+        let (found, _) = self.engine.ask(slot, retold).await?;
+        let (spec, submitted) = *found.ok_or_else(|| purged("task"))?;
         Ok(StoredTask { submitted, spec })
     }
 
@@ -129,15 +128,7 @@ impl KwqHandle {
     /// # Errors
     /// `idempotency_key_reused`; the partition is away.
     pub async fn recall(&self, part: KeyPart) -> Answer<Option<Vec<u8>>> {
-        let note = move |partition: &Partition| {
-            partition.recall(&part).map(|answer| match answer {
-                Some(KeyAnswer::Note(note)) => Some(note.clone()),
-                // Tasks: it is known, and that is all a caller can want to hear here.
-                Some(KeyAnswer::Tasks(_)) => Some(Vec::new()),
-                Some(KeyAnswer::Free) | None => None,
-            })
-        };
-        self.engine.inspect(self.engine.home(&part.key, 0)?, note).await?.0
+        self.engine.ask(self.engine.home(&part.key, 0)?, Recall { part }).await?.0
     }
 
     /// Keeps a note under a part of a keyed request; the note in force.

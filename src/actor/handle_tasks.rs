@@ -2,16 +2,16 @@
 //! means.
 
 use crate::actor::engine::{Slot, unavailable};
-use crate::actor::envelope::Class;
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{At, TaskAnswer, TaskKey, TaskListAnswer};
 use crate::actor::tracker::Seen;
 use crate::metrics::QueryKind;
-use crate::model::command::Command;
+use crate::model::command::{Class, Command};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::priority::Priority;
+use crate::model::question::{Candidates, LeasedTask, LiveToken, PurgedId, Referred};
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::Reply;
 use crate::model::view::{Order, TaskCursor, TaskQuery, TaskView, TrackedTask};
@@ -40,10 +40,10 @@ impl KwqHandle {
         // A client id, a reference or the value of an element name few tasks: they are looked up,
         // not searched.
         if let Some(id) = query.id.take() {
-            return self.tasks_by_name(query, Named::Id(id)).await;
+            return self.tasks_by_name(query, Candidates::Id(id)).await;
         }
         if let (Some(value), Some(job)) = (query.index.take(), query.job.clone()) {
-            return self.tasks_by_name(query, Named::Element(job, value)).await;
+            return self.tasks_by_name(query, Candidates::Element(job, value)).await;
         }
         query.scopes = self.scopes.clone();
         let log = self.engine.log()?;
@@ -55,9 +55,9 @@ impl KwqHandle {
         Ok(page)
     }
 
-    async fn tasks_by_name(&self, query: TaskQuery, named: Named) -> Answer<TaskListAnswer> {
+    async fn tasks_by_name(&self, query: TaskQuery, named: Candidates) -> Answer<TaskListAnswer> {
         let mut page = TaskListAnswer { positions: self.positions(), ..TaskListAnswer::default() };
-        if let Named::Id(id) = &named
+        if let Candidates::Id(id) = &named
             && let Some(reference) = crate::model::reference::TaskRef::parse(id)
         {
             match self.find(&TaskKey::Ref(reference)).await {
@@ -107,20 +107,11 @@ impl KwqHandle {
     }
 
     /// Candidates of each partition in the order of the query, from its cursor on.
-    async fn lines(&self, named: &Named, query: &TaskQuery) -> Answer<Vec<Line>> {
+    async fn lines(&self, named: &Candidates, query: &TaskQuery) -> Answer<Vec<Line>> {
         let oldest_first = query.order == Order::Old;
         let mut lines = Vec::with_capacity(self.engine.slots.len());
         for (number, slot) in self.engine.slots.iter().enumerate() {
-            let wanted = named.clone();
-            let read = move |p: &crate::core::partition::Partition| match &wanted {
-                Named::Id(id) => p.id_candidates(id).collect(),
-                Named::Element(job, value) => {
-                    let mut newest_first = p.elements(job, *value);
-                    newest_first.reverse();
-                    newest_first
-                }
-            };
-            let (mut seqs, _): (Vec<TaskSeq>, _) = self.engine.inspect(slot, read).await?;
+            let (mut seqs, _) = self.engine.ask(slot, named.clone()).await?;
             if oldest_first {
                 seqs.reverse();
             }
@@ -179,8 +170,7 @@ impl KwqHandle {
     pub async fn lease_of(&self, key: TaskKey, worker: Option<Name>) -> Answer<LeaseToken> {
         let (partition, seq) = self.find(&key).await?;
         let slot = self.slot_of(partition)?;
-        let read = move |p: &crate::core::partition::Partition| p.live_token(seq, worker.as_ref());
-        let (token, _) = self.engine.inspect(slot, read).await?;
+        let (token, _) = self.engine.ask(slot, LiveToken { seq, worker }).await?;
         let detail = "the task is not leased to this worker";
         token.ok_or_else(|| Reject::new(Code::LeaseLost, detail))
     }
@@ -195,8 +185,7 @@ impl KwqHandle {
             return Ok(false);
         };
         let slot = self.slot_of(partition)?;
-        let read = move |p: &crate::core::partition::Partition| p.leased_task(&token) == Some(seq);
-        Ok(self.engine.inspect(slot, read).await?.0)
+        Ok(self.engine.ask(slot, LeasedTask { token }).await?.0 == Some(seq))
     }
 
     pub(crate) fn slot_of(&self, partition: PartitionId) -> Answer<&Slot> {
@@ -214,10 +203,7 @@ impl KwqHandle {
             TaskKey::Ref(reference) => {
                 let reference = *reference;
                 let slot = self.engine.slot(reference.partition).ok_or_else(not_found)?;
-                let read = move |p: &crate::core::partition::Partition| {
-                    (p.seq_of(reference), p.purged_reference(reference))
-                };
-                let ((seq, gone), _) = self.engine.inspect(slot, read).await?;
+                let ((seq, gone), _) = self.engine.ask(slot, Referred { reference }).await?;
                 let seq = seq.ok_or_else(|| self.missing(gone))?;
                 if !self.scopes.everything() {
                     let row = self.tracked(reference.partition, seq).await?;
@@ -233,7 +219,7 @@ impl KwqHandle {
     async fn find_id(&self, id: &Name, job: Option<&Name>) -> Answer<(PartitionId, TaskSeq)> {
         let query = TaskQuery { order: Order::New, ..TaskQuery::default() };
         let mut newest: Option<TrackedTask> = None;
-        let named = Named::Id(id.clone());
+        let named = Candidates::Id(id.clone());
         for mut line in self.lines(&named, &query).await? {
             let Some(row) = line.head(self, &named, job).await? else { continue };
             if newest.as_ref().is_none_or(|n| (n.record, n.index) < (row.record, row.index)) {
@@ -245,8 +231,7 @@ impl KwqHandle {
         }
         let mut gone = false;
         for slot in &self.engine.slots {
-            let id = id.clone();
-            gone |= self.engine.inspect(slot, move |p| p.purged_id(&id)).await?.0;
+            gone |= self.engine.ask(slot, PurgedId { id: id.clone() }).await?.0;
         }
         Err(self.missing(gone))
     }
@@ -286,15 +271,6 @@ impl KwqHandle {
     }
 }
 
-/// What tasks are looked up by.
-#[derive(Clone, Debug)]
-enum Named {
-    /// Client id; its index knows hashes only.
-    Id(Name),
-    /// Job and value of an array element.
-    Element(Name, u64),
-}
-
 /// Tasks of one partition that may be meant, in the order of a list.
 struct Line {
     partition: PartitionId,
@@ -311,7 +287,7 @@ impl Line {
     async fn head(
         &mut self,
         handle: &KwqHandle,
-        named: &Named,
+        named: &Candidates,
         job: Option<&Name>,
     ) -> Answer<Option<&TrackedTask>> {
         while self.head.is_none()
@@ -325,8 +301,10 @@ impl Line {
             if let Some(row) = row {
                 let texts = handle.read_texts(vec![row.text()]).await?;
                 let proven = match named {
-                    Named::Id(id) => texts.first().and_then(|t| t.spec.id.as_ref()) == Some(id),
-                    Named::Element(..) => true,
+                    Candidates::Id(id) => {
+                        texts.first().and_then(|t| t.spec.id.as_ref()) == Some(id)
+                    }
+                    Candidates::Element(..) => true,
                 };
                 if proven {
                     self.head = Some(row);

@@ -1,7 +1,6 @@
 //! The worker side of the door: consume with long poll, reports, heartbeats, workers.
 
 use crate::actor::engine::{Slot, Turn, lock, unavailable};
-use crate::actor::envelope::Class;
 use crate::actor::guards::{GrantGuard, Present, give_back};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::handle_stats::unknown_worker;
@@ -11,11 +10,11 @@ use crate::actor::request::{ConsumeAnswer, ConsumeRequest, HeartbeatRequest};
 use crate::core::workers::Sign;
 use crate::metrics::{ConsumeOutcome, ShedClass, ShedReason};
 use crate::model::affinity::AffinityMode;
-use crate::model::command::{Command, Consume, Spent};
+use crate::model::command::{Class, Command, Consume, Spent};
 use crate::model::event::Event;
 use crate::model::id::{LeaseNo, Name};
 use crate::model::reject::Reject;
-use crate::model::reply::{Grant, Reply};
+use crate::model::reply::{Decided, Grant, Reply};
 use crate::model::report::{Outcome, Report, ReportOutcome, Verb};
 use crate::model::task::TaskError;
 use crate::model::view::{HandOut, WorkerTally};
@@ -285,7 +284,7 @@ impl KwqHandle {
         let counts: Vec<WorkerTally> = part.iter().map(|(_, r)| counted(&r.verb)).collect();
         let (places, reports): (Vec<usize>, Vec<Report>) = part.into_iter().unzip();
         let decided = self.engine.decide(slot, Command::Report(reports), Class::Report, 0).await;
-        let mut outcomes = match decided.and_then(super::envelope::Decided::accepted) {
+        let mut outcomes = match decided.and_then(Decided::accepted) {
             Ok((Reply::Reported(outcomes), _)) => outcomes,
             Ok(_) => vec![ReportOutcome::bare(Outcome::Unavailable(mismatch())); places.len()],
             Err(reject) => {
@@ -345,7 +344,7 @@ impl KwqHandle {
             .map(|slot| engine.decide(slot, Command::DropWorker(worker.clone()), Class::Report, 0));
         let mut released = 0;
         for decided in futures_util::future::join_all(calls).await {
-            let accepted = decided.and_then(super::envelope::Decided::accepted);
+            let accepted = decided.and_then(Decided::accepted);
             // Other partitions may have given leases back already.
             if let (Reply::Released(count), _) = accepted.map_err(Reject::possibly_applied)? {
                 released += count;

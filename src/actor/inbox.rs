@@ -9,12 +9,12 @@
 //! Must not: keep offsets of its own beyond the epoch of a partition, or judge a record.
 
 use crate::actor::engine::{Engine, SlotState, unavailable};
-use crate::actor::envelope::Class;
+
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::codec::inbox::{Bounds, InboxRecord, decode};
 use crate::codec::wire::field::Rules;
 use crate::log::kafka::{Chunk, Inboxes, Letter};
-use crate::model::command::{Command, InboxBatch, Item};
+use crate::model::command::{Class, Command, InboxBatch, Item};
 use crate::model::id::PartitionId;
 use crate::model::priority::Priority;
 use crate::model::reply::Reply;
@@ -77,7 +77,7 @@ impl Pump {
             let refused: Vec<_> = refused.map(|(id, _)| id).collect();
             if !refused.is_empty() {
                 // They begin again where their partition is.
-                refused.iter().for_each(|id| drop(self.reading.remove(id)));
+                self.reading.retain(|id, _| !refused.contains(id));
                 tokio::time::sleep(REFUSED).await;
             }
             self.trim().await;
@@ -168,7 +168,7 @@ impl KwqHandle {
                 Ok(next)
             }
             Reply::Refused(reject) => Err(reject),
-            _ => Err(crate::actor::handle::mismatch()),
+            _ => Err(crate::actor::partition::mismatch()),
         }
     }
 }

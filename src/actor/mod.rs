@@ -27,6 +27,8 @@ mod handle_tasks;
 pub mod handle_work;
 mod hub;
 mod ids;
+#[cfg(feature = "kafka")]
+pub mod inbox;
 mod pace;
 mod partition;
 mod publish;

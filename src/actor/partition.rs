@@ -1,7 +1,7 @@
 //! [`PartitionActor`]: chunk → decide → append → durable → replies. No logic of its own.
 
 use crate::actor::engine::{Engine, OUTAGE_MS, disk_full, lock, shed_class, unknown_outcome};
-use crate::actor::envelope::{Class, Decided, Envelope, Waiting, Work};
+use crate::actor::envelope::{Envelope, Waiting, Work};
 use crate::actor::gate::{Commands, Gate};
 use crate::actor::node::{Fall, NodeActor, PartitionDown};
 use crate::core::partition::Partition;
@@ -9,11 +9,11 @@ use crate::core::workers::{Sign, heartbeat_ms};
 use crate::log::{Appended, Batch, Error, EventLog, Room};
 use crate::metrics::ShedReason;
 use crate::model::access::Scopes;
-use crate::model::command::Command;
+use crate::model::command::{Class, Command};
 use crate::model::event::Stamped;
 use crate::model::id::{LeaseNo, PartitionId, Position};
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::{AdmittedItem, Reply};
+use crate::model::reply::{AdmittedItem, Decided, Reply};
 use crate::model::time::{Now, Tick};
 use actix::prelude::*;
 use std::collections::VecDeque;
@@ -406,7 +406,7 @@ fn refusal(
     }
     match (room, command) {
         (Room::Plenty, _) => None,
-        (Room::WorkOnly, Command::Submit(_)) | (Room::None, _) => {
+        (Room::WorkOnly, Command::Submit(_) | Command::TakeInbox(_)) | (Room::None, _) => {
             Some((ShedReason::Disk, disk_full()))
         }
         (Room::WorkOnly, _) => None,

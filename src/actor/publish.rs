@@ -18,7 +18,7 @@ pub(crate) async fn publish(handle: &KwqHandle, now: Now) {
     let mut partitions = Vec::with_capacity(engine.slots.len());
     for slot in &engine.slots {
         let read = move |partition: &Partition| numbers(partition, wall);
-        partitions.push(match engine.inspect(slot, read).await {
+        partitions.push(match engine.inspect_local(slot, read).await {
             Ok((mut numbers, _)) => {
                 numbers.commands = slot.queued() as u64;
                 numbers.tracker_lag = engine.tracker.lag_of(slot.id);

@@ -171,7 +171,7 @@ impl Running {
         let mut held = 0;
         let served = |slot: &&Slot| slot.state() == SlotState::Ready;
         for slot in self.engine.slots.iter().filter(served) {
-            let count = self.engine.inspect(slot, Partition::lease_count).await;
+            let count = self.engine.inspect_local(slot, Partition::lease_count).await;
             // Too busy to be asked: the reports are still coming.
             held += count.map_or(1, |(count, _)| count);
         }

@@ -7,11 +7,11 @@ use crate::actor::handle::{Answer, KwqHandle, no_job};
 use crate::actor::handle_stats::unknown_worker;
 use crate::actor::request::{HeartbeatRequest, KeyOf, SubmitAnswer, SubmitRequest};
 use crate::codec::digest::Pieces;
-use crate::core::partition::Partition;
 use crate::model::command::Item;
 use crate::model::id::{Name, TaskSeq};
 use crate::model::job::DEFAULT_JOB;
 use crate::model::lease::LeaseToken;
+use crate::model::question::{LeasedJobs, ToldLeases};
 use crate::model::reject::Reject;
 use crate::model::report::{Outcome, Report, ReportOutcome};
 use crate::model::task::TaskInput;
@@ -143,8 +143,7 @@ impl KwqHandle {
             return Err(unknown_worker(worker));
         }
         for slot in &self.engine.slots {
-            let name = worker.clone();
-            let (held, _) = self.engine.inspect(slot, move |p| p.told_leases(&name)).await?;
+            let (held, _) = self.engine.ask(slot, ToldLeases { worker: worker.clone() }).await?;
             if held.iter().any(|(_, job)| !self.scopes.cover(job)) {
                 return Err(unknown_worker(worker));
             }
@@ -155,10 +154,9 @@ impl KwqHandle {
     async fn own_leases(&self, worker: &Name) -> Answer<Vec<LeaseToken>> {
         let mut own = Vec::new();
         for slot in &self.engine.slots {
-            let name = worker.clone();
-            let read = move |p: &Partition| p.told_leases(&name);
+            let told = ToldLeases { worker: worker.clone() };
             // A partition that is away neither renews nor loses.
-            let Ok((leases, _)) = self.engine.inspect(slot, read).await else { continue };
+            let Ok((leases, _)) = self.engine.ask(slot, told).await else { continue };
             let mine = leases.into_iter().filter(|(_, job)| self.scopes.cover(job));
             own.extend(mine.map(|(token, _)| token));
         }
@@ -170,14 +168,12 @@ impl KwqHandle {
         for slot in &self.engine.slots {
             let here = |token: &&LeaseToken| token.partition == slot.id;
             let places = tokens.iter().enumerate();
-            let (places, asked): (Vec<usize>, Vec<LeaseToken>) =
+            let (places, tokens): (Vec<usize>, Vec<LeaseToken>) =
                 places.filter_map(|(at, token)| Some((at, *token.as_ref().filter(here)?))).unzip();
-            if asked.is_empty() {
+            if tokens.is_empty() {
                 continue;
             }
-            let read = move |p: &Partition| asked.iter().map(|t| p.leased_job(t)).collect();
-            let found: Answer<(Vec<Leased>, _)> = self.engine.inspect(slot, read).await;
-            match found {
+            match self.engine.ask(slot, LeasedJobs { tokens }).await {
                 Ok((found, _)) => {
                     for (at, task) in places.into_iter().zip(found) {
                         inside[at] = self.task_inside(slot.id, task).await;

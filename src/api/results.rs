@@ -179,7 +179,7 @@ impl Reader {
         }
         let query = EndQuery { until: self.until.clone(), limit, ..self.query.clone() };
         let slice = self.shared.api.handle.endings(query).await?;
-        self.query.from = slice.next.or(self.query.from.take());
+        self.query.from = slice.next.or_else(|| self.query.from.take());
         self.query.resume = slice.resume;
         self.behind = if slice.behind { self.behind + 1 } else { 0 };
         if !slice.rows.is_empty() {

@@ -17,6 +17,7 @@ pub mod image;
 pub mod inbox;
 pub mod json;
 pub mod page;
+pub mod peer;
 #[cfg(feature = "server")]
 pub mod pricing;
 #[cfg(feature = "server")]

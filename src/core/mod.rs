@@ -33,6 +33,7 @@ pub mod pick;
 pub mod posting;
 pub mod purge;
 pub mod query;
+pub mod question;
 pub mod reports;
 pub mod retry;
 pub mod rows;

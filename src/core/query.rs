@@ -11,33 +11,9 @@ use crate::model::id::{Epoch, Name, Position, TaskSeq};
 use crate::model::lease::LeaseToken;
 use crate::model::limits;
 use crate::model::priority::Priority;
-use crate::model::state::StateCounts;
+use crate::model::question::{Holder, LevelPart};
 use crate::model::time::WallMs;
 use crate::model::view::{HeldTask, JobNumbers};
-
-/// One level of one partition.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LevelPart {
-    /// Paused.
-    pub paused: bool,
-    /// Live tasks by state, at their current priority.
-    pub counts: StateCounts,
-    /// Admission of the oldest pending task.
-    pub oldest: WallMs,
-    /// Lanes with pending tasks.
-    pub lanes: u64,
-}
-
-/// Leases of one worker.
-#[derive(Clone, Debug)]
-pub struct Holder {
-    /// Its name.
-    pub worker: Name,
-    /// How many.
-    pub leases: u64,
-    /// The shortest of them, ms.
-    pub shortest_ms: u32,
-}
 
 impl Partition {
     /// A job as this partition sees it.

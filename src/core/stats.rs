@@ -3,9 +3,7 @@
 use crate::model::event::FailCause;
 use crate::model::priority::Priority;
 
-/// Buckets of a wait histogram: bucket *k* counts waits whose milliseconds have *k* bits; the last
-/// one is open.
-pub const WAIT_BUCKETS: usize = 26;
+pub use crate::model::limits::WAIT_BUCKETS;
 
 /// One number per level, index [`Priority::index`].
 pub type Levels = [u64; Priority::LEVELS];

@@ -2,6 +2,7 @@
 
 use crate::model::id::Name;
 use crate::model::time::WallMs;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A permission. No role implies another.
@@ -96,7 +97,7 @@ pub enum Access {
 }
 
 /// Prefixes of the job ids a caller may touch; none = every job.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scopes(Option<Arc<[Name]>>);
 
 impl Scopes {

@@ -14,7 +14,7 @@ pub struct AffinityKey {
 }
 
 /// How a consume uses affinity.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AffinityMode {
     /// A matching task first, any task otherwise.
     #[default]

@@ -45,7 +45,7 @@ impl Span {
 }
 
 /// An array as sent, defaults not yet applied.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArrayInput {
     /// What all elements have in common; the payload is the template.
     pub task: TaskInput,

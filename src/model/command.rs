@@ -12,9 +12,10 @@ use crate::model::operation::{OpNo, OpSpec};
 use crate::model::priority::Priority;
 use crate::model::report::Report;
 use crate::model::task::TaskInput;
+use serde::{Deserialize, Serialize};
 
 /// One command; `decide` holds the one match on it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Admit tasks and arrays, in one atomic batch.
     Submit(Box<Submit>),
@@ -97,8 +98,21 @@ pub enum Command {
     Tick,
 }
 
+/// Admission class of a command; lower ones are shed first (`docs/operations.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Class {
+    /// New tasks.
+    Submit,
+    /// Questions.
+    Query,
+    /// Workers that ask for work.
+    Consume,
+    /// What workers and people have done.
+    Report,
+}
+
 /// A submit as one partition sees it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Submit {
     /// What is submitted.
     pub items: Vec<Item>,
@@ -109,7 +123,7 @@ pub struct Submit {
 }
 
 /// Records of the inbox of a level that follow each other.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InboxBatch {
     /// Which inbox.
     pub level: Priority,
@@ -139,7 +153,7 @@ impl Command {
 }
 
 /// One item of a submit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Item {
     /// A task.
     Task(TaskInput),
@@ -190,7 +204,7 @@ impl Item {
 }
 
 /// What an answer to a consume holds so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// Tasks.
     pub tasks: u64,
@@ -213,7 +227,7 @@ impl Spent {
 }
 
 /// A consume as one partition sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Consume {
     /// Worker name.
     pub worker: Name,
@@ -265,7 +279,7 @@ impl Consume {
 pub const ALL_LEVELS: u16 = 0x1ff;
 
 /// A heartbeat as one partition sees it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Worker name.
     pub worker: Name,

@@ -5,9 +5,10 @@ use crate::model::id::Name;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
 use crate::model::task::TaskInput;
+use serde::{Deserialize, Serialize};
 
 /// Why a record is dead from the beginning (T5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeadClass {
     /// It breaks a rule.
     Malformed,
@@ -18,7 +19,7 @@ pub enum DeadClass {
 }
 
 /// A task that is admitted straight to ERROR and never handed out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadInput {
     /// Class of its error.
     pub class: DeadClass,

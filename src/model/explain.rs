@@ -4,9 +4,10 @@ use crate::model::id::Name;
 use crate::model::priority::Priority;
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
+use serde::{Deserialize, Serialize};
 
 /// Where a task stands, as the partition that owns it knows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Its job.
     pub job: Name,
@@ -37,7 +38,7 @@ pub struct Standing {
 }
 
 /// The lease of a task.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     /// By.
     pub worker: Name,

@@ -7,7 +7,7 @@ use crate::model::reject::{Code, Reject};
 use serde::{Deserialize, Serialize};
 
 /// SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
@@ -30,7 +30,7 @@ impl Digest {
 pub struct Hash128(pub [u64; 2]);
 
 /// One part of a keyed request: what one partition decides of it at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyPart {
     /// SHA-256 of the key.
     pub key: Digest,
@@ -53,7 +53,7 @@ impl KeyPart {
 }
 
 /// Which refusals leave the key free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frees {
     /// None: refused items are part of a 200.
     Never,
@@ -64,7 +64,7 @@ pub enum Frees {
 }
 
 /// What makes a submit one under a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyed {
     /// Which part of which request.
     pub part: KeyPart,
@@ -155,8 +155,7 @@ impl From<&Reject> for Refusal {
 
 impl From<&Refusal> for Reject {
     fn from(refusal: &Refusal) -> Self {
-        let code = Code::ALL.iter().find(|code| code.word() == &*refusal.code);
-        let code = code.copied().unwrap_or(Code::Internal);
+        let code = Code::parse(&refusal.code).unwrap_or(Code::Internal);
         let mut reject = Self::new(code, refusal.detail.to_string());
         reject.field = refusal.field.as_ref().map(|text| text.to_string().into());
         reject.hint = refusal.hint.as_ref().map(|text| text.to_string().into());

@@ -136,6 +136,9 @@ pub const CHANNEL_COMMANDS: usize = 4_096;
 pub const CHANNEL_BYTES: usize = 16 << 20;
 /// Largest record of the log; a batch of the largest body fits with its encoding overhead.
 pub const RECORD_BYTES_MAX: usize = 48 << 20;
+/// Bytes of a message between instances: a batch of the largest body, or the tasks of the largest
+/// operation, with their encoding overhead.
+pub const PEER_BYTES_MAX: usize = 64 << 20;
 /// Tokens of a tokens file.
 pub const TOKENS_MAX: usize = 1_000;
 /// Bytes of a tokens file.
@@ -199,11 +202,15 @@ pub const FEED_BYTES_MAX: usize = 16 << 20;
 pub const FEED_CHANGES_MAX: usize = 64;
 /// Share of the connections that streams of events may take, percent.
 pub const STREAMS_PERCENT: usize = 60;
+/// Buckets of a wait histogram: bucket *k* counts waits whose milliseconds have *k* bits; the last
+/// one is open.
+pub const WAIT_BUCKETS: usize = 26;
 /// Tasks of one tracker page.
 pub const PAGE_TASKS: usize = 1_024;
 
 const _: () = assert!(FEED_EVENTS_MAX as u64 > 2 * FEED_CHANGES_MAX as u64 * FEED_MS / 1_000);
 const _: () = assert!(RECORD_BYTES_MAX > 2 * BATCH_BODY_BYTES);
 const _: () = assert!(RECORD_BYTES_MAX > 5 * OPERATION_TASKS_MAX);
+const _: () = assert!(PEER_BYTES_MAX >= RECORD_BYTES_MAX);
 const _: () = assert!(PAYLOAD_BYTES <= PAYLOAD_BYTES_MAX && RESULT_BYTES <= PAYLOAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES >= PAYLOAD_BYTES + LINE_EXTRA_BYTES);

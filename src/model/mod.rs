@@ -20,11 +20,14 @@ pub mod limits;
 pub mod operation;
 pub mod policy;
 pub mod priority;
+pub mod question;
 pub mod reference;
 pub mod reject;
 pub mod reply;
 pub mod report;
 pub mod row;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod simulation;
 pub mod state;
 pub mod tags;

@@ -1,6 +1,7 @@
 //! An expected refusal: part of the protocol, with a stable code. Not a `std::error::Error`.
 
 use crate::model::reference::TaskRef;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 
 macro_rules! codes {
@@ -19,6 +20,11 @@ macro_rules! codes {
             /// HTTP status.
             #[must_use]
             pub fn status(self) -> u16 { match self { $(Self::$variant => $status),* } }
+            /// The code of a word.
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
         }
     };
 }
@@ -79,8 +85,24 @@ codes! {
     DiskFull = "disk_full" 507;
 }
 
+/// Travels as its word, so that codes may come and go between versions.
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.word())
+    }
+}
+
+/// A word of another version is read as `internal`: the refusal keeps its detail and whether it
+/// was applied.
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let word = Cow::<str>::deserialize(from)?;
+        Ok(Self::parse(&word).unwrap_or(Self::Internal))
+    }
+}
+
 /// A refusal with what the caller needs to mend it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reject {
     /// Stable code.
     pub code: Code,

@@ -11,9 +11,19 @@ use crate::model::report::ReportOutcome;
 use crate::model::state::TaskState;
 use crate::model::time::WallMs;
 use crate::model::view::TextAt;
+use serde::{Deserialize, Serialize};
+
+/// A decided reply and the position it is valid for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// The reply.
+    pub reply: Reply,
+    /// Everything up to here is durable and in the reply.
+    pub position: Position,
+}
 
 /// One reply; its variant follows the command's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     /// To `Submit`.
     Submitted(Submitted),
@@ -51,7 +61,7 @@ pub enum Reply {
 }
 
 /// What became of submitted items.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Submitted {
     /// One per item, in order, after `until_refused` up to the refusal. Those of `elsewhere` have a
     /// refusal that stands for the one to come.
@@ -64,7 +74,7 @@ pub struct Submitted {
 }
 
 /// An item that another partition decides, or this one once others are done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Elsewhere {
     /// Its place among the items of the command.
     pub place: usize,
@@ -83,7 +93,7 @@ impl Elsewhere {
 }
 
 /// One admitted task, or the one that was there already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admitted {
     /// Its reference.
     pub reference: TaskRef,
@@ -113,7 +123,7 @@ impl Admitted {
 }
 
 /// One admitted item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdmittedItem {
     /// A task.
     Task(Admitted),
@@ -129,7 +139,7 @@ pub enum AdmittedItem {
 }
 
 /// What a job command did here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum JobOutcome {
     /// Nothing to do: already so.
     Unchanged,
@@ -142,7 +152,7 @@ pub enum JobOutcome {
 }
 
 /// One hand-out. The task's text and payload are read from the log at `record`, entry `index`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
     /// Task.
     pub seq: TaskSeq,
@@ -187,7 +197,7 @@ impl Grant {
 }
 
 /// Answer to a heartbeat from one partition.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Renewal {
     /// Leases renewed.
     pub renewed: usize,
@@ -200,7 +210,7 @@ pub struct Renewal {
 }
 
 /// Tells a worker to stop a task.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CancelNotice {
     /// Token it holds.
     pub token: LeaseToken,

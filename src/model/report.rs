@@ -7,9 +7,10 @@ use crate::model::reject::Reject;
 use crate::model::state::TaskState;
 use crate::model::task::Blob;
 use crate::model::time::WallMs;
+use serde::{Deserialize, Serialize};
 
 /// One report on one lease.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The token; `None` when the text is no token of ours (answered `lease_lost`).
     pub token: Option<LeaseToken>,
@@ -20,7 +21,7 @@ pub struct Report {
 }
 
 /// Verb of a report.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Verb {
     /// The task runs.
     Start,
@@ -52,7 +53,7 @@ pub enum Verb {
 }
 
 /// Verdict on a report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Accepted.
     Ok,
@@ -73,7 +74,7 @@ pub enum Outcome {
 }
 
 /// Verdict with what is known of the task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportOutcome {
     /// The verdict.
     pub outcome: Outcome,
@@ -84,7 +85,7 @@ pub struct ReportOutcome {
 }
 
 /// The task of a verdict.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportedTask {
     /// Sequence number.
     pub seq: TaskSeq,
@@ -101,7 +102,7 @@ pub struct ReportedTask {
 }
 
 /// Budgets of a task after a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// When it may run again; unset for a dead letter.
     pub at_ts: WallMs,

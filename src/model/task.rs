@@ -8,7 +8,9 @@ use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::time::WallMs;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 
 /// How payload or result bytes came in; they go out the same way, byte for byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,7 +30,35 @@ pub struct Blob {
     /// How the bytes are shown.
     pub encoding: Encoding,
     /// Decoded bytes.
+    #[serde(serialize_with = "run_out", deserialize_with = "run_in")]
     pub bytes: Vec<u8>,
+}
+
+/// Writes bytes as one run; serde would write a list of numbers.
+fn run_out<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_bytes(bytes)
+}
+
+fn run_in<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    from.deserialize_byte_buf(Run)
+}
+
+struct Run;
+
+impl Visitor<'_> for Run {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("bytes")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.to_vec())
+    }
+
+    fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+        Ok(bytes)
+    }
 }
 
 /// Back-off as sent: each part falls back to the job's, then to the policy.
@@ -55,7 +85,7 @@ pub enum Delay {
 }
 
 /// A task as sent, syntax checked, defaults not yet applied.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskInput {
     /// Client id.
     pub id: Option<Name>,
@@ -90,7 +120,7 @@ pub struct TaskInput {
 }
 
 /// A task as admitted: every default filled in. This is what the log keeps.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskSpec {
     /// Client id.
     pub id: Option<Name>,

@@ -419,7 +419,7 @@ pub struct WorkerTally {
 }
 
 /// A task a worker holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeldTask {
     /// Reference.
     pub reference: TaskRef,
