@@ -15,6 +15,7 @@
 //! Must not: use transactions, wait for one partition in the name of another, or flush a producer.
 
 mod client;
+mod group;
 mod partition;
 mod place;
 mod producer;
@@ -24,6 +25,7 @@ mod start;
 mod topics;
 
 pub use client::Cluster;
+pub use group::{Assigned, Group, Member};
 pub use topics::{Found, Topics};
 
 use crate::codec::changelog::{self, Raw, Value};
