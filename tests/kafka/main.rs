@@ -3,5 +3,6 @@
 
 mod broker;
 mod contract;
+mod group;
 mod log_contract;
 mod ownership;

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(super) const VALUE_BYTES_MAX: usize = 64 << 20;
 /// A member of the group that does not poll for so long loses its partitions.
 const POLL_INTERVAL_MS: u128 = 60_000;
+/// It hears of a rebalance by its next heartbeat, however long its session is.
+const HEARTBEAT_MS: u128 = 1_000;
 
 /// How to reach the cluster.
 #[derive(Clone, Debug)]
@@ -90,7 +92,7 @@ impl Cluster {
             .set("group.id", group)
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session_ms.to_string())
-            .set("heartbeat.interval.ms", (session_ms / 10).max(1).to_string())
+            .set("heartbeat.interval.ms", (session_ms / 10).clamp(1, HEARTBEAT_MS).to_string())
             .set("max.poll.interval.ms", session_ms.max(POLL_INTERVAL_MS).to_string())
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")

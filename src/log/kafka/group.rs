@@ -3,9 +3,9 @@
 //! log decides (`log::fence`).
 //!
 //! ```text
-//!   broker ─► consumer, polled by one thread ─┬─► assigned(…)              returns at once
-//!                                             ├─► revoked(…), then unassign: waits, but not for ever
-//!                                             └─► lost(…)                  returns at once
+//!   broker ─► consumer, polled by one thread ─┬─► assigned(…)   returns at once
+//!                                             ├─► revoked(…)    is waited for, not for ever
+//!                                             └─► lost(…)       returns at once
 //! ```
 //! It subscribes to the changelog, because its partitions are kwq's partitions, and pauses each at
 //! once: no record is read by it, no offset committed. Cooperative: a partition that stays where it
