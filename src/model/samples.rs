@@ -6,7 +6,9 @@
 use crate::model::access::Scopes;
 use crate::model::affinity::{AffinityKey, AffinityMode};
 use crate::model::array::{ArrayInput, Element, Span};
-use crate::model::command::{ALL_LEVELS, Command, Consume, Heartbeat, Item, Spent, Submit};
+use crate::model::command::{
+    ALL_LEVELS, Command, Consume, Heartbeat, InboxBatch, Item, Spent, Submit,
+};
 use crate::model::dead::{DeadClass, DeadInput};
 use crate::model::event::FailCause;
 use crate::model::explain::{Held, Standing};
@@ -55,13 +57,13 @@ macro_rules! listed {
     };
 }
 
-listed!(Command: Submit, Remember, ForgetKey, Consume, Report, Heartbeat, Undeliver, DropWorker,
+listed!(Command: Submit, TakeInbox, Remember, ForgetKey, Consume, Report, Heartbeat, Undeliver, DropWorker,
     DefineJob, ChangeJob, DrainWorker, SetLevel, CancelTask, RetryTask, StartOperation,
     StopOperation, Tick);
 listed!(Item: Task, Array, Share, Dead);
 listed!(Verb: Start, Complete, Fail, Release);
 listed!(JobChange: Close, Pause, Resume, Cancel, Prioritise, Weight, Retention, Purge);
-listed!(Reply: Submitted, Noted, Granted, Reported, Renewed, Released, Job, Task, Ticked, Done,
+listed!(Reply: Submitted, InboxTaken, Noted, Granted, Reported, Renewed, Released, Job, Task, Ticked, Done,
     Refused);
 listed!(Outcome: Ok, Retry, Dead, Duplicate, LeaseLost, Cancelled, Unavailable, Invalid);
 listed!(AdmittedItem: Task, Array);
@@ -233,6 +235,12 @@ pub(crate) fn commands() -> Vec<Command> {
     let mut commands = vec![
         Command::Submit(Box::new(Submit { items, until_refused: true, key })),
         Command::Submit(Box::default()),
+        Command::TakeInbox(Box::new(InboxBatch {
+            level: Priority::DEFAULT,
+            from: 1,
+            next: 1 << 40,
+            items: vec![Item::Task(task())],
+        })),
         Command::Remember { part: part(), note: vec![0, 1, 255] },
         Command::ForgetKey(part()),
         Command::Consume(consume()),
@@ -328,6 +336,7 @@ pub(crate) fn replies() -> Vec<Reply> {
     let (lost, cancel) = (vec![token()], vec![notice]);
     let mut replies = vec![
         Reply::Submitted(submitted),
+        Reply::InboxTaken { next: 1 << 40, admitted: 1, dead: 2, duplicates: 3 },
         Reply::Noted(vec![1, 2], true),
         Reply::Granted(vec![grant(), Grant { failed: None, ..grant() }]),
         Reply::Reported(outcomes.into_iter().map(reported).collect()),

@@ -299,7 +299,8 @@ def cluster_of(arguments, until):
     ports = free_ports(2 * count)
     brokers = [Broker(n + 1, home, ports[2 * n], ports[2 * n + 1]) for n in range(count)]
     voters = ",".join(f"{one.number}@127.0.0.1:{one.controller}" for one in brokers)
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # One in 64 would begin with a dash and be taken for an option.
+    cluster = base64.urlsafe_b64encode(b"k" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
     try:
         for one in brokers:
             one.configure(voters, count)

@@ -5,6 +5,7 @@
 mod broker;
 mod contract;
 mod faults;
+mod group;
 mod log_contract;
 mod ownership;
 

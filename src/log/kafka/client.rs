@@ -4,10 +4,15 @@ use crate::log::Error;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
+use std::time::Duration;
 
 /// Longest value of a record of the changelog, B: a batch of the largest event and a turn beside
 /// it.
 pub(super) const VALUE_BYTES_MAX: usize = 64 << 20;
+/// A member of the group that does not poll for so long loses its partitions.
+const POLL_INTERVAL_MS: u128 = 60_000;
+/// It hears of a rebalance by its next heartbeat, however long its session is.
+const HEARTBEAT_MS: u128 = 1_000;
 
 /// How to reach the cluster.
 #[derive(Clone, Debug)]
@@ -74,6 +79,27 @@ impl Cluster {
             .set("fetch.wait.max.ms", "100")
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384");
+        self.finished(config)
+    }
+
+    /// Of a member of the group that proposes owners. Its partitions are paused as soon as they are
+    /// assigned; what may be fetched before that is kept small.
+    pub(super) fn group(&self, group: &str, client_id: &str, session: Duration) -> ClientConfig {
+        let session_ms = session.as_millis();
+        let mut config = self.common();
+        config
+            .set("client.id", client_id)
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", session_ms.to_string())
+            .set("heartbeat.interval.ms", (session_ms / 10).clamp(1, HEARTBEAT_MS).to_string())
+            .set("max.poll.interval.ms", session_ms.max(POLL_INTERVAL_MS).to_string())
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("allow.auto.create.topics", "false")
+            .set("fetch.message.max.bytes", "1024")
+            .set("queued.min.messages", "1")
+            .set("queued.max.messages.kbytes", "64");
         self.finished(config)
     }
 }

@@ -16,6 +16,7 @@
 
 mod client;
 mod copy;
+mod group;
 mod inbox;
 mod offline;
 mod partition;
@@ -27,6 +28,7 @@ mod start;
 mod topics;
 
 pub use client::Cluster;
+pub use group::{Assigned, Group, Member};
 pub use inbox::{Chunk, Inboxes, Letter};
 pub use offline::{Offline, dump, is_copy, verify};
 pub use topics::{Found, Topics};
