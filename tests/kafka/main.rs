@@ -6,6 +6,7 @@ mod broker;
 mod contract;
 mod faults;
 mod group;
+mod inbox;
 mod log_contract;
 mod ownership;
 

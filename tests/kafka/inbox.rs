@@ -1,0 +1,120 @@
+//! Foreign producers: `kcat` writes onto the inbox topics, and what it writes runs, or is a dead
+//! letter that says why it does not.
+
+use crate::broker::{address, prefix};
+use crate::http::Client;
+use crate::server::{Server, Start};
+use crate::util::{scratch, wait_until};
+use serde_json::{Value, json};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+/// A server that reads inboxes.
+fn start(name: &str, prefix: &str) -> Start {
+    let dir = scratch(name).join("data");
+    std::fs::create_dir_all(&dir).expect("the directory can be made");
+    let sets = vec![
+        "log.backend=kafka".into(),
+        format!("kafka.bootstrap-servers={}", address()),
+        format!("topics.prefix={prefix}"),
+    ];
+    Start { dir, sets, ..Start::default() }
+}
+
+/// Writes lines onto an inbox, a record each.
+fn produce(topic: &str, headers: &[&str], lines: &str) {
+    let mut command = Command::new("kcat");
+    command.args(["-P", "-b", address(), "-t", topic]);
+    for header in headers {
+        command.args(["-H", header]);
+    }
+    let mut kcat = command.stdin(Stdio::piped()).spawn().expect("kcat runs: apt-get install kcat");
+    let mut stdin = kcat.stdin.take().expect("piped");
+    stdin.write_all(lines.as_bytes()).expect("kcat reads");
+    drop(stdin);
+    assert!(kcat.wait().expect("kcat ends").success());
+}
+
+fn get(server: &Server, path: &str) -> Value {
+    let mut client = Client::new(server.addr().expect("it is up"));
+    client.get(path).expect("an answer").json()
+}
+
+/// Waits for a number in an answer.
+fn eventually(server: &Server, path: &str, pointer: &str, expected: i64) {
+    let mut last = Value::Null;
+    let fine = wait_until(30_000, || {
+        last = get(server, path);
+        last.pointer(pointer).and_then(Value::as_i64) == Some(expected)
+    });
+    assert!(fine, "{path}: {pointer} is {expected} in the end: {last}");
+}
+
+/// Takes tasks of a job until there are none; their payloads in the order they came.
+fn work(server: &Server, job: &str) -> Vec<String> {
+    let mut client = Client::new(server.addr().expect("it is up"));
+    let mut payloads = Vec::new();
+    loop {
+        let ask = json!({"worker": "w", "jobs": [job], "max": 100, "waitMs": 0});
+        let answer = client.post("/kwq/consume", &ask).expect("an answer");
+        let body = answer.json();
+        let tasks = body["tasks"].as_array().cloned().unwrap_or_default();
+        if tasks.is_empty() {
+            return payloads;
+        }
+        for task in tasks {
+            payloads.push(task["payload"].as_str().unwrap_or_default().to_owned());
+            let done = client.post("/kwq/complete", &json!({"lease": task["lease"]}));
+            assert_eq!(done.expect("an answer").status, 200);
+        }
+    }
+}
+
+#[test]
+fn tasks_of_kcat_run_with_their_priority_and_malformed_ones_are_dead_letters() {
+    let prefix = prefix();
+    let server = Server::start(&start("kafka-inbox", &prefix)).expect("the server starts");
+    let topic = |level: u8| format!("{prefix}-{level}");
+    produce(&topic(3), &[], "{\"groupId\":\"grid\",\"payload\":\"low\",\"tag\":\"desk:fx\"}\n");
+    let lines: String =
+        (0..500).map(|n| format!("{{\"groupId\":\"grid\",\"payload\":\"{n}\"}}\n")).collect();
+    produce(&topic(9), &[], &lines);
+    produce(&topic(5), &["kwq-job=raw", "kwq-fmt=raw", "kwq-tags=a:b"], "any bytes\n");
+    produce(&topic(5), &["kwq-job=bad"], "{\"payload\": 1\n[]\nno json\n");
+    eventually(&server, "/kwq/jobs/grid", "/submitted", 501);
+    eventually(&server, "/kwq/jobs/raw", "/counts/PENDING", 1);
+    eventually(&server, "/kwq/jobs/bad", "/counts/ERROR", 3);
+    let done = work(&server, "grid");
+    assert_eq!((done.len(), done.last().map(String::as_str)), (501, Some("low")));
+    assert_eq!(work(&server, "raw"), ["any bytes"]);
+    let dead = get(&server, "/kwq/tasks?state=ERROR&job=bad&fresh=true");
+    let first = &dead.as_array().expect("a list")[0];
+    assert_eq!(first["error"]["class"], "malformed", "{first}");
+    let tagged = get(&server, "/kwq/tasks?tag=desk:fx&fresh=true");
+    assert_eq!(tagged.as_array().map(Vec::len), Some(1), "{tagged}");
+}
+
+#[test]
+fn what_comes_while_the_server_is_away_or_killed_is_taken_once_and_urgent_first() {
+    let prefix = prefix();
+    let start = start("kafka-inbox-kill", &prefix);
+    // The topics are made by the first start.
+    drop(Server::start(&start).expect("the server starts").kill());
+    let record =
+        |n: usize| format!("{{\"id\":\"t{n}\",\"groupId\":\"away\",\"payload\":\"{n}\"}}\n");
+    produce(&format!("{prefix}-2"), &[], &(0..5_000).map(record).collect::<String>());
+    produce(&format!("{prefix}-8"), &[], &(5_000..5_100).map(record).collect::<String>());
+    let mut server = Server::start(&start).expect("the server starts");
+    for pause_ms in [10, 30, 100] {
+        crate::util::pause_ms(pause_ms);
+        drop(server.kill());
+        server = Server::start(&start).expect("the server starts");
+    }
+    eventually(&server, "/kwq/jobs/away", "/submitted", 5_100);
+    let done = work(&server, "away");
+    assert!(done[..100].iter().all(|n| n.parse::<usize>().is_ok_and(|n| n >= 5_000)));
+    let mut numbers: Vec<usize> = done.iter().map(|n| n.parse().expect("a number")).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..5_100).collect::<Vec<_>>(), "each once");
+    eventually(&server, "/kwq/jobs/away", "/counts/COMPLETED", 5_100);
+}
