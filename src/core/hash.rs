@@ -1,8 +1,8 @@
 //! `state_hash`: equal live, after restart, from image + tail and from zero.
 //!
-//! Covers task rows, leases (number, task, worker), jobs, counters, unique ids, remembered keys, how
-//! far inboxes were taken. Leaves out positions, epochs, deadlines, virtual times,
-//! and the difference between DELAYED and PENDING, because becoming due is not logged.
+//! Covers task rows, leases (number, task, worker), jobs, counters, unique ids, remembered keys,
+//! how far inboxes were taken. Leaves out positions, epochs, deadlines, virtual times, and the
+//! difference between DELAYED and PENDING, because becoming due is not logged.
 
 use crate::core::partition::Partition;
 use crate::model::state::{StateCounts, TaskState};

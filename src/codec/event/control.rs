@@ -1,5 +1,5 @@
-//! Bodies of `Owner`, `JobDefined`, `JobChanged`, `WorkerDrained`, `LevelChanged`, `Inbox`: rare, so
-//! plain rather than small.
+//! Bodies of `Owner`, `JobDefined`, `JobChanged`, `WorkerDrained`, `LevelChanged`, `Inbox`: rare,
+//! so plain rather than small.
 
 use crate::codec::Malformed;
 use crate::codec::bytes::{Cursor, len_u64, put_bytes, put_option, put_option_str, put_varint};
