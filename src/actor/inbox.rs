@@ -11,6 +11,7 @@
 use crate::actor::engine::{Engine, SlotState, unavailable};
 
 use crate::actor::handle::{Answer, KwqHandle};
+use crate::actor::partition::mismatch;
 use crate::codec::inbox::{Bounds, InboxRecord, decode};
 use crate::codec::wire::field::Rules;
 use crate::log::kafka::{Chunk, Inboxes, Letter};
@@ -160,16 +161,15 @@ impl KwqHandle {
         let items = letters.iter().flat_map(|letter| items(level, letter, &bounds)).collect();
         let batch = InboxBatch { level, from, next, items };
         let command = Command::TakeInbox(Box::new(batch));
-        match self.engine.decide(slot, command, Class::Submit, bytes).await?.reply {
-            Reply::InboxTaken { next, dead, .. } => {
-                if dead > 0 {
-                    tracing::info!(partition = %id, %level, dead, "records that are no tasks");
-                }
-                Ok(next)
-            }
-            Reply::Refused(reject) => Err(reject),
-            _ => Err(crate::actor::partition::mismatch()),
+        let reply = self.engine.decide(slot, command, Class::Submit, bytes).await?.reply;
+        if let Reply::Refused(reject) = reply {
+            return Err(reject);
         }
+        let Reply::InboxTaken { next, dead, .. } = reply else { return Err(mismatch()) };
+        if dead > 0 {
+            tracing::info!(partition = %id, %level, dead, "records that are no tasks");
+        }
+        Ok(next)
     }
 }
 

@@ -227,8 +227,13 @@ fn join(prefix: &str, node: Node, session: Duration, properties: &[(&str, &str)]
     all.extend(properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let cluster =
         Cluster { brokers: address().to_owned(), client_id: "test".to_owned(), properties: all };
-    let topics =
-        Topics { prefix: prefix.to_owned(), partitions: PARTITIONS, replication: 1, manage: false };
+    let topics = Topics {
+        prefix: prefix.to_owned(),
+        partitions: PARTITIONS,
+        replication: 1,
+        manage: false,
+        inboxes: false,
+    };
     let member = Member { node: node.name.clone(), addr: "127.0.0.1:1".to_owned(), session };
     Group::join(&cluster, &topics, &member, Arc::new(node)).expect("the member starts")
 }

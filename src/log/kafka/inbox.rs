@@ -23,7 +23,6 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -62,11 +61,8 @@ pub struct Chunk {
     pub letters: Vec<Letter>,
 }
 
-enum Order {
-    Own(PartitionId, [u64; LEVELS]),
-    Release(PartitionId),
-    Resume(PartitionId, Priority),
-}
+/// Offsets to read from, or `None` = read no more; the newest for each partition.
+type Orders = BTreeMap<PartitionId, Option<[u64; LEVELS]>>;
 
 /// What waits of one inbox.
 #[derive(Default)]
@@ -85,7 +81,7 @@ type Lines = BTreeMap<PartitionId, [Line; LEVELS]>;
 /// The reader of the inboxes.
 pub struct Inboxes {
     lines: Arc<Mutex<Lines>>,
-    orders: Mutex<Sender<Order>>,
+    orders: Arc<Mutex<Orders>>,
     stopped: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
     topics: Topics,
@@ -102,36 +98,37 @@ impl Inboxes {
         let client = client.map_err(|e| refused("setting up the reader of the inboxes", &e))?;
         let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
         let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
-        let (orders, ordered) = channel();
+        let orders = Arc::new(Mutex::new(Orders::new()));
         let lines = Arc::new(Mutex::new(Lines::new()));
         let stopped = Arc::new(AtomicBool::new(false));
         let reader = Reader {
             client,
             topics: topics.clone(),
             lines: Arc::clone(&lines),
+            orders: Arc::clone(&orders),
             stopped: Arc::clone(&stopped),
         };
         let spawned = std::thread::Builder::new()
             .name("kwq-kafka-inbox".to_owned())
-            .spawn(move || reader.serve(&ordered));
+            .spawn(move || reader.serve());
         let thread = spawned.map_err(|e| Error::Io {
             what: "starting the reader of the inboxes".to_owned(),
             cause: e.to_string(),
         })?;
-        let (orders, thread) = (Mutex::new(orders), Mutex::new(Some(thread)));
+        let thread = Mutex::new(Some(thread));
         Ok(Self { lines, orders, stopped, thread, topics: topics.clone(), admin })
     }
 
     /// Reads the inboxes of a partition from these offsets on, one a level from 1 to 9. What had
     /// been read for it before is forgotten.
     pub fn own(&self, id: PartitionId, cursors: [u64; LEVELS]) {
-        self.order(Order::Own(id, cursors));
+        lock(&self.orders).insert(id, Some(cursors));
     }
 
     /// Reads them no more.
     pub fn release(&self, id: PartitionId) {
         lock(&self.lines).remove(&id);
-        self.order(Order::Release(id));
+        lock(&self.orders).insert(id, None);
     }
 
     /// What waits of the highest level that has anything, at most so many records and bytes (one
@@ -155,12 +152,6 @@ impl Inboxes {
         line.bytes = line.bytes.saturating_sub(taken);
         let next = letters.last().map_or(line.from, |last| last.offset + 1);
         let from = std::mem::replace(&mut line.from, next);
-        let resume = line.paused && line.letters.len() < LINE.0 / 2 && line.bytes < LINE.1 / 2;
-        line.paused &= !resume;
-        drop(lines);
-        if resume {
-            self.order(Order::Resume(id, level));
-        }
         Some(Chunk { level, from, next, letters })
     }
 
@@ -185,13 +176,6 @@ impl Inboxes {
         block_on(asked).map_err(|e| refused(&what, &e))?;
         Ok(())
     }
-
-    fn order(&self, order: Order) {
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if orders.send(order).is_err() {
-            tracing::debug!("the reader of the inboxes has ended");
-        }
-    }
 }
 
 impl Drop for Inboxes {
@@ -204,8 +188,9 @@ impl Drop for Inboxes {
     }
 }
 
-fn lock(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
-    lines.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change is one insertion or removal; a panic leaves nothing half done.
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn size(letter: &Letter) -> usize {
@@ -218,16 +203,17 @@ struct Reader {
     client: BaseConsumer<Voice>,
     topics: Topics,
     lines: Arc<Mutex<Lines>>,
+    orders: Arc<Mutex<Orders>>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Reader {
-    fn serve(self, orders: &Receiver<Order>) {
+    fn serve(self) {
         while !self.stopped.load(Ordering::Acquire) {
-            for order in orders.try_iter() {
-                if let Err(error) = self.carry_out(&order) {
-                    tracing::error!(%error, "reading the inboxes");
-                }
+            let orders = std::mem::take(&mut *lock(&self.orders));
+            let done = orders.into_iter().try_for_each(|(id, order)| self.carry_out(id, order));
+            if let Err(error) = done.and_then(|()| self.resume()) {
+                tracing::error!(%error, "reading the inboxes");
             }
             for _ in 0..ROUND {
                 match self.client.poll(POLL) {
@@ -239,15 +225,24 @@ impl Reader {
         }
     }
 
-    fn carry_out(&self, order: &Order) -> Result<(), KafkaError> {
-        match order {
-            Order::Own(id, cursors) => {
-                self.leave(*id)?;
-                self.begin(*id, *cursors)
+    fn carry_out(&self, id: PartitionId, order: Option<[u64; LEVELS]>) -> Result<(), KafkaError> {
+        self.leave(id)?;
+        order.map_or(Ok(()), |cursors| self.begin(id, cursors))
+    }
+
+    /// Goes on with inboxes of which enough was pulled.
+    fn resume(&self) -> Result<(), KafkaError> {
+        let mut due = Vec::new();
+        for (id, levels) in lock(&self.lines).iter_mut() {
+            for (at, line) in levels.iter_mut().enumerate() {
+                let low = line.letters.len() < LINE.0 / 2 && line.bytes < LINE.1 / 2;
+                if line.paused && low {
+                    line.paused = false;
+                    due.extend(Priority::from_index(at).map(|level| (*id, level)));
+                }
             }
-            Order::Release(id) => self.leave(*id),
-            Order::Resume(id, level) => self.client.resume(&self.one(*id, *level)),
         }
+        due.into_iter().try_for_each(|(id, level)| self.client.resume(&self.one(id, level)))
     }
 
     fn begin(&self, id: PartitionId, cursors: [u64; LEVELS]) -> Result<(), KafkaError> {

@@ -48,14 +48,14 @@ use crate::model::view::{ResultAt, TextAt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Batches on their way are waited for so long when the log is closed.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause between two looks at something that other threads do.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Longest silence of the reader before it is said that nothing moves.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Looks for batches on their way when the log is closed: 3 s.
+const CLOSE_LOOKS: u32 = 600;
+/// Looks at a reader that brings nothing before it is said that nothing moves: 30 s.
+const SILENT_LOOKS: u32 = 6_000;
 
 /// How to open the log.
 #[derive(Clone, Debug)]
@@ -178,7 +178,7 @@ impl EventLog for KafkaLog {
 
     fn catch_up(&self, progress: &dyn Fn(u16)) -> Result<(), Error> {
         let whole: u64 = self.shared.ends.iter().sum();
-        let (mut seen, mut moved) = (0, Instant::now());
+        let (mut seen, mut silent) = (0, 0);
         loop {
             self.shared.check()?;
             let pairs = self.shared.partitions.iter().zip(&self.shared.ends);
@@ -187,11 +187,13 @@ impl EventLog for KafkaLog {
                 return Ok(());
             }
             if read > seen {
-                (seen, moved) = (read, Instant::now());
+                (seen, silent) = (read, 0);
                 progress(u16::try_from(read * 1_000 / whole).unwrap_or(1_000));
-            } else if moved.elapsed() > SILENCE {
-                tracing::warn!(read, whole, "nothing more comes from Kafka");
-                moved = Instant::now();
+            } else {
+                silent += 1;
+                if silent % SILENT_LOOKS == 0 {
+                    tracing::warn!(read, whole, "nothing more comes from Kafka");
+                }
             }
             std::thread::sleep(PAUSE);
         }
@@ -235,9 +237,11 @@ impl EventLog for KafkaLog {
 
     fn close(&self) {
         self.shared.begin_close();
-        let end = Instant::now() + CLOSE_PATIENCE;
         let flying = || self.shared.partitions.iter().any(|p| p.in_flight() > 0);
-        while flying() && Instant::now() < end {
+        for _ in 0..CLOSE_LOOKS {
+            if !flying() {
+                break;
+            }
             std::thread::sleep(PAUSE);
         }
         self.shared.stop();

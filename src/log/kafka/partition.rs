@@ -32,6 +32,14 @@ pub(super) enum Order {
     Stop(PartitionId),
 }
 
+impl Order {
+    /// Whom it is about.
+    pub(super) fn partition(self) -> PartitionId {
+        let (Self::Read(id, _) | Self::Stop(id)) = self;
+        id
+    }
+}
+
 /// A batch on its way.
 pub(super) struct Sent {
     /// When it was sent, µs of the stopwatch.

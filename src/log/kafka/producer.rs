@@ -15,10 +15,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Reports are waited for so long at a time.
+/// Reports are served for so long at a time.
 const POLL: Duration = Duration::from_millis(100);
+/// Such times in a second.
+const POLLS: u32 = 10;
 /// Bytes on their way beyond which a batch waits; librdkafka refuses at four times as much.
 const BYTES_MAX: usize = 512 << 20;
 /// Pause between two looks at them.
@@ -116,7 +118,7 @@ impl Producer {
 
     /// Serves reports until the log is stopped.
     pub(super) fn serve(&self, shared: &Shared, mut every_second: impl FnMut()) {
-        let mut last = Instant::now();
+        let mut polls = 0;
         while !shared.stopped() {
             self.client.poll(POLL);
             if let Some((_, reason)) = self.client.client().fatal_error() {
@@ -124,8 +126,8 @@ impl Producer {
                     "the producer of the changelog cannot go on: {reason}"
                 )));
             }
-            if last.elapsed() >= Duration::from_secs(1) {
-                last = Instant::now();
+            polls += 1;
+            if polls % POLLS == 0 {
                 every_second();
             }
         }

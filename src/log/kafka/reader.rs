@@ -8,7 +8,7 @@ use crate::log::Error;
 use crate::log::kafka::client::{Cluster, Voice, refused};
 use crate::log::kafka::partition::Order;
 use crate::log::kafka::shared::Shared;
-use crate::log::kafka::topics::{PATIENCE, SPREAD};
+use crate::log::kafka::topics::{PATIENCE, SPREAD, TRIES};
 use crate::model::id::PartitionId;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,9 +16,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
-use std::sync::mpsc::Receiver;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Messages are waited for so long before orders are looked at again.
 const POLL: Duration = Duration::from_millis(10);
@@ -53,14 +52,15 @@ impl Reader {
     /// # Errors
     /// `Io`.
     pub(super) fn bounds(&self, id: PartitionId) -> Result<(u64, u64), Error> {
-        let end = Instant::now() + PATIENCE;
+        let mut tries = 0;
         loop {
+            tries += 1;
             let asked = self.client.fetch_watermarks(&self.topic, i32::from(id.0), PATIENCE);
             match asked {
                 Ok((low, high)) => {
                     return Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)));
                 }
-                Err(error) if Instant::now() > end => {
+                Err(error) if tries == TRIES => {
                     let what = format!("asking for the bounds of {} {id}", self.topic);
                     return Err(refused(&what, &error));
                 }
@@ -70,9 +70,9 @@ impl Reader {
     }
 
     /// Reads until the log is stopped.
-    pub(super) fn serve(mut self, shared: &Shared, orders: &Receiver<Order>) {
+    pub(super) fn serve(mut self, shared: &Shared) {
         while !shared.stopped() {
-            for order in orders.try_iter() {
+            for order in shared.take_orders() {
                 if let Err(error) = self.carry_out(order) {
                     shared.fail(Error::Failed(format!("reading {}: {error}", self.topic)));
                 }

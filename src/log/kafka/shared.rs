@@ -3,8 +3,8 @@
 use crate::log::kafka::partition::{Order, Partition};
 use crate::log::{Error, Room};
 use crate::model::id::PartitionId;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::mpsc::Sender;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Partitions, orders to the reader, and how the log ends.
@@ -12,7 +12,8 @@ pub(super) struct Shared {
     pub(super) partitions: Vec<Partition>,
     /// Ends of the changelog when the log was opened.
     pub(super) ends: Vec<u64>,
-    orders: Mutex<Sender<Order>>,
+    /// The newest for each partition; those before it no longer matter.
+    orders: Mutex<BTreeMap<PartitionId, Order>>,
     failure: OnceLock<Error>,
     /// No batch is taken any more.
     closing: AtomicBool,
@@ -22,7 +23,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(partitions: Vec<Partition>, ends: Vec<u64>, orders: Sender<Order>) -> Self {
+    pub(super) fn new(partitions: Vec<Partition>, ends: Vec<u64>) -> Self {
+        let begin = |p: &Partition| (p.id, Order::Read(p.id, p.begin().0));
+        let orders = partitions.iter().map(begin).collect();
         Self {
             partitions,
             ends,
@@ -49,10 +52,14 @@ impl Shared {
     }
 
     pub(super) fn order(&self, order: Order) {
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if orders.send(order).is_err() {
-            tracing::debug!(?order, "the reader has ended");
-        }
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.insert(order.partition(), order);
+    }
+
+    /// What the reader shall do now.
+    pub(super) fn take_orders(&self) -> Vec<Order> {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *orders).into_values().collect()
     }
 
     /// Fail-stop: every ticket fails, nothing is taken any more.

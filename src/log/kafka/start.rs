@@ -4,7 +4,7 @@ use crate::log::Error;
 use crate::log::Room;
 use crate::log::files::{self, make_dir, remove_temporary};
 use crate::log::kafka::copy::{Copy, directories};
-use crate::log::kafka::partition::{Acks, Order, Partition};
+use crate::log::kafka::partition::{Acks, Partition};
 use crate::log::kafka::producer::Producer;
 use crate::log::kafka::reader::Reader;
 use crate::log::kafka::shared::Shared;
@@ -13,7 +13,6 @@ use crate::log::lock::DirLock;
 use crate::log::spool::Spool;
 use crate::model::id::PartitionId;
 use std::path::Path;
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -50,19 +49,14 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
         partitions.push(Partition::new(id, spool, bounds.0, Arc::clone(&acks))?);
         ends.push(bounds.1);
     }
-    let (orders, ordered) = channel();
-    for partition in &partitions {
-        let order = Order::Read(partition.id, partition.begin().0);
-        orders.send(order).map_err(|e| Error::Failed(e.to_string()))?;
-    }
-    let shared = Arc::new(Shared::new(partitions, ends, orders));
+    let shared = Arc::new(Shared::new(partitions, ends));
     let producer = Arc::new(Producer::new(&options.cluster, topic, Arc::clone(&shared))?);
     let mut threads = Vec::new();
     let (for_reader, for_producer) = (Arc::clone(&shared), Arc::clone(&shared));
     let serving = Arc::clone(&producer);
     let look = look_at_disk(options);
     look(&shared);
-    threads.push(spawn("kwq-kafka-read", move || reader.serve(&for_reader, &ordered))?);
+    threads.push(spawn("kwq-kafka-read", move || reader.serve(&for_reader))?);
     threads.push(spawn("kwq-kafka-send", move || {
         serving.serve(&for_producer, || look(&for_producer));
     })?);

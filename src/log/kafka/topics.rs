@@ -12,12 +12,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// For one answer of the cluster.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// A topic that was made is known to every broker soon.
 pub(super) const SPREAD: Duration = Duration::from_millis(50);
+/// Looks whether it is.
+pub(super) const TRIES: u32 = 200;
 
 /// Topics as they shall be.
 #[derive(Clone, Debug)]
@@ -97,8 +99,10 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
         let brokers = seen.iter().map(|seen| seen.brokers).max().unwrap_or(1);
         let copies = i32::from(topics.replication.min(brokers).max(1));
         create(&admin, &missing, topics.partitions, copies)?;
-        let end = Instant::now() + PATIENCE;
-        while seen.iter().any(|seen| seen.partitions == 0) && Instant::now() < end {
+        for _ in 0..TRIES {
+            if seen.iter().all(|seen| seen.partitions > 0) {
+                break;
+            }
             thread::sleep(SPREAD);
             seen = names.iter().map(|name| ask(name)).collect::<Result<Vec<_>, _>>()?;
         }
