@@ -21,12 +21,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Of all clients. Asking for a topic must not make it: a broker would make it with settings
+    /// of its own, which delete records after a week.
     fn common(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", &self.client_id)
             .set("log.connection.close", "false")
+            .set("allow.auto.create.topics", "false")
             .set("socket.keepalive.enable", "true")
             .set("reconnect.backoff.max.ms", "1000")
             .set("message.max.bytes", VALUE_BYTES_MAX.to_string())
@@ -69,7 +72,6 @@ impl Cluster {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
-            .set("allow.auto.create.topics", "false")
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "100")
             .set("queued.min.messages", "10000")
@@ -115,4 +117,18 @@ pub(super) fn complain(error: &KafkaError, reason: &str) {
 /// An error of the cluster as one of the log.
 pub(super) fn refused(what: &str, error: &KafkaError) -> Error {
     Error::Io { what: what.to_owned(), cause: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_client_lets_a_broker_make_topics() {
+        let (brokers, client_id) = ("a:1".to_owned(), "c".to_owned());
+        let cluster = Cluster { brokers, client_id, properties: Vec::new() };
+        for config in [cluster.admin(), cluster.producer(), cluster.reader()] {
+            assert_eq!(config.get("allow.auto.create.topics"), Some("false"));
+        }
+    }
 }

@@ -4,7 +4,7 @@ use crate::log::Error;
 use crate::log::Room;
 use crate::log::files::{self, make_dir, remove_temporary};
 use crate::log::kafka::copy::{Copy, directories};
-use crate::log::kafka::partition::{Acks, Order, Partition};
+use crate::log::kafka::partition::{Acks, Partition};
 use crate::log::kafka::producer::Producer;
 use crate::log::kafka::reader::Reader;
 use crate::log::kafka::shared::Shared;
@@ -52,8 +52,7 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     }
     let (orders, ordered) = channel();
     for partition in &partitions {
-        let order = Order::Read(partition.id, partition.begin().0);
-        orders.send(order).map_err(|e| Error::Failed(e.to_string()))?;
+        orders.send(partition.order()).map_err(|e| Error::Failed(e.to_string()))?;
     }
     let shared = Arc::new(Shared::new(partitions, ends, orders));
     let producer = Arc::new(Producer::new(&options.cluster, topic, Arc::clone(&shared))?);
