@@ -5,6 +5,9 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 
+/// Batches that may be on their way: [`super::producer`] holds them up before, by their bytes.
+/// librdkafka would refuse them, 100,000 by default, and a refusal fails a partition.
+pub(super) const BATCHES_MAX: usize = 1 << 20;
 /// Longest value of a record of the changelog, B: a batch of the largest event and a turn beside
 /// it.
 pub(super) const VALUE_BYTES_MAX: usize = 64 << 20;
@@ -58,13 +61,14 @@ impl Cluster {
             .set("acks", "all")
             .set("linger.ms", "0")
             .set("queue.buffering.max.kbytes", "2097151")
+            .set("queue.buffering.max.messages", BATCHES_MAX.to_string())
             .set("compression.type", "lz4")
             .set("message.timeout.ms", "30000");
         self.finished(config)
     }
 
     /// Of the reader. It is no member of a group; librdkafka wants a name for one all the same.
-    /// `fetch.queue.backoff.ms` is 1 s by default, for which it would stand still with a full queue.
+    /// `fetch.queue.backoff.ms` is 1 s by default: so long it would stand still with a full queue.
     pub(super) fn reader(&self) -> ClientConfig {
         let mut config = self.common();
         config
@@ -123,10 +127,20 @@ pub(super) fn refused(what: &str, error: &KafkaError) -> Error {
 mod tests {
     use super::*;
 
+    fn cluster() -> Cluster {
+        let (brokers, client_id) = ("a:1".to_owned(), "c".to_owned());
+        Cluster { brokers, client_id, properties: Vec::new() }
+    }
+
+    #[test]
+    fn batches_are_not_refused_by_their_number() {
+        let messages = cluster().producer().get("queue.buffering.max.messages").unwrap().to_owned();
+        assert_eq!(messages, BATCHES_MAX.to_string());
+    }
+
     #[test]
     fn no_client_lets_a_broker_make_topics() {
-        let (brokers, client_id) = ("a:1".to_owned(), "c".to_owned());
-        let cluster = Cluster { brokers, client_id, properties: Vec::new() };
+        let cluster = cluster();
         for config in [cluster.admin(), cluster.producer(), cluster.reader()] {
             assert_eq!(config.get("allow.auto.create.topics"), Some("false"));
         }

@@ -315,8 +315,8 @@ impl Partition {
         if self.spool.read(offset)?.as_deref() == bytes {
             return Ok(());
         }
-        let reason = "Kafka holds another record there than this machine has kept: the changelog was \
-                      made anew. To go on with what Kafka holds, move the data directory away";
+        let reason = "Kafka holds another record there than this machine has kept: the changelog \
+                      was made anew. To go on with what Kafka holds, move the data directory away";
         Err(Error::Settings(format!("partition {}, offset {offset}: {reason}", self.id)))
     }
 

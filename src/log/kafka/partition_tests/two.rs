@@ -25,7 +25,7 @@ enum Step {
     Read,
     /// The reader brings records it has brought before.
     Back(u64),
-    /// Reader carries out the oldest order that it, or another thread, was given.
+    /// The reader carries out one of the orders it was given by several threads.
     Obey,
     /// Somebody else writes what kwq does not.
     Junk,
@@ -145,15 +145,11 @@ impl Instance {
 
     fn end_of_flight(&mut self, step: Step, topic: &mut Vec<Vec<u8>>) {
         let Some((life, bytes)) = self.flying.pop_front() else { return };
-        let mut known = None;
-        match step {
-            Step::Land => {
-                known = Some(topic.len() as u64);
-                topic.push(bytes);
-            }
-            Step::Mute => topic.push(bytes),
-            Step::Delay => self.ghosts.push_back(bytes),
-            _ => {}
+        let known = matches!(step, Step::Land).then_some(topic.len() as u64);
+        if matches!(step, Step::Land | Step::Mute) {
+            topic.push(bytes);
+        } else if matches!(step, Step::Delay) {
+            self.ghosts.push_back(bytes);
         }
         self.reports.push_back((life, known));
     }
@@ -173,7 +169,8 @@ impl Instance {
                 Some(Err(error)) => assert!(matches!(error, Error::Fenced(_)), "{error}"),
                 Some(Ok(appended)) => {
                     let (at, number) = place::offset(appended.positions[0]);
-                    assert_eq!((number, &topic[at as usize]), (0, &told.bytes));
+                    let found = usize::try_from(at).ok().and_then(|at| topic.get(at));
+                    assert_eq!((number, found), (0, Some(&told.bytes)));
                     told.at = Some(at);
                     if told.owner {
                         self.owner = at;
