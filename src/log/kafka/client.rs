@@ -6,6 +6,9 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use std::time::Duration;
 
+/// Batches that may be on their way: [`super::producer`] holds them up before, by their bytes.
+/// librdkafka would refuse them, 100,000 by default, and a refusal fails a partition.
+pub(super) const BATCHES_MAX: usize = 1 << 20;
 /// Longest value of a record of the changelog, B: a batch of the largest event and a turn beside
 /// it.
 pub(super) const VALUE_BYTES_MAX: usize = 64 << 20;
@@ -26,12 +29,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// Of all clients. Asking for a topic must not make it: a broker would make it with settings
+    /// of its own, which delete records after a week.
     fn common(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", &self.client_id)
             .set("log.connection.close", "false")
+            .set("allow.auto.create.topics", "false")
             .set("socket.keepalive.enable", "true")
             .set("reconnect.backoff.max.ms", "1000")
             .set("message.max.bytes", VALUE_BYTES_MAX.to_string())
@@ -60,13 +66,14 @@ impl Cluster {
             .set("acks", "all")
             .set("linger.ms", "0")
             .set("queue.buffering.max.kbytes", "2097151")
+            .set("queue.buffering.max.messages", BATCHES_MAX.to_string())
             .set("compression.type", "lz4")
             .set("message.timeout.ms", "30000");
         self.finished(config)
     }
 
     /// Of the reader. It is no member of a group; librdkafka wants a name for one all the same.
-    /// `fetch.queue.backoff.ms` is 1 s by default, for which it would stand still with a full queue.
+    /// `fetch.queue.backoff.ms` is 1 s by default: so long it would stand still with a full queue.
     pub(super) fn reader(&self) -> ClientConfig {
         let mut config = self.common();
         config
@@ -74,7 +81,6 @@ impl Cluster {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
-            .set("allow.auto.create.topics", "false")
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.wait.max.ms", "100")
             .set("queued.min.messages", "10000")
@@ -153,4 +159,28 @@ pub(super) fn complain(error: &KafkaError, reason: &str) {
 /// An error of the cluster as one of the log.
 pub(super) fn refused(what: &str, error: &KafkaError) -> Error {
     Error::Io { what: what.to_owned(), cause: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster() -> Cluster {
+        let (brokers, client_id) = ("a:1".to_owned(), "c".to_owned());
+        Cluster { brokers, client_id, properties: Vec::new() }
+    }
+
+    #[test]
+    fn batches_are_not_refused_by_their_number() {
+        let messages = cluster().producer().get("queue.buffering.max.messages").unwrap().to_owned();
+        assert_eq!(messages, BATCHES_MAX.to_string());
+    }
+
+    #[test]
+    fn no_client_lets_a_broker_make_topics() {
+        let cluster = cluster();
+        for config in [cluster.admin(), cluster.producer(), cluster.reader()] {
+            assert_eq!(config.get("allow.auto.create.topics"), Some("false"));
+        }
+    }
 }

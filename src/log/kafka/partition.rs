@@ -108,6 +108,8 @@ struct State {
     /// that was made anew looks the same but for what it holds.
     unproven: Option<u64>,
     role: Role,
+    /// Why the log is over. Who has passed its last check before that must not begin anything.
+    over: Option<String>,
     /// Raised whenever the role begins anew: reports of batches before that are nobody's.
     life: u64,
 }
@@ -154,7 +156,8 @@ impl Partition {
             latest = owner.map(Latest::behind).unwrap_or_default();
         }
         let read_to = spool.next();
-        let state = Mutex::new(State { latest, read_to, unproven, role: Role::Following, life: 0 });
+        let (role, over) = (Role::Following, None);
+        let state = Mutex::new(State { latest, read_to, unproven, role, over, life: 0 });
         Ok(Self { id, spool: Arc::new(spool), acks, state })
     }
 
@@ -168,10 +171,22 @@ impl Partition {
         self.lock().read_to
     }
 
-    /// Where reading begins, and whether what the spool holds is proven.
-    pub(super) fn begin(&self) -> (u64, bool) {
+    /// Kafka holds what the spool holds.
+    pub(super) fn proven(&self) -> bool {
+        self.lock().unproven.is_none()
+    }
+
+    /// The order in force. Several threads send orders, so the newest need not come last: who
+    /// carries one out asks for this, and takes what came as a sign that something has changed.
+    pub(super) fn order(&self) -> Order {
         let state = self.lock();
-        (state.unproven.unwrap_or(state.read_to), state.unproven.is_none())
+        match &state.role {
+            Role::Following | Role::Taking { .. } => {
+                Order::Read(self.id, state.unproven.unwrap_or(state.read_to))
+            }
+            Role::Owning(Owning { gap: Some(gap), .. }) => Order::Read(self.id, gap.next),
+            Role::Owning(Owning { gap: None, .. }) => Order::Stop(self.id),
+        }
     }
 
     /// Batches whose end is not known.
@@ -191,6 +206,9 @@ impl Partition {
         send: impl FnOnce(&[u8], u64) -> Result<(), Error>,
     ) -> (Option<Order>, Result<(), Error>) {
         let mut state = self.lock();
+        if let Some(reason) = &state.over {
+            return (None, Err(Error::Failed(reason.clone())));
+        }
         let order = state.stand_down(self.id);
         let begun = send(&sent.value, state.life);
         if begun.is_ok() {
@@ -202,7 +220,7 @@ impl Partition {
     /// Appends under an epoch.
     ///
     /// # Errors
-    /// `Fenced` without ownership under that epoch; those of `send`.
+    /// `Fenced` without ownership under that epoch; `Failed` when the log is over; those of `send`.
     pub(super) fn append(
         &self,
         epoch: Epoch,
@@ -210,6 +228,9 @@ impl Partition {
         send: impl FnOnce(&[u8], u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut state = self.lock();
+        if let Some(reason) = &state.over {
+            return Err(Error::Failed(reason.clone()));
+        }
         let life = state.life;
         match &mut state.role {
             Role::Owning(owning) if owner_of(epoch) == Some(owning.fence.epoch()) => {
@@ -274,11 +295,11 @@ impl Partition {
             }
             return state.bridged(self);
         }
+        if let Some(kept) = state.unproven.filter(|kept| (from..=offset).contains(kept)) {
+            self.prove(kept, (kept == offset).then_some(bytes))?;
+            state.unproven = None;
+        }
         if offset < state.read_to {
-            if state.unproven == Some(offset) {
-                self.prove(offset, bytes)?;
-                state.unproven = None;
-            }
             return Ok(None);
         }
         if from > state.read_to {
@@ -297,12 +318,13 @@ impl Partition {
         state.own(self.id)
     }
 
-    fn prove(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        if self.spool.read(offset)?.is_some_and(|kept| *kept == *bytes) {
+    /// Compares what the spool holds with what Kafka does; `None` = nothing.
+    fn prove(&self, offset: u64, bytes: Option<&[u8]>) -> Result<(), Error> {
+        if self.spool.read(offset)?.as_deref() == bytes {
             return Ok(());
         }
-        let reason = "Kafka holds another record there than this machine has kept: the changelog was \
-                      made anew. To go on with what Kafka holds, move the data directory away";
+        let reason = "Kafka holds another record there than this machine has kept: the changelog \
+                      was made anew. To go on with what Kafka holds, move the data directory away";
         Err(Error::Settings(format!("partition {}, offset {offset}: {reason}", self.id)))
     }
 
@@ -310,6 +332,7 @@ impl Partition {
     pub(super) fn fail(&self, reason: &str) {
         let mut state = self.lock();
         state.life += 1;
+        state.over = Some(reason.to_owned());
         let failed = |sent: Sent| sent.settle(Err(Error::Failed(reason.to_owned())));
         match std::mem::replace(&mut state.role, Role::Following) {
             Role::Following => {}
@@ -395,6 +418,10 @@ impl State {
 
 /// Offset of the `Owner` record an epoch is the position of; `None` = it is none.
 fn owner_of(epoch: Epoch) -> Option<u64> {
-    let (offset, number) = place::offset(Position(epoch.0));
-    (epoch.0 > 0 && number == 0).then_some(offset)
+    let (offset, _) = place::offset(Position(epoch.0));
+    (place::position(offset, 0).0 == epoch.0).then_some(offset)
 }
+
+#[cfg(test)]
+#[path = "partition_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 //! well: it is never called while that thread lives.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, complain, refused, say};
+use crate::log::kafka::client::{BATCHES_MAX, Cluster, complain, refused, say};
 use crate::log::kafka::shared::Shared;
 use crate::model::id::PartitionId;
 use rdkafka::client::ClientContext;
@@ -23,6 +23,10 @@ const POLL: Duration = Duration::from_millis(100);
 const POLLS: u32 = 10;
 /// Bytes on their way beyond which a batch waits; librdkafka refuses at four times as much.
 const BYTES_MAX: usize = 512 << 20;
+/// Charged for a batch on top of its bytes: what librdkafka and we keep of it. So the limit above
+/// also bounds their number, and librdkafka need not.
+const BATCH_BYTES: usize = 2_048;
+const _: () = assert!(BYTES_MAX / BATCH_BYTES < BATCHES_MAX / 2, "it is never librdkafka's turn");
 /// Pause between two looks at them.
 const BYTES_PAUSE: Duration = Duration::from_millis(5);
 
@@ -105,13 +109,14 @@ impl Producer {
     /// # Errors
     /// `Failed`: it was not taken.
     pub(super) fn send(&self, id: PartitionId, life: u64, value: &[u8]) -> Result<(), Error> {
-        let tag = Box::new(Tag { partition: id, life, bytes: value.len() });
+        let charged = value.len() + BATCH_BYTES;
+        let tag = Box::new(Tag { partition: id, life, bytes: charged });
         let record = BaseRecord::<(), [u8], Box<Tag>>::with_opaque_to(&self.topic, tag);
         let record = record.partition(i32::from(id.0)).payload(value);
         let bytes = &self.client.context().bytes;
-        bytes.fetch_add(value.len(), Ordering::AcqRel);
+        bytes.fetch_add(charged, Ordering::AcqRel);
         self.client.send(record).map_err(|(error, _)| {
-            bytes.fetch_sub(value.len(), Ordering::AcqRel);
+            bytes.fetch_sub(charged, Ordering::AcqRel);
             Error::Failed(format!("sending to {}: {error}", self.topic))
         })
     }

@@ -6,7 +6,7 @@
 
 use crate::log::Error;
 use crate::log::kafka::client::{Cluster, Voice, refused};
-use crate::log::kafka::partition::Order;
+use crate::log::kafka::partition::{Order, Partition};
 use crate::log::kafka::shared::Shared;
 use crate::log::kafka::topics::{PATIENCE, SPREAD, TRIES};
 use crate::model::id::PartitionId;
@@ -73,7 +73,7 @@ impl Reader {
     pub(super) fn serve(mut self, shared: &Shared) {
         while !shared.stopped() {
             for order in shared.take_orders() {
-                if let Err(error) = self.carry_out(order) {
+                if let Err(error) = self.carry_out(in_force(shared, order)) {
                     shared.fail(Error::Failed(format!("reading {}: {error}", self.topic)));
                 }
             }
@@ -137,6 +137,11 @@ impl Reader {
         list.add_partition(&self.topic, i32::from(id.0));
         self.client.incremental_unassign(&list)
     }
+}
+
+/// What is to be done for the partition of this order by now.
+fn in_force(shared: &Shared, order: Order) -> Order {
+    shared.partition(order.partition()).map_or(order, Partition::order)
 }
 
 /// Hands a record on; true = it must be read again from the place on.

@@ -12,7 +12,7 @@ pub(super) struct Shared {
     pub(super) partitions: Vec<Partition>,
     /// Ends of the changelog when the log was opened.
     pub(super) ends: Vec<u64>,
-    /// The newest for each partition; those before it no longer matter.
+    /// Signs that something has changed, one a partition.
     orders: Mutex<BTreeMap<PartitionId, Order>>,
     failure: OnceLock<Error>,
     /// No batch is taken any more.
@@ -24,7 +24,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(partitions: Vec<Partition>, ends: Vec<u64>) -> Self {
-        let begin = |p: &Partition| (p.id, Order::Read(p.id, p.begin().0));
+        let begin = |p: &Partition| (p.id, p.order());
         let orders = partitions.iter().map(begin).collect();
         Self {
             partitions,

@@ -3,15 +3,17 @@
 use crate::log::Error;
 use crate::log::Room;
 use crate::log::files::{self, make_dir, remove_temporary};
+use crate::log::images;
 use crate::log::kafka::copy::{Copy, directories};
 use crate::log::kafka::partition::{Acks, Partition};
+use crate::log::kafka::place;
 use crate::log::kafka::producer::Producer;
 use crate::log::kafka::reader::Reader;
 use crate::log::kafka::shared::Shared;
 use crate::log::kafka::{KafkaLog, OpenReport, Options, topics};
 use crate::log::lock::DirLock;
 use crate::log::spool::Spool;
-use crate::model::id::PartitionId;
+use crate::model::id::{PartitionId, Position};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -43,7 +45,8 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     let (mut partitions, mut ends) = (Vec::new(), Vec::new());
     for id in (0..options.topics.partitions).map(PartitionId) {
         let bounds = reader.bounds(id)?;
-        let spool = kept(&spool_dir, id, bounds, options.segment_bytes, &mut report)?;
+        let spool =
+            kept([&spool_dir, &images_dir], id, bounds, options.segment_bytes, &mut report)?;
         let next = spool.next();
         report.missing += bounds.1.saturating_sub(next);
         partitions.push(Partition::new(id, spool, bounds.0, Arc::clone(&acks))?);
@@ -56,8 +59,8 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     let serving = Arc::clone(&producer);
     let look = look_at_disk(options);
     look(&shared);
-    threads.push(spawn("kwq-kafka-read", move || reader.serve(&for_reader))?);
-    threads.push(spawn("kwq-kafka-send", move || {
+    threads.push(spawn("kwq-kafka-read", &shared, move || reader.serve(&for_reader))?);
+    threads.push(spawn("kwq-kafka-send", &shared, move || {
         serving.serve(&for_producer, || look(&for_producer));
     })?);
     let (threads, lock) = (Mutex::new(threads), Mutex::new(Some(lock)));
@@ -67,39 +70,62 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     Ok((KafkaLog { shared, producer, reduced, copy, acks, threads, lock }, report))
 }
 
+/// Fails the log if the thread that has it ends by a panic: nobody else would notice, and tickets
+/// would wait for ever.
+struct Watch(Arc<Shared>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(Error::Failed("a thread of the log panicked".to_owned()));
+        }
+    }
+}
+
 fn spawn(
     name: &str,
+    shared: &Arc<Shared>,
     work: impl FnOnce() + Send + 'static,
 ) -> Result<thread::JoinHandle<()>, Error> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
+    let watch = Watch(Arc::clone(shared));
+    let watched = move || {
+        let _watch = watch;
+        work();
+    };
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(watched);
     spawned.map_err(|e| Error::Io { what: format!("starting {name}"), cause: e.to_string() })
 }
 
-/// The spool of a partition, if it goes with what the broker has.
+/// The spool of a partition, if it and the images go with what the broker has.
 fn kept(
-    dir: &Path,
+    [spool_dir, images_dir]: [&Path; 2],
     id: PartitionId,
     (first, end): (u64, u64),
     segment_bytes: u64,
     report: &mut OpenReport,
 ) -> Result<Spool, Error> {
-    let dir = dir.join(id.to_string());
+    let dir = spool_dir.join(id.to_string());
     let (spool, opened) = Spool::open(&dir, segment_bytes)?;
     report.kept += opened.records;
-    if spool.next() > end {
+    let next = spool.next();
+    // An image is durable before the newest segment of the spool is, so it may know more.
+    let image = images::of(images_dir, id)?.first().copied().unwrap_or(Position(0));
+    if next > end || image > place::position(end, 0) {
         // A copy on this machine knows records that the cluster has no more: acknowledged ones
         // were lost, or the topic was made anew. Neither may be passed over.
         return Err(Error::Settings(format!(
             "{} holds records up to offset {}, the changelog on Kafka ends at {end}: it has lost \
-             records or was made anew. To go on with what Kafka holds, move the data directory away",
+             records or was made anew. To go on with what Kafka holds, move the data directory \
+             away",
             dir.display(),
-            spool.next()
+            next.max(place::offset(image).0)
         )));
     }
-    if spool.next() < first {
-        if spool.next() > 0 {
-            tracing::warn!(partition = %id, first, "the spool is too old and is read anew");
-        }
+    if next < first {
+        // Nothing of kwq deletes records of the changelog. What is left is served, and said.
+        let gone = format!("offsets {next} to {} of partition {id} are gone from Kafka", first - 1);
+        tracing::error!(partition = %id, next, first, "records are gone from Kafka");
+        report.topics.reduced.push(gone);
         spool.begin(first)?;
     }
     Ok(spool)
@@ -120,5 +146,47 @@ fn look_at_disk(options: &Options) -> impl Fn(&Shared) + Send + 'static {
             Room::None
         };
         shared.set_room(room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_fails_the_log() {
+        let shared = Arc::new(Shared::new(Vec::new(), Vec::new()));
+        spawn("kwq-test", &shared, || ()).unwrap().join().unwrap();
+        assert!(shared.check().is_ok());
+        assert!(spawn("kwq-test", &shared, || panic!("on purpose")).unwrap().join().is_err());
+        assert!(matches!(shared.check(), Err(Error::Failed(_))));
+    }
+
+    #[test]
+    fn what_kafka_has_lost_is_seen() {
+        let dir = std::env::temp_dir().join(format!("kwq-start-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&dir));
+        let (spools, images_dir) = (dir.join("spool"), dir.join("images"));
+        make_dir(&dir).unwrap();
+        make_dir(&spools).unwrap();
+        make_dir(&images_dir).unwrap();
+        let mut report = OpenReport::default();
+        let mut open = |bounds| {
+            kept([&spools, &images_dir], PartitionId(0), bounds, 4_096, &mut report).map(|spool| {
+                spool.append(spool.next(), b"a record").unwrap();
+                spool.next()
+            })
+        };
+        assert_eq!(open((0, 0)).unwrap(), 1);
+        assert!(matches!(open((0, 0)), Err(Error::Settings(_))), "the spool knows more");
+        assert_eq!(open((0, 1)).unwrap(), 2);
+        let image = |at| images::write(&images_dir, PartitionId(0), at, b"image").unwrap();
+        image(place::position(5, 0));
+        assert!(matches!(open((0, 4)), Err(Error::Settings(_))), "an image knows more");
+        assert_eq!(open((0, 5)).unwrap(), 3);
+        assert_eq!(open((7, 9)).unwrap(), 8, "what is left is served");
+        let said = ["offsets 3 to 6 of partition 0 are gone from Kafka"];
+        assert_eq!(report.topics.reduced, said);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }
