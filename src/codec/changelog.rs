@@ -169,7 +169,7 @@ mod tests {
         let bytes = encode(Epoch(0x0102), &[cancelled(5)]).unwrap();
         let head = [0x6b, 1, 1, 0, 2, 1, 0, 0, 0, 0, 0, 0];
         let table = [26, 8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
-        assert_eq!(bytes, [head.as_slice(), &table, &[1, 5]].concat());
+        assert_eq!(bytes, [head.as_slice(), &table, &[1, 20]].concat());
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! Must not: know what the values are used for, or accept a key that nothing in this build reads.
 
 mod error;
+#[cfg_attr(not(feature = "kafka"), path = "kafka_absent.rs")]
+mod kafka_built;
 mod load;
 mod memory;
 mod names;

@@ -1,6 +1,7 @@
 //! Texts → typed values: units, ranges, relations between keys. Collects every finding.
 
 use super::error::Error;
+use super::kafka_built::KAFKA;
 use super::load::{Origin, Values};
 use super::memory::auto_limit_bytes;
 use super::{
@@ -95,7 +96,7 @@ fn http(read: &mut Reader<'_>) -> Http {
 }
 
 fn log(read: &mut Reader<'_>) -> Log {
-    if !cfg!(feature = "kafka") {
+    if !KAFKA {
         read.later("log.backend", "kafka", "the Kafka back end");
     }
     read.later("log.lease-gate", "relaxed", "answering before a hand-out is durable");

@@ -18,6 +18,7 @@ pub mod key;
 pub mod lease;
 pub mod limits;
 pub mod operation;
+pub mod place;
 pub mod policy;
 pub mod priority;
 pub mod question;

@@ -57,14 +57,14 @@ macro_rules! listed {
     };
 }
 
-listed!(Command: Submit, TakeInbox, Remember, ForgetKey, Consume, Report, Heartbeat, Undeliver, DropWorker,
-    DefineJob, ChangeJob, DrainWorker, SetLevel, CancelTask, RetryTask, StartOperation,
-    StopOperation, Tick);
+listed!(Command: Submit, TakeInbox, Remember, ForgetKey, Consume, Report, Heartbeat, Undeliver,
+    DropWorker, DefineJob, ChangeJob, DrainWorker, SetLevel, CancelTask, RetryTask,
+    StartOperation, StopOperation, Tick);
 listed!(Item: Task, Array, Share, Dead);
 listed!(Verb: Start, Complete, Fail, Release);
 listed!(JobChange: Close, Pause, Resume, Cancel, Prioritise, Weight, Retention, Purge);
-listed!(Reply: Submitted, InboxTaken, Noted, Granted, Reported, Renewed, Released, Job, Task, Ticked, Done,
-    Refused);
+listed!(Reply: Submitted, InboxTaken, Noted, Granted, Reported, Renewed, Released, Job, Task,
+    Ticked, Done, Refused);
 listed!(Outcome: Ok, Retry, Dead, Duplicate, LeaseLost, Cancelled, Unavailable, Invalid);
 listed!(AdmittedItem: Task, Array);
 listed!(JobOutcome: Unchanged, Changed, Created, Conflict);

@@ -4,6 +4,7 @@
 use crate::model::access::Scopes;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{JobSpec, JobState};
+pub use crate::model::place::{ResultAt, TextAt};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reply::Grant;
@@ -68,28 +69,6 @@ impl TrackedTask {
     pub fn text(&self) -> TextAt {
         TextAt { partition: self.partition, record: self.record, entry: self.index }
     }
-}
-
-/// Where the text of a task is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TextAt {
-    /// Partition.
-    pub partition: PartitionId,
-    /// Its `Submitted` or `SubmittedArray` record.
-    pub record: Position,
-    /// Entry in it.
-    pub entry: u32,
-}
-
-/// Where a result is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResultAt {
-    /// `Completed` record.
-    pub record: Position,
-    /// Entry in it.
-    pub index: u32,
-    /// Bytes.
-    pub bytes: u32,
 }
 
 /// Outcome of an attempt.

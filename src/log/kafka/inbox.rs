@@ -255,8 +255,8 @@ impl Reader {
             // What Kafka has let go of is a hole the partition is told of.
             let first = cursor.max(u64::try_from(bounds.0).unwrap_or(0));
             if first > u64::try_from(bounds.1).unwrap_or(0) {
-                tracing::error!(topic, partition = %id, cursor, "the inbox was made anew: nothing is \
-                    taken from it below this offset");
+                let what = "the inbox was made anew: nothing is taken from it below this offset";
+                tracing::error!(topic, partition = %id, cursor, what);
             }
             lines[at].from = first;
             let offset = Offset::Offset(i64::try_from(first).unwrap_or(i64::MAX));
