@@ -376,6 +376,7 @@ fn read_tasks(addr: std::net::SocketAddr, refs: Vec<String>) -> BTreeMap<String,
 }
 
 fn read_task(client: &mut Client, task: &str) -> Option<Seen> {
+    let mut last = String::new();
     for _ in 0..20 {
         let answer = client.get(&format!("/kwq/tasks/{task}")).expect("a task can be asked for");
         if answer.status == 404 || answer.status == 410 {
@@ -391,7 +392,8 @@ fn read_task(client: &mut Client, task: &str) -> Option<Seen> {
                 sha256: text("payloadSha256"),
             });
         }
+        last = format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body));
         pause_ms(100);
     }
-    panic!("task {task} cannot be read in 20 tries");
+    panic!("task {task} cannot be read in 20 tries: {last}");
 }
