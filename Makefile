@@ -9,6 +9,8 @@ VERIFY = --manifest-path verify/Cargo.toml --target-dir target/verify
 .DEFAULT_GOAL := help
 .PHONY: help dev build test check tidy docs bench faults ui-test contract verify kafka kafka-test deny ci
 
+# The server's tests that `kafka-test` repeats on Kafka; KAFKA_IT= runs all.
+KAFKA_IT ?= restart:: keys:: results:: purge:: arrays:: unique_ids:: operations:: leases:: job_control::
 # What reads the files of the embedded log, or asks which log it is.
 NOT_ON_KAFKA = cli::a_repair cli_output::a_quiet_check restart::what_was_folded explain::a_partition_that_is_away \
   regressions::a_client_id_that_many views::health_answers views::reduced_durability views::the_cluster_is_one \

@@ -186,6 +186,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.stderr();
+            let odd = said.lines().filter(|l| l.contains("WARN") || l.contains("ERROR"));
+            odd.for_each(|line| crate::util::say(line));
+        }
         self.kill_in_place();
     }
 }

@@ -219,7 +219,8 @@ impl Reader {
                 match self.client.poll(POLL) {
                     None => break,
                     Some(Ok(message)) => self.take(&message),
-                    Some(Err(error)) => tracing::warn!(%error, "reading the inboxes"),
+                    // The client has said it already, and goes on by itself.
+                    Some(Err(error)) => tracing::debug!(%error, "reading the inboxes"),
                 }
             }
         }

@@ -98,7 +98,8 @@ impl Reader {
                         )));
                         break;
                     }
-                    Err(error) => tracing::warn!(%error, topic = self.topic, "reading"),
+                    // The client has said it already, and goes on by itself.
+                    Err(error) => tracing::debug!(%error, topic = self.topic, "reading"),
                 }
             }
         }
