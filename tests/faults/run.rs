@@ -377,7 +377,8 @@ fn read_tasks(addr: std::net::SocketAddr, refs: Vec<String>) -> BTreeMap<String,
 
 fn read_task(client: &mut Client, task: &str) -> Option<Seen> {
     let mut last = String::new();
-    for _ in 0..20 {
+    // A log that failed is opened again: every partition has an owner within 15 s (P20).
+    for _ in 0..150 {
         let answer = client.get(&format!("/kwq/tasks/{task}")).expect("a task can be asked for");
         if answer.status == 404 || answer.status == 410 {
             return None;
@@ -395,5 +396,5 @@ fn read_task(client: &mut Client, task: &str) -> Option<Seen> {
         last = format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body));
         pause_ms(100);
     }
-    panic!("task {task} cannot be read in 20 tries: {last}");
+    panic!("task {task} cannot be read within 15 s: {last}");
 }
