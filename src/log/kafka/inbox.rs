@@ -122,6 +122,8 @@ impl Inboxes {
     /// Reads the inboxes of a partition from these offsets on, one a level from 1 to 9. What had
     /// been read for it before is forgotten.
     pub fn own(&self, id: PartitionId, cursors: [u64; LEVELS]) {
+        // At once: what still waits lies behind what was pulled and not taken.
+        lock(&self.lines).remove(&id);
         lock(&self.orders).insert(id, Some(cursors));
     }
 
@@ -339,5 +341,65 @@ fn letter(message: &BorrowedMessage<'_>) -> Letter {
         at: at.map_or(WallMs(0), WallMs),
         value: message.payload().map(<[u8]>::to_vec),
         headers,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reader that reaches nobody, with these offsets waiting.
+    fn waiting(id: PartitionId, all: &[(u64, &[u64])]) -> Inboxes {
+        let cluster =
+            Cluster { brokers: "127.0.0.1:1".into(), client_id: "t".into(), properties: vec![] };
+        let (prefix, manage, inboxes) = ("T".to_owned(), false, true);
+        let topics = Topics { prefix, partitions: 1, replication: 1, manage, inboxes };
+        let reader = Inboxes::start(&cluster, &topics).unwrap();
+        let mut lines: [Line; LEVELS] = Default::default();
+        for (level, offsets) in all {
+            let line = &mut lines[Priority::new(*level).unwrap().index()];
+            line.from = offsets[0];
+            for offset in *offsets {
+                let value = Some(vec![b'x'; 10]);
+                let letter = Letter { offset: *offset, at: WallMs(0), value, headers: vec![] };
+                line.bytes += size(&letter);
+                line.letters.push_back(letter);
+            }
+        }
+        lock(&reader.lines).insert(id, lines);
+        reader
+    }
+
+    #[test]
+    fn the_highest_level_is_pulled_first_and_chunks_follow_each_other() {
+        let id = PartitionId(0);
+        let reader = waiting(id, &[(2, &[7, 8]), (9, &[3, 4, 6])]);
+        let mut pull = |records| {
+            let chunk = reader.pull(id, (records, 1 << 20))?;
+            Some((chunk.level.get(), chunk.from, chunk.next, chunk.letters.len()))
+        };
+        assert_eq!(pull(2), Some((9, 3, 5, 2)));
+        assert_eq!(pull(2), Some((9, 5, 7, 1)), "offset 5 holds no record");
+        assert_eq!(pull(1), Some((2, 7, 8, 1)));
+        assert_eq!(pull(9), Some((2, 8, 9, 1)));
+        assert_eq!(pull(9), None);
+    }
+
+    #[test]
+    fn one_large_record_is_pulled_alone() {
+        let id = PartitionId(0);
+        let reader = waiting(id, &[(5, &[0, 1])]);
+        assert_eq!(reader.pull(id, (10, 1)).map(|chunk| chunk.letters.len()), Some(1));
+    }
+
+    /// A chunk that was refused is read again from Kafka: what waits behind it must not be pulled
+    /// before, or the partition would take it for a hole.
+    #[test]
+    fn nothing_that_waits_survives_a_new_beginning() {
+        let id = PartitionId(0);
+        let reader = waiting(id, &[(5, &[0, 1, 2])]);
+        assert!(reader.pull(id, (1, 1 << 20)).is_some());
+        reader.own(id, [0; LEVELS]);
+        assert_eq!(reader.pull(id, (1, 1 << 20)), None);
     }
 }
