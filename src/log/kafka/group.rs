@@ -102,7 +102,7 @@ impl Group {
     }
 
     /// Releases everything and leaves the group, so that others need not wait for the end of the
-    /// session. Takes [`LEAVE_LIMIT`] at most.
+    /// session. Takes 15 s at most.
     pub fn leave(self) {
         drop(self);
     }

@@ -374,7 +374,7 @@ mod tests {
     fn the_highest_level_is_pulled_first_and_chunks_follow_each_other() {
         let id = PartitionId(0);
         let reader = waiting(id, &[(2, &[7, 8]), (9, &[3, 4, 6])]);
-        let mut pull = |records| {
+        let pull = |records| {
             let chunk = reader.pull(id, (records, 1 << 20))?;
             Some((chunk.level.get(), chunk.from, chunk.next, chunk.letters.len()))
         };
