@@ -49,6 +49,8 @@ fn a_dry_run_of_rm_says_what_goes_and_what_stays() {
     for job in ["gone-1", "gone-2", "open-1"] {
         server.post("/kwq/jobs", &json!({"id": job, "tag": "desk:x"})).expect(201);
         server.submit(&json!({"groupId": job}));
+        // `last` goes by the millisecond of creation.
+        crate::support::pause(2);
     }
     let rm = |more: &'static str| said(&server, &["job", "rm", "tag=desk:x", more]);
     let (code, words) = rm("--dry-run");
