@@ -280,7 +280,9 @@ def run(arguments):
 
 def execute(arguments):
     """A cluster while a command runs."""
-    command = [word for word in arguments.command if word != "--"]
+    # Only the first is ours; the command may have one of its own.
+    ours = arguments.command[:1] == ["--"]
+    command = arguments.command[1:] if ours else arguments.command
     if not command:
         raise Failure("exec needs a command")
 
