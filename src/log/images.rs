@@ -36,6 +36,14 @@ pub(crate) fn of(dir: &Path, partition: PartitionId) -> Result<Vec<Position>, Er
     Ok(marks)
 }
 
+/// As [`of`], for who can do without: a directory that cannot be listed has none.
+pub(crate) fn usable(dir: &Path, partition: PartitionId) -> Vec<Position> {
+    of(dir, partition).unwrap_or_else(|error| {
+        tracing::warn!(%partition, %error, "images cannot be listed; the log is read instead");
+        Vec::new()
+    })
+}
+
 /// Size of all images; what cannot be looked at counts 0.
 pub(crate) fn bytes(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();

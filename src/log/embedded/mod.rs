@@ -368,10 +368,7 @@ impl EventLog for Disk {
     }
 
     fn committed_marks(&self, partition: PartitionId) -> Vec<Position> {
-        images::of(&self.images_dir, partition).unwrap_or_else(|error| {
-            tracing::warn!(%partition, %error, "images cannot be listed; the log is read instead");
-            Vec::new()
-        })
+        images::usable(&self.images_dir, partition)
     }
 
     fn read_mark(&self, partition: PartitionId, position: Position) -> Result<Vec<u8>, Error> {

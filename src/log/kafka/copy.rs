@@ -121,10 +121,7 @@ impl Copy {
     }
 
     pub(super) fn marks(&self, partition: PartitionId) -> Vec<Position> {
-        images::of(&self.images_dir, partition).unwrap_or_else(|error| {
-            tracing::warn!(%partition, %error, "images cannot be listed; the log is read instead");
-            Vec::new()
-        })
+        images::usable(&self.images_dir, partition)
     }
 }
 
