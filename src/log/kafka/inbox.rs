@@ -212,9 +212,8 @@ struct Reader {
 impl Reader {
     fn serve(self) {
         while !self.stopped.load(Ordering::Acquire) {
-            let orders = std::mem::take(&mut *lock(&self.orders));
-            let done = orders.into_iter().try_for_each(|(id, order)| self.carry_out(id, order));
-            if let Err(error) = done.and_then(|()| self.resume()) {
+            self.obey();
+            if let Err(error) = self.resume() {
                 tracing::error!(%error, "reading the inboxes");
             }
             for _ in 0..ROUND {
@@ -224,6 +223,18 @@ impl Reader {
                     // The client has said it already, and goes on by itself.
                     Some(Err(error)) => tracing::debug!(%error, "reading the inboxes"),
                 }
+            }
+        }
+    }
+
+    /// Carries out the orders there are.
+    fn obey(&self) {
+        let orders = std::mem::take(&mut *lock(&self.orders));
+        for (id, order) in orders {
+            if let Err(error) = self.carry_out(id, order) {
+                tracing::warn!(partition = %id, %error, "reading the inboxes is tried again");
+                // Unless there is a newer one: nobody else would begin to read again.
+                lock(&self.orders).entry(id).or_insert(order);
             }
         }
     }
@@ -390,6 +401,31 @@ mod tests {
         let id = PartitionId(0);
         let reader = waiting(id, &[(5, &[0, 1])]);
         assert_eq!(reader.pull(id, (10, 1)).map(|chunk| chunk.letters.len()), Some(1));
+    }
+
+    /// Kafka may be away just then, and nobody asks twice.
+    #[test]
+    fn an_order_that_could_not_be_carried_out_is_kept() {
+        let id = PartitionId(0);
+        let reader = waiting(id, &[]);
+        let thread = lock(&reader.thread).take();
+        reader.stopped.store(true, Ordering::Release);
+        thread.unwrap().join().unwrap();
+        let client = BaseConsumer::from_config_and_context(
+            &Cluster { brokers: "127.0.0.1:1".into(), client_id: "t".into(), properties: vec![] }
+                .inbox(),
+            Voice,
+        );
+        let serving = Reader {
+            client: client.unwrap(),
+            topics: reader.topics.clone(),
+            lines: Arc::clone(&reader.lines),
+            orders: Arc::clone(&reader.orders),
+            stopped: Arc::new(AtomicBool::new(false)),
+        };
+        reader.own(id, [3; LEVELS]);
+        serving.obey();
+        assert_eq!(lock(&reader.orders).get(&id), Some(&Some([3; LEVELS])));
     }
 
     /// A chunk that was refused is read again from Kafka: what waits behind it must not be pulled
