@@ -56,8 +56,20 @@ fn unlike(file: &File, real: &[u8]) -> Option<String> {
         return Some(format!("{} bytes, replayed {}", real.len(), file.current.len()));
     }
     let differ = file.current.iter().zip(real).enumerate().filter(|(_, (a, b))| a != b);
-    let at = differ.map(|(at, _)| at).find(|at| !in_torn(*at))?;
-    Some(format!("byte {at} is not what was replayed"))
+    let mut differ = differ.map(|(at, _)| at).filter(|at| !in_torn(*at));
+    let first = differ.next()?;
+    let last = differ.last().unwrap_or(first);
+    let some = |bytes: &[u8]| format!("{:02x?}", bytes.get(first..).unwrap_or_default().get(..16));
+    Some(format!(
+        "bytes {first} to {last} of {} (replayed {}) are not what was replayed: {} there, {} \
+         replayed; cut off {:?}; last changes {:?}",
+        real.len(),
+        file.current.len(),
+        some(real),
+        some(&file.current),
+        file.torn,
+        file.pending.iter().rev().take(4).map(|(t, c)| (t, c.range())).collect::<Vec<_>>(),
+    ))
 }
 
 /// Puts the directory into the chosen state.
