@@ -197,7 +197,10 @@ impl Disk {
             return;
         }
         let entry = (call.name.to_owned(), call.args.to_vec(), self.clock);
-        self.running.insert(call.pid, entry);
+        // A thread that begins again without a return was killed: strace makes up its last call.
+        if let Some((name, args, _)) = self.running.insert(call.pid, entry) {
+            self.cut_off(&name, &args);
+        }
     }
 
     fn returns(&mut self, pid: u32, result: Option<i64>) {

@@ -167,3 +167,20 @@ fn the_replay_of_a_real_trace_equals_the_real_files() {
     std::fs::write(root.join("log/e"), "un-sYnced").expect("a file can be written");
     assert_eq!(differences(&disk, &root).len(), 1, "a wrong replay is found");
 }
+
+#[test]
+fn what_strace_makes_up_of_a_thread_that_is_being_killed_is_a_write_that_never_returned() {
+    let open = "openat(AT_FDCWD</>, \"@/a\", O_RDWR|O_CLOEXEC) = 3<@/a>";
+    let begins = "pwrite64(3<@/a>, \"AB\", 2, 4 <unfinished ...>";
+    // Seen with strace 6.1: an error of no name, and a call of another thread.
+    let no_error = "<... pwrite64 resumed>) = -1 (errno 18446744073709551615)";
+    let another = "write(5<@/b>, \"x\", 1 <unfinished ...>";
+    for (name, last) in [("disk-killed", no_error), ("disk-another", another)] {
+        let (root, disk) = replayed(name, &[("a", b"......")], &[open, begins, last]);
+        assert!(differences(&disk, &root).is_empty(), "not one byte of it was written");
+        std::fs::write(root.join("a"), "....A.").expect("a file can be written");
+        assert!(differences(&disk, &root).is_empty(), "half of it was written");
+        std::fs::write(root.join("a"), "...!..").expect("a file can be written");
+        assert_eq!(differences(&disk, &root).len(), 1, "outside of it");
+    }
+}
