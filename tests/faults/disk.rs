@@ -208,9 +208,9 @@ impl Disk {
         let Some(result) = result else { return self.cut_off(&name, &args) };
         if result < 0 {
             if matches!(name.as_str(), "fdatasync" | "fsync") {
-                self.sync_failed(&args, began);
+                return self.sync_failed(&args, began);
             }
-            return;
+            return self.cut_off(&name, &args);
         }
         self.clock += 1;
         match name.as_str() {
@@ -342,11 +342,16 @@ impl Disk {
         let Some(mut data) = trace::data(args) else {
             return self.failures.push("strace shortened the data of a write".into());
         };
+        let whole = data.len();
         data.truncate(size(count));
         let end = self.files.get(id).map_or(0, |f| f.current.len());
         let place = at.unwrap_or(if open.append { end } else { open.place });
         if let (None, Some(open)) = (at, self.open.get_mut(&fd)) {
             open.place = place + data.len();
+        }
+        // Short, or of a thread that is being killed: what strace says it returned may be another's.
+        if let Some(file) = self.files.get_mut(id).filter(|_| size(count) != whole) {
+            file.torn.push((place, place + whole));
         }
         self.change(id, Change::Write(place, data), open.synced);
     }

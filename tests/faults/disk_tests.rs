@@ -175,12 +175,19 @@ fn what_strace_makes_up_of_a_thread_that_is_being_killed_is_a_write_that_never_r
     // Seen with strace 6.1: an error of no name, and a call of another thread.
     let no_error = "<... pwrite64 resumed>) = -1 (errno 18446744073709551615)";
     let another = "write(5<@/b>, \"x\", 1 <unfinished ...>";
-    for (name, last) in [("disk-killed", no_error), ("disk-another", another)] {
-        let (root, disk) = replayed(name, &[("a", b"......")], &[open, begins, last]);
+    let less = "<... pwrite64 resumed>) = 1";
+    let more = "<... pwrite64 resumed>) = 8";
+    for (name, last) in
+        [("no-error", no_error), ("another", another), ("less", less), ("more", more)]
+    {
+        let name = format!("disk-killed-{name}");
+        let (root, disk) = replayed(&name, &[("a", b"......")], &[open, begins, last]);
         assert!(differences(&disk, &root).is_empty(), "not one byte of it was written");
         std::fs::write(root.join("a"), "....A.").expect("a file can be written");
         assert!(differences(&disk, &root).is_empty(), "half of it was written");
-        std::fs::write(root.join("a"), "...!..").expect("a file can be written");
+        std::fs::write(root.join("a"), "....AB").expect("a file can be written");
+        assert!(differences(&disk, &root).is_empty(), "all of it was written");
+        std::fs::write(root.join("a"), "...!A.").expect("a file can be written");
         assert_eq!(differences(&disk, &root).len(), 1, "outside of it");
     }
 }

@@ -59,15 +59,13 @@ pub(crate) fn read(line: &[u8]) -> Event<'_> {
     Event::Whole(Call { pid, name, args }, result(args))
 }
 
-/// The value after the last `) = `; `?` (never returned) is `None`. So is an error without a name:
-/// of a thread that is being killed strace may read registers that are not its own any more, and
-/// prints `-1 (errno 18446744073709551615)` for a write that has reached the file.
+/// The value after the last `) = `; `?` (never returned) is `None`. Of a thread that is being killed
+/// strace may read registers that are not its own any more: it prints
+/// `-1 (errno 18446744073709551615)`, or what another thread has returned, for a write that has
+/// reached the file whole.
 fn result(line: &[u8]) -> Option<i64> {
     let at = line.windows(2).rposition(|w| w == b"= ")?;
     let text = line.get(at + 2..)?.trim_ascii();
-    if text.windows(7).any(|w| w == b"(errno ") {
-        return None;
-    }
     let (negative, digits) = match text.strip_prefix(b"-") {
         Some(d) => (true, d),
         None => (false, text),
