@@ -1,6 +1,8 @@
 //! Floor 5: the composition root. Configuration in, running node out, graceful stop.
 
 mod access;
+#[cfg_attr(not(feature = "kafka"), path = "node/no_instances.rs")]
+mod instances;
 #[cfg_attr(not(feature = "kafka"), path = "node/no_kafka.rs")]
 mod kafka;
 pub mod offline;
@@ -16,10 +18,11 @@ use crate::actor::shard::Shards;
 use crate::actor::simulation::Simulations;
 use crate::api::ApiContext;
 use crate::api::serve::ServerHandle;
-use crate::clock::{SystemClock, SystemEntropy};
+use crate::clock::{Entropy as _, SystemClock, SystemEntropy};
 use crate::config::{Backend, Config, Durability};
 use crate::log::embedded::{self, EmbeddedLog, Options};
 use crate::log::{Error as LogError, EventLog};
+use crate::node::instances::Instances;
 use crate::store::audit::Audit;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -76,6 +79,7 @@ pub struct Node {
     simulations: Arc<Simulations>,
     audit: Arc<Audit>,
     inboxes: kafka::InboxPump,
+    instances: Instances,
     shards: Shards,
     config: Config,
     started_ms: u64,
@@ -97,7 +101,9 @@ impl Node {
         // Port 0 asks for any; from here on the one that was given counts.
         let addr = listener.local_addr()?;
         strictly(config, &config.durability_reasons())?;
-        let node = crate::actor::running::host_name();
+        let listening = instances::Listening::bind(config)?;
+        let host = crate::actor::running::host_name();
+        let node = instances::name(config, host, SystemEntropy.next_u64())?;
         let opener = log_opener(config, &node);
         let log = opener()?;
         let reasons = [config.durability_reasons(), log.reduced()].concat();
@@ -119,11 +125,14 @@ impl Node {
             metrics: metrics.clone(),
             open_log: opener,
             open_tracker: tracking::opener(config),
-            addr: addr.to_string(),
+            name: node.clone(),
+            addr: listening.addr().map_or_else(|| addr.to_string(), str::to_owned),
         };
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
         let inboxes = kafka::InboxPump::start(config, &node, handle.clone())?;
+        let instances =
+            Instances::start(config, &node, &handle, listening, shards.spawners())?;
         let simulations = Arc::new(Simulations::new(handle.clone()));
         let left = Arc::clone(&simulations);
         shards.node.spawn(async move { left.cancel_left().await });
@@ -146,6 +155,7 @@ impl Node {
             simulations,
             audit,
             inboxes,
+            instances,
             shards,
             config,
             started_ms,
@@ -193,7 +203,7 @@ impl Node {
 
     /// Graceful stop: readiness false, serve on for `drain.delay`, no new work, reports while a
     /// lease is held and for `drain.timeout` at most, images, release of the log.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         tracing::info!("draining");
         self.running.begin_drain();
         self.inboxes.stop();
@@ -205,9 +215,17 @@ impl Node {
         self.server.begin_drain();
         self.running.refuse_work();
         let timeout = Duration::from_millis(self.config.drain.timeout_ms);
-        let waited = self.running.await_reports(timeout.saturating_sub(ANSWERS_MIN));
+        let limit = timeout.saturating_sub(ANSWERS_MIN);
+        let waited = if self.instances.has_others() {
+            // They take what is served here at once, and the reports that come for it.
+            self.instances.leave();
+            Duration::ZERO
+        } else {
+            self.running.await_reports(limit)
+        };
         self.server.shutdown(timeout.saturating_sub(waited));
         self.running.close();
+        self.instances.close();
         self.audit.close();
         self.shards.stop();
         tracing::info!("stopped");

@@ -34,15 +34,17 @@ pub fn cluster(cluster: &ClusterView) -> Vec<u8> {
     out.str("backend", cluster.backend);
     cluster_wire::durability(&mut out, &cluster.durability_reasons);
     out.list("nodes");
-    out.open();
-    out.str("node", &cluster.node);
-    out.str("addr", &cluster.addr);
-    out.str("version", &cluster.version);
-    out.stamp("lastSeen_ts", cluster.seen);
-    out.list("partitions");
-    partitions.iter().for_each(|p| out.number(u64::from(p.partition.0)));
-    out.close_list();
-    out.close();
+    for instance in &cluster.instances {
+        out.open();
+        out.str("node", &instance.node);
+        out.str("addr", &instance.addr);
+        out.str("version", &instance.version);
+        out.stamp("lastSeen_ts", instance.seen);
+        out.list("partitions");
+        instance.partitions.iter().for_each(|p| out.number(u64::from(p.0)));
+        out.close_list();
+        out.close();
+    }
     out.close_list();
     out.list("partitions");
     for row in partitions {

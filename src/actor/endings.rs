@@ -74,12 +74,13 @@ type Span = std::ops::Range<u16>;
 
 impl KwqHandle {
     /// For each series of the log the first position that is not durable yet: everything
-    /// acknowledged lies before it.
+    /// acknowledged lies before it, of other instances what was heard of when the job was asked for.
     ///
     /// # Errors
     /// The log is away.
-    pub fn log_ends(&self) -> Answer<Vec<Position>> {
+    pub async fn log_ends(&self) -> Answer<Vec<Position>> {
         let log = self.engine.log()?;
+        self.copied(&*log, self.positions().into_iter()).await?;
         Ok(self.spans(&*log).map(|span| log.end(PartitionId(span.start))).collect())
     }
 

@@ -5,8 +5,11 @@ use crate::actor::envelope::{Envelope, Inspect, Work};
 use crate::actor::feed::Feed;
 use crate::actor::hub::Hub;
 use crate::actor::ids::HandedIds;
+use crate::actor::members::Others;
 use crate::actor::pace;
+use crate::actor::peers::Peers;
 use crate::actor::sampler::Sampler;
+use crate::actor::slot::{Slot, SlotState, Turn};
 use crate::actor::tracker::TrackerDoor;
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
@@ -15,47 +18,18 @@ use crate::core::workers::{WorkerRegistry, heartbeat_ms};
 use crate::log::{EventLog, Room};
 use crate::metrics::{Metrics, RestartCause, ShedClass, ShedReason};
 use crate::model::command::{Class, Command};
-use crate::model::id::{Epoch, PartitionId, Position};
+use crate::model::id::{PartitionId, Position};
 use crate::model::key::Digest;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::Decided;
 use crate::model::time::Now;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-
-/// State of a partition on this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum SlotState {
-    Replaying = 0,
-    Ready = 1,
-    Failed = 2,
-}
-
-/// Whose turns are counted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Turn {
-    Consume = 0,
-    Submit = 1,
-}
-
-/// The door of one partition.
-pub(crate) struct Slot {
-    pub(crate) id: PartitionId,
-    pub(crate) shard: usize,
-    sender: RwLock<Option<mpsc::Sender<Envelope>>>,
-    pub(crate) bytes: AtomicUsize,
-    pub(crate) epoch: AtomicU64,
-    pub(crate) position: AtomicU64,
-    /// Consumes that tried it, submits that went to it.
-    turns: [AtomicU64; 2],
-    state: AtomicU8,
-}
 
 /// Shared by every handle and shell.
 pub(crate) struct Engine {
@@ -65,6 +39,9 @@ pub(crate) struct Engine {
     pub(crate) metrics: Metrics,
     pub(crate) slots: Vec<Slot>,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) peers: Peers,
+    /// What other instances tell of themselves.
+    pub(crate) others: Mutex<Others>,
     pub(crate) workers: Mutex<WorkerRegistry>,
     pub(crate) ids: Mutex<HandedIds>,
     /// Keys whose call runs; bounded by the connections.
@@ -74,6 +51,8 @@ pub(crate) struct Engine {
     pub(crate) sampler: Mutex<Sampler>,
     /// On its way out: not ready any more, but everything is still served.
     pub(crate) draining: AtomicBool,
+    /// All partitions were served once since the start.
+    pub(crate) complete: AtomicBool,
     /// No new work, in or out; reports go on.
     pub(crate) refusing: AtomicBool,
     /// Memory beyond the mark: submits are refused until it falls again.
@@ -118,50 +97,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Slot {
-    pub(crate) fn new(id: PartitionId, shard: usize) -> Self {
-        Self {
-            id,
-            shard,
-            sender: RwLock::new(None),
-            bytes: AtomicUsize::new(0),
-            epoch: AtomicU64::new(0),
-            position: AtomicU64::new(0),
-            turns: [const { AtomicU64::new(0) }; 2],
-            state: AtomicU8::new(SlotState::Replaying as u8),
-        }
-    }
-
-    pub(crate) fn open(&self, sender: mpsc::Sender<Envelope>, epoch: Epoch) {
-        self.epoch.store(epoch.0, Ordering::Release);
-        *self.sender.write().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        self.state.store(SlotState::Ready as u8, Ordering::Release);
-    }
-
-    fn close(&self, state: SlotState) {
-        *self.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
-        self.bytes.store(0, Ordering::Release);
-        self.state.store(state as u8, Ordering::Release);
-    }
-
-    pub(crate) fn state(&self) -> SlotState {
-        match self.state.load(Ordering::Acquire) {
-            1 => SlotState::Ready,
-            2 => SlotState::Failed,
-            _ => SlotState::Replaying,
-        }
-    }
-
-    /// Commands in front of the partition.
-    pub(crate) fn queued(&self) -> usize {
-        self.sender().map_or(0, |s| limits::CHANNEL_COMMANDS - s.capacity())
-    }
-
-    fn sender(&self) -> Option<mpsc::Sender<Envelope>> {
-        self.sender.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 /// Everything an engine is made of.
 pub(crate) struct Parts {
     pub(crate) config: Config,
@@ -183,6 +118,8 @@ impl Engine {
         Self {
             slots: (0..partitions).map(slot).collect(),
             hub: Arc::new(Hub::new(partitions, parts.config.poll.max_parked)),
+            peers: Peers::default(),
+            others: Mutex::default(),
             workers: Mutex::new(WorkerRegistry::new(
                 parts.config.worker_forget_ms,
                 heartbeat_ms(parts.config.policy.lease_ms),
@@ -193,6 +130,7 @@ impl Engine {
             feed: Feed::default(),
             sampler: Mutex::default(),
             draining: AtomicBool::new(false),
+            complete: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
             memory_tight: AtomicBool::new(false),
             replay_permille: AtomicU16::new(0),
@@ -225,25 +163,23 @@ impl Engine {
     /// Slots in the order in which one call should try them: the one that had the fewest turns
     /// first, so that all partitions advance together whoever asks. Slots of this thread are
     /// cheaper and may be [`TURNS_AHEAD`]; one that had nothing to do for long has no more than
-    /// [`TURNS_BEHIND`] to catch up.
+    /// [`TURNS_BEHIND`] to catch up. Those of other instances come last.
     pub(crate) fn turn_order(&self, of: Turn) -> Vec<usize> {
         let here = SHARD.with(std::cell::Cell::get);
-        let had = |slot: &Slot| slot.turns[of as usize].load(Ordering::Relaxed);
-        let turns: Vec<u64> = self.slots.iter().map(had).collect();
+        let turns: Vec<u64> = self.slots.iter().map(|slot| slot.turns(of)).collect();
         let floor = floor(turns.iter().copied());
         let mut order: Vec<usize> = (0..self.slots.len()).collect();
         order.sort_by_key(|i| {
-            let far = if Some(self.slots[*i].shard) == here { 0 } else { TURNS_AHEAD };
-            turns[*i].max(floor) + far
+            let slot = &self.slots[*i];
+            let far = if Some(slot.shard) == here { 0 } else { TURNS_AHEAD };
+            (slot.state() == SlotState::Elsewhere, turns[*i].max(floor) + far)
         });
         order
     }
 
     /// A call goes to a slot: its turn is counted.
     pub(crate) fn begin_turn(&self, slot: &Slot, of: Turn) {
-        let turns = self.slots.iter().map(|s| s.turns[of as usize].load(Ordering::Relaxed));
-        slot.turns[of as usize].fetch_max(floor(turns), Ordering::Relaxed);
-        slot.turns[of as usize].fetch_add(1, Ordering::Relaxed);
+        slot.take_turn(of, floor(self.slots.iter().map(|slot| slot.turns(of))));
     }
 
     /// When the process last went on after it had stood still; whoever looks notices it. The node's
@@ -278,8 +214,7 @@ impl Engine {
 
     /// A ready partition for new work, local first.
     pub(crate) fn any_slot(&self) -> Result<&Slot, Reject> {
-        let ready = |i: &usize| self.slots[*i].state() == SlotState::Ready;
-        let number = self.turn_order(Turn::Submit).into_iter().find(ready);
+        let number = self.turn_order(Turn::Submit).into_iter().find(|i| self.slots[*i].served());
         let slot = number.map(|i| &self.slots[i]).ok_or_else(unavailable)?;
         self.begin_turn(slot, Turn::Submit);
         Ok(slot)
@@ -291,8 +226,23 @@ impl Engine {
         self.hub.publish(id, 0, 0, false, Vec::new());
     }
 
-    /// Sends a command and waits until its reply is durable.
+    /// Has a command decided, wherever the partition is served, and waits until its reply is
+    /// durable.
     pub(crate) async fn decide(
+        &self,
+        slot: &Slot,
+        command: Command,
+        class: Class,
+        bytes: usize,
+    ) -> Result<Decided, Reject> {
+        match slot.peer() {
+            Some(peer) => self.decide_there(slot, peer, (command, class, bytes)).await,
+            None => self.decide_here(slot, command, class, bytes).await,
+        }
+    }
+
+    /// Has it decided by this process.
+    pub(super) async fn decide_here(
         &self,
         slot: &Slot,
         command: Command,
@@ -306,6 +256,9 @@ impl Engine {
 
     /// Sends a command whose reply nobody waits for.
     pub(crate) fn post(&self, slot: &Slot, command: Command) -> Result<(), Reject> {
+        if let Some(peer) = slot.peer() {
+            return self.post_there(slot, peer, command);
+        }
         let (reply, _) = oneshot::channel();
         self.send(slot, Work::Decide(command, reply), Class::Report, 0)
     }
@@ -318,12 +271,15 @@ impl Engine {
         reasons
     }
 
-    /// Asks a partition and waits until what the answer rests on is durable.
+    /// Asks a partition, wherever it is served, and waits until what the answer rests on is durable.
     pub(crate) async fn ask<Q: Ask>(
         &self,
         slot: &Slot,
         question: Q,
     ) -> Result<(Q::Answer, Position), Reject> {
+        if let Some(peer) = slot.peer() {
+            return self.ask_there(slot, peer, question).await;
+        }
         self.inspect_local(slot, move |partition| question.ask(partition)).await
     }
 

@@ -1,10 +1,11 @@
 //! [`KwqHandle`]: the only door to the engine. Small questions here; submits, workers, jobs, tasks
 //! and numbers in the files beside it.
 
-use crate::actor::engine::{Engine, SlotState, disk_full, lock};
+use crate::actor::engine::{Engine, disk_full, lock};
 use crate::actor::request::{ClusterView, PartitionView, Readiness};
+use crate::actor::slot::{Slot, SlotState};
 use crate::actor::tracker::Behind;
-use crate::log::{Error, StoredTask};
+use crate::log::{Error, EventLog, StoredTask};
 use crate::model::access::Scopes;
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::question::{FirstKey, Pending};
@@ -15,12 +16,16 @@ use crate::model::view::TextAt;
 use crate::store::series::{Measure, Span, Window};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Result of every call that can be refused.
 pub type Answer<T> = Result<T, Reject>;
 
 /// Reads of at most this many tasks are done in place: they are in the page cache as a rule.
 const READ_IN_PLACE: usize = 256;
+/// A record that another instance told of is waited for so long, and looked for so often, ms.
+const COPY_MS: u64 = 5_000;
+const COPY_LOOK_MS: u64 = 2;
 /// Actors that have not ticked for this long are dead, ms.
 const LIVE_MS: u64 = 10_000;
 
@@ -86,6 +91,7 @@ impl KwqHandle {
     /// Reads tasks back from the log.
     pub(crate) async fn read_texts(&self, wanted: Vec<TextAt>) -> Answer<Vec<StoredTask>> {
         let log = self.engine.log()?;
+        self.copied(&*log, wanted.iter().map(|at| (at.partition, at.record))).await?;
         if wanted.len() <= READ_IN_PLACE {
             return log.read_tasks(&wanted).map_err(|e| log_refusal(&e));
         }
@@ -93,6 +99,41 @@ impl KwqHandle {
         let joined =
             read.await.map_err(|_| Reject::new(Code::Internal, "reading the log failed"))?;
         joined.map_err(|e| log_refusal(&e))
+    }
+
+    /// Waits until the copy of the log on this machine has these records: another instance may have
+    /// told of them before they came.
+    ///
+    /// # Errors
+    /// `log_unavailable` after [`COPY_MS`].
+    pub(super) async fn copied(
+        &self,
+        log: &dyn EventLog,
+        records: impl Iterator<Item = (PartitionId, Position)>,
+    ) -> Answer<()> {
+        if !log.others_append() {
+            return Ok(());
+        }
+        let mut missing: Vec<_> = records.filter(|(id, at)| log.end(*id) <= *at).collect();
+        let mut waited_ms = 0;
+        while !missing.is_empty() {
+            if waited_ms >= COPY_MS {
+                let detail = "the copy of the log on this machine is behind";
+                return Err(Reject::new(Code::LogUnavailable, detail).retry_unapplied(1_000));
+            }
+            tokio::time::sleep(Duration::from_millis(COPY_LOOK_MS)).await;
+            waited_ms += COPY_LOOK_MS;
+            missing.retain(|(id, at)| log.end(*id) <= *at);
+        }
+        Ok(())
+    }
+
+    /// Hears from every other instance how far its partitions are. One that does not answer has
+    /// nobody told of more, as far as can be known.
+    pub(super) async fn hear_others(&self) {
+        let there = self.engine.slots.iter().filter(|s| s.state() == SlotState::Elsewhere);
+        let calls = there.map(|slot| self.engine.ask(slot, Pending));
+        futures_util::future::join_all(calls).await;
     }
 
     /// Client id of a task, read from the log.
@@ -115,10 +156,13 @@ impl KwqHandle {
         let engine = &self.engine;
         let count = |state| engine.slots.iter().filter(|s| s.state() == state).count();
         let (ready, failed) = (count(SlotState::Ready), count(SlotState::Failed));
-        let owned = engine.slots.len();
+        let owned = engine.slots.len() - count(SlotState::Elsewhere);
         let draining = engine.draining.load(Ordering::Acquire);
         let mut reasons = Vec::new();
-        if ready + failed < owned {
+        // Where others serve, too, a partition changes hands while the rest goes on.
+        let shared = engine.config.log.backend.is_shared();
+        let moving = shared && engine.complete.load(Ordering::Acquire);
+        if ready + failed < owned && !moving {
             reasons.push("replaying");
         }
         if failed > 0 {
@@ -155,29 +199,27 @@ impl KwqHandle {
         self.engine.slots.len()
     }
 
-    /// Partitions of this node.
+    /// All partitions, whoever serves them.
     pub async fn partitions(&self) -> Vec<PartitionView> {
         let mut views = Vec::with_capacity(self.engine.slots.len());
         for slot in &self.engine.slots {
             let state = slot.state();
-            let pending = match state {
-                SlotState::Ready => {
-                    self.engine.ask(slot, Pending).await.map_or(0, |(pending, _)| pending)
-                }
-                SlotState::Replaying | SlotState::Failed => 0,
+            let pending = match slot.served() {
+                true => self.engine.ask(slot, Pending).await.map_or(0, |(pending, _)| pending),
+                false => 0,
             };
             views.push(PartitionView {
                 partition: slot.id,
-                owner: self.engine.node_name(),
+                owner: slot.peer().map_or_else(|| self.engine.node_name(), |peer| peer.node),
                 epoch: slot.epoch.load(Ordering::Acquire),
                 state: match state {
                     SlotState::Replaying => "REPLAYING",
-                    SlotState::Ready => "READY",
+                    SlotState::Ready | SlotState::Elsewhere => "READY",
                     SlotState::Failed => "FAILED",
                 },
                 position: Position(slot.position.load(Ordering::Acquire)),
                 replay: match state {
-                    SlotState::Ready => 1.0,
+                    SlotState::Ready | SlotState::Elsewhere => 1.0,
                     SlotState::Replaying | SlotState::Failed => {
                         f64::from(self.engine.replay_permille.load(Ordering::Acquire)) / 1_000.0
                     }
@@ -197,9 +239,7 @@ impl KwqHandle {
             version: Name::from(env!("CARGO_PKG_VERSION")),
             backend: self.backend(),
             durability_reasons: self.engine.durability_reasons(),
-            node: self.engine.node_name(),
-            addr: self.engine.addr.clone(),
-            seen: self.now().wall,
+            instances: self.engine.instances(),
             partitions,
             paused: !levels.is_empty() && levels.iter().all(|level| level.paused),
         }
@@ -215,17 +255,15 @@ impl KwqHandle {
     /// Positions an answer is valid for.
     #[must_use]
     pub fn positions(&self) -> Vec<(PartitionId, Position)> {
-        let at =
-            |s: &crate::actor::engine::Slot| (s.id, Position(s.position.load(Ordering::Acquire)));
+        let at = |s: &Slot| (s.id, Position(s.position.load(Ordering::Acquire)));
         self.engine.slots.iter().map(at).collect()
     }
 
     /// What an answer of the tracker is valid for, and its age, ms.
     pub(crate) fn valid(&self, behind: Option<Behind>) -> (Vec<(PartitionId, Position)>, u64) {
         let Some(Behind { lag_ms, cursors }) = behind else { return (self.positions(), 0) };
-        let folded = |(slot, cursor): (&crate::actor::engine::Slot, Position)| {
-            (slot.id, Position(cursor.0.saturating_sub(1)))
-        };
+        let folded =
+            |(slot, cursor): (&Slot, Position)| (slot.id, Position(cursor.0.saturating_sub(1)));
         (self.engine.slots.iter().zip(cursors).map(folded).collect(), lag_ms)
     }
 }

@@ -39,6 +39,9 @@ impl KwqHandle {
     /// `tracker_behind`.
     pub async fn tags(&self, key: Name, fresh: bool) -> Answer<At<Breakdown>> {
         let started = self.now().tick;
+        if fresh {
+            self.hear_others().await;
+        }
         let within = Within::Jobs(self.scopes.clone());
         let counts = self.engine.tracker.tag_counts(within, key, Patience::of(fresh)).await?;
         Ok(self.counted(counts.map(Breakdown::of_tags), started))

@@ -1,7 +1,6 @@
 //! Explain through the door: the owner says where a task stands, the tracker what is past, and what
 //! is known while the owner is away.
 
-use crate::actor::engine::SlotState;
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::handle_tasks::not_found;
 use crate::actor::request::{At, Explained, TaskKey};
@@ -59,7 +58,7 @@ impl KwqHandle {
         refusal: Reject,
     ) -> Answer<At<Explained>> {
         let (partition, seq) = (reference.partition, TaskSeq(reference.offset));
-        let away = self.slot_of(partition)?.state() != SlotState::Ready;
+        let away = !self.slot_of(partition)?.served();
         if !away || reference.index.is_some() {
             return Err(refusal);
         }

@@ -1,11 +1,11 @@
 //! Jobs through the door: a job is the sum of its parts in all partitions; control verbs go to
 //! every one of them.
 
-use crate::actor::engine::Slot;
 use crate::actor::handle::{Answer, KwqHandle, no_job};
 use crate::actor::handle_tasks::purged;
 use crate::actor::partition::mismatch;
 use crate::actor::request::{JobCreated, JobPage, JobPatch, JobQuery, JobSort};
+use crate::actor::slot::Slot;
 use crate::model::command::{Class, Command};
 use crate::model::id::Name;
 use crate::model::job::{JobChange, JobSpec, JobState};

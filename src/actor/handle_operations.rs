@@ -1,9 +1,9 @@
 //! Operations through the door: what a filter matches is looked up once, in the tracker, and given
 //! to the partitions as sets of tasks; how far they are is the sum of their parts.
 
-use crate::actor::engine::Slot;
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::request::{BulkAnswer, BulkRequest, TaskKey};
+use crate::actor::slot::Slot;
 use crate::core::operations::unfinished;
 use crate::model::access::Scopes;
 use crate::model::command::{Class, Command};

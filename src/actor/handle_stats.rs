@@ -3,6 +3,7 @@
 use crate::actor::engine::lock;
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::request::{At, SeedWindow, StatsNow, WorkerPage};
+use crate::actor::slot::SlotState;
 use crate::core::stats::{Stats, WAIT_BUCKETS};
 use crate::model::command::{Class, Command};
 use crate::model::id::{Name, PartitionId, Position};
@@ -190,6 +191,10 @@ impl KwqHandle {
         let engine = &self.engine;
         // Who has got a lease since the look has called since, and is not silent.
         let gone = lock(&engine.workers).sweep(self.now(), |worker| held.contains_key(worker));
+        if !engine.slots.iter().all(|slot| slot.state() == SlotState::Ready) {
+            // Silent here, it may be busy at another instance: its drain is not this one's to end.
+            return;
+        }
         for worker in gone {
             for slot in &engine.slots {
                 let command = Command::DrainWorker { worker: worker.clone(), drains: false };

@@ -8,11 +8,12 @@
 //! Each partition gets what belongs to it in one command and in the listed order. All remember what
 //! they answered or passed on, so a repeat under the key is split as the first call was.
 
-use crate::actor::engine::{Engine, Slot, lock, unavailable};
+use crate::actor::engine::{Engine, lock, unavailable};
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::handle_tasks::purged;
 use crate::actor::partition::mismatch;
 use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitAnswer, SubmitRequest};
+use crate::actor::slot::Slot;
 use crate::log::StoredTask;
 use crate::model::array::ArrayInput;
 use crate::model::command::{ARRAYS, Class, Command, Item, Submit};

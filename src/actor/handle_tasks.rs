@@ -1,10 +1,11 @@
 //! Tasks through the door: by id, lists, cancel, retry, and the lease the seed's `updateTask`
 //! means.
 
-use crate::actor::engine::{Slot, unavailable};
+use crate::actor::engine::unavailable;
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{At, TaskAnswer, TaskKey, TaskListAnswer};
+use crate::actor::slot::Slot;
 use crate::actor::tracker::Seen;
 use crate::metrics::QueryKind;
 use crate::model::command::{Class, Command};
@@ -48,6 +49,9 @@ impl KwqHandle {
         query.scopes = self.scopes.clone();
         let log = self.engine.log()?;
         let started = self.now().tick;
+        if query.fresh {
+            self.hear_others().await;
+        }
         let Seen { value: mut page, behind } = self.engine.tracker.list(query, log).await?;
         let took_ms = self.now().tick.since(started);
         self.engine.metrics.queried(QueryKind::List, took_ms as f64 / 1_000.0);

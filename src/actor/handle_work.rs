@@ -1,12 +1,13 @@
 //! The worker side of the door: consume with long poll, reports, heartbeats, workers.
 
-use crate::actor::engine::{Slot, Turn, lock, unavailable};
+use crate::actor::engine::{lock, unavailable};
 use crate::actor::guards::{GrantGuard, Present, give_back};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::handle_stats::unknown_worker;
 use crate::actor::hub::{Wake, Wish};
 use crate::actor::partition::mismatch;
 use crate::actor::request::{ConsumeAnswer, ConsumeRequest, HeartbeatRequest};
+use crate::actor::slot::{Slot, Turn};
 use crate::core::workers::Sign;
 use crate::metrics::{ConsumeOutcome, ShedClass, ShedReason};
 use crate::model::affinity::AffinityMode;
@@ -213,7 +214,7 @@ impl KwqHandle {
         let guard = GrantGuard { engine: &self.engine, grants };
         let wanted: Vec<_> = guard.grants.iter().map(Grant::text).collect();
         let texts = self.read_texts(wanted).await?;
-        let errors = self.latest_failures(&guard.grants)?;
+        let errors = self.latest_failures(&guard.grants).await?;
         lock(&self.engine.workers).handed_out(worker, shortest_ms);
         let interval = self.interval(worker, Some(shortest_ms)).await;
         let grants = guard.keep();
@@ -226,12 +227,13 @@ impl KwqHandle {
     }
 
     /// What a task that has failed before is told of it. First attempts, nearly all, read nothing.
-    fn latest_failures(&self, grants: &[Grant]) -> Answer<Vec<Option<TaskError>>> {
+    async fn latest_failures(&self, grants: &[Grant]) -> Answer<Vec<Option<TaskError>>> {
+        let log = self.engine.log()?;
+        let failed = |grant: &Grant| Some((grant.token.partition, grant.failed?));
+        self.copied(&*log, grants.iter().filter_map(failed)).await?;
         let read = |grant: &Grant| {
-            let Some(position) = grant.failed else { return Ok(None) };
-            let log = self.engine.log()?;
-            let stamped = log.read_event(grant.token.partition, position);
-            let stamped = stamped.map_err(|e| log_refusal(&e))?;
+            let Some((partition, position)) = failed(grant) else { return Ok(None) };
+            let stamped = log.read_event(partition, position).map_err(|e| log_refusal(&e))?;
             let Event::Failed { tasks, .. } = stamped.event else { return Ok(None) };
             let failure = tasks.into_iter().find(|failure| failure.seq == grant.seq);
             Ok(failure.map(|failure| failure.error(stamped.at)))

@@ -183,6 +183,12 @@ impl Hub {
         self.offers[partition.index()].levels.load(Ordering::Acquire)
     }
 
+    /// What a partition last said of itself: levels, ready tasks.
+    pub(crate) fn offer(&self, partition: PartitionId) -> (u16, u64) {
+        let offer = &self.offers[partition.index()];
+        (offer.levels.load(Ordering::Acquire), offer.tasks.load(Ordering::Acquire))
+    }
+
     /// Count of the offers so far.
     pub(crate) fn published(&self) -> u64 {
         self.published.load(Ordering::Acquire)

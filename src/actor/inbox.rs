@@ -8,7 +8,8 @@
 //! ```
 //! Must not: keep offsets of its own beyond the epoch of a partition, or judge a record.
 
-use crate::actor::engine::{Engine, SlotState, unavailable};
+use crate::actor::engine::{Engine, unavailable};
+use crate::actor::slot::SlotState;
 
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::partition::mismatch;

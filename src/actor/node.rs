@@ -1,12 +1,15 @@
 //! [`NodeActor`]: starts partitions, watches them, rebuilds what fell, writes images, publishes
 //! numbers.
 
-use crate::actor::engine::{Engine, SlotState, lock};
+use crate::actor::engine::{Engine, lock};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
+use crate::actor::ownership::Ownership;
 use crate::actor::partition::{Halt, PartitionActor, Snapshot, Start, TakeSnapshot};
 use crate::actor::recovery::{self, Recipe, Recovered, Replayed};
 use crate::actor::restarts::Restarts;
 use crate::actor::shard::Shards;
+use crate::actor::slot::{Slot, SlotState};
+use crate::actor::standby::Standby;
 use crate::actor::tracker::TrackerState;
 use crate::log::{Error, EventLog};
 use crate::metrics::PartitionNumbers;
@@ -77,17 +80,18 @@ const RETIRE_EVERY_MS: u64 = 5_000;
 
 /// Watches the partitions of the node.
 pub struct NodeActor {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     shards: Vec<ArbiterHandle>,
-    partitions: Vec<Option<Addr<PartitionActor>>>,
+    pub(super) partitions: Vec<Option<Addr<PartitionActor>>>,
+    pub(super) ownership: Ownership,
     restarts: Vec<Restarts>,
     open_log: OpenLog,
-    recipe: Recipe,
+    pub(super) recipe: Recipe,
     last_image_ms: u64,
     last_retire_ms: u64,
     retiring: bool,
     reopening: bool,
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 impl NodeActor {
@@ -96,6 +100,7 @@ impl NodeActor {
         engine: Arc<Engine>,
         open_log: OpenLog,
         recipe: Recipe,
+        standby: Standby,
     ) -> Addr<Self> {
         let arbiters = shards.shards.clone();
         Self::start_in_arbiter(&shards.node, move |_| {
@@ -104,6 +109,7 @@ impl NodeActor {
                 engine,
                 shards: arbiters,
                 partitions: vec![None; count],
+                ownership: Ownership::new(standby),
                 restarts: vec![Restarts::default(); count],
                 open_log,
                 recipe,
@@ -118,11 +124,17 @@ impl NodeActor {
 
     fn serve(&mut self, recovered: Recovered, log: &Arc<dyn EventLog>, node: Addr<Self>) {
         let id = recovered.partition.id();
+        if !self.ownership.begins(id) {
+            // Given up while it was taken: the next owner deposes this one.
+            let next = Position(recovered.durable.0 + 1);
+            let state = Replayed { partition: recovered.partition, next };
+            return self.ownership.standby.follow(id, Some(state));
+        }
         let slot = &self.engine.slots[id.index()];
         let (sender, receiver) = mpsc::channel(limits::CHANNEL_COMMANDS);
         let epoch = recovered.partition.epoch();
         slot.position.store(recovered.durable.0, Ordering::Release);
-        self.engine.tracker.owned(id, recovered.durable);
+        self.engine.tracker.reached(id, recovered.durable);
         let start = Start {
             partition: recovered.partition,
             engine: Arc::clone(&self.engine),
@@ -141,13 +153,18 @@ impl NodeActor {
     }
 
     /// Rebuilds partitions on a thread of their own; with `reopen` the log is opened again first.
-    fn rebuild(&mut self, ids: Vec<PartitionId>, reopen: bool, ctx: &mut Context<Self>) {
+    pub(super) fn rebuild(&mut self, ids: Vec<PartitionId>, reopen: bool, ctx: &mut Context<Self>) {
         let wait = ids.iter().map(|id| self.restarts[id.index()].wait()).max().unwrap_or_default();
         let (engine, node) = (Arc::clone(&self.engine), ctx.address());
         let (open_log, recipe) = (Arc::clone(&self.open_log), self.recipe.clone());
-        let work = move |_: &mut Self, _: &mut Context<Self>| {
+        let standby = self.ownership.standby.clone();
+        let work = move |actor: &mut Self, _: &mut Context<Self>| {
+            let ids = actor.ownership.still_ours(ids);
+            if ids.is_empty() && !reopen {
+                return;
+            }
             let job = move || {
-                let outcome = rebuild(&engine, &open_log, &recipe, &ids, reopen);
+                let outcome = rebuild(&engine, &open_log, (&recipe, &standby), &ids, reopen);
                 match outcome {
                     Ok((recovered, log)) => node.do_send(Serve { recovered, log }),
                     Err(error) => node.do_send(RebuildFailed { ids, reopen, error }),
@@ -158,6 +175,15 @@ impl NodeActor {
             }
         };
         ctx.run_later(wait, work);
+    }
+
+    /// Opens the log again once nobody serves from it any more.
+    fn reopen_when_empty(&mut self, ctx: &mut Context<Self>) {
+        if self.partitions.iter().all(Option::is_none) {
+            self.engine.set_log(None);
+            let ids = self.ownership.ours(self.engine.slots.iter().map(|s| s.id));
+            self.rebuild(ids, true, ctx);
+        }
     }
 
     /// Submits are refused from 80 % of the limit on and taken again below 70 %.
@@ -175,7 +201,10 @@ impl NodeActor {
     /// Closes implicit jobs that are idle and lets go of jobs whose retention is over, one round at
     /// a time.
     fn retire(&mut self, tick_ms: u64, ctx: &mut Context<Self>) {
-        if self.stopping || self.retiring || tick_ms < self.last_retire_ms + RETIRE_EVERY_MS {
+        let early = tick_ms < self.last_retire_ms + RETIRE_EVERY_MS;
+        // What is done once for all instances is done by the one with the first partition.
+        let first = self.engine.slots.first().is_some_and(|s| s.state() == SlotState::Ready);
+        if self.stopping || self.retiring || early || !first {
             return;
         }
         (self.retiring, self.last_retire_ms) = (true, tick_ms);
@@ -196,6 +225,9 @@ impl NodeActor {
         self.engine.thawed_at(now);
         self.engine.heartbeat_tick.store(now.tick.0, Ordering::Release);
         self.engine.feed.beat(now);
+        if self.engine.slots.iter().all(Slot::served) {
+            self.engine.complete.store(true, Ordering::Release);
+        }
         let interval = self.engine.config.log.image_interval_ms;
         if !self.stopping && now.tick.0 >= self.last_image_ms + interval {
             self.last_image_ms = now.tick.0;
@@ -230,7 +262,7 @@ fn resident_bytes() -> u64 {
 fn rebuild(
     engine: &Engine,
     open_log: &OpenLog,
-    recipe: &Recipe,
+    (recipe, standby): (&Recipe, &Standby),
     ids: &[PartitionId],
     reopen: bool,
 ) -> Result<(Vec<Recovered>, Arc<dyn EventLog>), Error> {
@@ -240,7 +272,14 @@ fn rebuild(
         engine.log().map_err(|reject| Error::Failed(reject.detail.into_owned()))?
     };
     log.catch_up(&|_| ())?;
-    let partitions = recovery::replay(&*log, ids, recipe.policy, None, &|_, _| ())?;
+    let (mut partitions, mut cold) = (Vec::with_capacity(ids.len()), Vec::new());
+    for id in ids {
+        match standby.take(*id) {
+            Some(state) => partitions.push(state),
+            None => cold.push(*id),
+        }
+    }
+    partitions.extend(recovery::replay(&*log, &cold, recipe.policy, None, &|_, _| ())?);
     let mut recovered = Vec::with_capacity(ids.len());
     for partition in partitions {
         recovered.push(take(engine, &*log, partition, recipe, None)?);
@@ -260,13 +299,23 @@ fn take(
     recovery::own(log, replayed, recipe, key, engine.clock.now().wall, tracker)
 }
 
-/// First start of a node: replays everything, tracker included.
+/// What a node begins with.
+#[derive(Default)]
+pub(crate) struct Begun {
+    /// Partitions that are served.
+    pub(crate) recovered: Vec<Recovered>,
+    /// Partitions that wait for an owner: the log is shared with others.
+    pub(crate) followed: Vec<Replayed>,
+}
+
+/// First start of a node: replays everything, tracker included. Where others append as well nothing
+/// is taken yet.
 pub(crate) fn first_start(
     engine: &Engine,
     log: &dyn EventLog,
     recipe: &Recipe,
     tracker: &mut TrackerState,
-) -> Result<Vec<Recovered>, Error> {
+) -> Result<Begun, Error> {
     let ids: Vec<PartitionId> = engine.slots.iter().map(|s| s.id).collect();
     // Two halves where the log has to be brought first.
     let brought = log.others_append();
@@ -289,12 +338,16 @@ pub(crate) fn first_start(
     tracker.prove(log)?;
     let partitions = recovery::replay(log, &ids, recipe.policy, Some(tracker), &progress)?;
     tracker.heal_whole(log, &engine.tracker, engine.clock.now().wall)?;
-    let mut recovered = Vec::with_capacity(ids.len());
+    let mut begun = Begun::default();
     for partition in partitions {
-        recovered.push(take(engine, log, partition, recipe, Some(tracker))?);
+        if brought {
+            begun.followed.push(partition);
+        } else {
+            begun.recovered.push(take(engine, log, partition, recipe, Some(tracker))?);
+        }
     }
     engine.replay_permille.store(1_000, Ordering::Release);
-    Ok(recovered)
+    Ok(begun)
 }
 
 /// Asks the node actor for images and waits for them.
@@ -350,6 +403,7 @@ impl Handler<Serve> for NodeActor {
         for recovered in message.recovered {
             self.serve(recovered, &message.log, ctx.address());
         }
+        self.take_ours(ctx);
         // The first look at once: what changes from now on is an event.
         self.publish(self.engine.clock.now(), ctx);
     }
@@ -365,21 +419,21 @@ impl Handler<PartitionDown> for NodeActor {
         if self.stopping {
             return;
         }
+        if down.fall == Fall::Fenced && !self.reopening {
+            return self.deposed(down.id, ctx);
+        }
         self.restarts[at].fell(self.engine.clock.now().tick);
         tracing::error!(partition = %down.id, cause = ?down.fall, "partition will be rebuilt");
         self.engine.restarted(down.fall == Fall::Panic);
-        if down.fall != Fall::Log && !self.reopening {
+        if down.fall == Fall::Panic && !self.reopening {
             self.rebuild(vec![down.id], false, ctx);
             return;
         }
         // The log has failed for all: everybody stops, then it is opened again.
         self.reopening = true;
-        self.partitions.iter().flatten().for_each(|addr| addr.do_send(Halt));
-        if self.partitions.iter().all(Option::is_none) {
-            self.engine.set_log(None);
-            let ids = self.engine.slots.iter().map(|s| s.id).collect();
-            self.rebuild(ids, true, ctx);
-        }
+        let failed = || Error::Failed("another partition found the log failed".to_owned());
+        self.partitions.iter().flatten().for_each(|addr| addr.do_send(Halt(failed())));
+        self.reopen_when_empty(ctx);
     }
 }
 
@@ -394,9 +448,15 @@ impl Handler<RebuildFailed> for NodeActor {
             let state = if damaged { SlotState::Failed } else { SlotState::Replaying };
             self.engine.close(*id, state);
         }
-        if !damaged {
-            self.rebuild(failed.ids, failed.reopen, ctx);
+        if damaged {
+            return;
         }
+        if !failed.reopen && matches!(failed.error, Error::Failed(_)) && !self.reopening {
+            // Nobody serves who would have noticed.
+            self.reopening = true;
+            return self.reopen_when_empty(ctx);
+        }
+        self.rebuild(failed.ids, failed.reopen, ctx);
     }
 }
 

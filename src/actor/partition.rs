@@ -69,10 +69,11 @@ pub(crate) struct TakeSnapshot {
     pub(crate) stop: bool,
 }
 
-/// Stop at once: the log has failed for everybody.
+/// Stop at once for this reason: the log has failed for everybody, or another instance has the
+/// partition.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Halt;
+pub(crate) struct Halt(pub(crate) Error);
 
 /// Tells the node when the actor goes away, also by a panic.
 struct DownGuard {
@@ -464,8 +465,8 @@ impl Handler<TakeSnapshot> for PartitionActor {
 impl Handler<Halt> for PartitionActor {
     type Result = ();
 
-    fn handle(&mut self, _: Halt, ctx: &mut Self::Context) {
-        self.fail(&Error::Failed("another partition found the log failed".to_owned()), ctx);
+    fn handle(&mut self, Halt(reason): Halt, ctx: &mut Self::Context) {
+        self.fail(&reason, ctx);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Once a second: plain numbers of the core become metrics, points of the time series, and events.
 
 use crate::actor::bodies;
-use crate::actor::engine::{Slot, lock};
+use crate::actor::engine::lock;
 use crate::actor::handle::KwqHandle;
+use crate::actor::slot::{Slot, SlotState};
 use crate::core::partition::Partition;
 use crate::metrics::{BUCKETS, LogShown, PartitionNumbers, WorkerShown};
 use crate::model::job::JobState;
@@ -17,6 +18,9 @@ pub(crate) async fn publish(handle: &KwqHandle, now: Now) {
     let wall = now.wall;
     let mut partitions = Vec::with_capacity(engine.slots.len());
     for slot in &engine.slots {
+        if slot.state() == SlotState::Elsewhere {
+            engine.metrics.rebase_partition(slot.id, &PartitionNumbers::default());
+        }
         let read = move |partition: &Partition| numbers(partition, wall);
         partitions.push(match engine.inspect_local(slot, read).await {
             Ok((mut numbers, _)) => {

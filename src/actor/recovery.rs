@@ -26,11 +26,20 @@ pub(crate) struct Recipe {
 pub(crate) struct Replayed {
     pub(crate) partition: Partition,
     /// First position that is not folded in.
-    next: Position,
+    pub(crate) next: Position,
 }
 
 impl Replayed {
-    fn fold(&mut self, record: &LogRecord) {
+    /// A state that was served, as its image has it.
+    pub(crate) fn of_image(
+        (id, policy): (PartitionId, Policy),
+        image: PartitionImage,
+        next: Position,
+    ) -> Self {
+        Self { partition: Partition::restore(id, policy, 0, image), next }
+    }
+
+    pub(crate) fn fold(&mut self, record: &LogRecord) {
         self.partition.replay(record.position, &record.stamped);
         self.next = Position(record.position.0 + 1);
     }
@@ -134,6 +143,18 @@ fn of_this_log(partition: &Partition, log: &dyn EventLog) -> bool {
     let Some((epoch, secret)) = partition.latest_key() else { return false };
     let owner = log.read_event(partition.id(), Position(epoch.0)).map(|record| record.event);
     matches!(owner, Ok(Event::Owner { token_key, .. }) if token_key == secret)
+}
+
+/// Who owned a partition when it was folded: node, address, position of its `Owner` record.
+pub(crate) fn owner(
+    log: &dyn EventLog,
+    id: PartitionId,
+    state: &Replayed,
+) -> Option<(Name, Name, Position)> {
+    let (epoch, _) = state.partition.latest_key()?;
+    let at = Position(epoch.0);
+    let Event::Owner { node, addr, .. } = log.read_event(id, at).ok()?.event else { return None };
+    Some((node, addr, at))
 }
 
 /// Image → bytes.

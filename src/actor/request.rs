@@ -366,16 +366,27 @@ pub struct ClusterView {
     pub backend: &'static str,
     /// Reasons of reduced durability; empty = full.
     pub durability_reasons: Vec<String>,
-    /// This node.
-    pub node: Name,
-    /// Where it is reached.
-    pub addr: Name,
-    /// Heard of.
-    pub seen: WallMs,
+    /// Instances that are heard of, the one that answers first.
+    pub instances: Vec<InstanceView>,
     /// Partitions.
     pub partitions: Vec<PartitionView>,
     /// Every level is paused.
     pub paused: bool,
+}
+
+/// An instance as shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceView {
+    /// Its name.
+    pub node: Name,
+    /// Where it is reached: by others, if it has others.
+    pub addr: Name,
+    /// Its release.
+    pub version: Name,
+    /// Heard of.
+    pub seen: WallMs,
+    /// What it serves.
+    pub partitions: Vec<PartitionId>,
 }
 
 /// A partition as shown.

@@ -29,6 +29,9 @@ impl Restarts {
 
     /// From now to the next try.
     pub(super) fn wait(&self) -> Duration {
+        if self.falls == 0 {
+            return Duration::ZERO;
+        }
         let doubled = self.falls.saturating_sub(1).min(u64::BITS / 4);
         Duration::from_millis((WAIT_MS.0 << doubled).min(WAIT_MS.1))
     }

@@ -1,10 +1,13 @@
 //! Start and stop of the engine as seen from the composition root.
 
-use crate::actor::engine::{Engine, Parts, Slot, SlotState};
+use crate::actor::engine::{Engine, Parts};
 use crate::actor::handle::KwqHandle;
-use crate::actor::node::{NodeActor, OpenLog, Serve, WriteImages, first_start};
-use crate::actor::recovery::{self, Recipe};
+use crate::actor::node::{Begun, NodeActor, OpenLog, Serve, WriteImages, first_start};
+use crate::actor::ownership::Shared;
+use crate::actor::recovery::{self, Recipe, Replayed};
 use crate::actor::shard::Shards;
+use crate::actor::slot::{Slot, SlotState};
+use crate::actor::standby::Standby;
 use crate::actor::tracker::{self, TrackerState};
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
@@ -42,6 +45,8 @@ pub struct NodeParts {
     pub open_log: OpenLog,
     /// Opens the tracker's store.
     pub open_tracker: OpenTracker,
+    /// Name of this instance; no other of the same log has it.
+    pub name: String,
     /// Address written into `Owner` records.
     pub addr: String,
 }
@@ -50,6 +55,7 @@ pub struct NodeParts {
 pub struct Running {
     engine: Arc<Engine>,
     node: Addr<NodeActor>,
+    standby: Standby,
     recovered: Mutex<Option<Receiver<Result<u64, Error>>>>,
 }
 
@@ -62,7 +68,7 @@ pub fn start(
     parts: NodeParts,
     log: Arc<dyn EventLog>,
 ) -> std::io::Result<Running> {
-    let node_name = Name::from(host_name());
+    let node_name = Name::from(parts.name);
     let addr = Name::from(parts.addr);
     let recipe =
         Recipe { policy: parts.config.policy, node: node_name.clone(), addr: addr.clone() };
@@ -75,16 +81,31 @@ pub fn start(
         node_name,
         addr,
     }));
-    let node = NodeActor::start_on(shards, Arc::clone(&engine), parts.open_log, recipe.clone());
+    let standby = Standby::default();
+    let (for_node, waiting) = (Arc::clone(&engine), standby.clone());
+    let node = NodeActor::start_on(shards, for_node, parts.open_log, recipe.clone(), waiting);
+    let followers = standby.clone();
     engine.set_node(node.clone());
     let (tell, told) = sync_channel(1);
     let (for_recovery, address) = (Arc::clone(&engine), node.clone());
     let (arbiter, open_tracker) = (shards.tracker.clone(), parts.open_tracker);
     crate::telemetry::spawn_thread("kwq-recovery", move || {
         let engine = for_recovery;
-        let outcome = recover(&engine, &*log, &recipe, open_tracker).map(|(tracker, recovered)| {
-            let live = recovered.iter().map(|r| r.partition.live_tasks()).sum();
+        let outcome = recover(&engine, &*log, &recipe, open_tracker).map(|(tracker, begun)| {
+            let Begun { recovered, followed } = begun;
+            let partitions = recovered.iter().map(|r| &r.partition);
+            let partitions = partitions.chain(followed.iter().map(|f| &f.partition));
+            let live = partitions.map(Partition::live_tasks).sum();
             tracker::start(&arbiter, tracker, Arc::clone(&engine));
+            if log.others_append() {
+                address.do_send(Shared { former: former(&followed, &*log, &recipe.node) });
+                for state in followed {
+                    followers.follow(state.partition.id(), Some(state));
+                }
+                if let Err(error) = followers.start(Arc::clone(&engine), recipe.clone()) {
+                    tracing::error!(%error, "partitions of other instances are not followed");
+                }
+            }
             address.do_send(Serve { recovered, log: Arc::clone(&log) });
             live
         });
@@ -97,7 +118,16 @@ pub fn start(
         // The starter may not wait for it.
         drop(tell.send(outcome));
     })?;
-    Ok(Running { engine, node, recovered: Mutex::new(Some(told)) })
+    Ok(Running { engine, node, standby, recovered: Mutex::new(Some(told)) })
+}
+
+/// Partitions whose latest owner was this instance, before it was started again.
+fn former(followed: &[Replayed], log: &dyn EventLog, node: &Name) -> Vec<PartitionId> {
+    let was_ours = |state: &&Replayed| {
+        let owner = recovery::owner(log, state.partition.id(), state);
+        owner.is_some_and(|(owner, ..)| owner == *node)
+    };
+    followed.iter().filter(was_ours).map(|state| state.partition.id()).collect()
 }
 
 fn recover(
@@ -105,11 +135,11 @@ fn recover(
     log: &dyn EventLog,
     recipe: &Recipe,
     open_tracker: OpenTracker,
-) -> Result<(TrackerState, Vec<recovery::Recovered>), Error> {
+) -> Result<(TrackerState, Begun), Error> {
     let tracker = open_tracker(engine.clock.now().wall).map_err(Error::Failed)?;
     let mut tracker = TrackerState::new(tracker);
-    let recovered = first_start(engine, log, recipe, &mut tracker)?;
-    Ok((tracker, recovered))
+    let begun = first_start(engine, log, recipe, &mut tracker)?;
+    Ok((tracker, begun))
 }
 
 impl Running {
@@ -187,6 +217,7 @@ impl Running {
             Ok(Err(reject)) => tracing::warn!(detail = %reject.detail, "no image at stop"),
             Err(_) => tracing::warn!("the node stopped before its images"),
         }
+        self.standby.stop();
         let tracker = self.engine.tracker.clone();
         if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() {
             runtime.block_on(tracker.close());

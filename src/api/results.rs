@@ -52,7 +52,7 @@ async fn results(call: Call) -> Outcome {
     };
     // In this order: what ended the job lies before the end of the log.
     let ended = shared.api.handle.job(job.clone()).await?.state.ended();
-    let until = shared.api.handle.log_ends()?;
+    let until = shared.api.handle.log_ends().await?;
     let from = cursor.map(|cursor| places(&cursor, until.len())).transpose()?;
     let reader = Reader {
         until,
@@ -213,7 +213,7 @@ impl Reader {
             if !self.pulse.rest(FOLLOW_STEP).await {
                 return Ok(Step::Over);
             }
-            let end = handle.log_ends()?;
+            let end = handle.log_ends().await?;
             if end != self.until {
                 match handle.job(self.query.job.clone()).await {
                     Ok(job) => self.ended = job.state.ended(),
@@ -223,7 +223,7 @@ impl Reader {
                     }
                     Err(reject) => return Err(reject),
                 }
-                self.until = handle.log_ends()?;
+                self.until = handle.log_ends().await?;
                 return Ok(Step::Nothing);
             }
             if self.pulse.due() {

@@ -10,6 +10,7 @@
 pub mod base64;
 pub mod call;
 pub mod error;
+pub mod peer;
 pub mod upload;
 pub mod verbs;
 pub mod worker;

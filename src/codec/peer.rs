@@ -16,7 +16,7 @@ use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::question::{Answered, Question};
 use crate::model::reject::Reject;
-use crate::model::reply::Decided;
+use crate::model::reply::{Decided, Offer};
 use bincode::config;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -54,8 +54,8 @@ pub enum Call {
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Return {
-    /// The command was decided; the reply may be a refusal.
-    Decided(Decided),
+    /// The command was decided; the reply may be a refusal. What the partition has left to hand out.
+    Decided(Decided, Offer),
     /// The answer, and the position it is valid for.
     Answered(Answered, Position),
     /// The call never came to the partition, or its outcome is not known: what the refusal says.

@@ -25,7 +25,8 @@ fn calls() -> Vec<Call> {
 
 fn returns() -> Vec<Return> {
     let position = Position(1 << 48);
-    let decided = |reply| Return::Decided(Decided { reply, position });
+    let offer = Offer { levels: 0b101, tasks: 12 };
+    let decided = |reply| Return::Decided(Decided { reply, position }, offer);
     let replies = samples::replies().into_iter().map(decided);
     let answered = |answer| Return::Answered(answer, position);
     let answers = samples::answers().into_iter().map(answered);
@@ -151,7 +152,8 @@ fn large_messages_pass() {
 #[test]
 fn a_lie_about_a_length_is_refused() {
     let reply = Reply::Noted(Vec::new(), true);
-    let told = Return::Decided(Decided { reply, position: Position(0) });
+    let decided = Decided { reply, position: Position(0) };
+    let told = Return::Decided(decided, Offer::default());
     let bytes = encode(&told).unwrap();
     // Version, kind, Decided, Noted, length, flag, position.
     assert_eq!(bytes, [VERSION, 2, 0, 2, 0, 1, 0]);

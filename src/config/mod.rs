@@ -124,6 +124,15 @@ impl Backend {
             Self::Kafka => "kafka",
         }
     }
+
+    /// Several instances may append to it.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        match self {
+            Self::Embedded => false,
+            Self::Kafka => true,
+        }
+    }
 }
 
 /// `kafka.*` and `topics.*`.

@@ -22,6 +22,16 @@ pub struct Decided {
     pub position: Position,
 }
 
+/// What a partition had left to hand out after a reply: tells another instance whether to come
+/// again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Bit *i*: something of level *i* + 1.
+    pub levels: u16,
+    /// Ready tasks.
+    pub tasks: u64,
+}
+
 /// One reply; its variant follows the command's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {

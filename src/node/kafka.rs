@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-fn cluster(config: &Config, node: &str) -> Cluster {
+pub(super) fn cluster(config: &Config, node: &str) -> Cluster {
     Cluster {
         brokers: config.kafka.brokers.clone(),
         client_id: format!("kwq/{node}"),
@@ -20,7 +20,7 @@ fn cluster(config: &Config, node: &str) -> Cluster {
     }
 }
 
-fn topics(config: &Config) -> Topics {
+pub(super) fn topics(config: &Config) -> Topics {
     Topics {
         prefix: config.kafka.prefix.clone(),
         partitions: config.log.partitions,

@@ -161,10 +161,11 @@ impl TrackerDoor {
         Some(Inbox { batches, questions })
     }
 
-    /// A partition begins behind its own `Owner` record. What it had appended before it fell may
-    /// never have been handed in: the tracker reads up to here.
-    pub(crate) fn owned(&self, id: PartitionId, owner: Position) {
-        self.shared.marks[id.index()].head.fetch_max(owner.0 + 1, Ordering::AcqRel);
+    /// The tracker reads up to here, whoever may hand it in or not: the `Owner` record of a
+    /// partition of this process, because what that had appended before it fell may never have
+    /// been handed in; what is heard of a partition that another instance serves.
+    pub(crate) fn reached(&self, id: PartitionId, position: Position) {
+        self.shared.marks[id.index()].head.fetch_max(position.0 + 1, Ordering::AcqRel);
     }
 
     /// Hands over a durable batch; never blocks a partition.

@@ -35,7 +35,7 @@ impl Rig {
         let owner =
             Event::Owner { node: Name::from("here"), addr: Name::from(""), token_key: [1; 2] };
         let owned = rig.append(owner).0.positions[0];
-        rig.turns.engine.tracker.owned(HERE, owned);
+        rig.turns.engine.tracker.reached(HERE, owned);
         rig.turn(Woken::Nothing, 0);
         rig
     }
@@ -177,7 +177,7 @@ async fn a_rebuilt_partition_may_have_appended_what_it_never_handed_over() {
     let mut rig = Rig::new();
     let event = Event::Submitted { first: TaskSeq(0), tasks: vec![task()] };
     let (appended, _) = rig.append(event);
-    rig.turns.engine.tracker.owned(HERE, appended.positions[0]);
+    rig.turns.engine.tracker.reached(HERE, appended.positions[0]);
     let answer = rig.ask(Patience::Fresh).await;
     rig.turn(Woken::Nothing, 6);
     assert_eq!(answer.await.unwrap().value, 1);

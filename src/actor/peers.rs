@@ -1,0 +1,186 @@
+//! Partitions that other instances serve: commands and questions go to them as bytes, and theirs
+//! come here (`codec::peer`, ADR 0023).
+//!
+//! ```text
+//!  handle ─► engine.decide / ask ─┬─ served here ─► channel ─► PartitionActor
+//!                                 └─ by a peer ─► Call ─► its listener ─► answer_peer ─┘
+//! ```
+//! A call is passed on once: who does not serve the partition refuses, and does not ask further.
+//! Whether a call was carried out is known only where its answer came; otherwise its refusal does
+//! not promise that nothing was applied, as with a partition that falls.
+//!
+//! Must not: try a command again, or believe a position before the copy of the log has it.
+
+use crate::actor::engine::{Engine, unavailable, unknown_outcome};
+use crate::actor::handle::KwqHandle;
+use crate::actor::slot::{Peer, Slot};
+use crate::client::peer::{PeerClient, PeerError};
+use crate::codec::peer::{self, Call, Return};
+use crate::core::question::{self, Ask};
+use crate::model::command::{Class, Command};
+use crate::model::id::{PartitionId, Position};
+use crate::model::reject::{Code, Reject};
+use crate::model::reply::{Decided, Offer};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// A peer that does not answer for so long may have stopped; its partitions are passed over until
+/// it is heard of again.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Whoever waits for work asks elsewhere meanwhile.
+const CONSUME_LIMIT: Duration = Duration::from_secs(2);
+
+/// The way to other instances; none in a process that is alone.
+#[derive(Default)]
+pub(crate) struct Peers(OnceLock<PeerClient>);
+
+impl Peers {
+    /// From now on other instances can be called.
+    pub(crate) fn reach_by(&self, client: PeerClient) {
+        // A node is set up once.
+        self.0.set(client).ok();
+    }
+}
+
+impl Engine {
+    /// Has a peer decide a command.
+    pub(super) async fn decide_there(
+        &self,
+        slot: &Slot,
+        to: Peer,
+        (command, class, bytes): (Command, Class, usize),
+    ) -> Result<Decided, Reject> {
+        let call = Call::Decide { partition: slot.id, class, bytes, command };
+        let limit = if class == Class::Consume { CONSUME_LIMIT } else { LIMIT };
+        match self.call(slot, &to, &call, limit).await? {
+            Return::Decided(decided, offer) => {
+                self.heard(slot, decided.position);
+                self.hub.publish(slot.id, offer.levels, offer.tasks, false, Vec::new());
+                Ok(decided)
+            }
+            Return::Refused(reject) => Err(reject),
+            Return::Answered(..) => Err(unknown_outcome()),
+        }
+    }
+
+    /// Asks a peer.
+    pub(super) async fn ask_there<Q: Ask>(
+        &self,
+        slot: &Slot,
+        to: Peer,
+        question: Q,
+    ) -> Result<(Q::Answer, Position), Reject> {
+        let call = Call::Ask { partition: slot.id, question: question.into() };
+        match self.call(slot, &to, &call, LIMIT).await {
+            Ok(Return::Answered(answered, position)) => {
+                self.heard(slot, position);
+                Q::answer_of(answered).map(|answer| (answer, position)).ok_or_else(unavailable)
+            }
+            Ok(Return::Refused(reject)) => Err(reject),
+            // A question changes nothing, so there is no outcome to be unknown.
+            Ok(Return::Decided(..)) | Err(_) => Err(unavailable()),
+        }
+    }
+
+    /// Sends a peer a command whose outcome nobody waits for.
+    pub(super) fn post_there(&self, slot: &Slot, to: Peer, command: Command) -> Result<(), Reject> {
+        let call = Call::Decide { partition: slot.id, class: Class::Report, bytes: 0, command };
+        let bytes = encoded(&call)?;
+        let client = self.peers.0.get().ok_or_else(unavailable)?.clone();
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| unavailable())?;
+        runtime.spawn(async move {
+            if let Err(error) = client.call(&to.addr, bytes, LIMIT).await {
+                tracing::debug!(%error, peer = %to.node, "what was posted may not have come");
+            }
+        });
+        Ok(())
+    }
+
+    async fn call(
+        &self,
+        slot: &Slot,
+        to: &Peer,
+        call: &Call,
+        limit: Duration,
+    ) -> Result<Return, Reject> {
+        let client = self.peers.0.get().ok_or_else(unavailable)?;
+        let told = client.call(&to.addr, encoded(call)?, limit).await;
+        let reject = match told {
+            Ok(bytes) => match peer::decode(&bytes) {
+                Ok(told) => return Ok(told),
+                Err(error) => {
+                    tracing::error!(%error, peer = %to.node, "no answer of an instance");
+                    unknown_outcome()
+                }
+            },
+            Err(PeerError::Unreached(reason)) => {
+                tracing::debug!(reason, peer = %to.node, "not reached");
+                unavailable()
+            }
+            Err(PeerError::Unknown(reason)) => {
+                tracing::warn!(reason, peer = %to.node, "a call to an instance was not answered");
+                unknown_outcome()
+            }
+        };
+        // Nobody is sent there for work until it is heard of again.
+        self.hub.publish(slot.id, 0, 0, false, Vec::new());
+        Err(reject)
+    }
+
+    /// Everything of a partition up to here is durable: whoever wants an answer that knows it waits
+    /// until the tracker does.
+    pub(crate) fn heard(&self, slot: &Slot, position: Position) {
+        slot.reached(position);
+        self.tracker.reached(slot.id, position);
+    }
+}
+
+fn encoded(call: &Call) -> Result<Vec<u8>, Reject> {
+    peer::encode(call).map_err(|error| {
+        Reject::new(Code::BodyTooLarge, format!("not sent to the instance in charge: {error}"))
+    })
+}
+
+impl KwqHandle {
+    /// Answers the call of another instance, for a partition served here. Dropping the future is
+    /// what a caller that has gone comes to: its hand-outs are given back.
+    pub async fn answer_peer(&self, bytes: &[u8]) -> Vec<u8> {
+        let told = match peer::decode(bytes) {
+            Ok(Call::Decide { partition, class, bytes, command }) => {
+                self.decide_for(partition, (command, class, bytes)).await
+            }
+            Ok(Call::Ask { partition, question }) => {
+                let read =
+                    move |p: &crate::core::partition::Partition| question::answer(p, question);
+                match self.engine.slot(partition) {
+                    Some(slot) => self.engine.inspect_local(slot, read).await,
+                    None => Err(unavailable()),
+                }
+                .map(|(answered, position)| Return::Answered(answered, position))
+            }
+            Err(error) => {
+                tracing::error!(%error, "no call of an instance");
+                let mut reject = Reject::new(Code::Internal, error.to_string());
+                reject.not_applied = true;
+                Err(reject)
+            }
+        };
+        let told = told.unwrap_or_else(Return::Refused);
+        peer::encode(&told).unwrap_or_else(|error| {
+            tracing::error!(%error, "an answer to an instance is too large");
+            let reject = Reject::new(Code::Internal, error.to_string());
+            peer::encode(&Return::Refused(reject)).unwrap_or_default()
+        })
+    }
+
+    async fn decide_for(
+        &self,
+        partition: PartitionId,
+        (command, class, bytes): (Command, Class, usize),
+    ) -> Result<Return, Reject> {
+        let slot = self.engine.slot(partition).ok_or_else(unavailable)?;
+        let decided = self.engine.decide_here(slot, command, class, bytes).await?;
+        let (levels, tasks) = self.engine.hub.offer(partition);
+        Ok(Return::Decided(decided, Offer { levels, tasks }))
+    }
+}

@@ -1,0 +1,270 @@
+//! This instance among others of one log on Kafka: its listener for them, the group that proposes
+//! what it serves, and the beat by which they hear of it.
+
+use crate::actor::handle::KwqHandle;
+use crate::actor::members::Membership;
+use crate::actor::shard::Spawner;
+use crate::api::internal::{self, InternalServer};
+use crate::client::peer::PeerClient;
+use crate::codec::instance as wire;
+use crate::config::{Backend, Config};
+use crate::log::Error;
+use crate::log::kafka::{Assigned, Cluster, Gossip, Group, Heard, Member, Topics};
+use crate::model::id::{Epoch, PartitionId};
+use crate::node::kafka;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Between two looks whether there is something new to tell.
+const LOOK: Duration = Duration::from_millis(20);
+/// It is told again after so long, ms.
+const BEAT_MS: u64 = 1_000;
+/// Before what could not be set up is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Calls of others have so long to end.
+const CALLS: Duration = Duration::from_secs(1);
+
+/// The listener for other instances, bound before the log is opened: its address goes into the
+/// log.
+pub(super) struct Listening(Option<(TcpListener, String)>);
+
+impl Listening {
+    /// # Errors
+    /// The address is taken or not ours.
+    pub(super) fn bind(config: &Config) -> Result<Self, super::Error> {
+        if config.log.backend != Backend::Kafka {
+            return Ok(Self(None));
+        }
+        let wanted = config.instance.internal_listen;
+        let listener = TcpListener::bind(wanted).map_err(|e| super::Error::Listen(wanted, e))?;
+        let bound = listener.local_addr()?;
+        let addr = match &config.instance.address {
+            None => bound.to_string(),
+            Some(addr) if addr.contains(':') => addr.clone(),
+            Some(host) => format!("{host}:{}", bound.port()),
+        };
+        Ok(Self(Some((listener, addr))))
+    }
+
+    /// Where others reach this instance.
+    pub(super) fn addr(&self) -> Option<&str> {
+        self.0.as_ref().map(|(_, addr)| addr.as_str())
+    }
+}
+
+/// Name of this instance: `node.id`, or that of the host and what its data directory was marked
+/// with, so that two on one host differ and a restarted one is known again.
+///
+/// # Errors
+/// The data directory cannot be read or written.
+pub(super) fn name(config: &Config, host: String, chance: u64) -> io::Result<String> {
+    if let Some(id) = &config.instance.id {
+        return Ok(id.to_string());
+    }
+    if config.log.backend != Backend::Kafka {
+        return Ok(host);
+    }
+    let dir = config.log.data_dir.join("kafka");
+    let file = dir.join("instance");
+    let mark = match std::fs::read_to_string(&file) {
+        Ok(mark) if !mark.trim().is_empty() => mark.trim().to_owned(),
+        Ok(_) | Err(_) => {
+            let mark = format!("{:08x}", chance & 0xffff_ffff);
+            std::fs::create_dir_all(&dir)?;
+            std::fs::write(&file, &mark)?;
+            mark
+        }
+    };
+    Ok(format!("{host}-{mark}"))
+}
+
+/// What the group says goes to the node.
+struct Proposals(Membership);
+
+impl Assigned for Proposals {
+    fn assigned(&self, partitions: &[PartitionId]) {
+        self.0.assigned(partitions);
+    }
+
+    fn revoked(&self, partitions: &[PartitionId], limit: Duration) {
+        self.0.revoked(partitions, limit);
+    }
+
+    fn lost(&self, partitions: &[PartitionId]) {
+        self.0.lost(partitions);
+    }
+}
+
+/// What others tell of themselves.
+struct Ears(Membership);
+
+impl Heard for Ears {
+    fn told(&self, node: &str, value: Option<&[u8]>) {
+        match value.map(wire::decode) {
+            None => self.0.left(node),
+            Some(Ok(state)) => self.0.heard(state),
+            Some(Err(error)) => tracing::warn!(node, %error, "what an instance tells is no state"),
+        }
+    }
+}
+
+/// This instance among others; nothing with a log of its own.
+#[derive(Default)]
+pub(super) struct Instances(Option<Shared>);
+
+struct Shared {
+    membership: Membership,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    server: InternalServer,
+}
+
+impl Instances {
+    /// Answers other instances from now on, and joins the group once everything was read.
+    ///
+    /// # Errors
+    /// A client or a thread cannot be had.
+    pub(super) fn start(
+        config: &Config,
+        node: &str,
+        handle: &KwqHandle,
+        listening: Listening,
+        shards: Vec<Spawner>,
+    ) -> Result<Self, super::Error> {
+        let Some((listener, addr)) = listening.0 else { return Ok(Self::default()) };
+        let secret = config.instance.secret.clone();
+        let client = PeerClient::new(secret.as_deref()).map_err(io::Error::other)?;
+        let door = handle.clone();
+        let answer: internal::Handler = Arc::new(move |bytes| {
+            let door = door.clone();
+            Box::pin(async move { door.answer_peer(&bytes).await })
+        });
+        let server = internal::start(listener, shards, secret, answer)?;
+        let membership = Membership::new(handle, client);
+        let stop = Arc::new(AtomicBool::new(false));
+        let seat = Seat {
+            cluster: kafka::cluster(config, node),
+            topics: kafka::topics(config),
+            member: Member {
+                node: node.to_owned(),
+                addr,
+                session: Duration::from_millis(config.kafka.session_ms),
+            },
+            membership: membership.clone(),
+            handle: handle.clone(),
+            stop: Arc::clone(&stop),
+        };
+        let thread = crate::telemetry::spawn_thread("kwq-members", move || seat.run())?;
+        Ok(Self(Some(Shared { membership, stop, thread: Some(thread), server })))
+    }
+
+    /// Are there others who go on with what is served here?
+    pub(super) fn has_others(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.membership.has_others())
+    }
+
+    /// Gives up everything that is served here and says farewell. Calls of others are still
+    /// answered.
+    pub(super) fn leave(&mut self) {
+        let Some(shared) = &mut self.0 else { return };
+        shared.stop.store(true, Ordering::Release);
+        if shared.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of the members panicked");
+        }
+    }
+
+    /// Answers nobody any more.
+    pub(super) fn close(mut self) {
+        self.leave();
+        if let Some(shared) = self.0 {
+            shared.server.shutdown(CALLS);
+        }
+    }
+}
+
+/// A place among the instances.
+struct Seat {
+    cluster: Cluster,
+    topics: Topics,
+    member: Member,
+    membership: Membership,
+    handle: KwqHandle,
+    stop: Arc<AtomicBool>,
+}
+
+impl Seat {
+    fn run(self) {
+        while !self.membership.recovered() {
+            if self.stopped() {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+        let Some(gossip) = self.until_done("telling other instances", || {
+            let ears = Arc::new(Ears(self.membership.clone()));
+            Gossip::start(&self.cluster, &self.topics, &self.member.node, ears)
+        }) else {
+            return;
+        };
+        let group = self.until_done("joining the group", || {
+            let proposals = Arc::new(Proposals(self.membership.clone()));
+            Group::join(&self.cluster, &self.topics, &self.member, proposals)
+        });
+        let mut told = Told::default();
+        while !self.stopped() {
+            self.beat(&gossip, &mut told);
+            self.membership.forget_silent();
+            std::thread::sleep(LOOK);
+        }
+        if let Some(group) = group {
+            group.leave();
+        }
+        gossip.leave();
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    fn until_done<T>(&self, what: &str, begin: impl Fn() -> Result<T, Error>) -> Option<T> {
+        while !self.stopped() {
+            match begin() {
+                Ok(done) => return Some(done),
+                Err(error) => tracing::error!(%error, what, "is tried again"),
+            }
+            std::thread::sleep(AGAIN);
+        }
+        None
+    }
+
+    /// Tells the others, if there is news or the last time is long ago.
+    fn beat(&self, gossip: &Gossip, told: &mut Told) {
+        let (state, now) = (self.membership.state(), self.handle.now().tick.0);
+        let news = Told {
+            partitions: state.partitions.iter().map(|p| (p.partition, p.epoch, p.levels)).collect(),
+            draining: state.draining,
+            at_ms: now,
+        };
+        let same = (&news.partitions, news.draining) == (&told.partitions, told.draining);
+        if same && now < told.at_ms + BEAT_MS && told.at_ms != 0 {
+            return;
+        }
+        match wire::encode(&state) {
+            Ok(value) => gossip.tell(value),
+            Err(error) => tracing::error!(%error, "this instance cannot be told of"),
+        }
+        *told = news;
+    }
+}
+
+/// What was told last.
+#[derive(Default)]
+struct Told {
+    partitions: Vec<(PartitionId, Epoch, u16)>,
+    draining: bool,
+    at_ms: u64,
+}
