@@ -131,8 +131,7 @@ impl Node {
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
         let inboxes = kafka::InboxPump::start(config, &node, handle.clone())?;
-        let instances =
-            Instances::start(config, &node, &handle, listening, shards.spawners())?;
+        let instances = Instances::start(config, &node, &handle, listening, shards.spawners())?;
         let simulations = Arc::new(Simulations::new(handle.clone()));
         let left = Arc::clone(&simulations);
         shards.node.spawn(async move { left.cancel_left().await });

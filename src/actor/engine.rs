@@ -76,6 +76,9 @@ pub(crate) struct Engine {
 /// anew (`docs/semantics.md` 6.5).
 pub(crate) const OUTAGE_MS: u64 = 3_000;
 
+/// A call waits so long for a partition that changes hands, and looks so often.
+const OWNER_WAIT: Duration = Duration::from_secs(3);
+const OWNER_LOOK: Duration = Duration::from_millis(10);
 /// Without a consume or a heartbeat for this long there are no workers, ms.
 const WORKERS_MS: u64 = 60_000;
 /// Consumes by which the partitions of a thread may be ahead of the others.
@@ -235,9 +238,26 @@ impl Engine {
         class: Class,
         bytes: usize,
     ) -> Result<Decided, Reject> {
+        if class != Class::Consume {
+            self.await_owner(slot).await;
+        }
         match slot.peer() {
             Some(peer) => self.decide_there(slot, peer, (command, class, bytes)).await,
             None => self.decide_here(slot, command, class, bytes).await,
+        }
+    }
+
+    /// A partition that changes hands has an owner again in a moment: a call that came just then
+    /// waits. What asks for work waits in the hub.
+    async fn await_owner(&self, slot: &Slot) {
+        let mut waited = Duration::ZERO;
+        while slot.state() == SlotState::Replaying
+            && self.config.log.backend.is_shared()
+            && self.complete.load(Ordering::Acquire)
+            && waited < OWNER_WAIT
+        {
+            tokio::time::sleep(OWNER_LOOK).await;
+            waited += OWNER_LOOK;
         }
     }
 
@@ -277,6 +297,7 @@ impl Engine {
         slot: &Slot,
         question: Q,
     ) -> Result<(Q::Answer, Position), Reject> {
+        self.await_owner(slot).await;
         if let Some(peer) = slot.peer() {
             return self.ask_there(slot, peer, question).await;
         }

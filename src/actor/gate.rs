@@ -1,8 +1,11 @@
 //! The command stream of a partition: whole chunks of what is ready, and nothing while too many
 //! appends are open.
 
-use crate::actor::envelope::Envelope;
+use crate::actor::engine::unavailable;
+use crate::actor::envelope::{Envelope, Work};
+use crate::model::id::Position;
 use crate::model::limits;
+use crate::model::reply::{Decided, Reply};
 use futures_util::Stream;
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -50,6 +53,20 @@ pub(crate) struct Commands {
     pub(crate) gate: Rc<Gate>,
 }
 
+/// What nobody has looked at when the partition goes was not applied, and is told so.
+impl Drop for Commands {
+    fn drop(&mut self) {
+        self.receiver.close();
+        while let Ok(envelope) = self.receiver.try_recv() {
+            if let Work::Decide(_, reply) = envelope.work {
+                let refused = Reply::Refused(unavailable());
+                // The caller may have gone.
+                drop(reply.send(Decided { reply: refused, position: Position(0) }));
+            }
+        }
+    }
+}
+
 impl Stream for Commands {
     type Item = Vec<Envelope>;
 
@@ -64,5 +81,29 @@ impl Stream for Commands {
             Poll::Ready(_) => Poll::Ready(Some(chunk)),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::command::{Class, Command};
+    use crate::model::reject::Code;
+    use crate::model::time::Tick;
+    use tokio::sync::oneshot;
+
+    #[test]
+    fn what_is_left_in_the_channel_is_refused_as_not_applied() {
+        let (sender, receiver) = mpsc::channel(4);
+        let commands = Commands { receiver, gate: Rc::default() };
+        let (reply, mut answer) = oneshot::channel();
+        let work = Work::Decide(Command::Tick, reply);
+        let envelope = Envelope { work, class: Class::Report, bytes: 0, sent: Tick(0) };
+        sender.try_send(envelope).ok().expect("there is room");
+        drop(commands);
+        let Reply::Refused(reject) = answer.try_recv().expect("an answer").reply else {
+            panic!("it was decided");
+        };
+        assert!(reject.not_applied && reject.code == Code::PartitionUnavailable);
     }
 }

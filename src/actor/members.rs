@@ -19,9 +19,9 @@ use crate::model::id::{Epoch, Name, PartitionId, Position};
 use crate::model::instance::{InstanceState, ServedPartition};
 use crate::model::time::{Tick, WallMs};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Silence after which an instance is gone, ms; it tells of itself once a second.
@@ -106,9 +106,7 @@ impl Membership {
         if slot.point(peer.clone()) {
             tracing::info!(partition = %slot.id, node = %state.node, "served by another instance");
         }
-        if slot.state() == SlotState::Ready
-            && slot.epoch.load(Ordering::Acquire) < served.epoch.0
-        {
+        if slot.state() == SlotState::Ready && slot.epoch.load(Ordering::Acquire) < served.epoch.0 {
             self.tell(Overtaken(slot.id));
         } else if slot.peer() == Some(peer) {
             // What was told before an answer of it came is older than that.

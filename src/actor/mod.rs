@@ -41,4 +41,5 @@ mod sampler;
 mod scoped;
 mod slot;
 mod standby;
+mod takeover;
 mod tracker;

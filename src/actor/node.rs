@@ -10,7 +10,7 @@ use crate::actor::restarts::Restarts;
 use crate::actor::shard::Shards;
 use crate::actor::slot::{Slot, SlotState};
 use crate::actor::standby::Standby;
-use crate::actor::tracker::TrackerState;
+use crate::actor::takeover;
 use crate::log::{Error, EventLog};
 use crate::metrics::PartitionNumbers;
 use crate::model::id::{PartitionId, Position};
@@ -164,7 +164,8 @@ impl NodeActor {
                 return;
             }
             let job = move || {
-                let outcome = rebuild(&engine, &open_log, (&recipe, &standby), &ids, reopen);
+                let outcome =
+                    takeover::rebuild(&engine, &open_log, (&recipe, &standby), &ids, reopen);
                 match outcome {
                     Ok((recovered, log)) => node.do_send(Serve { recovered, log }),
                     Err(error) => node.do_send(RebuildFailed { ids, reopen, error }),
@@ -257,97 +258,6 @@ fn resident_bytes() -> u64 {
     let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap_or_default();
     let kib = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
     kib.unwrap_or(0) * 1_024
-}
-
-fn rebuild(
-    engine: &Engine,
-    open_log: &OpenLog,
-    (recipe, standby): (&Recipe, &Standby),
-    ids: &[PartitionId],
-    reopen: bool,
-) -> Result<(Vec<Recovered>, Arc<dyn EventLog>), Error> {
-    let log = if reopen {
-        open_log()?
-    } else {
-        engine.log().map_err(|reject| Error::Failed(reject.detail.into_owned()))?
-    };
-    log.catch_up(&|_| ())?;
-    let (mut partitions, mut cold) = (Vec::with_capacity(ids.len()), Vec::new());
-    for id in ids {
-        match standby.take(*id) {
-            Some(state) => partitions.push(state),
-            None => cold.push(*id),
-        }
-    }
-    partitions.extend(recovery::replay(&*log, &cold, recipe.policy, None, &|_, _| ())?);
-    let mut recovered = Vec::with_capacity(ids.len());
-    for partition in partitions {
-        recovered.push(take(engine, &*log, partition, recipe, None)?);
-    }
-    Ok((recovered, log))
-}
-
-fn take(
-    engine: &Engine,
-    log: &dyn EventLog,
-    mut replayed: Replayed,
-    recipe: &Recipe,
-    tracker: Option<&mut TrackerState>,
-) -> Result<Recovered, Error> {
-    let key = [engine.entropy.next_u64(), engine.entropy.next_u64()];
-    replayed.partition.seed(engine.entropy.next_u64());
-    recovery::own(log, replayed, recipe, key, engine.clock.now().wall, tracker)
-}
-
-/// What a node begins with.
-#[derive(Default)]
-pub(crate) struct Begun {
-    /// Partitions that are served.
-    pub(crate) recovered: Vec<Recovered>,
-    /// Partitions that wait for an owner: the log is shared with others.
-    pub(crate) followed: Vec<Replayed>,
-}
-
-/// First start of a node: replays everything, tracker included. Where others append as well nothing
-/// is taken yet.
-pub(crate) fn first_start(
-    engine: &Engine,
-    log: &dyn EventLog,
-    recipe: &Recipe,
-    tracker: &mut TrackerState,
-) -> Result<Begun, Error> {
-    let ids: Vec<PartitionId> = engine.slots.iter().map(|s| s.id).collect();
-    // Two halves where the log has to be brought first.
-    let brought = log.others_append();
-    let show = |permille: u16| engine.replay_permille.store(permille, Ordering::Release);
-    log.catch_up(&|permille| {
-        if brought {
-            show(permille / 2)
-        }
-    })?;
-    let progress = |id: PartitionId, at: Position| {
-        let end = log.end(id).0.max(1);
-        // 1,024 partitions of 2^48 positions each: neither product overflows.
-        let one = u16::try_from(at.0.min(end) / (end / 1_000).max(1)).unwrap_or(1_000).min(1_000);
-        let series = if log.one_series() { 1 } else { ids.len().max(1) };
-        let before = if log.one_series() { 0 } else { id.index() };
-        let whole = (before * 1_000 + usize::from(one)) / series;
-        let whole = u16::try_from(whole).unwrap_or(1_000);
-        show(if brought { 500 + whole / 2 } else { whole });
-    };
-    tracker.prove(log)?;
-    let partitions = recovery::replay(log, &ids, recipe.policy, Some(tracker), &progress)?;
-    tracker.heal_whole(log, &engine.tracker, engine.clock.now().wall)?;
-    let mut begun = Begun::default();
-    for partition in partitions {
-        if brought {
-            begun.followed.push(partition);
-        } else {
-            begun.recovered.push(take(engine, log, partition, recipe, Some(tracker))?);
-        }
-    }
-    engine.replay_permille.store(1_000, Ordering::Release);
-    Ok(begun)
 }
 
 /// Asks the node actor for images and waits for them.

@@ -4,7 +4,7 @@
 use crate::actor::tracker::TrackerState;
 use crate::core::image::PartitionImage;
 use crate::core::partition::Partition;
-use crate::log::{Batch, Error, EventLog, LogRecord};
+use crate::log::{Batch, Error, EventLog, LogRecord, Ticket};
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Epoch, Name, PartitionId, Position};
 use crate::model::policy::Policy;
@@ -166,22 +166,37 @@ fn decode(bytes: &[u8]) -> Result<PartitionImage, String> {
     crate::codec::image::decode(IMAGE_KIND, bytes).map_err(|e| e.to_string())
 }
 
-/// Takes ownership: appends an `Owner` record and waits until it is durable; its position is the
-/// epoch. What others have appended before it is folded in.
-pub(crate) fn own(
+/// An `Owner` record on its way.
+pub(crate) struct Claim {
+    replayed: Replayed,
+    owner: Stamped,
+    ticket: Ticket,
+}
+
+/// Begins to take ownership: appends an `Owner` record.
+pub(crate) fn claim(
     log: &dyn EventLog,
-    mut replayed: Replayed,
+    replayed: Replayed,
     recipe: &Recipe,
     key: [u64; 2],
     at: WallMs,
-    tracker: Option<&mut TrackerState>,
-) -> Result<Recovered, Error> {
-    let id = replayed.partition.id();
+) -> Result<Claim, Error> {
     let (node, addr) = (recipe.node.clone(), recipe.addr.clone());
     let owner = Stamped { at, event: Event::Owner { node, addr, token_key: key } };
     let events: Arc<[Stamped]> = Arc::from(vec![owner.clone()]);
-    let batch = Batch { epoch: Epoch(0), events };
-    let appended = log.append(id, batch)?.wait()?;
+    let ticket = log.append(replayed.partition.id(), Batch { epoch: Epoch(0), events })?;
+    Ok(Claim { replayed, owner, ticket })
+}
+
+/// Waits until the `Owner` record is durable; its position is the epoch. What others have appended
+/// before it is folded in.
+pub(crate) fn own(
+    log: &dyn EventLog,
+    claim: Claim,
+    tracker: Option<&mut TrackerState>,
+) -> Result<Recovered, Error> {
+    let Claim { mut replayed, owner, ticket } = claim;
+    let (id, appended) = (replayed.partition.id(), ticket.wait()?);
     let position = appended.positions.first().copied().ok_or_else(|| {
         Error::Failed("the log acknowledged an Owner record without a position".to_owned())
     })?;

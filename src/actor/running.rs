@@ -2,12 +2,13 @@
 
 use crate::actor::engine::{Engine, Parts};
 use crate::actor::handle::KwqHandle;
-use crate::actor::node::{Begun, NodeActor, OpenLog, Serve, WriteImages, first_start};
+use crate::actor::node::{NodeActor, OpenLog, Serve, WriteImages};
 use crate::actor::ownership::Shared;
 use crate::actor::recovery::{self, Recipe, Replayed};
 use crate::actor::shard::Shards;
 use crate::actor::slot::{Slot, SlotState};
 use crate::actor::standby::Standby;
+use crate::actor::takeover::{Begun, first_start};
 use crate::actor::tracker::{self, TrackerState};
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;

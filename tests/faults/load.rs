@@ -115,7 +115,7 @@ impl World {
     /// Checks the status of an answer against what the routes of the load may say.
     pub(crate) fn judge(&self, what: &str, result: &Result<Answer, NoAnswer>) {
         let Ok(a) = result else { return };
-        let allowed = matches!(a.status, 200 | 201 | 202 | 204 | 429 | 503 | 507)
+        let allowed = matches!(a.status, 200 | 201 | 202 | 204 | 429 | 502 | 503 | 504 | 507)
             || (a.status == 409 && a.json()["code"] != "idempotency_key_reused");
         if !allowed {
             let body = String::from_utf8_lossy(&a.body);

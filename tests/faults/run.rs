@@ -127,10 +127,15 @@ impl Run {
         }
     }
 
+    /// Lets the workers finish what there is; whether all of it is.
+    pub(crate) fn drain(&self) -> bool {
+        self.world.mode.store(HEAL, Ordering::SeqCst);
+        wait_until(60_000, || live_tasks(&self.world) == Some(0))
+    }
+
     /// Heal, drain, read, dump and check; the server is stopped afterwards.
     pub(crate) fn verdict(mut self, server: Server) {
-        self.world.mode.store(HEAL, Ordering::SeqCst);
-        let drained = wait_until(60_000, || live_tasks(&self.world) == Some(0));
+        let drained = self.drain();
         self.stop_load();
         let mut finals = self.read_all(drained);
         if !drained {

@@ -23,6 +23,8 @@ const SETTINGS: [&str; 2] = ["log.segment=4MiB", "drain.delay=0s"];
 pub(crate) struct Start {
     /// Data directory.
     pub(crate) dir: PathBuf,
+    /// Where it listens; any free port if nothing is said.
+    pub(crate) listen: Option<SocketAddr>,
     /// Further `--set KEY=VALUE`.
     pub(crate) sets: Vec<String>,
     /// Arguments of strace, when the server is to run under it.
@@ -56,7 +58,8 @@ impl Server {
                 c
             }
         };
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&start.dir);
+        let listen = start.listen.map_or("127.0.0.1:0".to_owned(), |addr| addr.to_string());
+        command.args(["serve", "--listen", &listen, "--data-dir"]).arg(&start.dir);
         for set in SETTINGS.iter().copied().chain(start.sets.iter().map(String::as_str)) {
             command.args(["--set", set]);
         }

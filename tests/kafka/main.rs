@@ -7,6 +7,7 @@ mod contract;
 mod faults;
 mod group;
 mod inbox;
+mod instances;
 mod log_contract;
 mod ownership;
 

@@ -1,0 +1,160 @@
+//! Several instances on one Kafka behind haproxy, clients that know only that: instances are
+//! killed, stand still, drain, start again. Nothing acknowledged is lost, nothing is done twice,
+//! and whoever asks any instance is told the same.
+
+use crate::broker::{address, prefix};
+use crate::http::Client;
+use crate::run::Run;
+use crate::server::{Server, Start};
+use crate::util::{alone, pause_ms, say, scaled, wait_until};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+
+const COUNT: usize = 3;
+/// Faults at scale 1.
+const FAULTS: usize = 12;
+/// A fault is over, and every partition has an owner, within so long: the session of a group
+/// member, and the take-over.
+const SETTLED_MS: u64 = 30_000;
+
+/// An address that is free now; it is bound at once by whoever asked.
+fn free() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it has an address")
+}
+
+/// The proxy of `docker/lb`; ends with this value.
+struct Proxy(Child);
+
+impl Proxy {
+    fn start(listen: SocketAddr, instances: &[SocketAddr]) -> Self {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docker/lb/haproxy.cfg");
+        let mut command = Command::new("haproxy");
+        command.args(["-db", "-f", file]).env("KWQ_LISTEN", listen.to_string());
+        for (number, instance) in (1..).zip(instances) {
+            command.env(format!("KWQ_{number}"), instance.to_string());
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().expect("haproxy is there: apt-get install haproxy"))
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Instances of one cluster.
+struct Fleet {
+    starts: Vec<Start>,
+    servers: Vec<Option<Server>>,
+    proxy: SocketAddr,
+    _proxy: Proxy,
+}
+
+impl Fleet {
+    fn start(run: &mut Run) -> Self {
+        run.start.sets = vec![
+            "log.backend=kafka".into(),
+            format!("kafka.bootstrap-servers={}", address()),
+            format!("topics.prefix={}", prefix()),
+            "topics.replication=1".into(),
+            "log.partitions=6".into(),
+            "kafka.session-timeout=6s".into(),
+        ];
+        let start = |number: usize| {
+            let dir = if number == 0 { run.start.dir.clone() } else { run.side(&number.to_string()) };
+            let sets = [run.start.sets.clone(), vec![format!("node.id=kwq-{number}")]].concat();
+            Start { dir, sets, listen: Some(free()), ..run.start.clone() }
+        };
+        let starts: Vec<Start> = (0..COUNT).map(start).collect();
+        let listens: Vec<_> = starts.iter().filter_map(|start| start.listen).collect();
+        let servers = starts.iter().map(|start| Some(Server::start(start).expect("it starts")));
+        let (servers, proxy) = (servers.collect(), free());
+        let fleet = Self { starts, servers, proxy, _proxy: Proxy::start(proxy, &listens) };
+        assert!(wait_until(SETTLED_MS, || fleet.shares().len() == COUNT), "all take part");
+        fleet
+    }
+
+    /// Who serves how many partitions, as any instance says; empty while somebody says otherwise.
+    fn shares(&self) -> std::collections::BTreeMap<String, usize> {
+        let mut all = Vec::new();
+        for server in self.servers.iter().flatten() {
+            let Some(addr) = server.addr() else { return Default::default() };
+            let Ok(answer) = Client::with_timeout(addr, 2_000).get("/kwq/cluster") else {
+                return Default::default();
+            };
+            let mut shares = std::collections::BTreeMap::new();
+            for row in answer.json()["partitions"].as_array().into_iter().flatten() {
+                if row["state"] != "READY" {
+                    return Default::default();
+                }
+                *shares.entry(row["owner"].as_str().unwrap_or_default().to_owned()).or_insert(0) += 1;
+            }
+            all.push(shares);
+        }
+        all.dedup();
+        if all.len() == 1 { all.remove(0) } else { Default::default() }
+    }
+
+    fn restart(&mut self, number: usize) {
+        self.servers[number] = Some(Server::start(&self.starts[number]).expect("it starts again"));
+    }
+
+    /// Partitions taken so far, as the log has it.
+    fn takes(&self) -> usize {
+        let dir = &self.starts[0].dir;
+        let dump = crate::server::offline(&["log", "dump", "--json"], dir);
+        dump.stdout.lines().filter(|line| line.contains("\"Owner\"")).count()
+    }
+}
+
+#[test]
+fn three_instances_behind_a_proxy_lose_nothing_while_they_are_killed_stopped_and_drained() {
+    let _alone = alone();
+    let mut run = Run::new("kafka-instances");
+    let mut fleet = Fleet::start(&mut run);
+    say(&format!("kafka-instances: {:?}", fleet.shares()));
+    run.world.set_addr(Some(fleet.proxy));
+    run.load();
+    for i in 0..scaled(FAULTS) {
+        pause_ms(run.rng.range(1_000, 3_000));
+        run.count_in_flight();
+        let number = run.rng.index(COUNT);
+        let Some(mut server) = fleet.servers[number].take() else { continue };
+        match i % 3 {
+            0 => {
+                run.nemesis("an instance is killed");
+                drop(server.kill());
+                pause_ms(run.rng.range(100, 9_000));
+                fleet.restart(number);
+            }
+            1 => {
+                run.nemesis("an instance stands still");
+                server.signal("STOP");
+                pause_ms(run.rng.range(1_000, 12_000));
+                server.signal("CONT");
+                fleet.servers[number] = Some(server);
+            }
+            _ => {
+                run.nemesis("an instance is stopped and started again");
+                let (code, ms) = server.terminate(20_000);
+                assert_eq!(code, Some(0), "SIGTERM ends with 0 (after {ms} ms)");
+                fleet.restart(number);
+            }
+        }
+    }
+    assert!(wait_until(SETTLED_MS, || fleet.shares().len() == COUNT), "all take part again");
+    run.drain();
+    for server in fleet.servers[1..].iter_mut().filter_map(Option::take) {
+        let (code, ms) = server.terminate(20_000);
+        assert_eq!(code, Some(0), "SIGTERM ends with 0 (after {ms} ms)");
+    }
+    let first = fleet.servers[0].take().expect("it runs");
+    run.world.set_addr(first.addr());
+    run.start.sets.push("node.id=kwq-0".into());
+    run.verdict(first);
+    say(&format!("kafka-instances: partitions were taken {} times", fleet.takes()));
+}
