@@ -253,7 +253,8 @@ fn a_cluster_that_is_not_there_is_waited_for_and_left() {
 
 /// Names and settings of a topic that it was made with.
 fn described(topic: &str) -> Vec<(String, String)> {
-    let config = ClientConfig::from_iter([("bootstrap.servers", address())]);
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address());
     let admin: AdminClient<DefaultClientContext> = config.create().expect("a client can be had");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let (which, how) = ([ResourceSpecifier::Topic(topic)], AdminOptions::new());
