@@ -74,10 +74,7 @@ fn show(origin: bool, file: Option<PathBuf>, context: &Context) -> Verdict {
     let loaded = config::load(&sources).map_err(|error| config_failure(&error))?;
     let mut rows = Vec::new();
     for (key, (value, from)) in &loaded.origins {
-        // What a terminal shows, somebody else may read.
-        let hidden = key.ends_with("password") && !value.is_empty();
-        let value = if hidden { "(hidden)" } else { value.as_str() };
-        let mut row = json!({ "key": key, "value": value });
+        let mut row = json!({ "key": key, "value": config::shown(key, value) });
         if origin {
             row["origin"] = json!(from.to_string());
         }

@@ -46,6 +46,15 @@ pub enum Error {
         /// Address.
         value: String,
     },
+    /// A listener that other machines can reach, and instances that do not know each other.
+    #[error(
+        "`node.internal-listen` = `{value}` is reachable from other machines, and `node.secret` \
+         is not set: whoever reaches it could decide for the partitions served here"
+    )]
+    InsecureInternal {
+        /// Address.
+        value: String,
+    },
     /// A file that cannot be read.
     #[error("cannot read {}: {cause}", path.display())]
     Unreadable {
@@ -72,7 +81,7 @@ impl Error {
             Self::UnknownKey { .. } => "config_unknown_key",
             Self::NotInThisBuild { .. } => "config_not_in_this_build",
             Self::InvalidValue { .. } => "config_invalid_value",
-            Self::InsecureListen { .. } => "config_insecure_listen",
+            Self::InsecureListen { .. } | Self::InsecureInternal { .. } => "config_insecure_listen",
             Self::Unreadable { .. } | Self::NotToml { .. } => "config_unreadable",
         }
     }
@@ -96,6 +105,10 @@ impl Error {
                  on loopback (`{key}=127.0.0.1:8080`), or say `--insecure-no-auth`: then whoever \
                  reaches the port may do everything"
             ),
+            Self::InsecureInternal { .. } => "set the same `node.secret` for all instances \
+                 (KWQ_NODE__SECRET_FILE reads it from a file), or listen on loopback \
+                 (`node.internal-listen=127.0.0.1:0`)"
+                .to_owned(),
             Self::Unreadable { .. } => "check path and permissions, or drop --config".to_owned(),
             Self::NotToml { .. } => "`kwq config check FILE` lists every finding".to_owned(),
         }

@@ -55,6 +55,25 @@ pub struct Loaded {
     pub origins: BTreeMap<String, (String, Origin)>,
 }
 
+/// Stands for a value that nobody may see.
+pub(super) const HIDDEN: &str = "(hidden)";
+
+/// A value as it may be shown: what a terminal or a log shows, somebody else may read.
+#[must_use]
+pub fn shown<'a>(key: &str, value: &'a str) -> &'a str {
+    let secret = key.ends_with("password") || key.ends_with("secret");
+    if secret && !value.is_empty() { HIDDEN } else { value }
+}
+
+/// The parser's words; it quotes the line, unless that may hold what nobody may see.
+fn parser_words(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    if !["password", "secret"].iter().any(|word| text.contains(word)) {
+        return text;
+    }
+    text.lines().filter(|line| !line.contains('|')).collect::<Vec<_>>().join("\n")
+}
+
 /// Text per key, with origin.
 pub(super) type Values = BTreeMap<String, (String, Origin)>;
 
@@ -163,7 +182,7 @@ impl Layers {
         let table: Table = match text.parse() {
             Ok(table) => table,
             Err(e) => {
-                self.errors.push(Error::NotToml { path: path_owned(), cause: format!("{e}") });
+                self.errors.push(Error::NotToml { path: path_owned(), cause: parser_words(&e) });
                 return;
             }
         };
@@ -185,7 +204,7 @@ impl Layers {
             let wanted = self.known[&normal(key)].type_str();
             self.errors.push(Error::InvalidValue {
                 key: normal(key),
-                value: value.to_string(),
+                value: shown(&normal(key), &value.to_string()).to_owned(),
                 reason: format!("want a {wanted}, got a {}", value.type_str()),
                 origin,
             });

@@ -8,6 +8,7 @@
 //! Must not: know what the values are used for, or accept a key that nothing in this build reads.
 
 mod error;
+mod instance;
 #[cfg_attr(not(feature = "kafka"), path = "kafka_absent.rs")]
 mod kafka_built;
 mod load;
@@ -18,7 +19,8 @@ mod resolve;
 mod tests;
 
 pub use error::Error;
-pub use load::{Loaded, Origin, Sources, check_file, default_text, load};
+pub use instance::Instance;
+pub use load::{Loaded, Origin, Sources, check_file, default_text, load, shown};
 
 use crate::model::breakdown::TagCaps;
 use crate::model::policy::Policy;
@@ -38,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// `kafka.*` and `topics.*`.
     pub kafka: Kafka,
+    /// `node.*`.
+    pub instance: Instance,
     /// `queue.share`, `lease.*`, `retry.*`, `job.retention`.
     pub policy: Policy,
     /// `poll.*`.
@@ -143,6 +147,8 @@ pub struct Kafka {
     /// Those of `kafka.security-protocol`, `sasl-*` and `ssl-*` that are set, by their names in
     /// librdkafka.
     pub properties: Vec<(String, String)>,
+    /// `kafka.session-timeout`, ms.
+    pub session_ms: u64,
     /// `topics.prefix`.
     pub prefix: String,
     /// `topics.replication`.

@@ -7,9 +7,7 @@ const LATER: &[(&str, &str)] = &[
     ("http.tls-client-ca", "client certificates"),
     ("http.http2", "HTTP/2"),
     ("kafka.status-feed", "the feed of states"),
-    ("kafka.session-timeout", "several instances"),
     ("http.ops-listen", "the listener for operations"),
-    ("node.", "several instances"),
 ];
 
 /// Properties of the original and what they are called here.

@@ -1,8 +1,9 @@
 //! Texts → typed values: units, ranges, relations between keys. Collects every finding.
 
 use super::error::Error;
+use super::instance::{self, Instance};
 use super::kafka_built::KAFKA;
-use super::load::{Origin, Values};
+use super::load::{Origin, Values, shown};
 use super::memory::auto_limit_bytes;
 use super::{
     Backend, Compat, Config, Drain, Durability, Http, Job, Kafka, Limits, Log, LogFormat, Poll,
@@ -36,6 +37,7 @@ pub(super) fn resolve(values: &Values) -> (Config, Vec<Error>) {
         policy: policy(&mut read, log.partitions),
         log,
         kafka: kafka(&mut read),
+        instance: instance(&mut read),
         poll: Poll {
             default_wait_ms: read.duration("poll.default-wait", 0..=bound::WAIT_MS_MAX),
             max_parked: read.count("poll.max-parked", 0..=1_000_000),
@@ -152,10 +154,63 @@ fn kafka(read: &mut Reader<'_>) -> Kafka {
     Kafka {
         brokers,
         properties,
+        session_ms: read.duration("kafka.session-timeout", 6 * SECOND..=MINUTE),
         prefix,
         replication: read.integer("topics.replication", 1, 16),
         manage: read.boolean("topics.manage"),
         inboxes: read.boolean("topics.inboxes"),
+    }
+}
+
+/// Where instances are listened to if nothing else is said: any free port of loopback.
+const ANY_LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn instance(read: &mut Reader<'_>) -> Instance {
+    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let id = given(read.text("node.id"));
+    let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '@' | '/');
+    if id.as_ref().is_some_and(|id| id.len() > bound::NAME_BYTES_MAX || id.contains(odd)) {
+        let most = bound::NAME_BYTES_MAX;
+        let reason = format!("must be 1 to {most} bytes, without blanks, controls, @ and /");
+        read.wrong("node.id", reason);
+    }
+    let address = given(read.text("node.address"));
+    if address.as_ref().is_some_and(|address| !instance::is_address(address)) {
+        let reason = "must be HOST or HOST:PORT that other instances can connect to";
+        read.wrong("node.address", reason.to_owned());
+    }
+    let secret = given(read.text("node.secret"));
+    let visible = |secret: &String| {
+        (16..=256).contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if secret.as_ref().is_some_and(|secret| !visible(secret)) {
+        read.wrong("node.secret", "must be 16 to 256 visible ASCII characters".to_owned());
+    }
+    Instance { id, internal_listen: read.address("node.internal-listen"), address, secret }
+}
+
+/// What must hold between keys of instances.
+fn instances(config: &Config, read: &mut Reader<'_>) {
+    let Instance { internal_listen: listen, address, secret, .. } = &config.instance;
+    if config.log.backend != Backend::Kafka {
+        for (key, given) in [
+            ("node.internal-listen", *listen != ANY_LOOPBACK),
+            ("node.address", address.is_some()),
+            ("node.secret", secret.is_some()),
+        ] {
+            if given {
+                let reason = "is for several instances, which need log.backend=kafka";
+                read.wrong(key, reason.to_owned());
+            }
+        }
+        return;
+    }
+    if !listen.ip().to_canonical().is_loopback() && secret.is_none() {
+        read.errors.push(Error::InsecureInternal { value: listen.to_string() });
+    }
+    if listen.ip().is_unspecified() && address.is_none() {
+        let reason = "is no address that others could connect to: set node.address as well";
+        read.wrong("node.internal-listen", reason.to_owned());
     }
 }
 
@@ -221,6 +276,7 @@ fn relations(config: &Config, read: &mut Reader<'_>) {
         let reason = format!("refuses to start with reduced durability ({})", reasons.join(", "));
         read.wrong("log.strict", reason);
     }
+    instances(config, read);
     let address = config.http.listen;
     let guarded = config.tokens_file.is_some() || config.insecure();
     if !address.ip().to_canonical().is_loopback() && !guarded {
@@ -246,7 +302,7 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong(&mut self, key: &str, reason: String) {
-        let (value, origin) = (self.text(key).to_owned(), self.origin(key));
+        let (value, origin) = (shown(key, self.text(key)).to_owned(), self.origin(key));
         self.errors.push(Error::InvalidValue { key: key.to_owned(), value, reason, origin });
     }
 

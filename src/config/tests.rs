@@ -14,6 +14,8 @@ fn set(key: &str, value: &str) -> Vec<(String, String)> {
     vec![(key.to_owned(), value.to_owned())]
 }
 
+const ON_KAFKA: &str = "kafka";
+
 fn refused(key: &str, value: &str) -> Error {
     let mut errors =
         load_from(&[], None, &env(&[]), &set(key, value)).expect_err("must be refused");
@@ -104,7 +106,6 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
 fn a_key_of_a_later_feature_is_not_silently_accepted() {
     for (key, value) in [
         ("kafka.status-feed", "true"),
-        ("node.id", "a"),
         ("http.tls-cert", "/c"),
         ("http.http2", "true"),
         ("log.lease-gate", "relaxed"),
@@ -177,8 +178,8 @@ fn strict_refuses_reduced_durability() {
 
 #[test]
 fn checking_a_file_finds_everything() {
-    let text = "lonely = 1\n[log]\npartitions = \"3\"\nsegment = 5\n[node]\nid = 'x'\n\
-                [http]\nlisten = ['a']\nidle = '1'\n";
+    let text = "lonely = 1\n[log]\npartitions = \"3\"\nsegment = 5\n[http]\nhttp2 = true\n\
+                listen = ['a']\nidle = '1'\n";
     let file = TempFile::with("bad.toml", text);
     let codes: Vec<&str> = check_file(&file.0).unwrap_err().iter().map(Error::code).collect();
     let count = |code: &str| codes.iter().filter(|c| **c == code).count();
@@ -206,13 +207,16 @@ fn every_key_of_the_file_changes_the_configuration() {
         "embedded" => "kafka",
         _ => "2",
     };
-    let before = format!("{:?}", Config::default());
+    let several = [ON_KAFKA, "sixteen-and-more", "127.0.0.1:9"];
     for key in Layers::new().keys() {
-        let default = load_from(&[], None, &env(&[]), &[]).unwrap().origins[&key].0.clone();
+        let beside = if key.starts_with("node.") { set("log.backend", ON_KAFKA) } else { vec![] };
+        let before = load_from(&[], None, &env(&[]), &beside).unwrap();
+        let default = before.origins[&key].0.clone();
         let tries = [other(&default), "3", "0.5", "7s", "777KiB", "7MiB", "8MiB", "text", "2000"];
-        let changed = tries.iter().any(|value| {
-            load_from(&[], None, &env(&[]), &set(&key, value))
-                .is_ok_and(|loaded| format!("{:?}", loaded.config) != before)
+        let changed = tries.iter().chain(&several).any(|value| {
+            load_from(&[], None, &env(&[]), &[beside.clone(), set(&key, value)].concat()).is_ok_and(
+                |loaded| format!("{:?}", loaded.config) != format!("{:?}", before.config),
+            )
         });
         // One word only, until there is a second one.
         let single = ["log.lease-gate", "memory.limit"].contains(&key.as_str());
@@ -244,4 +248,97 @@ fn a_wide_listener_needs_tokens_or_a_word_that_it_is_meant() {
     let env = env(&[("KWQ_AUTH__TOKENS_FILE", "/t")]);
     let both = load_from(&[], None, &env, &set("auth.insecure-no-auth", "true")).unwrap();
     assert!(!both.config.insecure(), "tokens win");
+}
+
+/// With the log on Kafka.
+fn several(pairs: &[(&str, &str)]) -> Result<Config, Vec<Error>> {
+    let mut sets = set("log.backend", ON_KAFKA);
+    pairs.iter().for_each(|(key, value)| sets.extend(set(key, value)));
+    load_from(&[], None, &env(&[]), &sets).map(|loaded| loaded.config)
+}
+
+const SECRET: &str = "a-secret-of-24-characters";
+
+#[test]
+fn instances_have_names_and_addresses_that_others_can_use() {
+    let config = several(&[("node.id", "kwq-1"), ("kafka.session-timeout", "6s")]).unwrap();
+    assert_eq!(config.instance.id.as_deref(), Some("kwq-1"));
+    assert_eq!(config.kafka.session_ms, 6_000);
+    assert_eq!(Config::default().instance.id, None);
+    let long = "n".repeat(129);
+    for id in ["a b", "a@b", "a/b", "a\u{7}", &long] {
+        assert_eq!(several(&[("node.id", id)]).unwrap_err()[0].code(), "config_invalid_value");
+    }
+    for time in ["5s", "61s"] {
+        assert!(several(&[("kafka.session-timeout", time)]).is_err(), "{time}");
+    }
+    let bound = "10.0.0.7:4711".parse().unwrap();
+    for (address, complete) in [
+        ("", "10.0.0.7:4711"),
+        ("host.example", "host.example:4711"),
+        ("host.example:80", "host.example:80"),
+        ("10.1.1.1", "10.1.1.1:4711"),
+        ("10.1.1.1:80", "10.1.1.1:80"),
+        ("fe80::1", "[fe80::1]:4711"),
+        ("[fe80::1]", "[fe80::1]:4711"),
+        ("[fe80::1]:80", "[fe80::1]:80"),
+    ] {
+        let config = several(&[("node.address", address)]).expect(address);
+        assert_eq!(config.instance.address_for(bound), complete);
+    }
+    for bad in ["h:0", "h:99999", ":80", "a b", "u@h", "http://h", "h/p", "[h]:1", "0.0.0.0:80"] {
+        assert!(several(&[("node.address", bad)]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_wide_listener_for_instances_needs_their_secret() {
+    let wide = [("node.internal-listen", "10.0.0.7:0")];
+    let errors = several(&wide).unwrap_err();
+    assert_eq!(errors[0].code(), "config_insecure_listen");
+    let told = format!("{} {}", errors[0], errors[0].help());
+    for word in ["node.internal-listen", "10.0.0.7:0", "node.secret", "127.0.0.1:0"] {
+        assert!(told.contains(word), "{told}");
+    }
+    several(&[wide[0], ("node.secret", SECRET)]).unwrap();
+    several(&[("node.internal-listen", "[::1]:7000")]).unwrap();
+    // All addresses of a machine are no address of it.
+    let all = [("node.internal-listen", "0.0.0.0:0"), ("node.secret", SECRET)];
+    assert!(several(&all).unwrap_err()[0].to_string().contains("node.address"));
+    several(&[all[0], all[1], ("node.address", "h")]).unwrap();
+}
+
+#[test]
+fn several_instances_need_the_log_on_kafka() {
+    for (key, value) in
+        [("node.internal-listen", "127.0.0.1:7000"), ("node.address", "h"), ("node.secret", SECRET)]
+    {
+        let text = refused(key, value).to_string();
+        assert!(text.contains(key) && text.contains("log.backend=kafka"), "{text}");
+        several(&[(key, value)]).unwrap();
+    }
+    assert!(load_from(&[], None, &env(&[]), &set("node.id", "a")).is_ok());
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let config = several(&[("node.secret", SECRET)]).unwrap();
+    assert_eq!(config.instance.secret.as_deref(), Some(SECRET));
+    assert!(!format!("{config:?}").contains(SECRET));
+    for (key, hidden) in [("node.secret", true), ("kafka.sasl-password", true), ("node.id", false)]
+    {
+        assert_eq!(shown(key, SECRET) != SECRET, hidden, "{key}");
+        assert_eq!(shown(key, ""), "");
+    }
+    let mut told = vec![refused("node.secret", SECRET), refused("node.secret", "too-short")];
+    for text in ["[node]\nsecret = 4711471147114711\n", "[node]\nsecret = 'too-short\n"] {
+        let file = TempFile::with(&format!("secret-{}.toml", text.len()), text);
+        told.extend(check_file(&file.0).unwrap_err());
+    }
+    assert_eq!(told.len(), 4);
+    for error in told {
+        let text = format!("{error} {}", error.help());
+        let seen = [SECRET, "too-short", "4711"].iter().any(|secret| text.contains(secret));
+        assert!(!seen, "{text}");
+    }
 }
