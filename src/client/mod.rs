@@ -20,6 +20,7 @@ mod tests;
 
 pub use call::{Answer, Call};
 pub use error::{Error, Problem};
+pub use peer::{PeerClient, PeerError};
 
 use crate::clock::{Entropy, SystemEntropy};
 use std::sync::Arc;
