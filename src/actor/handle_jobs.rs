@@ -3,7 +3,7 @@
 
 use crate::actor::handle::{Answer, KwqHandle, no_job};
 use crate::actor::handle_tasks::purged;
-use crate::actor::partition::mismatch;
+use crate::actor::outcome::mismatch;
 use crate::actor::request::{JobCreated, JobPage, JobPatch, JobQuery, JobSort};
 use crate::actor::slot::Slot;
 use crate::model::command::{Class, Command};

@@ -11,7 +11,7 @@
 use crate::actor::engine::{Engine, lock, unavailable};
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::handle_tasks::purged;
-use crate::actor::partition::mismatch;
+use crate::actor::outcome::mismatch;
 use crate::actor::request::{ItemAdmitted, ItemOutcome, KeyOf, SubmitAnswer, SubmitRequest};
 use crate::actor::slot::Slot;
 use crate::log::StoredTask;

@@ -3,7 +3,7 @@
 
 use crate::actor::engine::unavailable;
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
-use crate::actor::partition::mismatch;
+use crate::actor::outcome::mismatch;
 use crate::actor::request::{At, TaskAnswer, TaskKey, TaskListAnswer};
 use crate::actor::slot::Slot;
 use crate::actor::tracker::Seen;

@@ -5,7 +5,7 @@ use crate::actor::guards::{GrantGuard, Present, give_back};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
 use crate::actor::handle_stats::unknown_worker;
 use crate::actor::hub::{Wake, Wish};
-use crate::actor::partition::mismatch;
+use crate::actor::outcome::mismatch;
 use crate::actor::request::{ConsumeAnswer, ConsumeRequest, HeartbeatRequest};
 use crate::actor::slot::{Slot, Turn};
 use crate::core::workers::Sign;

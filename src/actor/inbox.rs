@@ -12,7 +12,7 @@ use crate::actor::engine::{Engine, unavailable};
 use crate::actor::slot::SlotState;
 
 use crate::actor::handle::{Answer, KwqHandle};
-use crate::actor::partition::mismatch;
+use crate::actor::outcome::mismatch;
 use crate::codec::inbox::{Bounds, InboxRecord, decode};
 use crate::codec::wire::field::Rules;
 use crate::log::kafka::{Chunk, Inboxes, Letter};

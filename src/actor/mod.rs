@@ -30,6 +30,7 @@ mod hub;
 mod ids;
 #[cfg(feature = "kafka")]
 pub mod inbox;
+mod outcome;
 mod ownership;
 mod pace;
 mod partition;

@@ -193,7 +193,7 @@ impl Handler<Release> for NodeActor {
                 tracing::info!(partition = %id, "partition released");
             }
             // Whoever asked may have gone on.
-            drop(done.send(()));
+            done.send(()).ok();
         };
         ctx.spawn(work.into_actor(self));
     }

@@ -1,6 +1,6 @@
 //! [`PartitionActor`]: chunk → decide → append → durable → replies. No logic of its own.
 
-use crate::actor::engine::{Engine, OUTAGE_MS, disk_full, lock, shed_class, unknown_outcome};
+use crate::actor::engine::{Engine, OUTAGE_MS, disk_full, lock, shed_class};
 use crate::actor::envelope::{Envelope, Waiting, Work};
 use crate::actor::gate::{Commands, Gate};
 use crate::actor::node::{Fall, NodeActor, PartitionDown};
@@ -10,7 +10,7 @@ use crate::log::{Appended, Batch, Error, EventLog, Room};
 use crate::metrics::ShedReason;
 use crate::model::access::Scopes;
 use crate::model::command::{Class, Command};
-use crate::model::event::Stamped;
+use crate::model::event::{Event, Stamped};
 use crate::model::id::{LeaseNo, PartitionId, Position};
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::{AdmittedItem, Decided, Reply};
@@ -131,8 +131,7 @@ impl PartitionActor {
     /// One turn: decide what is there, append once.
     fn turn(&mut self, chunk: Vec<Envelope>, ctx: &mut Context<Self>) {
         let now = self.engine.clock.now();
-        self.notice_freeze(now);
-        let (mut events, mut waiting) = (Vec::new(), Vec::new());
+        let (mut events, mut waiting) = (self.notice_freeze(now), Vec::new());
         let room = self.log.room();
         for envelope in chunk {
             let slot = &self.engine.slots[self.partition.id().index()];
@@ -159,11 +158,16 @@ impl PartitionActor {
     }
 
     /// After the process stood still leases begin anew: beats that came meanwhile were not heard.
-    fn notice_freeze(&mut self, now: Now) {
+    /// Another instance may have taken the partition, too: not even a question is answered before
+    /// what is returned was appended and has counted.
+    fn notice_freeze(&mut self, now: Now) -> Vec<Stamped> {
         let thawed_at = self.engine.thawed_at(now);
-        if std::mem::replace(&mut self.thawed_at, thawed_at) != thawed_at {
-            self.partition.thaw(now);
+        if std::mem::replace(&mut self.thawed_at, thawed_at) == thawed_at {
+            return Vec::new();
         }
+        self.partition.thaw(now);
+        let nothing = Stamped { at: now.wall, event: Event::Started(Vec::new()) };
+        if self.log.others_append() { vec![nothing] } else { Vec::new() }
     }
 
     /// Nothing could be recorded for a while.
@@ -351,7 +355,10 @@ impl PartitionActor {
 
     fn time_passes(&mut self, ctx: &mut Context<Self>) {
         let now = self.engine.clock.now();
-        self.notice_freeze(now);
+        let proof = self.notice_freeze(now);
+        if !proof.is_empty() {
+            self.finish(proof, Vec::new(), ctx);
+        }
         if self.stalled(now) {
             // No lease ends while nothing can be recorded; what comes after looks again.
             return;
@@ -468,30 +475,4 @@ impl Handler<Halt> for PartitionActor {
     fn handle(&mut self, Halt(reason): Halt, ctx: &mut Self::Context) {
         self.fail(&reason, ctx);
     }
-}
-
-impl Decided {
-    /// The reply, or the refusal inside it.
-    pub(crate) fn accepted(self) -> Result<(Reply, Position), Reject> {
-        match self.reply {
-            Reply::Refused(reject) => Err(reject),
-            reply @ (Reply::Submitted(_)
-            | Reply::InboxTaken { .. }
-            | Reply::Noted(..)
-            | Reply::Granted(_)
-            | Reply::Reported(_)
-            | Reply::Renewed(_)
-            | Reply::Released(_)
-            | Reply::Job(_)
-            | Reply::Task(_)
-            | Reply::Ticked(_)
-            | Reply::Done) => Ok((reply, self.position)),
-        }
-    }
-}
-
-/// A reply of another kind than the command's cannot be; it is answered as an unknown outcome,
-/// never as success.
-pub(crate) fn mismatch() -> Reject {
-    unknown_outcome()
 }

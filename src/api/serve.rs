@@ -267,7 +267,8 @@ pub(crate) async fn connection<S>(
     mut phase: watch::Receiver<Phase>,
 ) -> Ended
 where
-    S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = Infallible> + Unpin,
+    S::Future: Unpin,
 {
     drop(socket.set_nodelay());
     let mut conn = http1::Builder::new()
