@@ -109,11 +109,9 @@ impl Membership {
         if slot.state() == SlotState::Ready && slot.epoch.load(Ordering::Acquire) < served.epoch.0 {
             self.tell(Overtaken(slot.id));
         } else if slot.peer() == Some(peer) {
+            self.engine.heard(slot, served.position);
             // What was told before an answer of it came is older than that.
-            let known = slot.position.load(Ordering::Acquire);
-            if served.position.0 >= known {
-                let moved = served.position.0 > known;
-                self.engine.heard(slot, served.position);
+            if let Some(moved) = slot.offers(served.position) {
                 let (levels, tasks) = (served.levels, served.tasks);
                 self.engine.hub.publish(slot.id, levels, tasks, moved, Vec::new());
             }

@@ -55,7 +55,9 @@ impl Engine {
         match self.call(slot, &to, &call, limit).await? {
             Return::Decided(decided, offer) => {
                 self.heard(slot, decided.position);
-                self.hub.publish(slot.id, offer.levels, offer.tasks, false, Vec::new());
+                if slot.offers(decided.position).is_some() {
+                    self.hub.publish(slot.id, offer.levels, offer.tasks, false, Vec::new());
+                }
                 Ok(decided)
             }
             Return::Refused(reject) => Err(reject),

@@ -52,6 +52,8 @@ pub(crate) struct Slot {
     pub(crate) epoch: AtomicU64,
     /// The last durable record, as far as it is known here.
     pub(crate) position: AtomicU64,
+    /// How far the partition was when its offer was last heard of from a peer.
+    offered: AtomicU64,
     /// Consumes that tried it, submits that went to it.
     turns: [AtomicU64; 2],
     state: AtomicU8,
@@ -66,6 +68,7 @@ impl Slot {
             bytes: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
             position: AtomicU64::new(0),
+            offered: AtomicU64::new(0),
             turns: [const { AtomicU64::new(0) }; 2],
             state: AtomicU8::new(SlotState::Replaying as u8),
         }
@@ -169,6 +172,13 @@ impl Slot {
     /// Everything up to here is durable. Heard from several threads, in any order.
     pub(crate) fn reached(&self, position: Position) {
         self.position.fetch_max(position.0, Ordering::AcqRel);
+    }
+
+    /// A peer tells what it has to hand out as of this position: `None` = something newer was heard
+    /// before, else whether this is newer than what was heard.
+    pub(crate) fn offers(&self, position: Position) -> Option<bool> {
+        let before = self.offered.fetch_max(position.0, Ordering::AcqRel);
+        (before <= position.0).then_some(before < position.0)
     }
 
     /// Turns it had.
