@@ -11,13 +11,13 @@
 //! Must not: keep anything, judge who is alive, or read what a value says.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, Voice, complain, refused, say};
+use crate::log::kafka::client::{Cluster, refused};
 use crate::log::kafka::threads::{dropped, ended, spawn};
 use crate::log::kafka::topics::Topics;
 use crate::model::limits;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
@@ -44,6 +44,8 @@ const CLOSE_LIMIT: Duration = Duration::from_millis(1_500);
 const LISTENER_LIMIT: Duration = Duration::from_millis(2_000);
 /// Likewise; it may be at a farewell.
 const SENDER_LIMIT: Duration = Duration::from_millis(2_800);
+const TELLING: &str = "telling";
+const HEARING: &str = "hearing";
 
 /// Who listens. All calls come from one thread, one at a time.
 pub trait Heard: Send + Sync {
@@ -77,7 +79,7 @@ impl Gossip {
             board: Arc::clone(&board),
             on,
         };
-        let client = BaseProducer::from_config_and_context(&cluster.teller(), Reports::default());
+        let client = BaseProducer::from_config_and_context(&cluster.teller(), Way::new(TELLING));
         let client = client.map_err(|e| refused("setting up the sender of the gossip", &e))?;
         let sender = Sender { client, topic, node: node.to_owned(), board: Arc::clone(&board) };
         let mut gossip = Self { board, threads: Vec::new() };
@@ -177,7 +179,7 @@ impl Board {
 
 /// The thread that tells.
 struct Sender {
-    client: BaseProducer<Reports>,
+    client: BaseProducer<Way>,
     topic: String,
     node: String,
     board: Arc<Board>,
@@ -216,11 +218,11 @@ impl Sender {
             Some(value) => record.payload(value),
             None => record,
         };
-        let reports = self.client.context();
-        reports.flying.fetch_add(1, Ordering::AcqRel);
+        let way = self.client.context();
+        way.flying.fetch_add(1, Ordering::AcqRel);
         if let Err((error, _)) = self.client.send(record) {
-            reports.flying.fetch_sub(1, Ordering::AcqRel);
-            reports.note(Err(&error));
+            way.flying.fetch_sub(1, Ordering::AcqRel);
+            way.bad(&error);
         }
     }
 
@@ -230,54 +232,78 @@ impl Sender {
     }
 }
 
-/// What becomes of what was told.
-#[derive(Default)]
-struct Reports {
-    /// On their way.
-    flying: AtomicUsize,
-    /// The last one did not arrive.
+/// One of the two ways, as its client sees it. Only changes are said: a client repeats itself for
+/// as long as the cluster is away, and those of the log do so already.
+struct Way {
+    name: &'static str,
     failing: AtomicBool,
+    /// On their way to the others.
+    flying: AtomicUsize,
 }
 
-impl Reports {
-    /// Only a change is said: it goes on once a second for as long as the cluster is away.
-    fn note(&self, sent: Result<(), &KafkaError>) {
-        let failing = self.failing.swap(sent.is_err(), Ordering::AcqRel);
-        match sent {
-            Err(error) if !failing => {
-                tracing::warn!(%error, "the others are not told what this instance serves");
-            }
-            Err(error) => tracing::debug!(%error, "telling the others"),
-            Ok(()) if failing => {
-                tracing::info!("the others are told again what this instance serves");
-            }
-            Ok(()) => {}
+impl Way {
+    fn new(name: &'static str) -> Self {
+        Self { name, failing: AtomicBool::new(false), flying: AtomicUsize::new(0) }
+    }
+
+    /// True = it was not so before.
+    fn turns(&self, failing: bool) -> bool {
+        self.failing.swap(failing, Ordering::AcqRel) != failing
+    }
+
+    fn bad(&self, error: &KafkaError) {
+        if self.turns(true) {
+            tracing::warn!(way = self.name, %error, "gossip between instances does not get through");
+        }
+    }
+
+    fn good(&self) {
+        if self.turns(false) {
+            tracing::info!(way = self.name, "gossip between instances gets through again");
         }
     }
 }
 
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        say(level, facility, message);
+impl ClientContext for Way {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(way = self.name, facility, message, "kafka client");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        complain(&error, reason);
+        tracing::debug!(way = self.name, %error, reason, "kafka client");
+        // What is told has reports, which say more.
+        if self.name == HEARING && !passes(&error) {
+            self.bad(&error);
+        }
     }
 }
 
-impl ProducerContext for Reports {
+impl ConsumerContext for Way {}
+
+impl ProducerContext for Way {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         self.flying.fetch_sub(1, Ordering::AcqRel);
         match result {
-            Ok(_) => self.note(Ok(())),
+            Ok(_) => self.good(),
             // By the drop of the client.
             Err((error, _)) if given_up(error) => {}
-            Err((error, _)) => self.note(Err(error)),
+            Err((error, _)) => self.bad(error),
         }
     }
+}
+
+/// One connection of several; the client goes on with another one, if there is one.
+fn passes(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+        )
+    )
 }
 
 fn given_up(error: &KafkaError) -> bool {
@@ -288,9 +314,9 @@ fn given_up(error: &KafkaError) -> bool {
 }
 
 /// A client that reads the newest records, and what comes.
-fn listening(cluster: &Cluster, topic: &str) -> Result<BaseConsumer<Voice>, Error> {
-    let client = BaseConsumer::from_config_and_context(&cluster.listener(), Voice);
-    let client: BaseConsumer<Voice> =
+fn listening(cluster: &Cluster, topic: &str) -> Result<BaseConsumer<Way>, Error> {
+    let client = BaseConsumer::from_config_and_context(&cluster.listener(), Way::new(HEARING));
+    let client: BaseConsumer<Way> =
         client.map_err(|e| refused("setting up the listener of the gossip", &e))?;
     let mut list = TopicPartitionList::new();
     // The client itself asks where that is, and asks again for as long as nobody answers.
@@ -306,7 +332,7 @@ type Words = BTreeMap<String, Option<Vec<u8>>>;
 
 /// The thread that listens.
 struct Listener {
-    client: BaseConsumer<Voice>,
+    client: BaseConsumer<Way>,
     node: String,
     board: Arc<Board>,
     on: Arc<dyn Heard>,
@@ -329,13 +355,15 @@ impl Listener {
             match self.client.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
+                    // Own words come as well, so there is something every second.
+                    self.client.context().good();
                     bytes += message.payload_len();
                     if let Some((node, value)) = word(&message, &self.node) {
                         words.insert(node.to_owned(), value.map(<[u8]>::to_vec));
                     }
                 }
                 // The client has said it already, and goes on by itself.
-                Some(Err(error)) => tracing::debug!(%error, "hearing the others"),
+                Some(Err(_)) => {}
             }
             if bytes > ROUND.1 {
                 break;
@@ -383,6 +411,23 @@ mod tests {
         board.end(End::Farewell);
         board.end(End::Silent);
         assert_eq!(board.next(Duration::ZERO), Next::End(End::Farewell));
+    }
+
+    /// A cluster that is away is no news once a second.
+    #[test]
+    fn only_changes_are_said() {
+        let error = |code| KafkaError::Global(code);
+        let way = Way::new(HEARING);
+        assert!(!way.turns(false), "all is well at the start");
+        way.error(error(RDKafkaErrorCode::BrokerTransportFailure), "one of three is away");
+        assert!(!way.turns(false));
+        way.error(error(RDKafkaErrorCode::AllBrokersDown), "0/3");
+        way.error(error(RDKafkaErrorCode::AllBrokersDown), "0/3");
+        assert!(!way.turns(true), "it was said");
+        assert!(way.turns(false));
+        let way = Way::new(TELLING);
+        way.error(error(RDKafkaErrorCode::AllBrokersDown), "a report will say it");
+        assert!(!way.turns(false));
     }
 
     #[test]
