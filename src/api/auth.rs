@@ -125,7 +125,7 @@ impl Guard {
 }
 
 /// The token of a head.
-fn bearer(headers: &HeaderMap) -> Result<&[u8], Denied> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&[u8], Denied> {
     let missing = || denied(Denial::Missing, "send `Authorization: Bearer TOKEN`");
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or_else(missing)?;
@@ -150,7 +150,8 @@ fn known<'t>(tokens: &'t [Token], digest: &[u8; 32]) -> Option<&'t Token> {
     })
 }
 
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+/// Takes the same time wherever they differ.
+pub(super) fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
     let differ = a.iter().zip(b).fold(0, |bits, (a, b)| std::hint::black_box(bits | (a ^ b)));
     differ == 0
 }

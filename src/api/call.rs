@@ -150,8 +150,7 @@ impl Call {
     }
 
     fn source(&self, body: Incoming) -> Source {
-        let limit = Duration::from_millis(self.shared.api.config.http.body_ms);
-        Source { body, delivery: self.delivery.clone(), limit, begun: Instant::now(), bytes: 0 }
+        Source::new(body, self.delivery.clone(), self.shared.api.config.http.body_ms)
     }
 
     /// Waits until its caller's token is not in force any more; for ever without tokens.
@@ -221,7 +220,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    fn declared(&self) -> Option<usize> {
+    /// Its time begins here.
+    pub(crate) fn new(body: Incoming, delivery: Arc<Delivery>, limit_ms: u64) -> Self {
+        let limit = Duration::from_millis(limit_ms);
+        Self { body, delivery, limit, begun: Instant::now(), bytes: 0 }
+    }
+
+    /// Bytes of the body, if its head says how many.
+    pub(crate) fn declared(&self) -> Option<usize> {
         self.body.size_hint().exact().map(|n| usize::try_from(n).unwrap_or(usize::MAX))
     }
 

@@ -26,6 +26,7 @@ mod gate;
 mod head;
 mod hot;
 mod idempotency;
+pub mod internal;
 mod io;
 mod jobs;
 mod ndjson;

@@ -4,15 +4,19 @@
 //! unevenly.
 
 use crate::api::context::{ApiContext, Phase, Shared};
-use crate::api::delivery::Delivery;
+use crate::api::delivery::{Delivery, Outgoing};
 use crate::api::front::Front;
 use crate::api::io::{Ended, Socket};
 use crate::api::routes::Routes;
 use crate::config::Http;
 use crate::metrics::{ConnectionKind, Metrics, Refusal};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,7 +36,7 @@ const HEAD_BYTES_READ_MAX: usize = 64 << 10;
 /// Between two looks whether all connections are gone.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// For connections to notice that they are cut.
-const CUT_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const CUT_WAIT: Duration = Duration::from_secs(1);
 
 /// Counts open connections, in all and by address.
 struct Ledger {
@@ -111,49 +115,51 @@ impl ServerHandle {
 
     /// Parked and new consumes answer 204, new submits 503 `draining`; reports go on.
     pub fn begin_drain(&self) {
-        self.advance(Phase::Draining);
+        advance(&self.phase, Phase::Draining);
     }
 
     /// Stops accepting, lets every connection end after the request in hand, cuts the rest after
     /// `timeout`.
     pub fn shutdown(&self, timeout: Duration) {
-        self.advance(Phase::Closing);
-        if !self.emptied_within(timeout) {
+        advance(&self.phase, Phase::Closing);
+        if !emptied_within(|| self.connections(), timeout) {
             tracing::warn!(connections = self.connections(), "connections cut at shutdown");
         }
-        self.advance(Phase::Ended);
-        if !self.emptied_within(CUT_WAIT) {
+        advance(&self.phase, Phase::Ended);
+        if !emptied_within(|| self.connections(), CUT_WAIT) {
             tracing::warn!(connections = self.connections(), "connections outlive their end");
         }
-    }
-
-    fn advance(&self, to: Phase) {
-        self.phase.send_if_modified(|phase| {
-            let forward = *phase < to;
-            if forward {
-                *phase = to;
-            }
-            forward
-        });
-    }
-
-    fn emptied_within(&self, limit: Duration) -> bool {
-        let mut waited = Duration::ZERO;
-        while self.connections() > 0 {
-            if waited >= limit {
-                return false;
-            }
-            std::thread::park_timeout(LOOK_INTERVAL);
-            waited += LOOK_INTERVAL;
-        }
-        true
     }
 }
 
 impl Drop for ServerHandle {
     fn drop(&mut self) {
-        self.advance(Phase::Ended);
+        advance(&self.phase, Phase::Ended);
     }
+}
+
+/// Goes on to a phase, never back.
+pub(crate) fn advance(phase: &watch::Sender<Phase>, to: Phase) {
+    phase.send_if_modified(|phase| {
+        let forward = *phase < to;
+        if forward {
+            *phase = to;
+        }
+        forward
+    });
+}
+
+/// Waits until nothing is open; false: something still is.
+pub(crate) fn emptied_within(open: impl Fn() -> usize, limit: Duration) -> bool {
+    let mut waited = Duration::ZERO;
+    while open() > 0 {
+        if waited >= limit {
+            return false;
+        }
+        std::thread::park_timeout(LOOK_INTERVAL);
+        waited += LOOK_INTERVAL;
+    }
+    true
 }
 
 /// Begins to serve on a bound listener. Connections are dealt to `shards` in turn.
@@ -254,12 +260,21 @@ impl Acceptor {
     }
 }
 
-async fn connection(socket: Socket, front: Front, mut phase: watch::Receiver<Phase>) -> Ended {
+/// One connection to its end, whatever serves it.
+pub(crate) async fn connection<S>(
+    socket: Socket,
+    service: S,
+    mut phase: watch::Receiver<Phase>,
+) -> Ended
+where
+    S: Service<Request<Incoming>, Response = Response<Outgoing>, Error = Infallible> + Unpin,
+    S::Future: Unpin,
+{
     drop(socket.set_nodelay());
     let mut conn = http1::Builder::new()
         .header_read_timeout(None)
         .max_header_size(HEAD_BYTES_READ_MAX)
-        .serve_connection(TokioIo::new(socket), front);
+        .serve_connection(TokioIo::new(socket), service);
     loop {
         tokio::select! {
             biased;

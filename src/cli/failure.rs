@@ -98,6 +98,7 @@ impl From<client::Error> for Failure {
         let what = error.to_string();
         match error {
             client::Error::BadUrl(..) => Self::usage(what).help("set --url or KWQ_URL"),
+            client::Error::Setup(_) => Self::new("client", what),
             client::Error::DryRun(_) => Self::new("dry_run", what).exit(exit::DONE),
             client::Error::Unreachable { .. } => Self::new("unreachable", what)
                 .exit(exit::AWAY)

@@ -252,7 +252,7 @@ impl Client {
                 _ => Repeat::Never,
             },
             Error::BadUrl(..) | Error::Broken { .. } | Error::Timeout { .. } => Repeat::Never,
-            Error::BadAnswer(_) | Error::DryRun(_) => Repeat::Never,
+            Error::BadAnswer(_) | Error::DryRun(_) | Error::Setup(_) => Repeat::Never,
         }
     }
 
@@ -294,7 +294,8 @@ pub(super) fn refusal(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
     Error::Refused(Box::new(problem))
 }
 
-fn root_cause(error: &reqwest::Error) -> String {
+/// The innermost cause, which names what the system said.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -9,6 +9,9 @@ pub enum Error {
     /// The address cannot be used.
     #[error("`{0}` cannot be used as a server address: {1}")]
     BadUrl(String, String),
+    /// A client cannot be set up.
+    #[error("cannot set up a client: {0}")]
+    Setup(String),
     /// A dry run: the call was not sent.
     #[error("would {0}")]
     DryRun(String),
@@ -76,6 +79,7 @@ impl Error {
         match self {
             Self::Refused(problem) => Some(problem),
             Self::BadUrl(..)
+            | Self::Setup(_)
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::Broken { .. }
@@ -96,7 +100,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } | Self::Broken { .. } => true,
             Self::Refused(problem) => matches!(problem.status, 429 | 500 | 502 | 503 | 504 | 507),
-            Self::BadUrl(..) | Self::BadAnswer(_) | Self::DryRun(_) => false,
+            Self::BadUrl(..) | Self::Setup(_) | Self::BadAnswer(_) | Self::DryRun(_) => false,
         }
     }
 }

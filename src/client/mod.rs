@@ -10,6 +10,7 @@
 pub mod base64;
 pub mod call;
 pub mod error;
+pub mod peer;
 pub mod upload;
 pub mod verbs;
 pub mod worker;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use call::{Answer, Call};
 pub use error::{Error, Problem};
+pub use peer::{PeerClient, PeerError};
 
 use crate::clock::{Entropy, SystemEntropy};
 use std::sync::Arc;
