@@ -139,6 +139,8 @@ pub const RECORD_BYTES_MAX: usize = 48 << 20;
 /// Bytes of a message between instances: a batch of the largest body, or the tasks of the largest
 /// operation, with their encoding overhead.
 pub const PEER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of what an instance tells the others of itself: all partitions, with the longest numbers.
+pub const INSTANCE_BYTES_MAX: usize = 256 << 10;
 /// Calls of one instance to another that are under way at once; each has a connection.
 pub const PEER_CALLS_MAX: usize = 64;
 /// Connections the listener for other instances has at once; more wait in the backlog.
