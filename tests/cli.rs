@@ -119,6 +119,30 @@ fn the_origin_of_a_value_is_shown() {
 }
 
 #[test]
+fn the_secret_of_instances_is_shown_nowhere_and_their_port_is_looked_at() {
+    const SECRET: &str = "a-secret-of-24-characters";
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().map(|addr| (taken, addr.to_string())).expect("it is bound");
+    let run = |backend: &str, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kwq"));
+        command.current_dir(env!("CARGO_TARGET_TMPDIR")).env("KWQ_LOG__BACKEND", backend);
+        command.env("KWQ_NODE__SECRET", SECRET).env("KWQ_NODE__INTERNAL_LISTEN", &taken.1);
+        let ran = command.args(args).output().expect("the binary runs");
+        let said = format!("{}{}", text(&ran.stdout), text(&ran.stderr));
+        assert!(!said.contains(SECRET), "{said}");
+        said
+    };
+    let shown = run("kafka", &["config", "show"]);
+    let line = shown.lines().find(|line| line.contains("\"node.secret\"")).expect("the key");
+    assert!(line.contains("(hidden)"), "{line}");
+    let looked = run("kafka", &["doctor", "--listen", "127.0.0.1:0", "-o", "ndjson"]);
+    let line = looked.lines().find(|line| line.contains("\"internal port\"")).expect("a check");
+    assert!(line.contains("\"fail\"") && line.contains("node.internal-listen"), "{line}");
+    let refused = run("embedded", &["serve"]);
+    assert!(refused.contains("log.backend=kafka"), "{refused}");
+}
+
+#[test]
 fn a_directory_that_is_no_data_directory_is_refused_and_not_made() {
     let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-nothing-here");
     let path = dir.display().to_string();

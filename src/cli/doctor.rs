@@ -5,7 +5,7 @@ use super::out::{Format, View, left, text};
 use super::{Context, human, serve};
 use crate::client::{Call, Client, Error};
 use crate::clock::SystemClock;
-use crate::config::{self, Log, Sources};
+use crate::config::{self, Backend, Config, Log, Sources};
 use crate::log::embedded::inspect;
 use crate::model::reject::Code;
 use crate::sim::report::DiskSync;
@@ -68,9 +68,16 @@ pub(super) async fn healthcheck(context: &Context) -> Verdict {
 pub(super) async fn run(args: DoctorArgs, context: &Context) -> Verdict {
     let client = context.client_with(0, 0)?;
     let sources = Sources { file: args.config, ..Sources::default() };
-    let log = config::load(&sources).map_err(|error| serve::config_failure(&error))?.config.log;
+    let loaded = config::load(&sources).map_err(|error| serve::config_failure(&error))?;
+    let Config { log, instance, .. } = loaded.config;
     let (finding, serving) = server(&client).await;
-    let mut findings = vec![finding, port(args.listen, serving)];
+    let mut findings =
+        vec![finding, port("port", args.listen, serving, "use another address: --listen")];
+    // Any free port is free.
+    if log.backend == Backend::Kafka && instance.internal_listen.port() != 0 {
+        let fix = "use another node.internal-listen";
+        findings.push(port("internal port", instance.internal_listen, serving, fix));
+    }
     let directory = existing(&args.data_dir);
     findings.extend([space(&directory, &log), sync(&directory), files(), clock()]);
     let fails = |finding: &&Finding| finding.level == "fail";
@@ -135,13 +142,11 @@ fn ready(url: &str, body: &Value) -> Finding {
     Finding::ok("server", format!("{url} is ready"))
 }
 
-fn port(listen: SocketAddr, serving: bool) -> Finding {
+fn port(check: &'static str, listen: SocketAddr, serving: bool, fix: &str) -> Finding {
     match TcpListener::bind(listen) {
-        Ok(_) => Finding::ok("port", format!("{listen} is free")),
-        Err(_) if serving => Finding::ok("port", format!("{listen} is served")),
-        Err(error) => {
-            Finding::fail("port", format!("{listen}: {error}"), "use another address: --listen")
-        }
+        Ok(_) => Finding::ok(check, format!("{listen} is free")),
+        Err(_) if serving => Finding::ok(check, format!("{listen} is served")),
+        Err(error) => Finding::fail(check, format!("{listen}: {error}"), fix),
     }
 }
 
