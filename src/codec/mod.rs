@@ -15,6 +15,7 @@ pub mod frame;
 pub mod image;
 #[cfg(feature = "server")]
 pub mod inbox;
+pub mod instance;
 pub mod json;
 pub mod page;
 pub mod peer;

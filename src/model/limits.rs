@@ -139,6 +139,8 @@ pub const RECORD_BYTES_MAX: usize = 48 << 20;
 /// Bytes of a message between instances: a batch of the largest body, or the tasks of the largest
 /// operation, with their encoding overhead.
 pub const PEER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of what an instance tells the others of itself: all partitions, with the longest numbers.
+pub const INSTANCE_BYTES_MAX: usize = 256 << 10;
 /// Tokens of a tokens file.
 pub const TOKENS_MAX: usize = 1_000;
 /// Bytes of a tokens file.
@@ -214,3 +216,4 @@ const _: () = assert!(RECORD_BYTES_MAX > 5 * OPERATION_TASKS_MAX);
 const _: () = assert!(PEER_BYTES_MAX >= RECORD_BYTES_MAX);
 const _: () = assert!(PAYLOAD_BYTES <= PAYLOAD_BYTES_MAX && RESULT_BYTES <= PAYLOAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES >= PAYLOAD_BYTES + LINE_EXTRA_BYTES);
+const _: () = assert!(INSTANCE_BYTES_MAX > 160 * PARTITIONS_MAX as usize + 8 * NAME_BYTES_MAX);

@@ -13,6 +13,7 @@ pub mod ending;
 pub mod event;
 pub mod explain;
 pub mod id;
+pub mod instance;
 pub mod job;
 pub mod key;
 pub mod lease;

@@ -5,6 +5,7 @@
 mod broker;
 mod contract;
 mod faults;
+mod gossip;
 mod group;
 mod inbox;
 mod log_contract;

@@ -111,6 +111,33 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// Of what this instance tells the others. A late word is worth nothing, because the next one
+    /// is newer; one request at a time, so that an older one never comes behind it.
+    pub(super) fn teller(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("acks", "1")
+            .set("linger.ms", "0")
+            .set("max.in.flight.requests.per.connection", "1")
+            .set("queue.buffering.max.messages", "16")
+            .set("queue.buffering.max.kbytes", "8192")
+            .set("compression.type", "lz4")
+            .set("message.timeout.ms", "3000");
+        self.finished(config)
+    }
+
+    /// Of what others tell. A broker that answers nothing any more is left soon: another one may
+    /// have the topic by then.
+    pub(super) fn listener(&self) -> ClientConfig {
+        let mut config = self.reader();
+        config
+            .set("auto.offset.reset", "earliest")
+            .set("socket.timeout.ms", "6000")
+            .set("queued.min.messages", "1000")
+            .set("queued.max.messages.kbytes", "4096");
+        self.finished(config)
+    }
+
     /// Of the reader of the inboxes: many topics, so little is fetched ahead of each.
     pub(super) fn inbox(&self) -> ClientConfig {
         let mut config = self.reader();
@@ -179,7 +206,8 @@ mod tests {
     #[test]
     fn no_client_lets_a_broker_make_topics() {
         let cluster = cluster();
-        for config in [cluster.admin(), cluster.producer(), cluster.reader()] {
+        let writers = [cluster.admin(), cluster.producer(), cluster.teller()];
+        for config in writers.into_iter().chain([cluster.reader(), cluster.listener()]) {
             assert_eq!(config.get("allow.auto.create.topics"), Some("false"));
         }
     }

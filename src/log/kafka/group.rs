@@ -23,9 +23,10 @@ pub use calls::Assigned;
 
 use crate::log::Error;
 use crate::log::kafka::client::{Cluster, complain, refused, say};
+use crate::log::kafka::threads::{PAUSE, dropped, ended, spawn};
 use crate::log::kafka::topics::Topics;
 use crate::model::id::PartitionId;
-use calls::{Calls, PAUSE, spawn};
+use calls::Calls;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -116,23 +117,6 @@ impl Drop for Group {
     }
 }
 
-/// Waits for a thread, but not for ever.
-fn ended(what: &str, thread: JoinHandle<()>, limit: Duration) -> bool {
-    let mut patience = limit;
-    while !thread.is_finished() {
-        if patience.is_zero() {
-            tracing::error!(what, "does not end and is left behind");
-            return false;
-        }
-        thread::sleep(PAUSE);
-        patience = patience.saturating_sub(PAUSE);
-    }
-    if thread.join().is_err() {
-        tracing::error!(what, "has panicked");
-    }
-    true
-}
-
 /// A place in the group, for one client after the other.
 struct Seat {
     config: ClientConfig,
@@ -198,14 +182,9 @@ impl Seat {
 /// Gives back what it has, leaves the group and drops the client.
 fn close(client: BaseConsumer<Anchor>) {
     let anchor = Arc::clone(client.context());
-    match spawn("kwq-kafka-close", move || drop(client)) {
-        Ok(thread) => {
-            if !ended("the member of the group", thread, CLOSE_LIMIT) {
-                // Whatever it says from now on comes too late.
-                anchor.mute();
-            }
-        }
-        Err(error) => tracing::error!(%error, "dropped without a watch on it"),
+    if !dropped("the member of the group", client, CLOSE_LIMIT) {
+        // Whatever it says from now on comes too late.
+        anchor.mute();
     }
 }
 

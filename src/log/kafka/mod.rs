@@ -16,6 +16,7 @@
 
 mod client;
 mod copy;
+mod gossip;
 mod group;
 mod inbox;
 mod offline;
@@ -25,9 +26,11 @@ mod producer;
 mod reader;
 mod shared;
 mod start;
+mod threads;
 mod topics;
 
 pub use client::Cluster;
+pub use gossip::{Gossip, Heard};
 pub use group::{Assigned, Group, Member};
 pub use inbox::{Chunk, Inboxes, Letter};
 pub use offline::{Offline, dump, is_copy, verify};

@@ -26,7 +26,7 @@ pub(super) const TRIES: u32 = 200;
 pub struct Topics {
     /// Begins their names.
     pub prefix: String,
-    /// Partitions of each.
+    /// Partitions of each, but for the one on which instances tell each other what they serve.
     pub partitions: u16,
     /// Copies of each record, at most one a broker.
     pub replication: u16,
@@ -58,6 +58,12 @@ impl Topics {
         level.topic(&self.prefix)
     }
 
+    /// Name of the topic on which instances tell each other what they serve.
+    #[must_use]
+    pub fn cluster(&self) -> String {
+        format!("{}-cluster", self.prefix)
+    }
+
     /// Level of an inbox.
     pub(super) fn level(&self, name: &str) -> Option<Priority> {
         let number = name.strip_prefix(&self.prefix)?.strip_prefix('-')?;
@@ -65,7 +71,69 @@ impl Topics {
     }
 }
 
-/// Sees to the changelog and, if they are read, to the inboxes.
+/// A topic that must be there.
+struct Wanted {
+    name: String,
+    partitions: u16,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// What was acknowledged is on it.
+    Records,
+    /// The newest word of each instance is on it; lost, it is said again within a second.
+    Gossip,
+}
+
+impl Wanted {
+    fn all(topics: &Topics) -> Vec<Self> {
+        let mut names = vec![topics.changelog()];
+        if topics.inboxes {
+            names.extend(Priority::ASCENDING.map(|level| topics.inbox(level)));
+        }
+        let records = |name| Self { name, partitions: topics.partitions, kind: Kind::Records };
+        let gossip = Self { name: topics.cluster(), partitions: 1, kind: Kind::Gossip };
+        names.into_iter().map(records).chain([gossip]).collect()
+    }
+
+    /// # Errors
+    /// `Settings`: its number of partitions is another one.
+    fn check(&self, seen: &Seen) -> Result<(), Error> {
+        if seen.partitions == usize::from(self.partitions) {
+            return Ok(());
+        }
+        let whose = match self.kind {
+            Kind::Records => "log.partitions says",
+            Kind::Gossip => "it must have",
+        };
+        Err(Error::Settings(format!(
+            "topic {} has {} partitions, {whose} {}",
+            self.name, seen.partitions, self.partitions
+        )))
+    }
+
+    fn settings<'a>(&'a self, copies: i32, value_bytes: &'a str) -> NewTopic<'a> {
+        let in_sync = if copies >= 3 { "2" } else { "1" };
+        let replication = TopicReplication::Fixed(copies);
+        let topic = NewTopic::new(&self.name, i32::from(self.partitions), replication)
+            .set("min.insync.replicas", in_sync);
+        match self.kind {
+            Kind::Records => topic
+                .set("cleanup.policy", "delete")
+                .set("retention.ms", "-1")
+                .set("retention.bytes", "-1")
+                .set("max.message.bytes", value_bytes),
+            // The segment that is written to is never compacted: a small one is soon another.
+            Kind::Gossip => topic
+                .set("cleanup.policy", "compact")
+                .set("segment.bytes", "16777216")
+                .set("segment.ms", "600000"),
+        }
+    }
+}
+
+/// Sees to the changelog, to what instances tell each other, and to the inboxes if they are read.
 ///
 /// # Errors
 /// `Io` = the cluster is not reached or refuses; `Settings` = a topic is missing and may not be
@@ -73,56 +141,46 @@ impl Topics {
 pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error> {
     let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
     let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
-    let mut names = vec![topics.changelog()];
-    if topics.inboxes {
-        names.extend(Priority::ASCENDING.map(|level| topics.inbox(level)));
-    }
+    let wanted = Wanted::all(topics);
     let what = format!("reaching Kafka at {}", cluster.brokers);
-    let ask = |name: &str| {
-        let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE);
-        metadata.map(|metadata| look(&metadata, name)).map_err(|e| refused(&what, &e))
+    let ask = |wanted: &Wanted| {
+        let metadata = admin.inner().fetch_metadata(Some(&wanted.name), PATIENCE);
+        metadata.map(|metadata| look(&metadata, &wanted.name)).map_err(|e| refused(&what, &e))
     };
-    let mut seen = names.iter().map(|name| ask(name)).collect::<Result<Vec<_>, _>>()?;
-    let missing: Vec<&str> = names
-        .iter()
-        .zip(&seen)
-        .filter(|(_, seen)| seen.partitions == 0)
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let mut seen = wanted.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
+    let pairs = wanted.iter().zip(&seen);
+    let missing: Vec<_> = pairs.filter(|(_, seen)| seen.partitions == 0).map(|(w, _)| w).collect();
     let created = !missing.is_empty();
     if created {
         if !topics.manage {
-            let missing = missing.join(", ");
-            let what = format!("missing with topics.manage=false, make them: {missing}");
+            let what = format!("missing with topics.manage=false, make them: {}", names(&missing));
             return Err(Error::Settings(what));
         }
         let brokers = seen.iter().map(|seen| seen.brokers).max().unwrap_or(1);
         let copies = i32::from(topics.replication.min(brokers).max(1));
-        create(&admin, &missing, topics.partitions, copies)?;
+        create(&admin, &missing, copies)?;
         for _ in 0..TRIES {
             if seen.iter().all(|seen| seen.partitions > 0) {
                 break;
             }
             thread::sleep(SPREAD);
-            seen = names.iter().map(|name| ask(name)).collect::<Result<Vec<_>, _>>()?;
+            seen = wanted.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
         }
     }
     let mut reduced = Vec::new();
-    for (name, seen) in names.iter().zip(&seen) {
-        if seen.partitions != usize::from(topics.partitions) {
-            let what = format!(
-                "topic {name} has {} partitions, log.partitions says {}",
-                seen.partitions, topics.partitions
-            );
-            return Err(Error::Settings(what));
-        }
-        if seen.copies < 3 {
-            reduced.push(format!("{name} has {} of 3 copies", seen.copies));
+    for (wanted, seen) in wanted.iter().zip(&seen) {
+        wanted.check(seen)?;
+        if seen.copies < 3 && wanted.kind == Kind::Records {
+            reduced.push(format!("{} has {} of 3 copies", wanted.name, seen.copies));
         }
     }
     // One word for all of them is enough.
     reduced.truncate(1);
     Ok(Found { created, reduced })
+}
+
+fn names(topics: &[&Wanted]) -> String {
+    topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 struct Seen {
@@ -140,25 +198,11 @@ fn look(metadata: &Metadata, name: &str) -> Seen {
     Seen { partitions: partitions.len(), copies, brokers }
 }
 
-fn create(
-    admin: &AdminClient<Voice>,
-    names: &[&str],
-    partitions: u16,
-    copies: i32,
-) -> Result<(), Error> {
+fn create(admin: &AdminClient<Voice>, topics: &[&Wanted], copies: i32) -> Result<(), Error> {
     let bytes = VALUE_BYTES_MAX.to_string();
-    let in_sync = if copies >= 3 { "2" } else { "1" };
-    let topic = |name| {
-        NewTopic::new(name, i32::from(partitions), TopicReplication::Fixed(copies))
-            .set("cleanup.policy", "delete")
-            .set("retention.ms", "-1")
-            .set("retention.bytes", "-1")
-            .set("max.message.bytes", &bytes)
-            .set("min.insync.replicas", in_sync)
-    };
-    let all: Vec<_> = names.iter().map(|name| topic(*name)).collect();
+    let all: Vec<_> = topics.iter().map(|topic| topic.settings(copies, &bytes)).collect();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    let what = format!("making {}", names.join(", "));
+    let what = format!("making {}", names(topics));
     let made = block_on(admin.create_topics(&all, &options)).map_err(|e| refused(&what, &e))?;
     for result in made {
         match result {

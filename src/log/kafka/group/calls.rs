@@ -5,21 +5,18 @@
 //! answer must not hold up the whole group, so the wait has an end. What the node does after it is
 //! harmless: the log counts nothing of a deposed owner.
 
-use crate::log::Error;
+use crate::log::kafka::threads::{PAUSE, spawn};
 use crate::model::id::PartitionId;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Longest time to release partitions.
 pub(super) const RELEASE_LIMIT: Duration = Duration::from_secs(3);
 /// Beyond it, for a node that uses all of it.
 const GRACE: Duration = Duration::from_millis(500);
-/// Pause between two looks at something that other threads do.
-pub(super) const PAUSE: Duration = Duration::from_millis(5);
 
 /// What the group proposes to the node. All calls come from threads of the group, one at a time.
 pub trait Assigned: Send + Sync {
@@ -148,12 +145,4 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn numbers(ids: &[PartitionId]) -> Vec<u16> {
     ids.iter().map(|id| id.0).collect()
-}
-
-pub(super) fn spawn(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, Error> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.map_err(|e| Error::Io { what: format!("starting {name}"), cause: e.to_string() })
 }
