@@ -111,8 +111,8 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// Of what this instance tells the others. A late word is worth nothing, because the next one is
-    /// newer; one request at a time, so that an older one never comes behind it.
+    /// Of what this instance tells the others. A late word is worth nothing, because the next one
+    /// is newer; one request at a time, so that an older one never comes behind it.
     pub(super) fn teller(&self) -> ClientConfig {
         let mut config = self.common();
         config
@@ -126,8 +126,8 @@ impl Cluster {
         self.finished(config)
     }
 
-    /// Of what others tell. A broker that answers nothing any more is left soon: by then another one
-    /// may have the topic.
+    /// Of what others tell. A broker that answers nothing any more is left soon: another one may
+    /// have the topic by then.
     pub(super) fn listener(&self) -> ClientConfig {
         let mut config = self.reader();
         config

@@ -2,7 +2,7 @@
 //! partition, compacted, the key is the name of the instance.
 //!
 //! ```text
-//!   tell ─► a place for one value ─► sender (one thread) ─► broker ─► listener (one thread) ─► told
+//!   tell ─► place for one value ─► sender (one thread) ─► broker ─► listener (one thread) ─► told
 //! ```
 //! Only the newest word counts. One value is on its way at a time; what is told meanwhile replaces
 //! what still waits, and what does not arrive is said again by the next beat. So nothing here
@@ -253,13 +253,13 @@ impl Way {
 
     fn bad(&self, error: &KafkaError) {
         if self.turns(true) {
-            tracing::warn!(way = self.name, %error, "gossip between instances does not get through");
+            tracing::warn!(way = self.name, %error, "gossip does not get through");
         }
     }
 
     fn good(&self) {
         if self.turns(false) {
-            tracing::info!(way = self.name, "gossip between instances gets through again");
+            tracing::info!(way = self.name, "gossip gets through again");
         }
     }
 }
