@@ -75,6 +75,11 @@ impl Fleet {
         let (servers, proxy) = (servers.collect(), free());
         let fleet = Self { starts, servers, proxy, _proxy: Proxy::start(proxy, &listens) };
         assert!(wait_until(SETTLED_MS, || fleet.shares().len() == COUNT), "all take part");
+        let through = || {
+            let ready = Client::with_timeout(proxy, 1_000).get("/kwq/health/ready");
+            ready.is_ok_and(|answer| answer.status == 200)
+        };
+        assert!(wait_until(10_000, through), "the proxy has found an instance");
         fleet
     }
 
