@@ -173,7 +173,7 @@ impl Running {
 
     /// Tells the listeners of events what has changed since the latest look: there is no next one.
     pub fn tell_changes(&self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         if let Ok(runtime) = runtime {
             runtime.block_on(crate::actor::publish::changes(&self.handle()));
         }
@@ -182,7 +182,7 @@ impl Running {
     /// Lets reports in until no lease is held any more, `limit` at most; the time it took. A
     /// partition that is away takes no reports, so nobody waits for its leases.
     pub fn await_reports(&self, limit: Duration) -> Duration {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let Ok(runtime) = runtime else { return Duration::ZERO };
         runtime.block_on(async {
             let begun = tokio::time::Instant::now();
@@ -220,7 +220,7 @@ impl Running {
         }
         self.standby.stop();
         let tracker = self.engine.tracker.clone();
-        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
             runtime.block_on(tracker.close());
         }
         if let Ok(log) = self.engine.log() {

@@ -73,7 +73,7 @@ impl InboxPump {
             what: "starting to read the inboxes".to_owned(),
             cause: e.to_string(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(failed)?;
         let pump = Pump::new(handle, inboxes, Arc::clone(&stop));
         let thread =

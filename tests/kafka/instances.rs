@@ -65,7 +65,8 @@ impl Fleet {
             "kafka.session-timeout=6s".into(),
         ];
         let start = |number: usize| {
-            let dir = if number == 0 { run.start.dir.clone() } else { run.side(&number.to_string()) };
+            let dir =
+                if number == 0 { run.start.dir.clone() } else { run.side(&number.to_string()) };
             let sets = [run.start.sets.clone(), vec![format!("node.id=kwq-{number}")]].concat();
             Start { dir, sets, listen: Some(free()), ..run.start.clone() }
         };
@@ -96,7 +97,8 @@ impl Fleet {
                 if row["state"] != "READY" {
                     return Default::default();
                 }
-                *shares.entry(row["owner"].as_str().unwrap_or_default().to_owned()).or_insert(0) += 1;
+                *shares.entry(row["owner"].as_str().unwrap_or_default().to_owned()).or_insert(0) +=
+                    1;
             }
             all.push(shares);
         }
