@@ -14,6 +14,7 @@ use crate::model::reply::Admitted;
 use crate::model::time::{Now, WallMs};
 use crate::model::view::TextAt;
 use crate::store::series::{Measure, Span, Window};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -134,6 +135,29 @@ impl KwqHandle {
         let there = self.engine.slots.iter().filter(|s| s.state() == SlotState::Elsewhere);
         let calls = there.map(|slot| self.engine.ask(slot, Pending));
         futures_util::future::join_all(calls).await;
+    }
+
+    /// Client ids of tasks, read from the log: all at once where the tracker knows their texts.
+    pub(crate) async fn client_ids(
+        &self,
+        partition: PartitionId,
+        seqs: Vec<TaskSeq>,
+    ) -> BTreeMap<TaskSeq, Option<Name>> {
+        if seqs.is_empty() {
+            return BTreeMap::new();
+        }
+        let known = self.engine.tracker.texts(partition, seqs.clone()).await.unwrap_or_default();
+        let wanted: Vec<TextAt> = known.iter().copied().flatten().collect();
+        let mut texts = self.read_texts(wanted).await.unwrap_or_default().into_iter();
+        let mut ids = BTreeMap::new();
+        for (number, seq) in seqs.into_iter().enumerate() {
+            let id = match known.get(number).copied().flatten().and_then(|_| texts.next()) {
+                Some(text) => text.spec.id,
+                None => self.client_id(partition, seq).await,
+            };
+            ids.insert(seq, id);
+        }
+        ids
     }
 
     /// Client id of a task, read from the log.

@@ -323,10 +323,11 @@ impl KwqHandle {
                 }
             }
         }
-        for seq in missing {
-            let id = self.client_id(slot.id, seq).await;
-            let tasks = outcomes.iter_mut().filter_map(|o| o.task.as_mut());
-            tasks.filter(|t| t.seq == seq).for_each(|t| t.id.clone_from(&id));
+        let ids = self.client_ids(slot.id, missing).await;
+        for task in outcomes.iter_mut().filter_map(|outcome| outcome.task.as_mut()) {
+            if let Some(id) = ids.get(&task.seq) {
+                task.id.clone_from(id);
+            }
         }
     }
 

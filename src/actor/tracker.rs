@@ -87,6 +87,20 @@ impl TrackerDoor {
         self.fresh(move |state, _| state.tracker.task(id, seq)).await
     }
 
+    /// Where the texts of tasks lie, as far as is known at once; what was handed out is known as a
+    /// rule.
+    pub(crate) async fn texts(
+        &self,
+        id: PartitionId,
+        seqs: Vec<TaskSeq>,
+    ) -> Answer<Vec<Option<TextAt>>> {
+        self.at_once(move |state, _| {
+            let text = |seq: &TaskSeq| state.tracker.task(id, *seq).map(|row| row.text());
+            seqs.iter().map(text).collect()
+        })
+        .await
+    }
+
     pub(crate) async fn task_with_attempts(
         &self,
         id: PartitionId,

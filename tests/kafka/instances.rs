@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 
 const COUNT: usize = 3;
 /// Faults at scale 1.
-const FAULTS: usize = 12;
+const FAULTS: usize = 9;
 /// A fault is over, and every partition has an owner, within so long: the session of a group
 /// member, and the take-over.
 const SETTLED_MS: u64 = 30_000;
