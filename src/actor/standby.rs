@@ -38,8 +38,10 @@ struct Follower {
     /// End of the log when it was last looked at.
     seen: Position,
     imaged: Position,
-    /// Who owns it was told.
-    told: bool,
+    /// The log was told that others append, and this process who owns it.
+    begun: bool,
+    /// Somebody has taken it away.
+    taken: bool,
 }
 
 type Followers = BTreeMap<PartitionId, Arc<Mutex<Follower>>>;
@@ -63,7 +65,9 @@ impl Standby {
     pub(crate) fn take(&self, id: PartitionId) -> Option<Replayed> {
         let follower = lock(&self.followers).remove(&id)?;
         // The chunk in hand comes to its end first.
-        lock(&follower).state.take()
+        let mut follower = lock(&follower);
+        follower.taken = true;
+        follower.state.take()
     }
 
     /// Writes images of what is followed, so that the next start reads little, and ends.
@@ -154,6 +158,13 @@ impl Thread {
         follower: &mut Follower,
         images: bool,
     ) -> Result<bool, Error> {
+        if follower.taken {
+            return Ok(false);
+        }
+        let begins = !std::mem::replace(&mut follower.begun, true);
+        if begins {
+            log.release(id);
+        }
         let end = log.end(id);
         if follower.state.is_none() {
             let (policy, ids) = (self.recipe.policy, [id]);
@@ -163,7 +174,7 @@ impl Thread {
             return Ok(false);
         }
         let Some(state) = &mut follower.state else { return Ok(false) };
-        if !std::mem::replace(&mut follower.told, true) {
+        if begins {
             self.tell_owner(log, id, state);
         }
         let mut chunk = 0;

@@ -258,6 +258,10 @@ pub trait EventLog: Send + Sync {
         false
     }
 
+    /// Gives a partition up: what others append to it is read from now on. Batches on their way fail
+    /// as fenced.
+    fn release(&self, _: PartitionId) {}
+
     /// Blocks until everything that was durable when the log was opened can be read here.
     /// `progress` hears how much of it can, ‰.
     ///

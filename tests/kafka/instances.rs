@@ -7,6 +7,7 @@ use crate::http::Client;
 use crate::run::Run;
 use crate::server::{Server, Start};
 use crate::util::{alone, pause_ms, say, scaled, wait_until};
+use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
@@ -106,6 +107,45 @@ impl Fleet {
         if all.len() == 1 { all.remove(0) } else { Default::default() }
     }
 
+    /// What one instance acknowledges every other one knows at once, text and all.
+    fn agree(&self) {
+        let addresses: Vec<_> = self.servers.iter().flatten().filter_map(Server::addr).collect();
+        for (number, told) in addresses.iter().enumerate() {
+            let body = json!({"groupId": "agree", "payload": {"n": number}, "priority": 1});
+            let answer = Client::new(*told).post("/kwq/submit", &body).expect("it is admitted");
+            let task = answer.header("kwq-ref").expect("it has a reference").to_owned();
+            for asked in &addresses {
+                let path = format!("/kwq/tasks/{task}?payload=true");
+                let seen = Client::new(*asked).get(&path).expect("it can be asked for");
+                assert_eq!(seen.status, 200, "{task}: {}", String::from_utf8_lossy(&seen.body));
+                assert_eq!(seen.json()["payload"]["n"], number);
+            }
+        }
+    }
+
+    /// Work at one instance is for whoever asks at another, and may be given back at a third.
+    fn share_work(&self) {
+        let addresses: Vec<_> = self.servers.iter().flatten().filter_map(Server::addr).collect();
+        for (number, asked) in addresses.iter().enumerate() {
+            let wish = json!({"worker": asked.to_string(), "max": 1_000, "waitMs": 1_000});
+            let mut leases = Vec::new();
+            let all = wait_until(10_000, || {
+                let answer = Client::new(*asked).post("/kwq/consume", &wish).expect("answered");
+                let tasks = answer.json()["tasks"].as_array().cloned().unwrap_or_default();
+                leases.extend(tasks.iter().map(|task| task["lease"].clone()));
+                leases.len() == addresses.len()
+            });
+            assert!(all, "{leases:?}");
+            let items: Vec<_> =
+                leases.iter().map(|lease| json!({"lease": lease, "delayMs": 0})).collect();
+            let other = addresses[(number + 1) % addresses.len()];
+            let answer = Client::new(other).post("/kwq/release", &json!({"items": items}));
+            let answer = answer.expect("answered").json();
+            let kinds = answer["items"].as_array().expect("one for each").iter();
+            kinds.for_each(|item| assert_eq!(item["outcome"], "ok", "{answer}"));
+        }
+    }
+
     fn restart(&mut self, number: usize) {
         self.servers[number] = Some(Server::start(&self.starts[number]).expect("it starts again"));
     }
@@ -116,6 +156,23 @@ impl Fleet {
         let dump = crate::server::offline(&["log", "dump", "--json"], dir);
         dump.stdout.lines().filter(|line| line.contains("\"Owner\"")).count()
     }
+}
+
+#[test]
+fn every_instance_knows_and_hands_out_what_any_of_them_has() {
+    let _alone = alone();
+    let mut run = Run::new("kafka-agree");
+    let mut fleet = Fleet::start(&mut run);
+    fleet.agree();
+    fleet.share_work();
+    // Partitions move to others and back.
+    let server = fleet.servers[1].take().expect("it runs");
+    assert_eq!(server.terminate(20_000).0, Some(0));
+    assert!(wait_until(SETTLED_MS, || fleet.shares().len() == COUNT - 1), "two share all of it");
+    fleet.agree();
+    fleet.restart(1);
+    assert!(wait_until(SETTLED_MS, || fleet.shares().len() == COUNT), "it takes part again");
+    fleet.agree();
 }
 
 #[test]

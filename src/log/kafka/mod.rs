@@ -179,6 +179,12 @@ impl EventLog for KafkaLog {
         false
     }
 
+    fn release(&self, id: PartitionId) {
+        if let Ok(partition) = self.shared.partition(id) {
+            self.shared.carry_out(Ok(partition.release()));
+        }
+    }
+
     fn catch_up(&self, progress: &dyn Fn(u16)) -> Result<(), Error> {
         let whole: u64 = self.shared.ends.iter().sum();
         let (mut seen, mut silent) = (0, 0);

@@ -217,6 +217,12 @@ impl Partition {
         (order, begun)
     }
 
+    /// Back to following; batches on their way fail as fenced.
+    pub(super) fn release(&self) -> Option<Order> {
+        let mut state = self.lock();
+        if state.over.is_some() { None } else { state.stand_down(self.id) }
+    }
+
     /// Appends under an epoch.
     ///
     /// # Errors

@@ -228,6 +228,22 @@ fn an_owner_that_takes_again_reads_on_from_its_last_batch() {
 }
 
 #[test]
+fn a_partition_that_is_given_up_is_read_on_and_answers_nobody() {
+    let rig = Rig::owning();
+    let mut ticket = rig.append(0, 2);
+    assert_eq!(rig.partition.release(), read_on(1));
+    assert!(is_fenced(&mut ticket));
+    assert_eq!(rig.report(1), None, "of an earlier life");
+    rig.read(1, &batch(0, 2));
+    rig.read(2, &owner_batch("other"));
+    rig.read(3, &batch(2, 3));
+    assert_eq!(rig.kept(), [0, 1, 2, 3]);
+    assert_eq!(rig.partition.release(), None, "it is read already");
+    rig.partition.fail("no disk");
+    assert_eq!(rig.partition.release(), None);
+}
+
+#[test]
 fn who_does_not_know_the_end_of_a_batch_stands_down() {
     let taking = Rig::new();
     let (_, mut ticket) = taking.take();
