@@ -74,7 +74,7 @@ type Span = std::ops::Range<u16>;
 
 impl KwqHandle {
     /// For each series of the log the first position that is not durable yet: everything
-    /// acknowledged lies before it, of other instances what was heard of when the job was asked for.
+    /// acknowledged lies before it, of other instances what was heard when the job was asked for.
     ///
     /// # Errors
     /// The log is away.

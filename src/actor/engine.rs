@@ -291,7 +291,7 @@ impl Engine {
         reasons
     }
 
-    /// Asks a partition, wherever it is served, and waits until what the answer rests on is durable.
+    /// Asks a partition, wherever it is, and waits until what its answer rests on is durable.
     pub(crate) async fn ask<Q: Ask>(
         &self,
         slot: &Slot,

@@ -54,7 +54,7 @@ pub enum Call {
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Return {
-    /// The command was decided; the reply may be a refusal. What the partition has left to hand out.
+    /// The command was decided; the reply may be a refusal. And what is left to hand out.
     Decided(Decided, Offer),
     /// The answer, and the position it is valid for.
     Answered(Answered, Position),

@@ -258,8 +258,8 @@ pub trait EventLog: Send + Sync {
         false
     }
 
-    /// Gives a partition up: what others append to it is read from now on. Batches on their way fail
-    /// as fenced.
+    /// Gives a partition up: what others append to it is read from now on. Batches on their way
+    /// fail as fenced.
     fn release(&self, _: PartitionId) {}
 
     /// Blocks until everything that was durable when the log was opened can be read here.

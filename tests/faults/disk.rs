@@ -349,7 +349,7 @@ impl Disk {
         if let (None, Some(open)) = (at, self.open.get_mut(&fd)) {
             open.place = place + data.len();
         }
-        // Short, or of a thread that is being killed: what strace says it returned may be another's.
+        // Short, or of a thread that is being killed: what strace says it returned is another's.
         if let Some(file) = self.files.get_mut(id).filter(|_| size(count) != whole) {
             file.torn.push((place, place + whole));
         }

@@ -59,8 +59,8 @@ pub(crate) fn read(line: &[u8]) -> Event<'_> {
     Event::Whole(Call { pid, name, args }, result(args))
 }
 
-/// The value after the last `) = `; `?` (never returned) is `None`. Of a thread that is being killed
-/// strace may read registers that are not its own any more: it prints
+/// The value after the last `) = `; `?` (never returned) is `None`. Of a thread that is being
+/// killed strace may read registers that are not its own any more: it prints
 /// `-1 (errno 18446744073709551615)`, or what another thread has returned, for a write that has
 /// reached the file whole.
 fn result(line: &[u8]) -> Option<i64> {
