@@ -99,7 +99,7 @@ mod tests {
         let (reply, mut answer) = oneshot::channel();
         let work = Work::Decide(Command::Tick, reply);
         let envelope = Envelope { work, class: Class::Report, bytes: 0, sent: Tick(0) };
-        sender.try_send(envelope).ok().expect("there is room");
+        assert!(sender.try_send(envelope).is_ok(), "there is room");
         drop(commands);
         let Reply::Refused(reject) = answer.try_recv().expect("an answer").reply else {
             panic!("it was decided");
