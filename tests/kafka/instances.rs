@@ -2,7 +2,7 @@
 //! killed, stand still, drain, start again. Nothing acknowledged is lost, nothing is done twice,
 //! and whoever asks any instance is told the same.
 
-use crate::broker::{address, prefix};
+use crate::broker::{Brokers, address, prefix};
 use crate::http::Client;
 use crate::run::Run;
 use crate::server::{Server, Start};
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 const COUNT: usize = 3;
 /// Faults at scale 1.
-const FAULTS: usize = 9;
+const FAULTS: usize = 8;
 /// A fault is over, and every partition has an owner, within so long: the session of a group
 /// member, and the take-over.
 const SETTLED_MS: u64 = 30_000;
@@ -56,10 +56,10 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn start(run: &mut Run) -> Self {
+    fn start(run: &mut Run, brokers: &str) -> Self {
         run.start.sets = vec![
             "log.backend=kafka".into(),
-            format!("kafka.bootstrap-servers={}", address()),
+            format!("kafka.bootstrap-servers={brokers}"),
             format!("topics.prefix={}", prefix()),
             "topics.replication=1".into(),
             "log.partitions=6".into(),
@@ -162,7 +162,7 @@ impl Fleet {
 fn every_instance_knows_and_hands_out_what_any_of_them_has() {
     let _alone = alone();
     let mut run = Run::new("kafka-agree");
-    let mut fleet = Fleet::start(&mut run);
+    let mut fleet = Fleet::start(&mut run, address());
     fleet.agree();
     fleet.share_work();
     // Partitions move to others and back.
@@ -178,17 +178,25 @@ fn every_instance_knows_and_hands_out_what_any_of_them_has() {
 #[test]
 fn three_instances_behind_a_proxy_lose_nothing_while_they_are_killed_stopped_and_drained() {
     let _alone = alone();
+    let mut brokers = Brokers::start(1);
     let mut run = Run::new("kafka-instances");
-    let mut fleet = Fleet::start(&mut run);
+    let mut fleet = Fleet::start(&mut run, &brokers.addresses);
     say(&format!("kafka-instances: {:?}", fleet.shares()));
     run.world.set_addr(Some(fleet.proxy));
     run.load();
     for i in 0..scaled(FAULTS) {
         pause_ms(run.rng.range(1_000, 3_000));
         run.count_in_flight();
+        if i % 4 == 3 {
+            run.nemesis("the broker is killed");
+            brokers.order("kill 1");
+            pause_ms(run.rng.range(100, 3_000));
+            brokers.order("start 1");
+            continue;
+        }
         let number = run.rng.index(COUNT);
         let Some(mut server) = fleet.servers[number].take() else { continue };
-        match i % 3 {
+        match i % 4 {
             0 => {
                 run.nemesis("an instance is killed");
                 drop(server.kill());
