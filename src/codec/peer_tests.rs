@@ -155,7 +155,7 @@ fn a_lie_about_a_length_is_refused() {
     let decided = Decided { reply, position: Position(0) };
     let told = Return::Decided(decided, Offer::default());
     let bytes = encode(&told).unwrap();
-    // Version, kind, Decided, Noted, length, flag, position, levels and tasks of the offer.
+    // Version, kind, Decided, Noted, length, flag, position, levels, tasks.
     assert_eq!(bytes, [VERSION, 2, 0, 2, 0, 1, 0, 0, 0]);
     let lies = [&[253u8, 255, 255, 255, 255, 255, 255, 255, 127][..], &[252, 255, 255, 255, 255]];
     for lie in lies {
