@@ -134,6 +134,9 @@ impl Engine {
     pub(crate) fn heard(&self, slot: &Slot, position: Position) {
         slot.reached(position);
         self.tracker.reached(slot.id, position);
+        if let Ok(log) = self.log() {
+            log.heard(slot.id, position);
+        }
     }
 }
 

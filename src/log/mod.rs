@@ -258,6 +258,10 @@ pub trait EventLog: Send + Sync {
         false
     }
 
+    /// Another process tells that the partition has come to this record. Who has given a partition
+    /// up appends nothing more, so it would never find out that another one does.
+    fn heard(&self, _: PartitionId, _: Position) {}
+
     /// Blocks until everything that was durable when the log was opened can be read here.
     /// `progress` hears how much of it can, ‰.
     ///

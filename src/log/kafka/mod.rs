@@ -179,6 +179,12 @@ impl EventLog for KafkaLog {
         true
     }
 
+    fn heard(&self, id: PartitionId, at: Position) {
+        if let Ok(partition) = self.shared.partition(id) {
+            self.shared.carry_out(Ok(partition.heard(place::offset(at).0)));
+        }
+    }
+
     fn one_series(&self) -> bool {
         false
     }

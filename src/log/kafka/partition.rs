@@ -189,6 +189,17 @@ impl Partition {
         }
     }
 
+    /// Another instance tells that this offset is durable. An owner with nothing on its way knows
+    /// everything there is, so it is the owner no more: it follows.
+    pub(super) fn heard(&self, offset: u64) -> Option<Order> {
+        let mut state = self.lock();
+        let idle = match &state.role {
+            Role::Following | Role::Taking { .. } => false,
+            Role::Owning(owning) => owning.gap.is_none() && owning.fence.in_flight() == 0,
+        };
+        if idle && offset >= state.read_to { state.stand_down(self.id) } else { None }
+    }
+
     /// Batches whose end is not known.
     pub(super) fn in_flight(&self) -> usize {
         match &self.lock().role {

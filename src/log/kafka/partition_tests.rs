@@ -174,6 +174,21 @@ fn ownership_begins_when_the_reader_has_passed_the_reported_owner_record() {
     assert_eq!((rig.kept(), rig.partition.read_to()), ((0..=5).collect(), 6));
 }
 
+/// It was given up, so nothing is appended that could show that another one has it.
+#[test]
+fn an_idle_owner_follows_when_it_hears_of_more_than_it_knows() {
+    let rig = Rig::owning();
+    let mut last = rig.append(0, 1);
+    assert_eq!(rig.partition.heard(2), None, "what is on its way decides");
+    rig.report(1);
+    assert!(positions(&mut last).is_some());
+    assert_eq!(rig.partition.heard(1), None, "its own");
+    assert_eq!(rig.partition.heard(2), read_on(2));
+    assert_eq!(rig.read(2, &owner_batch("other")), None);
+    assert_eq!((rig.kept(), rig.partition.read_to()), (vec![0, 1, 2], 3));
+    assert!(rig.try_append(epoch(0), batch(0, 2)).is_err(), "deposed");
+}
+
 #[test]
 fn a_reader_may_be_faster_than_the_report() {
     let rig = Rig::new();
