@@ -79,6 +79,7 @@ pub struct Node {
     simulations: Arc<Simulations>,
     audit: Arc<Audit>,
     inboxes: kafka::InboxPump,
+    commands: kafka::CommandPump,
     instances: Instances,
     shards: Shards,
     config: Config,
@@ -131,6 +132,7 @@ impl Node {
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
         let inboxes = kafka::InboxPump::start(config, &node, handle.clone())?;
+        let commands = kafka::CommandPump::start(config, &node, handle.clone())?;
         let instances = Instances::start(config, &node, &handle, listening, shards.spawners())?;
         let simulations = Arc::new(Simulations::new(handle.clone()));
         let left = Arc::clone(&simulations);
@@ -154,6 +156,7 @@ impl Node {
             simulations,
             audit,
             inboxes,
+            commands,
             instances,
             shards,
             config,
@@ -223,6 +226,7 @@ impl Node {
             self.running.await_reports(limit)
         };
         self.server.shutdown(timeout.saturating_sub(waited));
+        self.commands.stop();
         self.running.close();
         self.instances.close();
         self.audit.close();

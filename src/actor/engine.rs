@@ -1,6 +1,7 @@
 //! What all handles share: the partitions' doors, the hub, the registry of workers, the clocks, the
 //! log in force.
 
+use crate::actor::away::Away;
 use crate::actor::envelope::{Envelope, Inspect, Work};
 use crate::actor::feed::Feed;
 use crate::actor::hub::Hub;
@@ -40,6 +41,8 @@ pub(crate) struct Engine {
     pub(crate) slots: Vec<Slot>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) peers: Peers,
+    /// Where reports are left whose owner is away.
+    pub(crate) away: Away,
     /// What other instances tell of themselves.
     pub(crate) others: Mutex<Others>,
     pub(crate) workers: Mutex<WorkerRegistry>,
@@ -122,6 +125,7 @@ impl Engine {
             slots: (0..partitions).map(slot).collect(),
             hub: Arc::new(Hub::new(partitions, parts.config.poll.max_parked)),
             peers: Peers::default(),
+            away: Away::default(),
             others: Mutex::default(),
             workers: Mutex::new(WorkerRegistry::new(
                 parts.config.worker_forget_ms,

@@ -285,24 +285,32 @@ impl KwqHandle {
         let leases: Vec<_> = part.iter().map(|(_, r)| r.token.map(|t| t.number)).collect();
         let counts: Vec<WorkerTally> = part.iter().map(|(_, r)| counted(&r.verb)).collect();
         let (places, reports): (Vec<usize>, Vec<Report>) = part.into_iter().unzip();
+        let spare = self.engine.away.spare(&reports);
         let decided = self.engine.decide(slot, Command::Report(reports), Class::Report, 0).await;
         let mut outcomes = match decided.and_then(Decided::accepted) {
             Ok((Reply::Reported(outcomes), _)) => outcomes,
             Ok(_) => vec![ReportOutcome::bare(Outcome::Unavailable(mismatch())); places.len()],
             Err(reject) => {
-                vec![ReportOutcome::bare(Outcome::Unavailable(reject)); places.len()]
+                let left = self.engine.leave_for_owner(slot.id, spare, reject).await;
+                let outcome = left.map_or_else(Outcome::Unavailable, |()| Outcome::Accepted);
+                vec![ReportOutcome::bare(outcome); places.len()]
             }
         };
         self.name_tasks(slot, &leases, &mut outcomes).await;
+        self.count_reports(&outcomes, &counts);
+        places.into_iter().zip(outcomes).collect()
+    }
+
+    /// Counts what was decided for the workers.
+    pub(super) fn count_reports(&self, outcomes: &[ReportOutcome], counts: &[WorkerTally]) {
         let now = self.engine.clock.now();
         let mut registry = lock(&self.engine.workers);
         for (outcome, counts) in outcomes.iter().zip(counts) {
             // Only what a live token did has a worker.
             if let Some(worker) = &outcome.worker {
-                registry.reported(worker, now, counts);
+                registry.reported(worker, now, *counts);
             }
         }
-        places.into_iter().zip(outcomes).collect()
     }
 
     /// Fills in client ids: from memory, else from the log.
@@ -367,7 +375,7 @@ impl KwqHandle {
 }
 
 /// What an accepted report counts as for its worker.
-fn counted(verb: &Verb) -> WorkerTally {
+pub(super) fn counted(verb: &Verb) -> WorkerTally {
     let none = WorkerTally::default();
     match verb {
         Verb::Complete { .. } => WorkerTally { completed: 1, ..none },
@@ -390,6 +398,7 @@ pub fn unknown(outcomes: &[ReportOutcome]) -> Option<Reject> {
         | Outcome::Dead
         | Outcome::Duplicate
         | Outcome::LeaseLost
-        | Outcome::Cancelled => None,
+        | Outcome::Cancelled
+        | Outcome::Accepted => None,
     })
 }

@@ -9,10 +9,9 @@
 //! Must not: keep offsets of its own beyond the epoch of a partition, or judge a record.
 
 use crate::actor::engine::{Engine, unavailable};
-use crate::actor::slot::SlotState;
-
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::outcome::mismatch;
+use crate::actor::slot::SlotState;
 use crate::codec::inbox::{Bounds, InboxRecord, decode};
 use crate::codec::wire::field::Rules;
 use crate::log::kafka::{Chunk, Inboxes, Letter};
@@ -129,7 +128,7 @@ impl Pump {
 
 impl Engine {
     /// Partitions that are served, with their epochs.
-    fn serving(&self) -> BTreeMap<PartitionId, u64> {
+    pub(super) fn serving(&self) -> BTreeMap<PartitionId, u64> {
         let ready = self.slots.iter().filter(|slot| slot.state() == SlotState::Ready);
         ready.map(|slot| (slot.id, slot.epoch.load(Ordering::Acquire))).collect()
     }

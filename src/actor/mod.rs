@@ -1,6 +1,7 @@
 //! Floor 3: actix shells that move bytes between the API, the pure core and the log. No decisions
 //! here.
 
+pub mod away;
 pub mod bodies;
 pub mod endings;
 pub mod feed;
@@ -12,6 +13,8 @@ pub mod running;
 pub mod shard;
 pub mod simulation;
 
+#[cfg(feature = "kafka")]
+pub mod commands;
 mod engine;
 mod envelope;
 mod gate;

@@ -255,16 +255,30 @@ async fn single(shared: &Shared, sent: Sent) -> Outcome {
     if let Some(problem) = verdict_problem(shared, &verdict) {
         return Err(problem);
     }
+    if verdict.outcome == Verdict::Accepted {
+        return Ok(later(sent.lease.as_deref(), &verdict));
+    }
+    Ok(Answer::json(one(sent.lease.as_deref(), &verdict)))
+}
+
+fn one(lease: Option<&str>, verdict: &ReportOutcome) -> Vec<u8> {
     let mut out = Out::with_capacity(192);
-    report_wire::verdict(&mut out, sent.lease.as_deref(), &verdict);
-    Ok(Answer::json(out.into_bytes()))
+    report_wire::verdict(&mut out, lease, verdict);
+    out.into_bytes()
+}
+
+/// 202: durable, and decided when the owner is back.
+pub(crate) fn later(lease: Option<&str>, verdict: &ReportOutcome) -> Answer {
+    Answer::json(one(lease, verdict)).status(StatusCode::ACCEPTED)
 }
 
 /// The refusal a single report answers with; `None` for an accepted one.
 pub(crate) fn verdict_problem(shared: &Shared, verdict: &ReportOutcome) -> Option<Problem> {
     let word = report_wire::outcome_word(&verdict.outcome);
     let reject = match &verdict.outcome {
-        Verdict::Ok | Verdict::Retry | Verdict::Dead | Verdict::Duplicate => return None,
+        Verdict::Ok | Verdict::Retry | Verdict::Dead | Verdict::Duplicate | Verdict::Accepted => {
+            return None;
+        }
         Verdict::LeaseLost => {
             Reject::new(Code::LeaseLost, "the lease does not act any more; drop the result")
         }

@@ -3,7 +3,7 @@
 use crate::actor::request::{ConsumeRequest, HeartbeatRequest, TaskKey};
 use crate::api::answer::Answer;
 use crate::api::call::Call;
-use crate::api::consume::{known, nothing, parked, verdict_problem};
+use crate::api::consume::{known, later, nothing, parked, verdict_problem};
 use crate::api::context::Shared;
 use crate::api::delivery::HandOuts;
 use crate::api::problem::{Outcome, Problem};
@@ -19,7 +19,7 @@ use crate::model::command::ALL_LEVELS;
 use crate::model::lease::LeaseToken;
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
-use crate::model::report::{Report, Verb};
+use crate::model::report::{Outcome as Verdict, Report, Verb};
 use crate::model::state::TaskState;
 use crate::model::view::{AttemptOutcome, TaskView};
 use hyper::Method;
@@ -128,8 +128,10 @@ async fn update(mut call: Call) -> Outcome {
             None => return shown(shared, key).await,
         },
     };
-    act(shared, token, &body).await?;
-    shown(shared, key).await
+    match act(shared, token, &body).await? {
+        Some(later) => Ok(later),
+        None => shown(shared, key).await,
+    }
 }
 
 /// The token of the header, which must be one of the task that the body names.
@@ -176,7 +178,12 @@ fn repeated(view: &TaskView, body: &UpdateBody) -> bool {
     }
 }
 
-async fn act(shared: &Shared, token: Option<LeaseToken>, body: &UpdateBody) -> Result<(), Problem> {
+/// Reports; an answer at once if its owner decides later, when there is nothing to show yet.
+async fn act(
+    shared: &Shared,
+    token: Option<LeaseToken>,
+    body: &UpdateBody,
+) -> Result<Option<Answer>, Problem> {
     let verb = match body.update {
         Update::Running => Verb::Start,
         Update::Completed => Verb::Complete { result: None, run_ms: None },
@@ -196,11 +203,15 @@ async fn act(shared: &Shared, token: Option<LeaseToken>, body: &UpdateBody) -> R
     if let Some(problem) = verdict_problem(shared, &verdict) {
         return Err(problem);
     }
+    if verdict.outcome == Verdict::Accepted {
+        let lease = token.map(|token| token.encode());
+        return Ok(Some(later(lease.as_deref(), &verdict)));
+    }
     if let (Update::Running, Some(token), Some(worker)) = (body.update, token, verdict.worker) {
         let renew = HeartbeatRequest { worker, leases: Some(vec![Ok(token)]), warm: None };
         shared.api.handle.heartbeat(renew).await?;
     }
-    Ok(())
+    Ok(None)
 }
 
 async fn shown(shared: &Shared, key: TaskKey) -> Outcome {

@@ -17,6 +17,8 @@ pub mod image;
 pub mod inbox;
 pub mod instance;
 pub mod json;
+#[cfg(feature = "kafka")]
+pub mod left;
 pub mod page;
 pub mod peer;
 #[cfg(feature = "server")]

@@ -119,21 +119,26 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, Error> {
         [VERSION, ..] | [] => return Err(Malformed("peer: kind of message").into()),
         [version, ..] => return Err(Error::Version(*version)),
     };
-    if body.len() <= SMALL {
-        decode_body::<M, { SMALL * CLAIM }>(body)
-    } else if body.len() <= MIDDLING {
-        decode_body::<M, { MIDDLING * CLAIM }>(body)
-    } else {
-        decode_body::<M, { limits::PEER_BYTES_MAX * CLAIM }>(body)
-    }
+    decode_body(body)
 }
 
-fn check_size(bytes: usize) -> Result<(), Error> {
+pub(super) fn check_size(bytes: usize) -> Result<(), Error> {
     if bytes > limits::PEER_BYTES_MAX { Err(Error::TooLarge(bytes)) } else { Ok(()) }
 }
 
+/// Decodes all of a body, which claims no more than its size allows.
+pub(super) fn decode_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    if body.len() <= SMALL {
+        decode_within::<T, { SMALL * CLAIM }>(body)
+    } else if body.len() <= MIDDLING {
+        decode_within::<T, { MIDDLING * CLAIM }>(body)
+    } else {
+        decode_within::<T, { limits::PEER_BYTES_MAX * CLAIM }>(body)
+    }
+}
+
 /// Decodes a body that may claim so many bytes.
-fn decode_body<M: Message, const CLAIMS: usize>(body: &[u8]) -> Result<M, Error> {
+fn decode_within<T: DeserializeOwned, const CLAIMS: usize>(body: &[u8]) -> Result<T, Error> {
     let settings = config::standard().with_limit::<CLAIMS>();
     let (message, read) = bincode::serde::decode_from_slice(body, settings)
         .map_err(|e| Error::Body(e.to_string()))?;

@@ -363,3 +363,7 @@ impl Partition {
         self.failure(number, report)
     }
 }
+
+#[cfg(test)]
+#[path = "reports_tests.rs"]
+mod tests;

@@ -71,6 +71,8 @@ pub enum Outcome {
     Unavailable(Reject),
     /// The report breaks a rule.
     Invalid(Reject),
+    /// Durable, but its owner is away and decides later.
+    Accepted,
 }
 
 /// Verdict with what is known of the task.

@@ -65,7 +65,7 @@ listed!(Verb: Start, Complete, Fail, Release);
 listed!(JobChange: Close, Pause, Resume, Cancel, Prioritise, Weight, Retention, Purge);
 listed!(Reply: Submitted, InboxTaken, Noted, Granted, Reported, Renewed, Released, Job, Task,
     Ticked, Done, Refused);
-listed!(Outcome: Ok, Retry, Dead, Duplicate, LeaseLost, Cancelled, Unavailable, Invalid);
+listed!(Outcome: Ok, Retry, Dead, Duplicate, LeaseLost, Cancelled, Unavailable, Invalid, Accepted);
 listed!(AdmittedItem: Task, Array);
 listed!(JobOutcome: Unchanged, Changed, Created, Conflict);
 listed!(Question: FirstKey, Pending, Numbers, Holders, WorkerHere, StateHash, StandingOf, Pauses,
@@ -281,6 +281,7 @@ fn outcomes() -> Vec<Outcome> {
         Outcome::Cancelled,
         Outcome::Unavailable(reject()),
         Outcome::Invalid(Reject::new(Code::ResultTooLarge, "9 B")),
+        Outcome::Accepted,
     ]
 }
 

@@ -55,3 +55,14 @@ impl InboxPump {
 
     pub(super) fn stop(self) {}
 }
+
+/// There is nowhere to leave anything.
+pub(super) struct CommandPump;
+
+impl CommandPump {
+    pub(super) fn start(_: &Config, _: &str, _: KwqHandle) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    pub(super) fn stop(self) {}
+}

@@ -138,6 +138,9 @@ impl Worker<'_> {
             if outcome.is_none() && answer.is_some() {
                 self.world.odd(format!("{member}: no outcome for item {i}"));
             }
+            // Durable, but what comes of it is not known: asked again until it is.
+            let word = word.filter(|word| *word != "accepted");
+            let outcome = word.map(str::to_owned);
             if outcome.as_deref() == Some("invalid") {
                 self.world.odd(format!("{member}: invalid: {answer:?}"));
             }

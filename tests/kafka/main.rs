@@ -3,6 +3,7 @@
 //! fault suite.
 
 mod broker;
+mod commands;
 mod contract;
 mod faults;
 mod gossip;

@@ -57,6 +57,7 @@ fn report(operation: Operation) -> Operation {
     let both = json!({ "oneOf": [named("Verdict"), named("Verdicts")] });
     operation
         .answer(json(200, "Taken; or the verdicts of a list", both))
+        .answer(json(202, "Durable; its owner is away and decides later", named("Verdict")))
         .refuses(ASKS)
         .refuses(&[Code::LeaseLost, Code::Cancelled])
 }
@@ -102,6 +103,7 @@ fn seed_update() -> Operation {
         .header("Kwq-Lease", text(limits::TOKEN_CHARS_MAX, "Token of the hand-out"))
         .body("SeedUpdate")
         .answer(json(200, "The task", named("SeedTask")))
+        .answer(json(202, "Durable; its owner is away and decides later", named("Verdict")))
         .refuses(TRACKS)
         .refuses(&[
             Code::LeaseLost,

@@ -205,8 +205,17 @@ fn one_or_many(report: &str) -> Value {
 }
 
 fn verdict() -> Value {
-    let words =
-        ["ok", "retry", "dead", "duplicate", "lease_lost", "cancelled", "unavailable", "invalid"];
+    let words = [
+        "ok",
+        "retry",
+        "dead",
+        "duplicate",
+        "lease_lost",
+        "cancelled",
+        "accepted",
+        "unavailable",
+        "invalid",
+    ];
     answered(
         "Verdict on a report",
         &["outcome"],

@@ -217,6 +217,7 @@ pub fn outcome_word(outcome: &Outcome) -> &'static str {
         Outcome::Cancelled => "cancelled",
         Outcome::Unavailable(_) => "unavailable",
         Outcome::Invalid(_) => "invalid",
+        Outcome::Accepted => "accepted",
     }
 }
 
@@ -235,7 +236,8 @@ pub fn verdict(out: &mut Out, lease: Option<&str>, verdict: &ReportOutcome) {
         | Outcome::Dead
         | Outcome::Duplicate
         | Outcome::LeaseLost
-        | Outcome::Cancelled => {}
+        | Outcome::Cancelled
+        | Outcome::Accepted => {}
     }
     out.opt_str("lease", lease);
     if let Some(task) = &verdict.task {

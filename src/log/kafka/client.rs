@@ -126,6 +126,19 @@ impl Cluster {
         self.finished(config)
     }
 
+    /// Of what is left for an owner that is away: somebody waits for it.
+    pub(super) fn leaver(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            .set("queue.buffering.max.kbytes", "262144")
+            .set("compression.type", "lz4")
+            .set("message.timeout.ms", "3000");
+        self.finished(config)
+    }
+
     /// Of what others tell. A broker that answers nothing any more is left soon: another one may
     /// have the topic by then.
     pub(super) fn listener(&self) -> ClientConfig {
@@ -138,7 +151,7 @@ impl Cluster {
         self.finished(config)
     }
 
-    /// Of the reader of the inboxes: many topics, so little is fetched ahead of each.
+    /// Of the reader of inboxes and commands: many topics, so little is fetched ahead of each.
     pub(super) fn inbox(&self) -> ClientConfig {
         let mut config = self.reader();
         config
@@ -206,7 +219,7 @@ mod tests {
     #[test]
     fn no_client_lets_a_broker_make_topics() {
         let cluster = cluster();
-        let writers = [cluster.admin(), cluster.producer(), cluster.teller()];
+        let writers = [cluster.admin(), cluster.producer(), cluster.teller(), cluster.leaver()];
         for config in writers.into_iter().chain([cluster.reader(), cluster.listener()]) {
             assert_eq!(config.get("allow.auto.create.topics"), Some("false"));
         }

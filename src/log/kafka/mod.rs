@@ -15,10 +15,12 @@
 //! Must not: use transactions, wait for one partition in the name of another, or flush a producer.
 
 mod client;
+mod commands;
 mod copy;
 mod gossip;
 mod group;
 mod inbox;
+mod lines;
 mod offline;
 mod partition;
 mod place;
@@ -30,9 +32,11 @@ mod threads;
 mod topics;
 
 pub use client::Cluster;
+pub use commands::{Commands, Delivery};
 pub use gossip::{Gossip, Heard};
 pub use group::{Assigned, Group, Member};
-pub use inbox::{Chunk, Inboxes, Letter};
+pub use inbox::{Chunk, Inboxes};
+pub use lines::Letter;
 pub use offline::{Offline, dump, is_copy, verify};
 pub use topics::{Found, Topics};
 

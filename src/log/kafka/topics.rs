@@ -64,10 +64,10 @@ impl Topics {
         format!("{}-cluster", self.prefix)
     }
 
-    /// Level of an inbox.
-    pub(super) fn level(&self, name: &str) -> Option<Priority> {
-        let number = name.strip_prefix(&self.prefix)?.strip_prefix('-')?;
-        Priority::new(number.parse().ok()?)
+    /// Name of the topic on which instances leave what an owner is to find.
+    #[must_use]
+    pub fn commands(&self) -> String {
+        format!("{}-commands", self.prefix)
     }
 }
 
@@ -82,6 +82,8 @@ struct Wanted {
 enum Kind {
     /// What was acknowledged is on it.
     Records,
+    /// As records, but one can do without: reports whose owner is away are refused then.
+    Commands,
     /// The newest word of each instance is on it; lost, it is said again within a second.
     Gossip,
 }
@@ -93,8 +95,10 @@ impl Wanted {
             names.extend(Priority::ASCENDING.map(|level| topics.inbox(level)));
         }
         let records = |name| Self { name, partitions: topics.partitions, kind: Kind::Records };
+        let (name, partitions) = (topics.commands(), topics.partitions);
+        let commands = Self { name, partitions, kind: Kind::Commands };
         let gossip = Self { name: topics.cluster(), partitions: 1, kind: Kind::Gossip };
-        names.into_iter().map(records).chain([gossip]).collect()
+        names.into_iter().map(records).chain([commands, gossip]).collect()
     }
 
     /// # Errors
@@ -104,7 +108,7 @@ impl Wanted {
             return Ok(());
         }
         let whose = match self.kind {
-            Kind::Records => "log.partitions says",
+            Kind::Records | Kind::Commands => "log.partitions says",
             Kind::Gossip => "it must have",
         };
         Err(Error::Settings(format!(
@@ -119,7 +123,7 @@ impl Wanted {
         let topic = NewTopic::new(&self.name, i32::from(self.partitions), replication)
             .set("min.insync.replicas", in_sync);
         match self.kind {
-            Kind::Records => topic
+            Kind::Records | Kind::Commands => topic
                 .set("cleanup.policy", "delete")
                 .set("retention.ms", "-1")
                 .set("retention.bytes", "-1")
@@ -133,7 +137,8 @@ impl Wanted {
     }
 }
 
-/// Sees to the changelog, to what instances tell each other, and to the inboxes if they are read.
+/// Sees to the changelog, to what instances tell each other and leave for each other, and to the
+/// inboxes if they are read.
 ///
 /// # Errors
 /// `Io` = the cluster is not reached or refuses; `Settings` = a topic is missing and may not be
@@ -141,13 +146,21 @@ impl Wanted {
 pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error> {
     let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
     let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
-    let wanted = Wanted::all(topics);
+    let mut wanted = Wanted::all(topics);
     let what = format!("reaching Kafka at {}", cluster.brokers);
     let ask = |wanted: &Wanted| {
         let metadata = admin.inner().fetch_metadata(Some(&wanted.name), PATIENCE);
         metadata.map(|metadata| look(&metadata, &wanted.name)).map_err(|e| refused(&what, &e))
     };
     let mut seen = wanted.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
+    if !topics.manage
+        && let Some(at) = dispensable(&wanted, &seen)
+    {
+        let (topic, what) = (&wanted[at].name, "reports whose owner is away are refused");
+        tracing::warn!(topic, what, "missing with topics.manage=false");
+        wanted.remove(at);
+        seen.remove(at);
+    }
     let pairs = wanted.iter().zip(&seen);
     let missing: Vec<_> = pairs.filter(|(_, seen)| seen.partitions == 0).map(|(w, _)| w).collect();
     let created = !missing.is_empty();
@@ -170,13 +183,32 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
     let mut reduced = Vec::new();
     for (wanted, seen) in wanted.iter().zip(&seen) {
         wanted.check(seen)?;
-        if seen.copies < 3 && wanted.kind == Kind::Records {
+        if seen.copies < 3 && wanted.kind != Kind::Gossip {
             reduced.push(format!("{} has {} of 3 copies", wanted.name, seen.copies));
         }
     }
     // One word for all of them is enough.
     reduced.truncate(1);
     Ok(Found { created, reduced })
+}
+
+/// Place of a missing topic that one can do without.
+fn dispensable(wanted: &[Wanted], seen: &[Seen]) -> Option<usize> {
+    let mut pairs = wanted.iter().zip(seen);
+    pairs.position(|(wanted, seen)| wanted.kind == Kind::Commands && seen.partitions == 0)
+}
+
+/// Is a topic there?
+///
+/// # Errors
+/// `Io` = the cluster is not reached.
+pub(super) fn present(cluster: &Cluster, topic: &str) -> Result<bool, Error> {
+    let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
+    let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
+    let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE);
+    let metadata =
+        metadata.map_err(|e| refused(&format!("reaching Kafka at {}", cluster.brokers), &e))?;
+    Ok(look(&metadata, topic).partitions > 0)
 }
 
 fn names(topics: &[&Wanted]) -> String {
