@@ -13,7 +13,7 @@ pub use stop::StopSignal;
 
 use crate::actor::handle::KwqHandle;
 use crate::actor::node::OpenLog;
-use crate::actor::running::{NodeParts, Running};
+use crate::actor::running::{NodeParts, Running, host_name};
 use crate::actor::shard::Shards;
 use crate::actor::simulation::Simulations;
 use crate::api::ApiContext;
@@ -103,8 +103,7 @@ impl Node {
         let addr = listener.local_addr()?;
         strictly(config, &config.durability_reasons())?;
         let listening = instances::Listening::bind(config)?;
-        let host = crate::actor::running::host_name();
-        let node = instances::name(config, host, SystemEntropy.next_u64())?;
+        let node = instances::name(config, host_name(), SystemEntropy.next_u64())?;
         let opener = log_opener(config, &node);
         let log = opener()?;
         let reasons = [config.durability_reasons(), log.reduced()].concat();

@@ -76,7 +76,7 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(decode(&bytes[..cut]).is_err(), "cut at {cut}");
         }
-        assert!(decode(&[bytes.clone(), vec![0]].concat()).is_err(), "a byte more");
+        assert!(decode(&[bytes, vec![0]].concat()).is_err(), "a byte more");
         assert!(matches!(decode(b"{}"), Err(Error::Version(b'{'))));
     }
 

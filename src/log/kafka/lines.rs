@@ -1,7 +1,7 @@
 //! Reads topics that have a partition for each of kwq's, for the partitions this instance owns.
 //!
 //! ```text
-//!   broker ─► consumer (one thread) ─► a line for each partition and topic ─► pull: last topic first
+//!   broker ─► consumer (one thread) ─► a line for each partition and topic ─► pull, last first
 //!                 ▲ paused above LINE, resumed below half of it
 //! ```
 //! Must not: decide anything, keep how far anybody has come, or commit offsets to Kafka.
