@@ -1,8 +1,12 @@
 //! The value of a record of the changelog topic: one batch of one partition.
 //!
 //! ```text
-//! magic u8 · version u8 · count u16 · epoch u64 │ count × (kind u8 · at u64 · length u32) │ bodies
+//! magic u8 · version u8 · count u16 · epoch u64 · number u64 │ count × (kind u8 · at u64 ·
+//! length u32) │ bodies
 //! ```
+//! The number counts the batches of an epoch: 0 is that of its `Owner`. A producer that gives one
+//! batch up may still send the next, which rests on it: whoever reads sees the hole.
+//!
 //! Numbers are little-endian. Bodies are those of the embedded log (`codec::event`). The table
 //! before the bodies lets a reader take one of them without looking at the others. Kafka guards the
 //! bytes on their way and on its disk, so there is no checksum here.
@@ -19,11 +23,14 @@ use crate::model::time::WallMs;
 
 const MAGIC: u8 = 0x6b;
 /// Version of the layout.
-const VERSION: u8 = 1;
-const HEAD_BYTES: usize = 12;
+const VERSION: u8 = 2;
+const HEAD_BYTES: usize = 20;
+/// Where the number of a batch stands.
+const NUMBER: std::ops::Range<usize> = 12..20;
 const ENTRY_BYTES: usize = 13;
 
-/// Encodes a batch. A batch that begins with `Owner` has no epoch yet; its own offset is it.
+/// Encodes a batch, with the number 0. A batch that begins with `Owner` has no epoch yet; its own
+/// offset is it.
 ///
 /// # Errors
 /// It is empty, holds 65,536 events or more, or one whose body is longer than
@@ -50,6 +57,7 @@ pub fn encode(epoch: Epoch, events: &[Stamped]) -> Result<Vec<u8>, Malformed> {
     let mut head = vec![MAGIC, VERSION];
     head.extend_from_slice(&count.to_le_bytes());
     head.extend_from_slice(&epoch.0.to_le_bytes());
+    head.extend_from_slice(&0u64.to_le_bytes());
     head.append(&mut table);
     if let Some(place) = out.get_mut(..head.len()) {
         place.copy_from_slice(&head);
@@ -57,10 +65,18 @@ pub fn encode(epoch: Epoch, events: &[Stamped]) -> Result<Vec<u8>, Malformed> {
     Ok(out)
 }
 
+/// Numbers an encoded batch.
+pub fn set_number(batch: &mut [u8], number: u64) {
+    if let Some(place) = batch.get_mut(NUMBER) {
+        place.copy_from_slice(&number.to_le_bytes());
+    }
+}
+
 /// A batch as read; its bodies are looked at when they are asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Value<'a> {
     epoch: Epoch,
+    number: u64,
     table: &'a [u8],
     bodies: &'a [u8],
 }
@@ -88,12 +104,13 @@ impl<'a> Value<'a> {
             return Err(Malformed("batch: magic"));
         }
         if version != VERSION {
-            return Err(Malformed("batch: written by a newer version"));
+            return Err(Malformed("batch: of another version of the format"));
         }
         let count = usize::from(u16::from_le_bytes([cursor.byte()?, cursor.byte()?]));
         let epoch = Epoch(cursor.u64()?);
+        let number = cursor.u64()?;
         let table = cursor.take(count * ENTRY_BYTES)?;
-        let value = Self { epoch, table, bodies: cursor.rest() };
+        let value = Self { epoch, number, table, bodies: cursor.rest() };
         let bodies = value.raws().map(|raw| raw.body.len()).sum::<usize>();
         if count == 0 || bodies != value.bodies.len() || value.raws().count() != count {
             return Err(Malformed("batch: its lengths"));
@@ -111,6 +128,12 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Its number among the batches of its epoch; 0 = the `Owner`.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Its events in order.
@@ -167,7 +190,7 @@ mod tests {
     #[test]
     fn the_layout_does_not_change() {
         let bytes = encode(Epoch(0x0102), &[cancelled(5)]).unwrap();
-        let head = [0x6b, 1, 1, 0, 2, 1, 0, 0, 0, 0, 0, 0];
+        let head = [0x6b, 2, 1, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let table = [26, 8, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
         assert_eq!(bytes, [head.as_slice(), &table, &[1, 20]].concat());
     }
@@ -180,7 +203,7 @@ mod tests {
         }
         let longer = [bytes.as_slice(), &[0]].concat();
         assert!(Value::read(&longer).is_err());
-        for (at, byte) in [(0, 0), (1, 2), (2, 1), (21, 9)] {
+        for (at, byte) in [(0, 0), (1, 1), (2, 1), (29, 9)] {
             let mut odd = bytes.clone();
             odd[at] = byte;
             assert!(Value::read(&odd).is_err(), "{at}");

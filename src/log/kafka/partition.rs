@@ -12,7 +12,7 @@
 //!
 //! Must not: wait for anybody, or resolve a ticket whose batch is not in the spool.
 
-use crate::codec::changelog::Value;
+use crate::codec::changelog::{self, Value};
 use crate::log::fence::{Between, Fence, Latest, Settled};
 use crate::log::kafka::place;
 use crate::log::spool::Spool;
@@ -101,6 +101,8 @@ pub(super) struct Partition {
 struct State {
     /// Whose batches count, as far as the spool goes.
     latest: Latest,
+    /// Number of the next of them. One that comes with another rests on a batch that was lost.
+    next: u64,
     /// First offset that was not looked at yet; the spool may end before it, with void batches in
     /// between.
     read_to: u64,
@@ -122,6 +124,8 @@ enum Role {
 
 struct Owning {
     fence: Fence<Sent>,
+    /// That the next batch gets.
+    number: u64,
     gap: Option<Gap>,
     /// Reports that came while a gap was read.
     held: VecDeque<Option<u64>>,
@@ -147,17 +151,18 @@ impl Partition {
         first: u64,
         acks: Arc<Acks>,
     ) -> Result<Self, Error> {
-        let (mut latest, mut unproven) = (Latest::default(), None);
+        let (mut latest, mut next, mut unproven) = (Latest::default(), 0, None);
         if let Some((offset, bytes)) = spool.last()? {
             let value = Value::read(&bytes).map_err(|bad| Error::Failed(bad.to_string()))?;
             // Only what counts is kept, so its epoch is the one in force.
             let owner = if value.is_owner() { Some(offset) } else { owner_of(value.epoch()) };
             unproven = Some(offset).filter(|offset| *offset >= first);
             latest = owner.map(Latest::behind).unwrap_or_default();
+            next = value.number() + 1;
         }
         let read_to = spool.next();
         let (role, over) = (Role::Following, None);
-        let state = Mutex::new(State { latest, read_to, unproven, role, over, life: 0 });
+        let state = Mutex::new(State { latest, next, read_to, unproven, role, over, life: 0 });
         Ok(Self { id, spool: Arc::new(spool), acks, state })
     }
 
@@ -238,9 +243,12 @@ impl Partition {
             return Err(Error::Failed(reason.clone()));
         }
         let life = state.life;
+        let mut sent = sent;
         match &mut state.role {
             Role::Owning(owning) if owner_of(epoch) == Some(owning.fence.epoch()) => {
+                changelog::set_number(&mut sent.value, owning.number);
                 send(&sent.value, life)?;
+                owning.number += 1;
                 owning.fence.begin(sent);
                 Ok(())
             }
@@ -312,11 +320,7 @@ impl Partition {
             return Ok(None);
         }
         if let Ok(value) = value {
-            if value.is_owner() {
-                state.latest.owner(offset);
-            }
-            let of_latest = |owner| state.latest.counts(owner);
-            if value.is_owner() || owner_of(value.epoch()).is_some_and(of_latest) {
+            if state.counts(&value, offset) {
                 self.spool.append(offset, bytes)?;
             }
         }
@@ -349,6 +353,22 @@ impl Partition {
 }
 
 impl State {
+    /// Does a batch that was read count? It is the next one if so.
+    fn counts(&mut self, value: &Value<'_>, offset: u64) -> bool {
+        if value.is_owner() {
+            self.latest.owner(offset);
+            self.next = 1;
+            return true;
+        }
+        let of_latest = owner_of(value.epoch()).is_some_and(|owner| self.latest.counts(owner));
+        if of_latest && value.number() != self.next {
+            tracing::warn!(offset, "passed over: it rests on a batch that was lost");
+        }
+        let counts = of_latest && value.number() == self.next;
+        self.next += u64::from(counts);
+        counts
+    }
+
     /// Back to following; tickets fail as fenced.
     fn stand_down(&mut self, id: PartitionId) -> Option<Order> {
         self.life += 1;
@@ -370,7 +390,8 @@ impl State {
             // Somebody else has taken it since.
             return Ok(self.stand_down(id));
         }
-        let owning = Owning { fence: Fence::new(owner), gap: None, held: VecDeque::new() };
+        let owning =
+            Owning { fence: Fence::new(owner), number: 1, gap: None, held: VecDeque::new() };
         if let Role::Taking { sent, .. } = std::mem::replace(&mut self.role, Role::Owning(owning)) {
             sent.settle(Ok(owner));
         }
@@ -417,6 +438,8 @@ impl State {
             return Err(error);
         }
         self.read_to = offset + 1;
+        // Its batches are reported in their order, and none is left out.
+        self.next += 1;
         sent.settle(Ok(offset));
         Ok(())
     }

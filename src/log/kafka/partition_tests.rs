@@ -4,12 +4,12 @@
 mod two;
 
 use super::*;
-use crate::codec::changelog::encode;
+use crate::codec::changelog::{self, encode};
 use crate::log::Ticket;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::TaskSeq;
 use crate::model::time::WallMs;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -46,10 +46,12 @@ fn owner_batch(node: &str) -> Vec<u8> {
     encode(Epoch(0), &[Stamped { at: WallMs(7), event }]).unwrap()
 }
 
-/// A batch of two events under the epoch of the `Owner` record at an offset.
-fn batch(owner: u64, seq: u64) -> Vec<u8> {
+/// A batch of two events under the epoch of the `Owner` record at an offset, with this number.
+fn batch(owner: u64, number: u64) -> Vec<u8> {
     let event = |seq| Stamped { at: WallMs(8), event: Event::Cancelled(vec![TaskSeq(seq)]) };
-    encode(epoch(owner), &[event(seq), event(seq + 1_000)]).unwrap()
+    let mut batch = encode(epoch(owner), &[event(number), event(number + 1_000)]).unwrap();
+    changelog::set_number(&mut batch, number);
+    batch
 }
 
 fn epoch(owner: u64) -> Epoch {
@@ -80,6 +82,8 @@ struct Rig {
     /// Of the newest batch sent.
     life: Cell<u64>,
     dir: TempDir,
+    /// The batch that was sent last, with its number.
+    sent: RefCell<Vec<u8>>,
 }
 
 impl Rig {
@@ -89,7 +93,7 @@ impl Rig {
 
     fn over(dir: TempDir, first: u64) -> Result<Self, Error> {
         let partition = Partition::new(ID, dir.spool(), first, Arc::default())?;
-        Ok(Self { partition, life: Cell::new(0), dir })
+        Ok(Self { partition, life: Cell::new(0), sent: RefCell::default(), dir })
     }
 
     fn take(&self) -> (Option<Order>, Ticket) {
@@ -105,8 +109,9 @@ impl Rig {
 
     fn try_append(&self, epoch: Epoch, value: Vec<u8>) -> Result<Ticket, Error> {
         let (ticket, resolver) = Ticket::pair();
-        self.partition.append(epoch, Sent::new(resolver, value, 2, None), |_, life| {
+        self.partition.append(epoch, Sent::new(resolver, value, 2, None), |value, life| {
             self.life.set(life);
+            self.sent.replace(value.to_vec());
             Ok(())
         })?;
         Ok(ticket)
@@ -230,17 +235,39 @@ fn an_owner_that_takes_again_reads_on_from_its_last_batch() {
 #[test]
 fn a_partition_that_is_given_up_is_read_on_and_answers_nobody() {
     let rig = Rig::owning();
-    let mut ticket = rig.append(0, 2);
+    let mut ticket = rig.append(0, 1);
     assert_eq!(rig.partition.release(), read_on(1));
     assert!(is_fenced(&mut ticket));
     assert_eq!(rig.report(1), None, "of an earlier life");
-    rig.read(1, &batch(0, 2));
+    rig.read(1, &batch(0, 1));
     rig.read(2, &owner_batch("other"));
-    rig.read(3, &batch(2, 3));
+    rig.read(3, &batch(2, 1));
     assert_eq!(rig.kept(), [0, 1, 2, 3]);
     assert_eq!(rig.partition.release(), None, "it is read already");
     rig.partition.fail("no disk");
     assert_eq!(rig.partition.release(), None);
+}
+
+/// A producer gives a batch up after a while and still sends the next one.
+#[test]
+fn a_batch_that_rests_on_a_lost_one_counts_for_nobody() {
+    let rig = Rig::owning();
+    let mut tickets = [rig.append(0, 1), rig.append(0, 2)];
+    assert_eq!(rig.report(None), read_on(1), "it was lost");
+    assert!(tickets.iter_mut().all(is_fenced));
+    rig.read(1, &batch(0, 2));
+    assert_eq!(rig.kept(), [0]);
+    rig.read(2, &batch(0, 3));
+    rig.read(3, &owner_batch("next"));
+    rig.read(4, &batch(3, 1));
+    assert_eq!((rig.kept(), rig.partition.read_to()), (vec![0, 3, 4], 5));
+    // Whoever opens the copy again goes on where it ends.
+    let Rig { partition, dir, .. } = rig;
+    drop(partition);
+    let again = Rig::over(dir, 0).unwrap();
+    again.read(5, &batch(3, 3));
+    again.read(6, &batch(3, 2));
+    assert_eq!(again.kept(), [0, 3, 4, 6]);
 }
 
 #[test]
@@ -357,9 +384,9 @@ fn duplicates_and_records_behind_a_hole_change_nothing() {
     let rig = Rig::new();
     rig.read(0, &owner_batch("a"));
     rig.read(0, &owner_batch("b"));
-    assert_eq!(rig.read(2, &batch(0, 2)), None, "1 is missing");
+    assert_eq!(rig.read(2, &batch(0, 1)), None, "1 is missing");
     assert_eq!((rig.kept(), rig.partition.read_to()), (vec![0], 1));
-    assert_eq!(rig.partition.record(1, 2, &batch(0, 2)).unwrap(), None);
+    assert_eq!(rig.partition.record(1, 2, &batch(0, 1)).unwrap(), None);
     assert_eq!((rig.kept(), rig.partition.read_to()), (vec![0, 2], 3), "there is no 1");
 }
 

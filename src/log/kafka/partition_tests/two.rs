@@ -97,8 +97,8 @@ impl Instance {
             Step::Take => self.take(seq),
             Step::Append => {
                 let bytes = batch(self.owner, seq);
-                if let Ok(ticket) = self.rig.try_append(epoch(self.owner), bytes.clone()) {
-                    self.sent(ticket, bytes, false);
+                if let Ok(ticket) = self.rig.try_append(epoch(self.owner), bytes) {
+                    self.sent(ticket, self.rig.sent.take(), false);
                 }
             }
             Step::Land | Step::Lose | Step::Mute | Step::Delay => self.end_of_flight(step, topic),
@@ -207,13 +207,15 @@ impl Instance {
 
 /// What counts for a fresh reader.
 fn fold(topic: &[Vec<u8>]) -> Vec<(u64, Vec<u8>)> {
-    let (mut owner, mut counts) = (None, Vec::new());
+    let (mut owner, mut next, mut counts) = (None, 0, Vec::new());
     for (offset, bytes) in (0..).zip(topic) {
         let Ok(value) = Value::read(bytes) else { continue };
         if value.is_owner() {
-            owner = Some(offset);
+            (owner, next) = (Some(offset), 0);
         }
-        if value.is_owner() || owner.is_some_and(|owner| value.epoch() == epoch(owner)) {
+        let of_latest = owner.is_some_and(|owner| value.epoch() == epoch(owner));
+        if value.is_owner() || (of_latest && value.number() == next) {
+            next += 1;
             counts.push((offset, bytes.clone()));
         }
     }
