@@ -122,10 +122,16 @@ impl KwqHandle {
             match tokio::time::timeout_at(deadline, &mut place.woken).await {
                 Ok(Ok(Wake::Work(promise))) => {
                     let slot = engine.slot(promise.partition).ok_or_else(unavailable)?;
-                    let grants = self.try_slot(slot, request, Spent::default()).await?;
+                    let tried = self.try_slot(slot, request, Spent::default()).await;
                     drop(promise);
-                    if !grants.is_empty() {
-                        return Ok(grants);
+                    match tried {
+                        Ok(grants) if grants.is_empty() => {}
+                        Ok(grants) => return Ok(grants),
+                        // It has changed hands: who waits hears of its next owner.
+                        Err(reject) if engine.config.log.backend.is_shared() => {
+                            tracing::debug!(detail = %reject.detail, "partition passed over");
+                        }
+                        Err(reject) => return Err(reject),
                     }
                 }
                 Ok(Ok(Wake::Leave) | Err(_)) | Err(_) => return Ok(Vec::new()),

@@ -319,10 +319,10 @@ impl Partition {
         if from > state.read_to {
             return Ok(None);
         }
-        if let Ok(value) = value {
-            if state.counts(&value, offset) {
-                self.spool.append(offset, bytes)?;
-            }
+        if let Ok(value) = value
+            && state.counts(&value, offset)
+        {
+            self.spool.append(offset, bytes)?;
         }
         state.read_to = offset + 1;
         state.own(self.id)
