@@ -6,7 +6,7 @@
 //!   others ── heard, left ─► slots: who serves what ─► hub: what there is to hand out elsewhere
 //!   state ─► others
 //! ```
-//! An instance that was not heard of for [`SILENT_MS`] is gone. Of two that claim a partition the
+//! An instance that was not heard of for 5 s is gone. Of two that claim a partition the
 //! higher epoch is right.
 
 use crate::actor::engine::{Engine, lock};
