@@ -11,32 +11,52 @@
 //! An owner that was deposed cannot get its batch in right behind its last one, because the `Owner`
 //! record of the next lies between; and no reader counts a batch behind that. So nothing is told
 //! that the next owner does not know of, without transactions and without reading back.
+//! Batches are numbered in their epoch. A producer that gives one up may still send the next, which
+//! rests on it: behind a hole nothing of that epoch counts, and nobody was told of it.
 //! Explored exhaustively in `verify/`, which runs this code.
 //!
 //! Must not: know what a batch holds, or do I/O.
 
 use std::collections::VecDeque;
 
-/// Whose batches count: those of the latest `Owner` record before them (rule 5 of the log).
+/// Which batches count: those of the latest `Owner` record before them (rule 5 of the log), one
+/// after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Latest(Option<u64>);
+pub struct Latest {
+    epoch: Option<u64>,
+    /// Number of the next of its batches.
+    next: u64,
+}
 
 impl Latest {
-    /// Of a reader that begins behind a record of this epoch that counts.
+    /// Of a reader that begins behind a batch that counts; that of the `Owner` has the number 0.
     #[must_use]
-    pub fn behind(epoch: u64) -> Self {
-        Self(Some(epoch))
+    pub fn behind(epoch: u64, number: u64) -> Self {
+        Self { epoch: Some(epoch), next: number + 1 }
     }
 
     /// An `Owner` record at this offset: its offset is the epoch.
     pub fn owner(&mut self, offset: u64) {
-        self.0 = Some(offset);
+        *self = Self::behind(offset, 0);
     }
 
-    /// Does a batch of this epoch count?
+    /// Is this the epoch in force?
     #[must_use]
-    pub fn counts(self, epoch: u64) -> bool {
-        self.0 == Some(epoch)
+    pub fn is(self, epoch: u64) -> bool {
+        self.epoch == Some(epoch)
+    }
+
+    /// Does a batch with this number count? If so, the next one is due.
+    pub fn counts(&mut self, epoch: u64, number: u64) -> bool {
+        let counts = self.is(epoch) && number == self.next;
+        self.next += u64::from(counts);
+        counts
+    }
+
+    /// The owner itself was told that the next one counts: its reports come in order, and with one
+    /// that fails it stands down.
+    pub fn reported(&mut self) {
+        self.next += 1;
     }
 }
 
@@ -72,6 +92,8 @@ pub struct Fence<T> {
     epoch: u64,
     /// Offset of the next batch if nobody else writes.
     expected: u64,
+    /// Number of the next batch that is begun.
+    number: u64,
     in_flight: VecDeque<T>,
     /// Offset of the oldest in flight, which lies behind a gap.
     behind_gap: Option<u64>,
@@ -83,7 +105,8 @@ impl<T> Fence<T> {
     #[must_use]
     pub fn new(epoch: u64) -> Self {
         let expected = epoch + 1;
-        Self { epoch, expected, in_flight: VecDeque::new(), behind_gap: None, down: false }
+        let (in_flight, behind_gap) = (VecDeque::new(), None);
+        Self { epoch, expected, number: 1, in_flight, behind_gap, down: false }
     }
 
     /// The epoch of its batches.
@@ -98,8 +121,15 @@ impl<T> Fence<T> {
         self.in_flight.len()
     }
 
-    /// A batch is on its way.
+    /// The number that the next batch is sent with.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The batch with the next number is on its way.
     pub fn begin(&mut self, batch: T) {
+        self.number += 1;
         self.in_flight.push_back(batch);
     }
 
@@ -194,11 +224,24 @@ mod tests {
     #[test]
     fn a_batch_counts_under_the_latest_owner_only() {
         let mut latest = Latest::default();
-        assert!(!latest.counts(0));
+        assert!(!latest.counts(0, 0));
         latest.owner(4);
-        assert!(latest.counts(4) && !latest.counts(0));
+        assert!(latest.counts(4, 1) && !latest.counts(0, 2));
         latest.owner(7);
-        assert!(latest.counts(7) && !latest.counts(4));
-        assert!(Latest::behind(7).counts(7));
+        assert!(latest.counts(7, 1) && !latest.counts(4, 2));
+        assert!(latest.is(7) && !latest.is(4));
+        assert!(Latest::behind(7, 0).counts(7, 1));
+    }
+
+    #[test]
+    fn behind_a_hole_nothing_of_the_epoch_counts() {
+        let mut latest = Latest::behind(7, 3);
+        assert!(latest.counts(7, 4) && !latest.counts(7, 4), "once");
+        assert!(!latest.counts(7, 6) && !latest.counts(7, 7));
+        assert!(latest.counts(7, 5), "it was late");
+        let mut fence = with(&['a', 'b']);
+        assert_eq!(fence.number(), 3);
+        fence.begin('c');
+        assert_eq!(fence.number(), 4);
     }
 }

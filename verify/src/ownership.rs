@@ -35,9 +35,21 @@ pub enum Record {
     /// Somebody takes over.
     Owner { node: usize },
     /// A hand-out.
-    Grant { epoch: u64, task: Task, token: Token },
+    Grant { epoch: u64, number: u64, task: Task, token: Token },
     /// All that counts before it.
-    Checkpoint { epoch: u64, folded: Folded },
+    Checkpoint { epoch: u64, number: u64, folded: Folded },
+}
+
+impl Record {
+    /// Epoch and number of a batch that is no `Owner`.
+    fn batch(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Owner { .. } => None,
+            Self::Grant { epoch, number, .. } | Self::Checkpoint { epoch, number, .. } => {
+                Some((*epoch, *number))
+            }
+        }
+    }
 }
 
 /// The partition as the log says.
@@ -50,22 +62,33 @@ pub struct Folded {
 impl Folded {
     /// Reads from a checkpoint that was committed, or from the beginning, up to an offset.
     fn of(log: &[Record], mark: Option<usize>, end: usize) -> Self {
+        Self::read(log, mark, end, None)
+    }
+
+    /// As [`Self::of`], with a mistake of the reader's.
+    fn read(log: &[Record], mark: Option<usize>, end: usize, mistake: Option<Mistake>) -> Self {
         let mut folded = Self::default();
         let mut from = 0;
         if let Some(mark) = mark
-            && let Some(Record::Checkpoint { folded: kept, epoch }) = log.get(mark)
+            && let Some(Record::Checkpoint { folded: kept, epoch, number }) = log.get(mark)
         {
             folded = kept.clone();
-            folded.latest = Latest::behind(*epoch);
+            folded.latest = Latest::behind(*epoch, *number);
             from = mark + 1;
         }
         for (offset, record) in log.iter().enumerate().take(end).skip(from) {
-            match record {
-                Record::Owner { .. } => folded.latest.owner(offset as u64),
-                Record::Grant { epoch, task, token } if folded.latest.counts(*epoch) => {
-                    folded.held.insert(*task, *token);
-                }
-                Record::Grant { .. } | Record::Checkpoint { .. } => {}
+            let Some((epoch, number)) = record.batch() else {
+                folded.latest.owner(offset as u64);
+                continue;
+            };
+            let counts = match mistake {
+                Some(Mistake::AcceptHole) => folded.latest.is(epoch),
+                _ => folded.latest.counts(epoch, number),
+            };
+            if let Record::Grant { task, token, .. } = record
+                && counts
+            {
+                folded.held.insert(*task, *token);
             }
         }
         folded
@@ -143,6 +166,8 @@ pub enum Mistake {
     /// An `Owner` record in a gap is forgiven when the node itself has sent it, in an attempt it
     /// believed lost.
     ForgiveOwnOwner,
+    /// A batch counts for readers although one before it in its epoch was lost.
+    AcceptHole,
 }
 
 /// The protocol, or one with a mistake in it.
@@ -326,6 +351,28 @@ impl Model for Ownership {
                 let end = state.log.len();
                 Folded::of(&state.log, state.mark, end) == Folded::of(&state.log, None, end)
             }),
+            Property::always(NO_HOLE, |model: &Self, state: &State| {
+                let end = state.log.len();
+                let all = Folded::read(&state.log, None, end, model.mistake);
+                let grants = state.log.iter().filter_map(|record| match record {
+                    Record::Grant { epoch, number, task, token } => {
+                        Some((*epoch, *number, all.held.get(task) == Some(token)))
+                    }
+                    Record::Owner { .. } | Record::Checkpoint { .. } => None,
+                });
+                let grants: Vec<(u64, u64, bool)> = grants.collect();
+                // Nodes hand out only until they release, so all before a grant are grants.
+                let there = |epoch, number| grants.contains(&(epoch, number, true));
+                let whole = |epoch, number| (1..number).all(|before| there(epoch, before));
+                grants.iter().all(|(epoch, number, counts)| !counts || whole(*epoch, *number))
+            }),
+            Property::sometimes("a batch that rests on a lost one is void", |_, state: &State| {
+                let counts = |epoch, number| {
+                    state.log.iter().any(|record| record.batch() == Some((epoch, number)))
+                };
+                let first = |(epoch, number): (u64, u64)| number == 1 || counts(epoch, number - 1);
+                !state.log.iter().filter_map(Record::batch).all(first)
+            }),
             Property::sometimes("both nodes have told something", |_, state: &State| {
                 (0..NODES).all(|n| state.told.iter().any(|(.., by)| *by == n))
             }),
@@ -357,6 +404,8 @@ pub const NO_DOUBLE: &str = "no task is told twice";
 pub const TOKEN_IS_ONE: &str = "a token proves one hand-out";
 /// What a worker was told, the next owner knows.
 pub const IN_THE_LOG: &str = "what is told counts in the log";
+/// A batch rests on all before it in its epoch.
+pub const NO_HOLE: &str = "what counts rests on nothing that was lost";
 /// A checkpoint stands for all before it.
 pub const SAME_FROM_THE_MARK: &str = "a checkpoint leaves nothing out";
 
@@ -397,11 +446,12 @@ impl Ownership {
         };
         *numbers += 1;
         held.insert(task, token);
+        let number = fence.number();
         fence.begin(Batch::Grant(task, token));
         if self.has(Mistake::AnswerBeforeReport) {
             told.insert((task, token, n));
         }
-        nodes[n].send(Record::Grant { epoch, task, token });
+        nodes[n].send(Record::Grant { epoch, number, task, token });
     }
 
     fn release(&self, state: &mut State, n: usize) {
@@ -409,10 +459,10 @@ impl Ownership {
             return;
         };
         *releasing = true;
+        let (epoch, number) = (fence.epoch(), fence.number());
         fence.begin(Batch::Checkpoint);
-        let epoch = fence.epoch();
-        let folded = Folded { latest: Latest::behind(epoch), held: held.clone() };
-        state.nodes[n].send(Record::Checkpoint { epoch, folded });
+        let folded = Folded { latest: Latest::behind(epoch, number), held: held.clone() };
+        state.nodes[n].send(Record::Checkpoint { epoch, number, folded });
     }
 
     fn report(&self, state: &mut State, n: usize) -> Option<()> {

@@ -1,7 +1,7 @@
 //! The protocol holds within its bounds, and each planted mistake is found.
 
 use kwq_verify::ownership::{
-    Bounds, IN_THE_LOG, Mistake, NO_DOUBLE, Ownership, SAME_FROM_THE_MARK, TOKEN_IS_ONE,
+    Bounds, IN_THE_LOG, Mistake, NO_DOUBLE, NO_HOLE, Ownership, SAME_FROM_THE_MARK, TOKEN_IS_ONE,
 };
 use stateright::{Checker, Model};
 
@@ -62,4 +62,9 @@ fn an_own_owner_record_that_is_forgiven_is_found() {
 #[test]
 fn a_reused_token_is_found() {
     found(Mistake::ReusedToken, 0, TOKEN_IS_ONE);
+}
+
+#[test]
+fn a_hole_that_readers_accept_is_found() {
+    found(Mistake::AcceptHole, 1, NO_HOLE);
 }

@@ -101,8 +101,6 @@ pub(super) struct Partition {
 struct State {
     /// Whose batches count, as far as the spool goes.
     latest: Latest,
-    /// Number of the next of them. One that comes with another rests on a batch that was lost.
-    next: u64,
     /// First offset that was not looked at yet; the spool may end before it, with void batches in
     /// between.
     read_to: u64,
@@ -124,8 +122,6 @@ enum Role {
 
 struct Owning {
     fence: Fence<Sent>,
-    /// That the next batch gets.
-    number: u64,
     gap: Option<Gap>,
     /// Reports that came while a gap was read.
     held: VecDeque<Option<u64>>,
@@ -151,18 +147,18 @@ impl Partition {
         first: u64,
         acks: Arc<Acks>,
     ) -> Result<Self, Error> {
-        let (mut latest, mut next, mut unproven) = (Latest::default(), 0, None);
+        let (mut latest, mut unproven) = (Latest::default(), None);
         if let Some((offset, bytes)) = spool.last()? {
             let value = Value::read(&bytes).map_err(|bad| Error::Failed(bad.to_string()))?;
             // Only what counts is kept, so its epoch is the one in force.
             let owner = if value.is_owner() { Some(offset) } else { owner_of(value.epoch()) };
             unproven = Some(offset).filter(|offset| *offset >= first);
-            latest = owner.map(Latest::behind).unwrap_or_default();
-            next = value.number() + 1;
+            let behind = |owner| Latest::behind(owner, value.number());
+            latest = owner.map(behind).unwrap_or_default();
         }
         let read_to = spool.next();
         let (role, over) = (Role::Following, None);
-        let state = Mutex::new(State { latest, next, read_to, unproven, role, over, life: 0 });
+        let state = Mutex::new(State { latest, read_to, unproven, role, over, life: 0 });
         Ok(Self { id, spool: Arc::new(spool), acks, state })
     }
 
@@ -235,7 +231,7 @@ impl Partition {
     pub(super) fn append(
         &self,
         epoch: Epoch,
-        sent: Sent,
+        mut sent: Sent,
         send: impl FnOnce(&[u8], u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut state = self.lock();
@@ -243,12 +239,10 @@ impl Partition {
             return Err(Error::Failed(reason.clone()));
         }
         let life = state.life;
-        let mut sent = sent;
         match &mut state.role {
             Role::Owning(owning) if owner_of(epoch) == Some(owning.fence.epoch()) => {
-                changelog::set_number(&mut sent.value, owning.number);
+                changelog::set_number(&mut sent.value, owning.fence.number());
                 send(&sent.value, life)?;
-                owning.number += 1;
                 owning.fence.begin(sent);
                 Ok(())
             }
@@ -357,15 +351,13 @@ impl State {
     fn counts(&mut self, value: &Value<'_>, offset: u64) -> bool {
         if value.is_owner() {
             self.latest.owner(offset);
-            self.next = 1;
             return true;
         }
-        let of_latest = owner_of(value.epoch()).is_some_and(|owner| self.latest.counts(owner));
-        if of_latest && value.number() != self.next {
+        let Some(owner) = owner_of(value.epoch()) else { return false };
+        let counts = self.latest.counts(owner, value.number());
+        if !counts && self.latest.is(owner) {
             tracing::warn!(offset, "passed over: it rests on a batch that was lost");
         }
-        let counts = of_latest && value.number() == self.next;
-        self.next += u64::from(counts);
         counts
     }
 
@@ -386,12 +378,11 @@ impl State {
         if self.read_to <= owner {
             return Ok(None);
         }
-        if !self.latest.counts(owner) {
+        if !self.latest.is(owner) {
             // Somebody else has taken it since.
             return Ok(self.stand_down(id));
         }
-        let owning =
-            Owning { fence: Fence::new(owner), number: 1, gap: None, held: VecDeque::new() };
+        let owning = Owning { fence: Fence::new(owner), gap: None, held: VecDeque::new() };
         if let Role::Taking { sent, .. } = std::mem::replace(&mut self.role, Role::Owning(owning)) {
             sent.settle(Ok(owner));
         }
@@ -438,8 +429,7 @@ impl State {
             return Err(error);
         }
         self.read_to = offset + 1;
-        // Its batches are reported in their order, and none is left out.
-        self.next += 1;
+        self.latest.reported();
         sent.settle(Ok(offset));
         Ok(())
     }
