@@ -41,12 +41,7 @@ impl Listening {
         }
         let wanted = config.instance.internal_listen;
         let listener = TcpListener::bind(wanted).map_err(|e| super::Error::Listen(wanted, e))?;
-        let bound = listener.local_addr()?;
-        let addr = match &config.instance.address {
-            None => bound.to_string(),
-            Some(addr) if addr.contains(':') => addr.clone(),
-            Some(host) => format!("{host}:{}", bound.port()),
-        };
+        let addr = config.instance.address_for(listener.local_addr()?);
         Ok(Self(Some((listener, addr))))
     }
 
