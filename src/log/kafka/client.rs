@@ -52,6 +52,17 @@ impl Cluster {
         config
     }
 
+    /// Of who sends what must not be lost or doubled, and does not wait for more of it.
+    fn durable(&self) -> ClientConfig {
+        let mut config = self.common();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            .set("compression.type", "lz4");
+        config
+    }
+
     /// Of administration and meta-data.
     pub(super) fn admin(&self) -> ClientConfig {
         self.finished(self.common())
@@ -60,14 +71,10 @@ impl Cluster {
     /// Of the producer of the changelog: one batch is one record, in order, and nothing waits for
     /// more of them.
     pub(super) fn producer(&self) -> ClientConfig {
-        let mut config = self.common();
+        let mut config = self.durable();
         config
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("linger.ms", "0")
             .set("queue.buffering.max.kbytes", "2097151")
             .set("queue.buffering.max.messages", BATCHES_MAX.to_string())
-            .set("compression.type", "lz4")
             .set("message.timeout.ms", "30000");
         self.finished(config)
     }
@@ -128,14 +135,8 @@ impl Cluster {
 
     /// Of what is left for an owner that is away: somebody waits for it.
     pub(super) fn leaver(&self) -> ClientConfig {
-        let mut config = self.common();
-        config
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("linger.ms", "0")
-            .set("queue.buffering.max.kbytes", "262144")
-            .set("compression.type", "lz4")
-            .set("message.timeout.ms", "3000");
+        let mut config = self.durable();
+        config.set("queue.buffering.max.kbytes", "262144").set("message.timeout.ms", "3000");
         self.finished(config)
     }
 
