@@ -105,11 +105,12 @@ impl NodeActor {
         let arbiters = shards.shards.clone();
         Self::start_in_arbiter(&shards.node, move |_| {
             let count = engine.slots.len();
+            let shared = engine.config.log.backend.is_shared();
             Self {
                 engine,
                 shards: arbiters,
                 partitions: vec![None; count],
-                ownership: Ownership::new(standby),
+                ownership: Ownership::new(standby, shared),
                 restarts: vec![Restarts::default(); count],
                 open_log,
                 recipe,

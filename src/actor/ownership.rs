@@ -26,12 +26,10 @@ use tokio::sync::oneshot;
 /// A deposed owner waits so long: the group has told it by then if it is to take nothing.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// The log is shared with other instances; these were served by this one before it was restarted.
+/// These were served by this instance before it was restarted.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Shared {
-    pub(crate) former: Vec<PartitionId>,
-}
+pub(crate) struct Former(pub(crate) Vec<PartitionId>);
 
 /// The group assigns partitions.
 #[derive(Message)]
@@ -70,9 +68,9 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    pub(super) fn new(standby: Standby) -> Self {
+    pub(super) fn new(standby: Standby, shared: bool) -> Self {
         let (assigned, ours, taking) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { standby, shared: false, assigned, ours, taking }
+        Self { standby, shared, assigned, ours, taking }
     }
 
     /// Those of them that are to be served here.
@@ -150,12 +148,11 @@ impl NodeActor {
     }
 }
 
-impl Handler<Shared> for NodeActor {
+impl Handler<Former> for NodeActor {
     type Result = ();
 
-    fn handle(&mut self, message: Shared, ctx: &mut Self::Context) {
-        self.ownership.shared = true;
-        self.ownership.ours.extend(message.former);
+    fn handle(&mut self, Former(ids): Former, ctx: &mut Self::Context) {
+        self.ownership.ours.extend(ids);
         self.take_ours(ctx);
     }
 }

@@ -3,7 +3,7 @@
 use crate::actor::engine::{Engine, Parts};
 use crate::actor::handle::KwqHandle;
 use crate::actor::node::{NodeActor, OpenLog, Serve, WriteImages};
-use crate::actor::ownership::Shared;
+use crate::actor::ownership::Former;
 use crate::actor::recovery::{self, Recipe, Replayed};
 use crate::actor::shard::Shards;
 use crate::actor::slot::{Slot, SlotState};
@@ -99,7 +99,7 @@ pub fn start(
             let live = partitions.map(Partition::live_tasks).sum();
             tracker::start(&arbiter, tracker, Arc::clone(&engine));
             if log.others_append() {
-                address.do_send(Shared { former: former(&followed, &*log, &recipe.node) });
+                address.do_send(Former(former(&followed, &*log, &recipe.node)));
                 for state in followed {
                     followers.follow(state.partition.id(), Some(state));
                 }
