@@ -84,9 +84,8 @@ impl Standby {
     /// # Errors
     /// It cannot be started.
     pub(crate) fn start(&self, engine: Arc<Engine>, recipe: Recipe) -> std::io::Result<()> {
-        let every = engine.config.log.image_interval_ms;
         let last_image_ms = engine.clock.now().tick.0;
-        let mut thread = Thread { standby: self.clone(), engine, recipe, every, last_image_ms };
+        let mut thread = Thread { standby: self.clone(), engine, recipe, last_image_ms };
         let started = crate::telemetry::spawn_thread("kwq-standby", move || thread.run())?;
         *lock(&self.thread) = Some(started);
         Ok(())
@@ -97,8 +96,6 @@ struct Thread {
     standby: Standby,
     engine: Arc<Engine>,
     recipe: Recipe,
-    /// Images, ms.
-    every: u64,
     last_image_ms: u64,
 }
 
@@ -106,7 +103,10 @@ impl Thread {
     fn run(&mut self) {
         while !self.standby.stopped.load(Ordering::Acquire) {
             let pause = match self.engine.log() {
-                Ok(log) => self.round(&*log),
+                Ok(log) => {
+                    let images = self.images_due();
+                    self.round(&*log, images)
+                }
                 // It is being opened again.
                 Err(_) => IDLE,
             };
@@ -115,19 +115,21 @@ impl Thread {
             }
         }
         if let Ok(log) = self.engine.log() {
-            self.last_image_ms = 0;
-            self.every = 0;
-            self.round(&*log);
+            self.round(&*log, true);
         }
     }
 
-    /// A chunk of each.
-    fn round(&mut self, log: &dyn EventLog) -> Duration {
+    fn images_due(&mut self) -> bool {
         let now = self.engine.clock.now().tick.0;
-        let images = now >= self.last_image_ms + self.every;
-        if images {
+        let due = now >= self.last_image_ms + self.engine.config.log.image_interval_ms;
+        if due {
             self.last_image_ms = now;
         }
+        due
+    }
+
+    /// A chunk of each, and images if they are due.
+    fn round(&self, log: &dyn EventLog, images: bool) -> Duration {
         let mut pause = IDLE;
         let followers: Vec<_> =
             lock(&self.standby.followers).iter().map(|(id, f)| (*id, Arc::clone(f))).collect();
