@@ -58,6 +58,14 @@ words! {
     LogFault { Write = "write", Sync = "sync", Read = "read", Corrupt = "corrupt" }
     /// What of the log takes room; index into [`LogShown::bytes`].
     LogPart { Segment = "segment", Image = "image" }
+    /// A client of a log on Kafka; index into [`LogShown::clients`].
+    LogClient { Send = "send", Read = "read" }
+    /// What went wrong between it and a broker; index into [`ClientShown::faults`].
+    LinkFault {
+        Send = "send", Receive = "receive", Timeout = "timeout", Disconnect = "disconnect"
+    }
+    /// What became of a record of an inbox; index into [`PartitionNumbers::inbox`].
+    InboxRecord { Taken = "taken", Lost = "lost", Dead = "dead" }
     /// What was asked of the tracker.
     QueryKind { Id = "id", List = "list", Counters = "counters" }
     /// What a connection does.
@@ -127,6 +135,8 @@ pub struct PartitionNumbers {
     pub lease_rejected: [u64; 2],
     /// Counter: hand-outs by [`AffinityResult`].
     pub fits: [u64; 3],
+    /// Counter: records of inboxes by [`InboxRecord`] and level.
+    pub inbox: [Levels; 3],
     /// Gauge: 1 = served here.
     pub owned: u64,
     /// Gauge: records replayed and to be replayed after the start; equal = done.
@@ -148,6 +158,19 @@ pub struct LogShown {
     pub bytes: [u64; 2],
     /// Gauge: free space of the file system; `None` = unknown.
     pub free_bytes: Option<u64>,
+    /// By [`LogClient`].
+    pub clients: [ClientShown; 2],
+}
+
+/// What a client of the log tells of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientShown {
+    /// Gauge: bytes it keeps.
+    pub queued_bytes: u64,
+    /// Gauge: 99th percentile of a request to the slowest broker, µs.
+    pub round_trip_micros: u64,
+    /// Counter: by [`LinkFault`].
+    pub faults: [u64; 4],
 }
 
 /// Handles of one process; cheap to clone.
@@ -213,6 +236,7 @@ struct Flow {
     leases_expired: Counter,
     lease_rejected: Vec<Counter>,
     fits: Vec<Counter>,
+    inbox: Vec<Vec<Counter>>,
 }
 
 /// Latest numbers of the log and its own handles.
@@ -222,6 +246,14 @@ struct LogHandles {
     sync_records: Histogram,
     bytes: Vec<Gauge>,
     free_bytes: Gauge,
+    clients: Vec<ClientHandles>,
+}
+
+/// Of one client.
+struct ClientHandles {
+    queued_bytes: Gauge,
+    round_trip: Gauge,
+    faults: Vec<Counter>,
 }
 
 /// Gauges over all partitions, set when rendered.
@@ -320,6 +352,7 @@ fn handles(recorder: PrometheusRecorder, process: metrics_process::Collector) ->
             sync_records: histogram(r, &names::SYNC_RECORDS, &[]),
             bytes: each(r, &names::LOG_BYTES, LogPart::WORDS, gauge),
             free_bytes: gauge(r, &names::DISK_FREE, &[]),
+            clients: LogClient::WORDS.iter().map(|client| client_handles(r, client)).collect(),
         },
         requests: RwLock::default(),
         partitions: Mutex::default(),
@@ -330,10 +363,26 @@ fn handles(recorder: PrometheusRecorder, process: metrics_process::Collector) ->
     }
 }
 
+fn client_handles(r: &PrometheusRecorder, client: &'static str) -> ClientHandles {
+    let label = ("client", client);
+    let fault = |kind| counter(r, &names::KAFKA_FAULTS, &[label, ("kind", kind)]);
+    ClientHandles {
+        queued_bytes: gauge(r, &names::KAFKA_QUEUED, &[label]),
+        round_trip: gauge(r, &names::KAFKA_ROUND_TRIP, &[label]),
+        faults: LinkFault::WORDS.iter().map(|kind| fault(kind)).collect(),
+    }
+}
+
 fn flow(r: &PrometheusRecorder) -> Flow {
     let levels = |metric: &'static Declared| each(r, metric, LEVELS, counter);
     let submitted = |level: &&'static str| {
         counter(r, &names::SUBMITTED, &[("priority", level), ("kind", "rest")])
+    };
+    let inbox = |outcome: &&'static str| {
+        let with = |level: &&'static str| {
+            counter(r, &names::INBOX, &[("priority", level), ("outcome", outcome)])
+        };
+        LEVELS.iter().map(with).collect()
     };
     let failed = |cause: &&'static str| {
         let with = |level: &&'static str| {
@@ -357,6 +406,7 @@ fn flow(r: &PrometheusRecorder) -> Flow {
         leases_expired: counter(r, &names::LEASES_EXPIRED, &[]),
         lease_rejected: each(r, &names::LEASE_REJECTED, TokenFault::WORDS, counter),
         fits: each(r, &names::AFFINITY, AffinityResult::WORDS, counter),
+        inbox: InboxRecord::WORDS.iter().map(inbox).collect(),
     }
 }
 

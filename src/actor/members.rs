@@ -172,6 +172,12 @@ impl Membership {
         !lock(&self.engine.others).is_empty()
     }
 
+    /// Does anybody wait for work at another one, as far as was heard?
+    #[must_use]
+    pub fn others_wait(&self) -> bool {
+        lock(&self.engine.others).values().any(|(state, _)| state.waiting > 0)
+    }
+
     /// What this instance tells of itself.
     #[must_use]
     pub fn state(&self) -> InstanceState {

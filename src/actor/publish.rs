@@ -5,7 +5,7 @@ use crate::actor::engine::lock;
 use crate::actor::handle::KwqHandle;
 use crate::actor::slot::{Slot, SlotState};
 use crate::core::partition::Partition;
-use crate::metrics::{BUCKETS, LogShown, PartitionNumbers, WorkerShown};
+use crate::metrics::{BUCKETS, ClientShown, InboxRecord, LogShown, PartitionNumbers, WorkerShown};
 use crate::model::job::JobState;
 use crate::model::priority::Priority;
 use crate::model::state::TaskState;
@@ -52,6 +52,11 @@ async fn publish_log(handle: &KwqHandle) {
         sync_records: numbers.sync_records,
         bytes: [numbers.segment_bytes, numbers.image_bytes],
         free_bytes: numbers.free_bytes,
+        clients: numbers.clients.map(|client| ClientShown {
+            queued_bytes: client.queued_bytes,
+            round_trip_micros: client.round_trip_micros,
+            faults: client.faults,
+        }),
     });
 }
 
@@ -124,6 +129,9 @@ fn numbers(partition: &Partition, now: WallMs) -> PartitionNumbers {
         for cause in 0..3 {
             numbers.failed[cause][at] = stats.failed[cause][at];
         }
+        numbers.inbox[InboxRecord::Taken as usize][at] = stats.inbox_taken[at];
+        numbers.inbox[InboxRecord::Lost as usize][at] = stats.inbox_lost[at];
+        numbers.inbox[InboxRecord::Dead as usize][at] = stats.came_in_dead[at];
         numbers.wait[at] = stats.waits[at];
         numbers.run[at] = stats.runs[at];
         numbers.total[at] = stats.totals[at];

@@ -2,6 +2,8 @@
 //! time of the same minute beside each rate.
 
 mod compare;
+#[cfg_attr(not(feature = "kafka"), path = "bench/no_kafka.rs")]
+mod kafka;
 mod mixed;
 mod server;
 mod show;
@@ -32,6 +34,8 @@ pub(super) enum BenchVerb {
     /// Everything at once with exact books: priorities, weights, affinity, failures, lost workers,
     /// pauses, a cancel, a redrive
     Mixed(mixed::MixedArgs),
+    /// REST submits into kwq on Kafka against a plain Kafka client, on one broker in one run
+    Kafka(kafka::KafkaArgs),
 }
 
 /// `bench load`
@@ -186,6 +190,7 @@ pub(super) async fn run(verb: BenchVerb, context: &Context) -> Verdict {
     let args = match verb {
         BenchVerb::Load(args) => args,
         BenchVerb::Mixed(args) => return mixed::run(args, context).await,
+        BenchVerb::Kafka(args) => return kafka::run(args, context).await,
     };
     let mut bench = Bench::begin(args, context).await?;
     let outcome = bench.phases().await;

@@ -168,6 +168,49 @@ pub enum Room {
 /// Buckets of [`LogNumbers`]: index = bit length of the value, at most 25.
 pub const SYNC_BUCKETS: usize = 26;
 
+/// A client of a log that is kept elsewhere; index into [`LogNumbers::clients`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// Appends.
+    Send,
+    /// Reads what others appended.
+    Read,
+}
+
+impl Client {
+    /// How many there are.
+    pub const COUNT: usize = 2;
+}
+
+/// What happens between a client and its servers; index into [`ClientNumbers::faults`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkFault {
+    /// A request could not be sent.
+    Send,
+    /// An answer could not be received.
+    Receive,
+    /// A request was not answered in time.
+    Timeout,
+    /// A connection ended.
+    Disconnect,
+}
+
+impl LinkFault {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+}
+
+/// What a client tells of itself, some seconds old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientNumbers {
+    /// Bytes it keeps that are on their way, or were fetched and not read yet.
+    pub queued_bytes: u64,
+    /// 99th percentile of the time of a request to the slowest server, µs; 0 = not known.
+    pub round_trip_micros: u64,
+    /// Since the log was opened.
+    pub faults: [u64; LinkFault::COUNT],
+}
+
 /// What a log shows of itself; the arrays count since it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogNumbers {
@@ -181,6 +224,8 @@ pub struct LogNumbers {
     pub image_bytes: u64,
     /// Free space of its file system; `None` = not on a disk, or the system does not tell.
     pub free_bytes: Option<u64>,
+    /// Of a log that is kept elsewhere, by [`Client`]; zeros for any other.
+    pub clients: [ClientNumbers; Client::COUNT],
 }
 
 /// The contract. Every method may be called from any thread.

@@ -134,6 +134,14 @@ declare! {
         "Free space of the file system of the data directory.";
     LOG_ERRORS Counter Count "kwq_log_errors_total" ["kind"]
         "Faults of the log: write, sync, read, corrupt.";
+    KAFKA_QUEUED Gauge Bytes "kwq_kafka_queued_bytes" ["client"]
+        "What a client of the log on Kafka keeps: send = on its way, read = fetched, not yet read.";
+    KAFKA_ROUND_TRIP Gauge Seconds "kwq_kafka_round_trip_seconds" ["client"]
+        "99th percentile of a request to the slowest broker, of the last 5 s.";
+    KAFKA_FAULTS Counter Count "kwq_kafka_faults_total" ["client" "kind"]
+        "Between the log's clients and brokers: send, receive, timeout, disconnect.";
+    INBOX Counter Count "kwq_inbox_records_total" ["priority" "outcome"]
+        "Inbox records: taken; lost = expired on Kafka unread; dead = tasks that came in dead.";
     APPLY Histogram Seconds "kwq_tracker_apply_seconds" [] "One batch of the tracker." in SYNC;
     LAG Gauge Count "kwq_tracker_lag_events" ["partition"]
         "Changes of tasks that are durable and not yet in lists and counters.";

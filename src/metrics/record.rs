@@ -126,6 +126,11 @@ impl Metrics {
             log.free_bytes.set(float(free));
         }
         let mut last = log.last.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, (handles, client)) in log.clients.iter().zip(&now.clients).enumerate() {
+            handles.queued_bytes.set(float(client.queued_bytes));
+            handles.round_trip.set(float(client.round_trip_micros) / 1e6);
+            rise(&handles.faults, &last.clients[at].faults, &client.faults);
+        }
         let syncs = |shown: &LogShown| shown.sync_records.iter().sum::<u64>();
         if syncs(&now) < syncs(&last) {
             *last = LogShown::default();
@@ -211,6 +216,9 @@ impl Flow {
         ];
         for (counters, old, new) in levels {
             rise(counters, old, new);
+        }
+        for (outcome, counters) in self.inbox.iter().enumerate() {
+            rise(counters, &last.inbox[outcome], &now.inbox[outcome]);
         }
         for (cause, counters) in self.failed.iter().enumerate() {
             rise(counters, &last.failed[cause], &now.failed[cause]);

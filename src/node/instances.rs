@@ -10,7 +10,8 @@ use crate::codec::instance as wire;
 use crate::config::{Backend, Config};
 use crate::log::Error;
 use crate::log::kafka::{Assigned, Cluster, Gossip, Group, Heard, Member, Topics};
-use crate::model::id::{Epoch, PartitionId};
+use crate::model::id::{Epoch, PartitionId, Position};
+use crate::model::instance::InstanceState;
 use crate::node::kafka;
 use std::io;
 use std::net::TcpListener;
@@ -209,7 +210,7 @@ impl Seat {
             let proposals = Arc::new(Proposals(self.membership.clone()));
             Group::join(&self.cluster, &self.topics, &self.member, proposals)
         });
-        let mut told = Told::default();
+        let mut told = None;
         while !self.stopped() {
             self.beat(&gossip, &mut told);
             self.membership.forget_silent();
@@ -237,29 +238,71 @@ impl Seat {
     }
 
     /// Tells the others, if there is news or the last time is long ago.
-    fn beat(&self, gossip: &Gossip, told: &mut Told) {
+    fn beat(&self, gossip: &Gossip, told: &mut Option<(Told, u64)>) {
         let (state, now) = (self.membership.state(), self.handle.now().tick.0);
-        let news = Told {
-            partitions: state.partitions.iter().map(|p| (p.partition, p.epoch, p.levels)).collect(),
-            draining: state.draining,
-            at_ms: now,
-        };
-        let same = (&news.partitions, news.draining) == (&told.partitions, told.draining);
-        if same && now < told.at_ms + BEAT_MS && told.at_ms != 0 {
+        let news = Told::of(&state, self.membership.others_wait());
+        if told.as_ref().is_some_and(|(told, at_ms)| *told == news && now < at_ms + BEAT_MS) {
             return;
         }
         match wire::encode(&state) {
             Ok(value) => gossip.tell(value),
             Err(error) => tracing::error!(%error, "this instance cannot be told of"),
         }
-        *told = news;
+        *told = Some((news, now));
     }
 }
 
-/// What was told last.
-#[derive(Default)]
+/// What cannot wait for the next beat if it changes.
+#[derive(PartialEq, Eq)]
 struct Told {
-    partitions: Vec<(PartitionId, Epoch, u16)>,
+    partitions: Vec<(PartitionId, Epoch, u16, Position)>,
     draining: bool,
-    at_ms: u64,
+    waiting: bool,
+}
+
+impl Told {
+    /// While somebody waits elsewhere, everything that happens where there is work: what has come
+    /// may be what they wait for, although there was other work before.
+    fn of(state: &InstanceState, others_wait: bool) -> Self {
+        let served = state.partitions.iter().map(|served| {
+            let position =
+                if others_wait && served.tasks > 0 { served.position } else { Position(0) };
+            (served.partition, served.epoch, served.levels, position)
+        });
+        Self { partitions: served.collect(), draining: state.draining, waiting: state.waiting > 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::instance::ServedPartition;
+    use crate::model::time::WallMs;
+
+    fn state(levels: u16, tasks: u64, position: u64) -> InstanceState {
+        let (partition, epoch, position) = (PartitionId(0), Epoch(1), Position(position));
+        InstanceState {
+            node: "a".into(),
+            addr: "a:1".into(),
+            version: "1".into(),
+            ts: WallMs(0),
+            draining: false,
+            waiting: 0,
+            partitions: vec![ServedPartition { partition, epoch, position, levels, tasks }],
+        }
+    }
+
+    /// What came may be for a job of which there was nothing, beside others of the same level.
+    #[test]
+    fn more_work_of_a_level_is_news_if_somebody_waits_elsewhere() {
+        let same =
+            |a: &InstanceState, b: &InstanceState, wait| Told::of(a, wait) == Told::of(b, wait);
+        let (before, after) = (state(1, 5, 10), state(1, 6, 11));
+        assert!(!same(&before, &after, true));
+        assert!(same(&before, &after, false), "nobody is told of each task");
+        assert!(!same(&before, &state(3, 6, 11), false), "another level has work");
+        assert!(same(&state(0, 0, 10), &state(0, 0, 11), true), "there is no work");
+        let parked = InstanceState { waiting: 1, ..before.clone() };
+        assert!(!same(&before, &parked, false), "the others learn that somebody waits");
+    }
 }

@@ -49,7 +49,7 @@ fn a_full_disk_refuses_submits_with_507_while_completions_go_on_and_submits_resu
     };
     run.start.dir = mount.0.join("data");
     run.start.sets.push("log.disk-reserve=24MiB".into());
-    run.world.backlog.store(20_000, Ordering::SeqCst);
+    run.crowd.backlog = 20_000;
     let server = run.serve();
     run.load();
     let file = mount.0.join("ballast");

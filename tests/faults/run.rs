@@ -16,11 +16,23 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// Submitting and working threads; two cores are shared with the server.
-const SUBMITTERS: u64 = 3;
-const WORKERS: u64 = 5;
-/// Open tasks above which submitters are slow.
-const BACKLOG: usize = 2_000;
+/// How many clients a run has.
+#[derive(Clone, Copy)]
+pub(crate) struct Crowd {
+    /// Submitting threads.
+    pub(crate) submitters: u64,
+    /// Working threads.
+    pub(crate) workers: u64,
+    /// Open tasks above which submitters are slow.
+    pub(crate) backlog: usize,
+}
+
+impl Default for Crowd {
+    /// Two cores are shared with the server.
+    fn default() -> Self {
+        Self { submitters: 3, workers: 5, backlog: 2_000 }
+    }
+}
 
 /// With `KWQ_TEST_LOG_KAFKA=HOST:PORT` the log is there, on topics of this run.
 fn on_kafka(name: &str) -> Vec<String> {
@@ -39,6 +51,7 @@ pub(crate) struct Run {
     pub(crate) start: Start,
     pub(crate) world: Arc<World>,
     pub(crate) rng: Rng,
+    pub(crate) crowd: Crowd,
     scratch: PathBuf,
     threads: Vec<JoinHandle<()>>,
     flying: Vec<[usize; 3]>,
@@ -55,9 +68,8 @@ impl Run {
         let seed = seed();
         say(&format!("{name}: seed {seed} (KWQ_TEST_SEED repeats the choices)"));
         let world = Arc::new(World::default());
-        world.backlog.store(BACKLOG, Ordering::SeqCst);
-        let (rng, began) = (Rng::new(seed), now_us());
-        Self { name, start, world, rng, scratch, threads: vec![], flying: vec![], began }
+        let (rng, began, crowd) = (Rng::new(seed), now_us(), Crowd::default());
+        Self { name, start, world, rng, crowd, scratch, threads: vec![], flying: vec![], began }
     }
 
     /// A directory of this run beside the data directory.
@@ -85,11 +97,12 @@ impl Run {
     /// Starts the clients on a server that is up.
     pub(crate) fn load(&mut self) {
         create_jobs(&self.world);
-        for i in 0..SUBMITTERS {
+        self.world.backlog.store(self.crowd.backlog, Ordering::SeqCst);
+        for i in 0..self.crowd.submitters {
             let (world, seed) = (Arc::clone(&self.world), self.rng.next());
             self.threads.push(spawn(&format!("submit{i}"), move || submitter(&world, seed)));
         }
-        for i in 0..WORKERS {
+        for i in 0..self.crowd.workers {
             let (world, seed) = (Arc::clone(&self.world), self.rng.next());
             let name = format!("w{i}-{}", std::process::id());
             self.threads.push(spawn(&name.clone(), move || worker(&world, seed, &name)));

@@ -123,3 +123,28 @@ fn what_comes_while_the_server_is_away_or_killed_is_taken_once_and_urgent_first(
     assert_eq!(numbers, (0..5_100).collect::<Vec<_>>(), "each once");
     eventually(&server, "/kwq/jobs/away", "/counts/COMPLETED", 5_100);
 }
+
+/// What was produced while nobody ran is handed out from its highest level on, from the first task
+/// that is handed out. Across partitions no order is promised, so there is one.
+#[test]
+fn a_backlog_is_handed_out_from_its_highest_level_on() {
+    let prefix = prefix();
+    let mut start = start("kafka-inbox-backlog", &prefix);
+    start.sets.push("log.partitions=1".into());
+    drop(Server::start(&start).expect("the server starts").kill());
+    let record = |n: usize| format!("{{\"groupId\":\"backlog\",\"payload\":\"{n}\"}}\n");
+    produce(&format!("{prefix}-1"), &[], &(300..20_000).map(record).collect::<String>());
+    produce(&format!("{prefix}-9"), &[], &(0..300).map(record).collect::<String>());
+    let server = Server::start(&start).expect("the server starts");
+    let mut urgent = Vec::new();
+    assert!(
+        wait_until(30_000, || {
+            urgent.extend(work(&server, "backlog", (1, 300 - urgent.len())));
+            urgent.len() == 300
+        }),
+        "{} were handed out",
+        urgent.len()
+    );
+    let late = urgent.iter().position(|n| n.parse::<usize>().is_ok_and(|n| n >= 300));
+    assert_eq!(late, None, "the urgent ones are first");
+}

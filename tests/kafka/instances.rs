@@ -4,19 +4,42 @@
 
 use crate::broker::{Brokers, address, prefix};
 use crate::http::Client;
-use crate::run::Run;
+use crate::run::{Crowd, Run};
 use crate::server::{Server, Start};
 use crate::util::{alone, pause_ms, say, scaled, wait_until};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const COUNT: usize = 3;
-/// Faults at scale 1.
-const FAULTS: usize = 8;
+/// From this `KWQ_TEST_SCALE` on the run is a long one; built with `--release` it takes minutes.
+const LONG_FROM: usize = 10;
 /// A fault is over, and every partition has an owner, within so long: the session of a group
 /// member, and the take-over.
 const SETTLED_MS: u64 = 30_000;
+
+/// How long the instances are made to suffer, and by how many clients.
+struct Size {
+    /// At least so many faults,
+    faults: usize,
+    /// and more of them until so many tasks are acknowledged.
+    tasks: usize,
+    /// An instance stands still for so long, ms.
+    still_ms: (u64, u64),
+    crowd: Crowd,
+}
+
+impl Size {
+    fn of_this_run() -> Self {
+        let crowd = Crowd { submitters: 6, workers: 200, backlog: 20_000 };
+        let long = Self { faults: 24, tasks: 1_000_000, still_ms: (10_000, 30_000), crowd };
+        let short =
+            Self { faults: 8, tasks: 0, still_ms: (1_000, 12_000), crowd: Crowd::default() };
+        if scaled(1) < LONG_FROM { short } else { long }
+    }
+}
 
 /// An address that is free now; it is bound at once by whoever asked.
 fn free() -> SocketAddr {
@@ -180,11 +203,15 @@ fn three_instances_behind_a_proxy_lose_nothing_while_they_are_killed_stopped_and
     let _alone = alone();
     let mut brokers = Brokers::start(1);
     let mut run = Run::new("kafka-instances");
+    let size = Size::of_this_run();
+    run.crowd = size.crowd;
     let mut fleet = Fleet::start(&mut run, &brokers.addresses);
     say(&format!("kafka-instances: {:?}", fleet.shares()));
     run.world.set_addr(Some(fleet.proxy));
     run.load();
-    for i in 0..scaled(FAULTS) {
+    let world = Arc::clone(&run.world);
+    let acked = || world.acked.load(Ordering::SeqCst);
+    for i in (0..).take_while(|i| *i < size.faults || acked() < size.tasks) {
         pause_ms(run.rng.range(1_000, 3_000));
         run.count_in_flight();
         if i % 4 == 3 {
@@ -206,7 +233,7 @@ fn three_instances_behind_a_proxy_lose_nothing_while_they_are_killed_stopped_and
             1 => {
                 run.nemesis("an instance stands still");
                 server.signal("STOP");
-                pause_ms(run.rng.range(1_000, 12_000));
+                pause_ms(run.rng.range(size.still_ms.0, size.still_ms.1));
                 server.signal("CONT");
                 fleet.servers[number] = Some(server);
             }

@@ -5,6 +5,9 @@ use crate::log_contract::kit::{TempDir, all, cancelled, own, p, put, submitted, 
 use kwq::log::kafka::KafkaLog;
 use kwq::log::{Batch, Error, EventLog};
 use kwq::model::id::{Epoch, Position};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
 use std::time::{Duration, Instant};
 
 /// Waits until what one instance knows is known to another.
@@ -144,4 +147,22 @@ fn a_missing_topic_and_another_number_of_partitions_are_refused_in_words() {
     options.cluster.brokers = "127.0.0.1:1".into();
     let away = KafkaLog::open(&options).err();
     assert!(matches!(&away, Some(Error::Io { what, .. }) if what.contains("127.0.0.1:1")));
+}
+
+#[test]
+fn a_topic_whose_settings_delete_what_was_acknowledged_is_reduced_durability() {
+    let (prefix, dir) = (prefix(), TempDir::new());
+    let options = options(&prefix, &dir);
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &options.cluster.brokers);
+    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+    // As a broker makes it when nobody says anything: records go after a week.
+    let name = options.topics.changelog();
+    let topic = NewTopic::new(&name, 4, TopicReplication::Fixed(1));
+    let (runtime, how) =
+        (tokio::runtime::Builder::new_current_thread().build(), AdminOptions::new());
+    runtime.unwrap().block_on(admin.create_topics([&topic], &how)).unwrap();
+    let reduced = KafkaLog::open(&options).unwrap().1.topics.reduced;
+    assert!(reduced.iter().any(|why| why.contains("retention.ms is 604800000")), "{reduced:?}");
+    assert!(reduced.iter().any(|why| why.contains("max.message.bytes is")), "{reduced:?}");
 }

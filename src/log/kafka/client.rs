@@ -17,6 +17,9 @@ const POLL_INTERVAL_MS: u128 = 60_000;
 /// It hears of a rebalance by its next heartbeat, however long its session is.
 const HEARTBEAT_MS: u128 = 1_000;
 
+/// So often the clients of the changelog tell of themselves.
+const VITALS_MS: &str = "5000";
+
 /// How to reach the cluster.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -73,6 +76,7 @@ impl Cluster {
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.durable();
         config
+            .set("statistics.interval.ms", VITALS_MS)
             .set("queue.buffering.max.kbytes", "2097151")
             .set("queue.buffering.max.messages", BATCHES_MAX.to_string())
             .set("message.timeout.ms", "30000");
@@ -92,6 +96,13 @@ impl Cluster {
             .set("fetch.wait.max.ms", "100")
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384");
+        self.finished(config)
+    }
+
+    /// Of the reader of the changelog, which tells of itself.
+    pub(super) fn changelog_reader(&self) -> ClientConfig {
+        let mut config = self.reader();
+        config.set("statistics.interval.ms", VITALS_MS);
         self.finished(config)
     }
 
@@ -140,6 +151,17 @@ impl Cluster {
         self.finished(config)
     }
 
+    /// Of a producer that has only to be fast: it waits a little to fill its batches.
+    pub(super) fn bulk(&self) -> ClientConfig {
+        let mut config = self.durable();
+        config
+            .set("linger.ms", "5")
+            .set("batch.size", "1000000")
+            .set("queue.buffering.max.kbytes", "262144")
+            .set("queue.buffering.max.messages", "500000");
+        self.finished(config)
+    }
+
     /// Of what others tell. A broker that answers nothing any more is left soon: another one may
     /// have the topic by then.
     pub(super) fn listener(&self) -> ClientConfig {
@@ -152,11 +174,14 @@ impl Cluster {
         self.finished(config)
     }
 
-    /// Of the reader of inboxes and commands: many topics, so little is fetched ahead of each.
+    /// Of the reader of inboxes and commands: many topics, so little is fetched ahead of each. What
+    /// is fetched is compressed, and the client keeps some 600 B of its own for each message: of
+    /// 1 MiB of small ones, its default, it may make 60.
     pub(super) fn inbox(&self) -> ClientConfig {
         let mut config = self.reader();
         config
             .set("auto.offset.reset", "earliest")
+            .set("fetch.message.max.bytes", "65536")
             .set("queued.min.messages", "1000")
             .set("queued.max.messages.kbytes", "1024");
         self.finished(config)

@@ -1,9 +1,12 @@
 //! Reads topics that have a partition for each of kwq's, for the partitions this instance owns.
 //!
 //! ```text
-//!   broker ─► consumer (one thread) ─► a line for each partition and topic ─► pull, last first
-//!                 ▲ paused above LINE, resumed below half of it
+//!   broker ─► a queue, and behind it a line, for each partition and topic ─► pull, last first
+//!              └────────── one thread ──────────┘
 //! ```
+//! A queue and a line hold a megabyte each, and another one may be on its way: at most some 3 MiB of
+//! each topic, if no record is larger.
+//!
 //! Must not: decide anything, keep how far anybody has come, or commit offsets to Kafka.
 
 use crate::log::Error;
@@ -14,6 +17,7 @@ use crate::model::id::PartitionId;
 use crate::model::time::WallMs;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -24,12 +28,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Records and bytes of one line above which its topic is paused.
-const LINE: (usize, usize) = (4_096, 4 << 20);
-/// Messages are waited for so long before orders are looked at again.
+/// Records and bytes of one line.
+const LINE: (usize, usize) = (4_096, 1 << 20);
+/// Without any message orders and queues are looked at again after so long.
 const POLL: Duration = Duration::from_millis(10);
-/// Messages taken before orders are looked at again.
-const ROUND: usize = 1_000;
+/// Pulls in a row that wait for records of a topic that are known to be there, before those of the
+/// topics below it are pulled: 2 s of a puller that comes every 10 ms. A place that holds no record,
+/// such as the mark of a transaction, may be the last one, and then there is nothing to wait for.
+const WAITS: u32 = 200;
 /// Before an order that could not be carried out is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -68,7 +74,10 @@ struct Line {
     bytes: usize,
     /// Where the next piece begins.
     from: u64,
-    paused: bool,
+    /// Where the topic ended when reading began.
+    known: u64,
+    /// Pulls that have waited for what lies before that.
+    waited: u32,
     /// A hole before this offset was read twice.
     hole: Option<u64>,
 }
@@ -110,7 +119,7 @@ impl Lines {
         let (lines, orders) = (Mutex::default(), Mutex::default());
         let stopped = AtomicBool::new(false);
         let shared = Arc::new(Shared { what, topics, lines, orders, stopped });
-        let reader = Reader { client, shared: Arc::clone(&shared) };
+        let reader = Reader::new(client, Arc::clone(&shared));
         let thread = spawn("kwq-kafka-lines", move || reader.serve())?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)), admin })
     }
@@ -130,12 +139,12 @@ impl Lines {
     }
 
     /// What waits of the last topic that has anything, at most so many records and bytes (one
-    /// record may be larger).
+    /// record may be larger). Nothing of a topic below one whose records are still on their way.
     pub(super) fn pull(&self, id: PartitionId, (records, bytes): (usize, usize)) -> Option<Piece> {
         let mut lines = lock(&self.shared.lines);
         let lines = lines.get_mut(&id)?;
-        let (topic, line) =
-            lines.iter_mut().enumerate().rev().find(|(_, l)| !l.letters.is_empty())?;
+        let topic = due(lines)?;
+        let line = lines.get_mut(topic)?;
         let (mut letters, mut taken) = (Vec::new(), 0);
         while let Some(letter) = line.letters.front() {
             let size = size(letter);
@@ -183,6 +192,21 @@ impl Drop for Lines {
     }
 }
 
+/// The last topic that has anything, if none behind it is to be waited for.
+fn due(lines: &mut [Line]) -> Option<usize> {
+    for (topic, line) in lines.iter_mut().enumerate().rev() {
+        if !line.letters.is_empty() {
+            line.waited = 0;
+            return Some(topic);
+        }
+        if line.from < line.known && line.waited < WAITS {
+            line.waited += 1;
+            return None;
+        }
+    }
+    None
+}
+
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change is one insertion or removal; a panic leaves nothing half done.
     of.lock().unwrap_or_else(PoisonError::into_inner)
@@ -198,34 +222,37 @@ fn size(letter: &Letter) -> usize {
     letter.value.as_ref().map_or(0, Vec::len) + headers.sum::<usize>() + 64
 }
 
+/// Whose line: a partition, and the place of a topic.
+type Whose = (PartitionId, usize);
+
+/// The thread that fills the lines.
+///
+/// A line takes what it has room for from a queue of its own, and the client fetches no more than
+/// that queue may hold. To pause a topic instead would throw away what was fetched ahead, every time.
 struct Reader {
-    client: BaseConsumer<Voice>,
+    client: Arc<BaseConsumer<Voice>>,
     shared: Arc<Shared>,
+    queues: BTreeMap<Whose, PartitionQueue<Voice>>,
 }
 
 impl Reader {
-    fn serve(self) {
-        let what = self.shared.what;
+    fn new(client: BaseConsumer<Voice>, shared: Arc<Shared>) -> Self {
+        Self { client: Arc::new(client), shared, queues: BTreeMap::new() }
+    }
+
+    fn serve(mut self) {
+        let mut busy = false;
         while !self.shared.stopped.load(Ordering::Acquire) {
             if !self.obey() {
                 std::thread::sleep(AGAIN);
             }
-            if let Err(error) = self.resume() {
-                tracing::error!(%error, what, "going on to read");
-            }
-            for _ in 0..ROUND {
-                match self.client.poll(POLL) {
-                    None => break,
-                    Some(Ok(message)) => self.take(&message),
-                    // The client has said it already, and goes on by itself.
-                    Some(Err(error)) => tracing::debug!(%error, what, "reading"),
-                }
-            }
+            self.sort(if busy { Duration::ZERO } else { POLL });
+            busy = self.fill();
         }
     }
 
     /// Carries out the orders there are; false = one of them could not be.
-    fn obey(&self) -> bool {
+    fn obey(&mut self) -> bool {
         let orders = std::mem::take(&mut *lock(&self.shared.orders));
         let mut fine = true;
         for (id, order) in orders {
@@ -240,24 +267,9 @@ impl Reader {
         fine
     }
 
-    fn carry_out(&self, id: PartitionId, order: Option<&[u64]>) -> Result<(), KafkaError> {
+    fn carry_out(&mut self, id: PartitionId, order: Option<&[u64]>) -> Result<(), KafkaError> {
         self.leave(id)?;
         order.map_or(Ok(()), |cursors| self.begin(id, cursors))
-    }
-
-    /// Goes on with topics of which enough was pulled.
-    fn resume(&self) -> Result<(), KafkaError> {
-        let mut due = Vec::new();
-        for (id, lines) in lock(&self.shared.lines).iter_mut() {
-            for (topic, line) in lines.iter_mut().enumerate() {
-                let low = line.letters.len() < LINE.0 / 2 && line.bytes < LINE.1 / 2;
-                if line.paused && low {
-                    line.paused = false;
-                    due.push((*id, topic));
-                }
-            }
-        }
-        due.into_iter().try_for_each(|(id, topic)| self.client.resume(&self.one(id, topic)))
     }
 
     fn begin(&self, id: PartitionId, cursors: &[u64]) -> Result<(), KafkaError> {
@@ -267,18 +279,20 @@ impl Reader {
             let bounds = self.client.fetch_watermarks(topic, i32::from(id.0), PATIENCE)?;
             // What Kafka has let go of is a hole the partition is told of.
             let first = (*cursor).max(u64::try_from(bounds.0).unwrap_or(0));
-            if first > u64::try_from(bounds.1).unwrap_or(0) {
+            let known = u64::try_from(bounds.1).unwrap_or(0);
+            if first > known {
                 let what = "the topic was made anew: nothing is taken from it below this offset";
                 tracing::error!(topic, partition = %id, cursor, what);
             }
-            lines.push(Line { from: first, ..Line::default() });
+            lines.push(Line { from: first, known, ..Line::default() });
             list.add_partition_offset(topic, i32::from(id.0), offset(first))?;
         }
         lock(&self.shared.lines).insert(id, lines);
         self.client.incremental_assign(&list)
     }
 
-    fn leave(&self, id: PartitionId) -> Result<(), KafkaError> {
+    fn leave(&mut self, id: PartitionId) -> Result<(), KafkaError> {
+        self.queues.retain(|(of, _), _| *of != id);
         let assigned = self.client.assignment()?;
         let mut list = TopicPartitionList::new();
         for topic in &self.shared.topics {
@@ -289,51 +303,115 @@ impl Reader {
         if list.count() == 0 { Ok(()) } else { self.client.incremental_unassign(&list) }
     }
 
-    fn again(&self, id: PartitionId, topic: usize, from: u64) -> Result<(), KafkaError> {
-        self.client.incremental_unassign(&self.one(id, topic))?;
+    /// Reads a line from an offset again.
+    fn again(&mut self, (id, topic): Whose, from: u64) -> Result<(), KafkaError> {
+        drop(self.queues.remove(&(id, topic)));
+        let name = &self.shared.topics[topic];
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.shared.topics[topic], i32::from(id.0), offset(from))?;
+        list.add_partition(name, i32::from(id.0));
+        self.client.incremental_unassign(&list)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(name, i32::from(id.0), offset(from))?;
         self.client.incremental_assign(&list)
     }
 
-    fn one(&self, id: PartitionId, topic: usize) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.shared.topics[topic], i32::from(id.0));
-        list
+    /// What is assigned answers on the common queue at first. All of that goes into its line, even
+    /// if it is more than that should hold; what follows comes on a queue of the line's own. So the
+    /// common queue is emptied before any of those is looked at: it holds the older records.
+    fn sort(&mut self, wait: Duration) {
+        let mut found: BTreeMap<Whose, Vec<Letter>> = BTreeMap::new();
+        let (client, mut wait) = (Arc::clone(&self.client), wait);
+        while let Some(polled) = client.poll(wait) {
+            wait = Duration::ZERO;
+            match polled {
+                Ok(message) => {
+                    if let Some(whose) = self.whose(&message) {
+                        if !found.contains_key(&whose) {
+                            self.split(whose);
+                        }
+                        found.entry(whose).or_default().push(letter(&message));
+                    }
+                }
+                // The client has said it already, and goes on by itself.
+                Err(error) => tracing::debug!(%error, what = self.shared.what, "reading"),
+            }
+        }
+        found.into_iter().for_each(|(whose, letters)| self.take(whose, letters));
     }
 
-    fn take(&self, message: &BorrowedMessage<'_>) {
-        let named = |name: &String| name == message.topic();
-        let Some(topic) = self.shared.topics.iter().position(named) else { return };
-        let Ok(id) = u16::try_from(message.partition()).map(PartitionId) else { return };
-        let letter = letter(message);
+    fn whose(&self, message: &BorrowedMessage<'_>) -> Option<Whose> {
+        let topic = self.shared.topics.iter().position(|name| name == message.topic())?;
+        Some((PartitionId(u16::try_from(message.partition()).ok()?), topic))
+    }
+
+    /// Not before a first record has come: the client sets where it puts them when it begins to
+    /// fetch.
+    fn split(&mut self, whose: Whose) {
+        let (name, number) = (&self.shared.topics[whose.1], i32::from(whose.0.0));
+        if let Some(queue) = self.client.split_partition_queue(name, number) {
+            self.queues.insert(whose, queue);
+        }
+    }
+
+    /// Gives every line what it has room for; false = there was nothing.
+    fn fill(&mut self) -> bool {
+        let mut found = Vec::new();
+        for (whose, queue) in &self.queues {
+            let room = lock(&self.shared.lines).get(&whose.0).map_or((0, 0), |l| l[whose.1].room());
+            let (mut letters, mut bytes) = (Vec::new(), 0);
+            while letters.len() < room.0
+                && bytes < room.1
+                && let Some(polled) = queue.poll(Duration::ZERO)
+            {
+                match polled {
+                    Ok(message) => letters.push(letter(&message)),
+                    Err(error) => tracing::debug!(%error, what = self.shared.what, "reading"),
+                }
+                bytes += letters.last().map_or(0, size);
+            }
+            if !letters.is_empty() {
+                found.push((*whose, letters));
+            }
+        }
+        let busy = !found.is_empty();
+        found.into_iter().for_each(|(whose, letters)| self.take(whose, letters));
+        busy
+    }
+
+    /// Lines letters up behind those that wait.
+    fn take(&mut self, whose: Whose, letters: Vec<Letter>) {
         let mut lines = lock(&self.shared.lines);
-        let Some(line) = lines.get_mut(&id).and_then(|lines| lines.get_mut(topic)) else {
-            return;
-        };
-        let last = line.letters.back().map_or(line.from, |last| last.offset + 1);
+        let line = lines.get_mut(&whose.0).and_then(|lines| lines.get_mut(whose.1));
+        let hole = line.and_then(|line| letters.into_iter().find_map(|letter| line.push(letter)));
+        drop(lines);
+        if let Some(from) = hole
+            && let Err(error) = self.again(whose, from)
+        {
+            tracing::error!(%error, what = self.shared.what, "reading a hole again");
+        }
+    }
+}
+
+impl Line {
+    /// Records and bytes that may come.
+    fn room(&self) -> (usize, usize) {
+        (LINE.0.saturating_sub(self.letters.len()), LINE.1.saturating_sub(self.bytes))
+    }
+
+    /// Puts a letter behind the last one, or answers from where the line is to be read again.
+    fn push(&mut self, letter: Letter) -> Option<u64> {
+        let last = self.letters.back().map_or(self.from, |last| last.offset + 1);
         if letter.offset < last {
-            return; // of an assignment that is over
+            return None; // of an assignment that is over
         }
         // As with the changelog: a late message of an earlier assignment looks like a hole.
-        if letter.offset > last && line.hole != Some(letter.offset) {
-            line.hole = Some(letter.offset);
-            drop(lines);
-            if let Err(error) = self.again(id, topic, last) {
-                tracing::error!(%error, what = self.shared.what, "reading a hole again");
-            }
-            return;
+        if letter.offset > last && self.hole != Some(letter.offset) {
+            self.hole = Some(letter.offset);
+            return Some(last);
         }
-        line.bytes += size(&letter);
-        line.letters.push_back(letter);
-        let full = line.letters.len() > LINE.0 || line.bytes > LINE.1;
-        if full && !line.paused {
-            line.paused = true;
-            drop(lines);
-            if let Err(error) = self.client.pause(&self.one(id, topic)) {
-                tracing::warn!(%error, what = self.shared.what, "too fast, and cannot be paused");
-            }
-        }
+        self.bytes += size(&letter);
+        self.letters.push_back(letter);
+        None
     }
 }
 
@@ -353,74 +431,5 @@ fn letter(message: &BorrowedMessage<'_>) -> Letter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ID: PartitionId = PartitionId(0);
-
-    fn cluster() -> Cluster {
-        Cluster { brokers: "127.0.0.1:1".into(), client_id: "t".into(), properties: vec![] }
-    }
-
-    /// A reader of three topics that reaches nobody, with these offsets waiting.
-    fn waiting(all: &[(usize, &[u64])]) -> Lines {
-        let topics = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let reader = Lines::start(&cluster(), "letters", topics).unwrap();
-        let mut lines: Vec<Line> = (0..3).map(|_| Line::default()).collect();
-        for (topic, offsets) in all {
-            let line = &mut lines[*topic];
-            line.from = offsets[0];
-            for offset in *offsets {
-                let value = Some(vec![b'x'; 10]);
-                let letter = Letter { offset: *offset, at: WallMs(0), value, headers: vec![] };
-                line.bytes += size(&letter);
-                line.letters.push_back(letter);
-            }
-        }
-        lock(&reader.shared.lines).insert(ID, lines);
-        reader
-    }
-
-    #[test]
-    fn the_last_topic_is_pulled_first_and_pieces_follow_each_other() {
-        let reader = waiting(&[(0, &[7, 8]), (2, &[3, 4, 6])]);
-        let pull = |records| {
-            let piece = reader.pull(ID, (records, 1 << 20))?;
-            Some((piece.topic, piece.from, piece.next, piece.letters.len()))
-        };
-        assert_eq!(pull(2), Some((2, 3, 5, 2)));
-        assert_eq!(pull(2), Some((2, 5, 7, 1)), "offset 5 holds no record");
-        assert_eq!(pull(1), Some((0, 7, 8, 1)));
-        assert_eq!(pull(9), Some((0, 8, 9, 1)));
-        assert_eq!(pull(9), None);
-    }
-
-    #[test]
-    fn one_large_record_is_pulled_alone() {
-        let reader = waiting(&[(1, &[0, 1])]);
-        assert_eq!(reader.pull(ID, (10, 1)).map(|piece| piece.letters.len()), Some(1));
-    }
-
-    /// Kafka may be away just then, and nobody asks twice.
-    #[test]
-    fn an_order_that_could_not_be_carried_out_is_kept() {
-        let reader = waiting(&[]);
-        reader.shared.stopped.store(true, Ordering::Release);
-        lock(&reader.thread).take().unwrap().join().unwrap();
-        let client = BaseConsumer::from_config_and_context(&cluster().inbox(), Voice).unwrap();
-        let serving = Reader { client, shared: Arc::clone(&reader.shared) };
-        reader.own(ID, vec![3; 3]);
-        assert!(!serving.obey());
-        assert_eq!(lock(&reader.shared.orders).get(&ID), Some(&Some(vec![3; 3])));
-    }
-
-    /// A piece that was refused is read again from Kafka: what waits behind it must not be pulled
-    /// before, or the partition would take it for a hole.
-    #[test]
-    fn nothing_that_waits_survives_a_new_beginning() {
-        let reader = waiting(&[(1, &[0, 1, 2])]);
-        assert!(reader.pull(ID, (1, 1 << 20)).is_some());
-        reader.own(ID, vec![0; 3]);
-        assert!(reader.pull(ID, (1, 1 << 20)).is_none());
-    }
-}
+#[path = "lines_tests.rs"]
+mod tests;

@@ -26,10 +26,13 @@ mod partition;
 mod place;
 mod producer;
 mod reader;
+mod settings;
 mod shared;
 mod start;
 mod threads;
 mod topics;
+mod vitals;
+mod yardstick;
 
 pub use client::Cluster;
 pub use commands::{Commands, Delivery};
@@ -39,13 +42,16 @@ pub use inbox::{Chunk, Inboxes};
 pub use lines::Letter;
 pub use offline::{Offline, dump, is_copy, verify};
 pub use topics::{Found, Topics};
+pub use yardstick::Yardstick;
 
 use crate::codec::changelog;
 use crate::log::kafka::copy::Copy;
 use crate::log::kafka::partition::{Acks, Sent};
+use crate::log::kafka::vitals::Vitals;
 use crate::log::lock::DirLock;
 use crate::log::{
-    Batch, Error, EventLog, LogNumbers, LogRecord, Resume, Room, Skimmed, StoredTask, Ticket,
+    Batch, Client, Error, EventLog, LogNumbers, LogRecord, Resume, Room, Skimmed, StoredTask,
+    Ticket,
 };
 use crate::log::{files, images};
 use crate::model::event::{Event, Stamped};
@@ -100,6 +106,8 @@ pub struct KafkaLog {
     reduced: Vec<String>,
     copy: Copy,
     acks: Arc<Acks>,
+    /// Of the producer and of the reader, index [`crate::log::Client`].
+    vitals: [Arc<Vitals>; Client::COUNT],
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Given back when the log is closed, so that the directory can be opened again.
     lock: Mutex<Option<DirLock>>,
@@ -228,6 +236,7 @@ impl EventLog for KafkaLog {
             ..LogNumbers::default()
         };
         self.acks.counts.show(&mut numbers);
+        numbers.clients = self.vitals.each_ref().map(|vitals| vitals.numbers());
         numbers
     }
 

@@ -6,7 +6,9 @@
 use crate::log::Error;
 use crate::log::kafka::client::{BATCHES_MAX, Cluster, complain, refused, say};
 use crate::log::kafka::shared::Shared;
+use crate::log::kafka::vitals::Vitals;
 use crate::model::id::PartitionId;
+use rdkafka::Statistics;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -40,6 +42,7 @@ pub(super) struct Tag {
 /// Takes reports to their partitions.
 pub(super) struct Reports {
     shared: Arc<Shared>,
+    vitals: Arc<Vitals>,
     /// On their way.
     bytes: AtomicUsize,
 }
@@ -47,6 +50,10 @@ pub(super) struct Reports {
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         say(level, facility, message);
+    }
+
+    fn stats(&self, said: Statistics) {
+        self.vitals.hear(&said);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -90,10 +97,16 @@ impl Producer {
         topic: String,
         shared: Arc<Shared>,
     ) -> Result<Self, Error> {
-        let reports = Reports { shared, bytes: AtomicUsize::new(0) };
+        let vitals = Arc::new(Vitals::default());
+        let reports = Reports { shared, vitals, bytes: AtomicUsize::new(0) };
         let client = BaseProducer::from_config_and_context(&cluster.producer(), reports);
         let client = client.map_err(|e| refused("setting up the Kafka producer", &e))?;
         Ok(Self { client, topic })
+    }
+
+    /// What it tells of itself.
+    pub(super) fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.client.context().vitals)
     }
 
     /// Waits until there is room for another batch. Not to be called by who holds up reports.

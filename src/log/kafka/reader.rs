@@ -5,17 +5,21 @@
 //! skipping it would be a lost record; so a hole is read again before it is believed.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, Voice, refused};
+use crate::log::kafka::client::{Cluster, complain, refused, say};
 use crate::log::kafka::partition::{Order, Partition};
 use crate::log::kafka::shared::Shared;
 use crate::log::kafka::topics::{PATIENCE, SPREAD, TRIES};
+use crate::log::kafka::vitals::Vitals;
 use crate::model::id::PartitionId;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::Statistics;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -32,18 +36,46 @@ struct Place {
     hole: Option<u64>,
 }
 
+/// Hears the client.
+#[derive(Default)]
+struct Telling {
+    vitals: Arc<Vitals>,
+}
+
+impl ClientContext for Telling {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        say(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        complain(&error, reason);
+    }
+
+    fn stats(&self, said: Statistics) {
+        self.vitals.hear(&said);
+    }
+}
+
+impl ConsumerContext for Telling {}
+
 /// The reader.
 pub(super) struct Reader {
-    client: BaseConsumer<Voice>,
+    client: BaseConsumer<Telling>,
     topic: String,
     places: BTreeMap<PartitionId, Place>,
 }
 
 impl Reader {
     pub(super) fn new(cluster: &Cluster, topic: String) -> Result<Self, Error> {
-        let client = BaseConsumer::from_config_and_context(&cluster.reader(), Voice);
+        let context = Telling::default();
+        let client = BaseConsumer::from_config_and_context(&cluster.changelog_reader(), context);
         let client = client.map_err(|e| refused("setting up the Kafka reader", &e))?;
         Ok(Self { client, topic, places: BTreeMap::new() })
+    }
+
+    /// What its client tells of itself.
+    pub(super) fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.client.context().vitals)
     }
 
     /// First offset kept and the one behind the last. A topic just made has no leaders yet, so

@@ -10,7 +10,7 @@ use crate::log::kafka::place;
 use crate::log::kafka::producer::Producer;
 use crate::log::kafka::reader::Reader;
 use crate::log::kafka::shared::Shared;
-use crate::log::kafka::{KafkaLog, OpenReport, Options, topics};
+use crate::log::kafka::{KafkaLog, OpenReport, Options, settings, topics};
 use crate::log::lock::DirLock;
 use crate::log::spool::Spool;
 use crate::model::id::{PartitionId, Position};
@@ -39,6 +39,8 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
         topics: topics::ensure(&options.cluster, &options.topics)?,
         ..OpenReport::default()
     };
+    let differences = settings::differences(&options.cluster, &options.topics)?;
+    report.topics.reduced.extend(differences);
     let topic = options.topics.changelog();
     let reader = Reader::new(&options.cluster, topic.clone())?;
     let acks = Arc::new(Acks { stopwatch: options.stopwatch, ..Acks::default() });
@@ -54,6 +56,7 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     }
     let shared = Arc::new(Shared::new(partitions, ends));
     let producer = Arc::new(Producer::new(&options.cluster, topic, Arc::clone(&shared))?);
+    let vitals = [producer.vitals(), reader.vitals()];
     let mut threads = Vec::new();
     let (for_reader, for_producer) = (Arc::clone(&shared), Arc::clone(&shared));
     let serving = Arc::clone(&producer);
@@ -67,7 +70,7 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     let spools = shared.partitions.iter().map(|p| Arc::clone(&p.spool)).collect();
     let copy = Copy { spools, images_dir };
     let reduced = report.topics.reduced.clone();
-    Ok((KafkaLog { shared, producer, reduced, copy, acks, threads, lock }, report))
+    Ok((KafkaLog { shared, producer, reduced, copy, acks, vitals, threads, lock }, report))
 }
 
 /// Fails the log if the thread that has it ends by a panic: nobody else would notice, and tickets
