@@ -22,12 +22,14 @@ mod group;
 mod inbox;
 mod lines;
 mod offline;
+mod outlet;
 mod partition;
 mod place;
 mod producer;
 mod reader;
 mod shared;
 mod start;
+mod tail;
 mod threads;
 mod topics;
 
@@ -38,6 +40,7 @@ pub use group::{Assigned, Group, Member};
 pub use inbox::{Chunk, Inboxes};
 pub use lines::Letter;
 pub use offline::{Offline, dump, is_copy, verify};
+pub use outlet::{Last, Outlet, records_between};
 pub use topics::{Found, Topics};
 
 use crate::codec::changelog;
