@@ -168,7 +168,7 @@ impl Carrier {
         outlet.serve(Duration::ZERO);
         outlet.check()?;
         let Ok(log) = self.handle.engine.log() else { return Ok(false) };
-        self.follow_owners(&*log)?;
+        self.follow_owners()?;
         let mut more = false;
         for id in self.reading.keys().copied().collect::<Vec<_>>() {
             more |= !self.stopped() && self.carry(&log, id).await?;
@@ -178,7 +178,7 @@ impl Carrier {
     }
 
     /// Begins to carry partitions that are served under a new epoch, ends for others.
-    fn follow_owners(&mut self, log: &dyn EventLog) -> Result<(), Error> {
+    fn follow_owners(&mut self) -> Result<(), Error> {
         let serving = self.handle.engine.serving();
         self.reading.retain(|id, _| serving.contains_key(id));
         for (id, epoch) in serving {
@@ -189,7 +189,7 @@ impl Carrier {
             }
             let last = outlet.last(id)?;
             let now = self.handle.now().wall;
-            let (next, since) = begin(self.feed, last, log.end(id), now);
+            let (next, since) = begin(self.feed, last, Position(epoch), now);
             tracing::info!(partition = %id, topic = self.feed.name(), ?last, "carrying");
             outlet.begin(id, next);
             self.texts.forget(id);
@@ -321,11 +321,12 @@ impl Carrier {
             return;
         }
         self.shown_ms = now;
-        let Ok(log) = self.handle.engine.log() else { return };
         let behind = self.reading.iter().map(|(id, reading)| {
             let outlet = self.outlet.as_ref();
             let carried = outlet.map_or(reading.next, |outlet| outlet.carried(*id, reading.next));
-            records_between(carried.record, log.end(*id))
+            let slot = self.handle.engine.slot(*id);
+            let last = slot.map_or(0, |slot| slot.position.load(Ordering::Acquire));
+            records_between(carried.record, Position(last))
         });
         self.handle.engine.metrics.set_feed_lag(self.feed, behind.sum());
     }
@@ -348,14 +349,15 @@ impl Carrier {
 }
 
 /// Where a partition begins whose topic has come so far, and from which stamp on something is told.
-fn begin(feed: Feed, last: Last, end: Position, now: WallMs) -> (EndPlace, WallMs) {
+/// `owner`: its record under which the partition is served.
+fn begin(feed: Feed, last: Last, owner: Position, now: WallMs) -> (EndPlace, WallMs) {
     match (last, feed) {
         (Last::Behind(place), Feed::Dead | Feed::Status) => (place, WallMs(0)),
         (Last::Expired, Feed::Dead | Feed::Status) => {
             (EndPlace::default(), WallMs(now.0.saturating_sub(feed.retention_ms())))
         }
         (Last::Never, Feed::Dead) => (EndPlace::default(), WallMs(0)),
-        (Last::Never, Feed::Status) => (EndPlace { record: end, read: 0 }, WallMs(0)),
+        (Last::Never, Feed::Status) => (EndPlace { record: owner, read: 0 }, WallMs(0)),
     }
 }
 

@@ -169,16 +169,16 @@ fn the_text_of_a_task_without_a_row_is_found_in_the_log() {
 
 #[test]
 fn a_partition_begins_behind_what_is_there_or_where_its_feed_does() {
-    let (end, now) = (Position(77), WallMs(Feed::Dead.retention_ms() + 5));
+    let (owner, now) = (Position(77), WallMs(Feed::Dead.retention_ms() + 5));
     let place = behind(Position(9));
     for feed in Feed::ALL {
-        assert_eq!(begin(feed, Last::Behind(place), end, now), (place, WallMs(0)));
+        assert_eq!(begin(feed, Last::Behind(place), owner, now), (place, WallMs(0)));
     }
     let start = EndPlace::default();
-    assert_eq!(begin(Feed::Dead, Last::Never, end, now), (start, WallMs(0)));
-    assert_eq!(begin(Feed::Dead, Last::Expired, end, now), (start, WallMs(5)));
-    let at_end = EndPlace { record: end, read: 0 };
-    assert_eq!(begin(Feed::Status, Last::Never, end, now), (at_end, WallMs(0)));
+    assert_eq!(begin(Feed::Dead, Last::Never, owner, now), (start, WallMs(0)));
+    assert_eq!(begin(Feed::Dead, Last::Expired, owner, now), (start, WallMs(5)));
+    let first = EndPlace { record: owner, read: 0 };
+    assert_eq!(begin(Feed::Status, Last::Never, owner, now), (first, WallMs(0)));
 }
 
 mod letters_of_the_dead {

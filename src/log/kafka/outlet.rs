@@ -174,10 +174,13 @@ impl Drop for Outlet {
     }
 }
 
-/// Records of the changelog from one position up to another.
+/// Records of the changelog from the one of a position to the one of the last event.
 #[must_use]
-pub fn records_between(from: Position, to: Position) -> u64 {
-    place::offset(to).0.saturating_sub(place::offset(from).0)
+pub fn records_between(from: Position, last: Position) -> u64 {
+    if from > last {
+        return 0;
+    }
+    place::offset(last).0 - place::offset(from).0 + 1
 }
 
 /// A record on its way.
@@ -244,6 +247,8 @@ impl Way {
 
 impl ClientContext for Way {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // That a setting is experimental was known when it was set.
+        let level = if facility == "CONFWARN" { RDKafkaLogLevel::Debug } else { level };
         say(level, facility, message);
     }
 
@@ -282,6 +287,14 @@ mod tests {
         way.end(&tag(0, FLYING_MAX + 1), Ok(()));
         assert!(way.begin(ID, 1) && way.begin(ID, 1));
         assert_eq!(way.state().flights[&ID].carried, EndPlace { record: Position(5), read: 1 });
+    }
+
+    #[test]
+    fn what_is_not_carried_is_counted_in_records() {
+        let at = |offset, number| place::position(offset, number);
+        assert_eq!(records_between(Position(0), at(0, 3)), 1);
+        assert_eq!(records_between(at(2, 1), at(4, 0)), 3);
+        assert_eq!(records_between(at(4, 1), at(4, 0)), 0);
     }
 
     #[test]
