@@ -184,9 +184,8 @@ fn a_partition_begins_behind_what_is_there_or_where_its_feed_does() {
 mod letters_of_the_dead {
     use super::*;
     use crate::model::view::{Attempt, AttemptOutcome, TrackedTask};
-    use serde_json::{Value, json};
 
-    fn letter(known: Option<(TrackedTask, Vec<Attempt>)>) -> (String, Value) {
+    fn letter(known: Option<(TrackedTask, Vec<Attempt>)>) -> (String, String) {
         let log = log(vec![
             vec![Event::Submitted { first: TaskSeq(0), tasks: vec![spec()] }],
             vec![failed(vec![failure(0, 1, Next::Error)])],
@@ -194,7 +193,12 @@ mod letters_of_the_dead {
         let found = all(&log, Feed::Dead, EndPlace::default(), &[]).pop().expect("it is dead");
         let letter = letters::dead(&mut Texts::default(), &log, ID, found, known);
         let letter = letter.expect("it can be read").expect("it is known");
-        (letter.key, serde_json::from_slice(&letter.value).expect("JSON"))
+        (letter.key, String::from_utf8(letter.value).expect("text"))
+    }
+
+    fn says(told: &str, parts: &[&str]) {
+        let left_out: Vec<_> = parts.iter().filter(|part| !told.contains(**part)).collect();
+        assert!(left_out.is_empty(), "{left_out:?} in {told}");
     }
 
     fn attempt(number: u32) -> Attempt {
@@ -215,8 +219,8 @@ mod letters_of_the_dead {
     fn a_purged_task_is_told_as_the_log_knows_it() {
         let (key, told) = letter(None);
         assert_eq!(key, "5-0-0");
-        assert_eq!((&told["ref"], &told["state"]), (&json!(key), &json!("ERROR")));
-        assert_eq!((&told["error"]["class"], &told["error_ts"]), (&json!("io"), &json!(3)));
+        says(&told, &[r#""ref":"5-0-0""#, r#""state":"ERROR""#, r#""error_ts":3"#]);
+        says(&told, &[r#""error":{"class":"io","message":"broken","attempt":1,"ts":3}"#]);
     }
 
     #[test]
@@ -246,9 +250,8 @@ mod letters_of_the_dead {
             result: None,
         };
         let (_, told) = letter(Some((row, vec![attempt(1), attempt(2)])));
-        assert_eq!((&told["state"], &told["attempt"]), (&json!("ERROR"), &json!(1)));
-        assert_eq!((&told["worker"], &told["running_ts"]), (&json!("w1"), &json!(20)));
-        assert_eq!(told["attempts"].as_array().map(Vec::len), Some(1));
-        assert!(told.get("completed_ts").is_none(), "{told}");
+        says(&told, &[r#""state":"ERROR""#, r#""attempt":1,"runCount":1"#, r#""worker":"w1""#]);
+        says(&told, &[r#""running_ts":20,"error_ts":3"#, r#""attempts":[{"attempt":1,"#]);
+        assert!(!told.contains("w2") && !told.contains("completed_ts"), "{told}");
     }
 }

@@ -81,8 +81,8 @@ impl Outlet {
         self.tail.last(id)
     }
 
-    /// Puts a record on its way: what stands at a place of the log, under a key. False = too much is
-    /// on its way, come again after [`Self::serve`].
+    /// Puts a record on its way: what stands at a place of the log, under a key. False = too much
+    /// is on its way, come again after [`Self::serve`].
     ///
     /// # Errors
     /// `Failed`: nothing more is sent.
