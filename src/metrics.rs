@@ -10,6 +10,7 @@ mod tests;
 
 pub use names::{ALL, Declared, Kind};
 
+use crate::model::feed::Feed;
 use crate::model::job::JobState;
 use crate::model::priority::Priority;
 use crate::model::state::TaskState;
@@ -205,6 +206,7 @@ pub struct Handles {
     pub audit_lost: Counter,
     workers: Vec<Gauge>,
     jobs: Vec<Gauge>,
+    feed_lag: Vec<Gauge>,
     flow: Flow,
     shown: Shown,
     log: LogHandles,
@@ -337,6 +339,7 @@ fn handles(recorder: PrometheusRecorder, process: metrics_process::Collector) ->
         audit_lost: counter(r, &names::AUDIT_LOST, &[]),
         workers: each(r, &names::WORKERS, WorkerShown::WORDS, gauge),
         jobs: each(r, &names::JOBS, &JOB_STATES.map(JobState::name), gauge),
+        feed_lag: each(r, &names::FEED_LAG, &Feed::ALL.map(Feed::name), gauge),
         flow: flow(r),
         shown: Shown {
             states: each(r, &names::TASKS, &TaskState::ALL.map(TaskState::name), gauge),

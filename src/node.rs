@@ -1,6 +1,8 @@
 //! Floor 5: the composition root. Configuration in, running node out, graceful stop.
 
 mod access;
+#[cfg_attr(not(feature = "kafka"), path = "node/no_carriers.rs")]
+mod carriers;
 #[cfg_attr(not(feature = "kafka"), path = "node/no_instances.rs")]
 mod instances;
 #[cfg_attr(not(feature = "kafka"), path = "node/no_kafka.rs")]
@@ -22,6 +24,7 @@ use crate::clock::{Entropy as _, SystemClock, SystemEntropy};
 use crate::config::{Backend, Config, Durability};
 use crate::log::embedded::{self, EmbeddedLog, Options};
 use crate::log::{Error as LogError, EventLog};
+use crate::node::carriers::Carriers;
 use crate::node::instances::Instances;
 use crate::store::audit::Audit;
 use std::net::{SocketAddr, TcpListener};
@@ -78,8 +81,7 @@ pub struct Node {
     server: ServerHandle,
     simulations: Arc<Simulations>,
     audit: Arc<Audit>,
-    inboxes: kafka::InboxPump,
-    commands: kafka::CommandPump,
+    carriers: Carriers,
     instances: Instances,
     shards: Shards,
     config: Config,
@@ -130,8 +132,7 @@ impl Node {
         };
         let running = crate::actor::running::start(&shards, parts, log)?;
         let handle = running.handle();
-        let inboxes = kafka::InboxPump::start(config, &node, handle.clone())?;
-        let commands = kafka::CommandPump::start(config, &node, handle.clone())?;
+        let carriers = Carriers::start(config, &node, &handle)?;
         let instances = Instances::start(config, &node, &handle, listening, shards.spawners())?;
         let simulations = Arc::new(Simulations::new(handle.clone()));
         let left = Arc::clone(&simulations);
@@ -154,8 +155,7 @@ impl Node {
             server,
             simulations,
             audit,
-            inboxes,
-            commands,
+            carriers,
             instances,
             shards,
             config,
@@ -207,7 +207,7 @@ impl Node {
     pub fn stop(mut self) {
         tracing::info!("draining");
         self.running.begin_drain();
-        self.inboxes.stop();
+        self.carriers.refuse_tasks();
         // While the engine still takes the cancel of their jobs.
         self.simulations.stop_all(self.config.drain.timeout_ms);
         std::thread::sleep(Duration::from_millis(self.config.drain.delay_ms));
@@ -225,7 +225,7 @@ impl Node {
             self.running.await_reports(limit)
         };
         self.server.shutdown(timeout.saturating_sub(waited));
-        self.commands.stop();
+        self.carriers.stop();
         self.running.close();
         self.instances.close();
         self.audit.close();

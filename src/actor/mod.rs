@@ -14,6 +14,8 @@ pub mod shard;
 pub mod simulation;
 
 #[cfg(feature = "kafka")]
+pub mod carrier;
+#[cfg(feature = "kafka")]
 pub mod commands;
 mod engine;
 mod envelope;

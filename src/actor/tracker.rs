@@ -76,7 +76,7 @@ impl TrackerDoor {
     }
 
     /// An answer at once.
-    async fn at_once<T: Send + 'static>(
+    pub(super) async fn at_once<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut TrackerState, WallMs) -> T + Send + 'static,
     ) -> Answer<T> {

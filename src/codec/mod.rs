@@ -11,6 +11,8 @@ pub mod changelog;
 pub mod digest;
 pub mod dump;
 pub mod event;
+#[cfg(feature = "kafka")]
+pub mod feed;
 pub mod frame;
 pub mod image;
 #[cfg(feature = "server")]

@@ -23,6 +23,7 @@ pub use instance::Instance;
 pub use load::{Loaded, Origin, Sources, check_file, default_text, load, shown};
 
 use crate::model::breakdown::TagCaps;
+use crate::model::feed::Feed;
 use crate::model::policy::Policy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -157,6 +158,8 @@ pub struct Kafka {
     pub manage: bool,
     /// `topics.inboxes`.
     pub inboxes: bool,
+    /// `topics.dead`, `topics.status`: the derived topics that are written.
+    pub feeds: Vec<Feed>,
 }
 
 /// `log.durability`: what an acknowledgement means.

@@ -10,6 +10,7 @@ use super::{
     Telemetry, Tracker,
 };
 use crate::model::breakdown::TagCaps;
+use crate::model::feed::Feed;
 use crate::model::limits as bound;
 use crate::model::policy::{Backoff, Jitter, Policy, Share};
 use crate::model::time::{parse_duration_ms, parse_size_bytes};
@@ -151,6 +152,9 @@ fn kafka(read: &mut Reader<'_>) -> Kafka {
     if brokers.split(',').any(|broker| !broker.contains(':')) {
         read.wrong("kafka.bootstrap-servers", "must be HOST:PORT,…".to_owned());
     }
+    let feeds = [(Feed::Dead, "topics.dead"), (Feed::Status, "topics.status")];
+    let feeds = feeds.into_iter().filter(|(_, key)| read.boolean(key)).map(|(feed, _)| feed);
+    let feeds = feeds.collect();
     Kafka {
         brokers,
         properties,
@@ -159,6 +163,7 @@ fn kafka(read: &mut Reader<'_>) -> Kafka {
         replication: read.integer("topics.replication", 1, 16),
         manage: read.boolean("topics.manage"),
         inboxes: read.boolean("topics.inboxes"),
+        feeds,
     }
 }
 

@@ -12,6 +12,7 @@ pub mod apply;
 pub mod apply_job;
 pub mod apply_submitted;
 pub mod bitmap;
+pub mod changes;
 pub mod dead;
 pub mod explain;
 pub mod fresh;

@@ -145,6 +145,8 @@ declare! {
     APPLY Histogram Seconds "kwq_tracker_apply_seconds" [] "One batch of the tracker." in SYNC;
     LAG Gauge Count "kwq_tracker_lag_events" ["partition"]
         "Changes of tasks that are durable and not yet in lists and counters.";
+    FEED_LAG Gauge Count "kwq_feed_lag_records" ["topic"]
+        "Records of the changelog not yet in a derived topic, partitions owned here.";
     QUERY Histogram Seconds "kwq_tracker_query_seconds" ["kind"]
         "Queries of the tracker: id, list, counters." in HTTP;
     REQUESTS Histogram Seconds "kwq_http_request_seconds" ["route" "method" "code"]

@@ -5,6 +5,7 @@ use super::{
     Levels, LogFault, LogShown, Metrics, PartitionNumbers, Published, QueryKind, Refusal,
     RestartCause, ShedClass, ShedReason, WorkerShown, names,
 };
+use crate::model::feed::Feed;
 use crate::model::id::PartitionId;
 use crate::model::job::JobState;
 use metrics::{Counter, Histogram, Key, Label, Recorder};
@@ -94,6 +95,11 @@ impl Metrics {
     pub fn set_jobs(&self, state: JobState, count: u64) {
         let index = JOB_STATES.iter().position(|s| *s == state);
         self.jobs[index.expect("every job state is listed")].set(float(count));
+    }
+
+    /// Sets how many records of the log a derived topic does not cover yet.
+    pub fn set_feed_lag(&self, feed: Feed, records: u64) {
+        self.feed_lag[feed as usize].set(float(records));
     }
 
     /// Takes the numbers of a partition, once a second. Counters get the difference to last time.

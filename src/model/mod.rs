@@ -12,6 +12,7 @@ pub mod dead;
 pub mod ending;
 pub mod event;
 pub mod explain;
+pub mod feed;
 pub mod id;
 pub mod instance;
 pub mod job;

@@ -1,7 +1,6 @@
 //! Stands where the log on Kafka would be, in a build without it. The configuration refuses the
 //! back end before anybody comes here.
 
-use crate::actor::handle::KwqHandle;
 use crate::actor::node::OpenLog;
 use crate::codec::dump::DumpRecord;
 use crate::config::Config;
@@ -43,26 +42,4 @@ pub(super) fn dump(
     _: &mut dyn FnMut(DumpRecord) -> bool,
 ) -> Result<(), Error> {
     Err(absent())
-}
-
-/// There are no inboxes.
-pub(super) struct InboxPump;
-
-impl InboxPump {
-    pub(super) fn start(_: &Config, _: &str, _: KwqHandle) -> Result<Self, Error> {
-        Ok(Self)
-    }
-
-    pub(super) fn stop(self) {}
-}
-
-/// There is nowhere to leave anything.
-pub(super) struct CommandPump;
-
-impl CommandPump {
-    pub(super) fn start(_: &Config, _: &str, _: KwqHandle) -> Result<Self, Error> {
-        Ok(Self)
-    }
-
-    pub(super) fn stop(self) {}
 }

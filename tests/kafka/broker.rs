@@ -90,6 +90,7 @@ pub(crate) fn options(prefix: &str, dir: &TempDir) -> Options {
         replication: 1,
         manage: true,
         inboxes: false,
+        feeds: vec![],
     };
     Options {
         cluster: Cluster { brokers: address().to_owned(), client_id, properties: vec![] },

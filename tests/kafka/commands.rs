@@ -22,7 +22,8 @@ fn commands(prefix: &str, partitions: u16) -> Commands {
     let cluster =
         Cluster { brokers: address().to_owned(), client_id: "kwq/t".into(), properties: vec![] };
     let prefix = prefix.to_owned();
-    let topics = Topics { prefix, partitions, replication: 1, manage: true, inboxes: false };
+    let topics =
+        Topics { prefix, partitions, replication: 1, manage: true, inboxes: false, feeds: vec![] };
     Commands::start(&cluster, &topics).expect("Kafka is there").expect("the topic is there")
 }
 

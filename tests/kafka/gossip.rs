@@ -105,6 +105,7 @@ impl Place {
             replication: 1,
             manage: false,
             inboxes: false,
+            feeds: vec![],
         };
         let ears = Ears::default();
         let on: Arc<dyn Heard> = Arc::new(ears.clone());

@@ -233,6 +233,7 @@ fn join(prefix: &str, node: Node, session: Duration, properties: &[(&str, &str)]
         replication: 1,
         manage: false,
         inboxes: false,
+        feeds: vec![],
     };
     let member = Member { node: node.name.clone(), addr: "127.0.0.1:1".to_owned(), session };
     Group::join(&cluster, &topics, &member, Arc::new(node)).expect("the member starts")

@@ -6,6 +6,7 @@ mod broker;
 mod commands;
 mod contract;
 mod faults;
+mod feeds;
 mod gossip;
 mod group;
 mod inbox;

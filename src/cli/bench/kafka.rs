@@ -9,6 +9,7 @@ use crate::cli::failure::{Failure, Verdict, exit};
 use crate::cli::human::grouped;
 use crate::cli::out::Format;
 use crate::log::kafka::{Cluster, Topics, Yardstick};
+use crate::model::feed::Feed;
 use crate::model::priority::Priority;
 use crate::sim::keys::Keys;
 use crate::sim::report::Stopwatch;
@@ -104,6 +105,7 @@ pub(super) async fn run(args: KafkaArgs, context: &Context) -> Verdict {
         replication: 1,
         manage: true,
         inboxes: false,
+        feeds: Vec::new(),
     };
     let spawned = spawn(&args, &topics, data_dir.clone()).await;
     let report = match spawned {
@@ -133,6 +135,7 @@ async fn spawn(args: &KafkaArgs, topics: &Topics, data_dir: PathBuf) -> Result<S
         format!("topics.prefix={}", topics.prefix),
         format!("topics.replication={}", topics.replication),
         format!("topics.inboxes={}", topics.inboxes),
+        format!("topics.dead={}", topics.feeds.contains(&Feed::Dead)),
         format!("log.partitions={}", topics.partitions),
     ];
     sets.extend(args.set.iter().cloned());
@@ -142,8 +145,9 @@ async fn spawn(args: &KafkaArgs, topics: &Topics, data_dir: PathBuf) -> Result<S
 /// Every topic a server may have made under this prefix.
 fn made(topics: &Topics) -> Vec<String> {
     let inboxes = Priority::ASCENDING.map(|level| topics.inbox(level));
+    let feeds = Feed::ALL.map(|feed| topics.feed(feed));
     let others = [topics.changelog(), topics.commands(), topics.cluster()];
-    inboxes.into_iter().chain(others).collect()
+    inboxes.into_iter().chain(feeds).chain(others).collect()
 }
 
 async fn measure(args: &KafkaArgs, context: &Context, sides: &Sides) -> Result<Report, Failure> {

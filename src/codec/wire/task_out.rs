@@ -52,8 +52,14 @@ pub fn hand_out(out: &mut Out, task: &HandOut, holder: Holder<'_>) {
 
 /// A task as the tracker knows it.
 pub fn view(out: &mut Out, task: &TaskView) {
-    let (row, spec) = (&task.row, &task.spec);
     out.open();
+    members(out, task);
+    out.close();
+}
+
+/// What [`view`] says, inside an object.
+pub fn members(out: &mut Out, task: &TaskView) {
+    let (row, spec) = (&task.row, &task.spec);
     identity(out, spec, &task.reference());
     out.num("priority", row.priority.get());
     state(out, row.state);
@@ -83,7 +89,6 @@ pub fn view(out: &mut Out, task: &TaskView) {
         task.attempts.iter().for_each(|a| attempt(out, a));
         out.close_list();
     }
-    out.close();
 }
 
 /// The latest error of a task; nothing without one.

@@ -162,6 +162,25 @@ impl Cluster {
         self.finished(config)
     }
 
+    /// Of who writes a derived topic. Nothing is given up by itself, and after a failure nothing
+    /// more is sent: a record that is there means that those before it are.
+    pub(super) fn feeder(&self) -> ClientConfig {
+        let mut config = self.durable();
+        config
+            .set("enable.gapless.guarantee", "true")
+            .set("linger.ms", "5")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("message.timeout.ms", "0");
+        self.finished(config)
+    }
+
+    /// Of who reads the end of derived topics, and marks how far they have come. It joins no group.
+    pub(super) fn marker(&self, group: &str) -> ClientConfig {
+        let mut config = self.listener();
+        config.set("group.id", group);
+        self.finished(config)
+    }
+
     /// Of what others tell. A broker that answers nothing any more is left soon: another one may
     /// have the topic by then.
     pub(super) fn listener(&self) -> ClientConfig {
@@ -246,7 +265,8 @@ mod tests {
     fn no_client_lets_a_broker_make_topics() {
         let cluster = cluster();
         let writers = [cluster.admin(), cluster.producer(), cluster.teller(), cluster.leaver()];
-        for config in writers.into_iter().chain([cluster.reader(), cluster.listener()]) {
+        let others = [cluster.feeder(), cluster.reader(), cluster.listener(), cluster.marker("g")];
+        for config in writers.into_iter().chain(others) {
             assert_eq!(config.get("allow.auto.create.topics"), Some("false"));
         }
     }

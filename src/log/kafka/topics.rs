@@ -2,6 +2,7 @@
 
 use crate::log::Error;
 use crate::log::kafka::client::{Cluster, VALUE_BYTES_MAX, Voice, refused};
+use crate::model::feed::Feed;
 use crate::model::priority::Priority;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
@@ -34,6 +35,8 @@ pub struct Topics {
     pub manage: bool,
     /// The inboxes are there and read.
     pub inboxes: bool,
+    /// The derived topics that are written.
+    pub feeds: Vec<Feed>,
 }
 
 /// What was found.
@@ -69,6 +72,12 @@ impl Topics {
     pub fn commands(&self) -> String {
         format!("{}-commands", self.prefix)
     }
+
+    /// Name of a derived topic.
+    #[must_use]
+    pub fn feed(&self, feed: Feed) -> String {
+        format!("{}-{}", self.prefix, feed.name())
+    }
 }
 
 /// A topic that must be there.
@@ -86,6 +95,28 @@ enum Kind {
     Commands,
     /// The newest word of each instance is on it; lost, it is said again within a second.
     Gossip,
+    /// Derived from the log, and one can do without.
+    Feed(Feed),
+}
+
+impl Kind {
+    /// What is not there without the topic; `None` = nothing is there without it.
+    fn dispensable(self) -> Option<&'static str> {
+        match self {
+            Self::Records | Self::Gossip => None,
+            Self::Commands => Some("reports whose owner is away are refused"),
+            Self::Feed(Feed::Dead) => Some("dead letters are not written to Kafka"),
+            Self::Feed(Feed::Status) => Some("changes of tasks are not written to Kafka"),
+        }
+    }
+
+    /// Something acknowledged is on it and nowhere else.
+    fn keeps(self) -> bool {
+        match self {
+            Self::Records | Self::Commands => true,
+            Self::Gossip | Self::Feed(_) => false,
+        }
+    }
 }
 
 impl Wanted {
@@ -98,7 +129,12 @@ impl Wanted {
         let (name, partitions) = (topics.commands(), topics.partitions);
         let commands = Self { name, partitions, kind: Kind::Commands };
         let gossip = Self { name: topics.cluster(), partitions: 1, kind: Kind::Gossip };
-        names.into_iter().map(records).chain([commands, gossip]).collect()
+        let feed = |feed| {
+            let (name, partitions) = (topics.feed(feed), topics.partitions);
+            Self { name, partitions, kind: Kind::Feed(feed) }
+        };
+        let all = names.into_iter().map(records).chain([commands, gossip]);
+        all.chain(topics.feeds.iter().copied().map(feed)).collect()
     }
 
     /// # Errors
@@ -108,7 +144,7 @@ impl Wanted {
             return Ok(());
         }
         let whose = match self.kind {
-            Kind::Records | Kind::Commands => "log.partitions says",
+            Kind::Records | Kind::Commands | Kind::Feed(_) => "log.partitions says",
             Kind::Gossip => "it must have",
         };
         Err(Error::Settings(format!(
@@ -117,7 +153,7 @@ impl Wanted {
         )))
     }
 
-    fn settings<'a>(&'a self, copies: i32, value_bytes: &'a str) -> NewTopic<'a> {
+    fn settings<'a>(&'a self, copies: i32, texts: &'a Texts) -> NewTopic<'a> {
         let in_sync = if copies >= 3 { "2" } else { "1" };
         let replication = TopicReplication::Fixed(copies);
         let topic = NewTopic::new(&self.name, i32::from(self.partitions), replication)
@@ -127,18 +163,39 @@ impl Wanted {
                 .set("cleanup.policy", "delete")
                 .set("retention.ms", "-1")
                 .set("retention.bytes", "-1")
-                .set("max.message.bytes", value_bytes),
+                .set("max.message.bytes", &texts.value_bytes),
             // The segment that is written to is never compacted: a small one is soon another.
             Kind::Gossip => topic
                 .set("cleanup.policy", "compact")
                 .set("segment.bytes", "16777216")
                 .set("segment.ms", "600000"),
+            // Of the size that topics come with: any client reads it as it comes.
+            Kind::Feed(feed) => topic
+                .set("cleanup.policy", "delete")
+                .set("retention.ms", &texts.retention_ms[feed as usize])
+                .set("max.message.bytes", FEED_BYTES_MAX),
         }
     }
 }
 
-/// Sees to the changelog, to what instances tell each other and leave for each other, and to the
-/// inboxes if they are read.
+/// Longest batch of a derived topic, B: Kafka's default, whatever the cluster's is.
+const FEED_BYTES_MAX: &str = "1048588";
+
+/// Numbers as settings take them.
+struct Texts {
+    value_bytes: String,
+    retention_ms: [String; Feed::COUNT],
+}
+
+impl Texts {
+    fn new() -> Self {
+        let value_bytes = VALUE_BYTES_MAX.to_string();
+        Self { value_bytes, retention_ms: Feed::ALL.map(|feed| feed.retention_ms().to_string()) }
+    }
+}
+
+/// Sees to the changelog, to what instances tell each other and leave for each other, to the
+/// inboxes if they are read and to the derived topics if they are written.
 ///
 /// # Errors
 /// `Io` = the cluster is not reached or refuses; `Settings` = a topic is missing and may not be
@@ -153,11 +210,10 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
         metadata.map(|metadata| look(&metadata, &wanted.name)).map_err(|e| refused(&what, &e))
     };
     let mut seen = wanted.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
-    if !topics.manage
-        && let Some(at) = dispensable(&wanted, &seen)
+    while !topics.manage
+        && let Some((at, what)) = dispensable(&wanted, &seen)
     {
-        let (topic, what) = (&wanted[at].name, "reports whose owner is away are refused");
-        tracing::warn!(topic, what, "missing with topics.manage=false");
+        tracing::warn!(topic = wanted[at].name, what, "missing with topics.manage=false");
         wanted.remove(at);
         seen.remove(at);
     }
@@ -183,7 +239,7 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
     let mut reduced = Vec::new();
     for (wanted, seen) in wanted.iter().zip(&seen) {
         wanted.check(seen)?;
-        if seen.copies < 3 && wanted.kind != Kind::Gossip {
+        if seen.copies < 3 && wanted.kind.keeps() {
             reduced.push(format!("{} has {} of 3 copies", wanted.name, seen.copies));
         }
     }
@@ -192,10 +248,13 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
     Ok(Found { created, reduced })
 }
 
-/// Place of a missing topic that one can do without.
-fn dispensable(wanted: &[Wanted], seen: &[Seen]) -> Option<usize> {
-    let mut pairs = wanted.iter().zip(seen);
-    pairs.position(|(wanted, seen)| wanted.kind == Kind::Commands && seen.partitions == 0)
+/// Place of a missing topic that one can do without, and what there is not then.
+fn dispensable(wanted: &[Wanted], seen: &[Seen]) -> Option<(usize, &'static str)> {
+    let mut pairs = wanted.iter().zip(seen).enumerate();
+    pairs.find_map(|(at, (wanted, seen))| {
+        let what = wanted.kind.dispensable().filter(|_| seen.partitions == 0);
+        what.map(|what| (at, what))
+    })
 }
 
 /// Is a topic there?
@@ -231,8 +290,8 @@ fn look(metadata: &Metadata, name: &str) -> Seen {
 }
 
 fn create(admin: &AdminClient<Voice>, topics: &[&Wanted], copies: i32) -> Result<(), Error> {
-    let bytes = VALUE_BYTES_MAX.to_string();
-    let all: Vec<_> = topics.iter().map(|topic| topic.settings(copies, &bytes)).collect();
+    let texts = Texts::new();
+    let all: Vec<_> = topics.iter().map(|topic| topic.settings(copies, &texts)).collect();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
     let what = format!("making {}", names(topics));
     let made = block_on(admin.create_topics(&all, &options)).map_err(|e| refused(&what, &e))?;
