@@ -11,6 +11,7 @@ pub(super) struct Vitals(Mutex<ClientNumbers>);
 impl Vitals {
     /// Takes what the client says. Its counters belong to connections of brokers it knows now, so a
     /// sum may fall when a broker is forgotten.
+    #[expect(clippy::disallowed_methods, reason = "a sum does not depend on the order")]
     pub(super) fn hear(&self, said: &Statistics) {
         let mut numbers = ClientNumbers::default();
         for broker in said.brokers.values() {
@@ -24,8 +25,8 @@ impl Vitals {
             numbers.round_trip_micros = numbers.round_trip_micros.max(slow.unwrap_or(0));
         }
         let fetched = said.topics.values().flat_map(|topic| topic.partitions.values());
-        let fetched = fetched.filter_map(|partition| u64::try_from(partition.fetchq_size).ok());
-        numbers.queued_bytes = said.msg_size + fetched.sum::<u64>();
+        let fetched: u64 = fetched.map(|partition| partition.fetchq_size).sum();
+        numbers.queued_bytes = said.msg_size + fetched;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
     }
 
