@@ -358,3 +358,38 @@ fn the_last_record_of_ours_or_a_mark_behind_it_says_where_to_go_on() {
     writer.mark(&[(id, place(80_000, 2))]);
     assert!(wait_until(10_000, || last(id) == Last::Behind(place(80_000, 2))));
 }
+
+#[test]
+fn nothing_comes_behind_a_record_that_kafka_refuses() {
+    let prefix = prefix();
+    let writer = outlet(&prefix);
+    let id = PartitionId(0);
+    written(&writer, id, place(65_536, 0));
+    // Larger than the topic takes, and not to be made smaller.
+    let mut rng = crate::util::Rng::new(7);
+    let large: Vec<u8> = (0..400_000).flat_map(|_| rng.next().to_le_bytes()).collect();
+    for entry in 1..200 {
+        let value: &[u8] = if entry == 100 { &large } else { b"{}" };
+        if writer.check().is_ok() {
+            assert!(writer.send(id, place(65_536, entry), ("k", value)).is_ok_and(|room| room));
+        }
+    }
+    let failed = wait_until(10_000, || {
+        writer.serve(Duration::from_millis(10));
+        writer.check().is_err()
+    });
+    assert!(failed, "it is refused, and that is said");
+    assert!(writer.send(id, place(65_537, 0), ("k", b"{}")).is_err(), "nothing more is sent");
+    // Long enough for the client to send what waits, if it still would.
+    wait_until(2_000, || {
+        writer.serve(Duration::from_millis(10));
+        false
+    });
+    let carried = writer.carried(id, place(70_000, 0));
+    assert!(carried <= place(65_536, 100), "{carried:?}");
+    drop(writer);
+    let Last::Behind(last) = outlet(&prefix).last(id).expect("an answer") else {
+        panic!("a place")
+    };
+    assert!(last <= place(65_536, 100), "{last:?}: the one before is not there");
+}
