@@ -272,7 +272,7 @@ impl Reader {
         order.map_or(Ok(()), |cursors| self.begin(id, cursors))
     }
 
-    fn begin(&self, id: PartitionId, cursors: &[u64]) -> Result<(), KafkaError> {
+    fn begin(&mut self, id: PartitionId, cursors: &[u64]) -> Result<(), KafkaError> {
         let mut lines = Vec::new();
         let mut list = TopicPartitionList::new();
         for (topic, cursor) in self.shared.topics.iter().zip(cursors) {
@@ -288,6 +288,7 @@ impl Reader {
             list.add_partition_offset(topic, i32::from(id.0), offset(first))?;
         }
         lock(&self.shared.lines).insert(id, lines);
+        (0..self.shared.topics.len()).for_each(|topic| self.split((id, topic)));
         self.client.incremental_assign(&list)
     }
 
@@ -304,8 +305,7 @@ impl Reader {
     }
 
     /// Reads a line from an offset again.
-    fn again(&mut self, (id, topic): Whose, from: u64) -> Result<(), KafkaError> {
-        drop(self.queues.remove(&(id, topic)));
+    fn again(&self, (id, topic): Whose, from: u64) -> Result<(), KafkaError> {
         let name = &self.shared.topics[topic];
         let mut list = TopicPartitionList::new();
         list.add_partition(name, i32::from(id.0));
@@ -315,9 +315,9 @@ impl Reader {
         self.client.incremental_assign(&list)
     }
 
-    /// What is assigned answers on the common queue at first. All of that goes into its line, even
-    /// if it is more than that should hold; what follows comes on a queue of the line's own. So the
-    /// common queue is emptied before any of those is looked at: it holds the older records.
+    /// Empties the common queue, where the client puts what is not a record, and records of a
+    /// partition that it has made anew since its queue was taken: those are older than what comes on
+    /// the next queue, so this is done before any of the queues is looked at.
     fn sort(&mut self, wait: Duration) {
         let mut found: BTreeMap<Whose, Vec<Letter>> = BTreeMap::new();
         let (client, mut wait) = (Arc::clone(&self.client), wait);
@@ -344,8 +344,8 @@ impl Reader {
         Some((PartitionId(u16::try_from(message.partition()).ok()?), topic))
     }
 
-    /// Not before a first record has come: the client sets where it puts them when it begins to
-    /// fetch.
+    /// Gives a line a queue of its own, for as long as the client keeps the partition in mind, also
+    /// when it is assigned again.
     fn split(&mut self, whose: Whose) {
         let (name, number) = (&self.shared.topics[whose.1], i32::from(whose.0.0));
         if let Some(queue) = self.client.split_partition_queue(name, number) {
@@ -354,8 +354,8 @@ impl Reader {
     }
 
     /// Gives every line what it has room for; false = there was nothing.
-    fn fill(&mut self) -> bool {
-        let mut found = Vec::new();
+    fn fill(&self) -> bool {
+        let mut busy = false;
         for (whose, queue) in &self.queues {
             let room = lock(&self.shared.lines).get(&whose.0).map_or((0, 0), |l| l[whose.1].room());
             let (mut letters, mut bytes) = (Vec::new(), 0);
@@ -370,16 +370,15 @@ impl Reader {
                 bytes += letters.last().map_or(0, size);
             }
             if !letters.is_empty() {
-                found.push((*whose, letters));
+                busy = true;
+                self.take(*whose, letters);
             }
         }
-        let busy = !found.is_empty();
-        found.into_iter().for_each(|(whose, letters)| self.take(whose, letters));
         busy
     }
 
     /// Lines letters up behind those that wait.
-    fn take(&mut self, whose: Whose, letters: Vec<Letter>) {
+    fn take(&self, whose: Whose, letters: Vec<Letter>) {
         let mut lines = lock(&self.shared.lines);
         let line = lines.get_mut(&whose.0).and_then(|lines| lines.get_mut(whose.1));
         let hole = line.and_then(|line| letters.into_iter().find_map(|letter| line.push(letter)));
