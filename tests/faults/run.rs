@@ -21,6 +21,8 @@ const SUBMITTERS: u64 = 3;
 const WORKERS: u64 = 5;
 /// Open tasks above which submitters are slow.
 const BACKLOG: usize = 2_000;
+/// A client waits so long for an answer.
+const PATIENCE_MS: u64 = 10_000;
 
 /// With `KWQ_TEST_LOG_KAFKA=HOST:PORT` the log is there, on topics of this run.
 fn on_kafka(name: &str) -> Vec<String> {
@@ -56,6 +58,7 @@ impl Run {
         say(&format!("{name}: seed {seed} (KWQ_TEST_SEED repeats the choices)"));
         let world = Arc::new(World::default());
         world.backlog.store(BACKLOG, Ordering::SeqCst);
+        world.patience_ms.store(PATIENCE_MS, Ordering::SeqCst);
         let (rng, began) = (Rng::new(seed), now_us());
         Self { name, start, world, rng, scratch, threads: vec![], flying: vec![], began }
     }

@@ -5,12 +5,14 @@
 mod broker;
 mod commands;
 mod contract;
+mod cuts;
 mod faults;
 mod gossip;
 mod group;
 mod inbox;
 mod instances;
 mod log_contract;
+mod net;
 mod ownership;
 
 #[path = "../faults/checker.rs"]
