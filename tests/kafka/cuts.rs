@@ -12,7 +12,7 @@ use crate::server::{Server, Start};
 use crate::util::{alone, now_us, pause_ms, say, scaled, wait_until};
 use crate::worker::hand_outs;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,10 +26,10 @@ const HTTP: u16 = 8_080;
 const PEERS: u16 = 8_090;
 /// Of a member of the group.
 const SESSION_MS: u64 = 6_000;
-/// Whatever is cut, a call is answered within so long: an instance that is cut from the broker knows
-/// up to 1 s after the session that it owns nothing; then 3 s pass until a report cannot be left,
-/// and 3 s in which a partition may have an owner again. No client waits longer: to it a call that
-/// hangs is one that took so long.
+/// Whatever is cut, a call is answered within so long: an instance that is cut from the broker
+/// knows up to 1 s after the session that it owns nothing; then 3 s pass until a report cannot be
+/// left, and 3 s in which a partition may have an owner again. No client waits longer: to it a call
+/// that hangs is one that took so long.
 const ANSWERED_MS: u64 = SESSION_MS + 9_000;
 /// A cut is over, and every instance takes part, within so long: the session of a group member, the
 /// take-over, and connections that learn of it only when they send again.
@@ -89,7 +89,7 @@ impl Fleet {
         let starts: Vec<Start> = (0..COUNT).map(start).collect();
         let servers = starts.iter().map(|start| Server::start(start).expect("it starts"));
         let fleet = Self { net, servers: servers.collect(), starts, _broker: broker };
-        assert!(wait_until(SETTLED_MS, || fleet.settled()), "all take part");
+        fleet.settle();
         fleet
     }
 
@@ -104,15 +104,16 @@ impl Fleet {
         ready(&self.cluster(at))
     }
 
-    /// All partitions are served, by all of them, and they agree by whom.
-    fn settled(&self) -> bool {
-        let first = self.owners(0);
-        let mut names: Vec<_> = first.values().cloned().collect();
-        names.sort();
-        names.dedup();
-        first.len() == PARTITIONS
-            && names.len() == COUNT
-            && (1..COUNT).all(|other| self.owners(other) == first)
+    /// Waits until all partitions are served, by all of them, and they agree by whom.
+    fn settle(&self) {
+        let mut views: Vec<BTreeMap<u64, String>> = Vec::new();
+        let settled = wait_until(SETTLED_MS, || {
+            views = (0..COUNT).map(|at| self.owners(at)).collect();
+            let serving: BTreeSet<_> = views[0].values().collect();
+            let whole = views[0].len() == PARTITIONS && serving.len() == COUNT;
+            whole && views.iter().all(|view| *view == views[0])
+        });
+        assert!(settled, "all take part: {views:?}");
     }
 
     /// Cuts one off.
@@ -338,7 +339,7 @@ fn from_broker(run: &mut Run, fleet: &Fleet, (victim, way): (usize, Way)) {
     run.nemesis("healed");
     say(&format!("kafka-cuts: cut from the broker for {} ms, {way:?}", (now_us() - begun) / 1_000));
     let begun = now_us();
-    assert!(wait_until(SETTLED_MS, || fleet.settled()), "it takes part again");
+    fleet.settle();
     say(&format!("kafka-cuts: takes part again after {} ms", (now_us() - begun) / 1_000));
     assert!(wait_until(ANSWERED_MS, || probe.submit(victim) == Verdict::Ok), "it takes tasks");
     probe.done(&held[0]);
@@ -385,7 +386,7 @@ fn cuts() {
             _ if i == 3 => from_broker(&mut run, &fleet, (victim, Way::In)),
             _ => from_broker(&mut run, &fleet, (victim, one_way)),
         }
-        assert!(wait_until(SETTLED_MS, || fleet.settled()), "all take part again");
+        fleet.settle();
     }
     run.drain();
     let slowest = slowest(&run.world);
