@@ -212,7 +212,8 @@ impl Probe<'_> {
         let (t1, verdict) = (now_us(), verdict(&result));
         let answer = result.expect("it is answered in time");
         let told = answer.json();
-        let word = told["outcome"].as_str().or(told["code"].as_str()).unwrap_or("").to_owned();
+        let word =
+            told["outcome"].as_str().or_else(|| told["code"].as_str()).unwrap_or("").to_owned();
         let outcome = match verdict {
             Verdict::Ok => Some(word.clone()).filter(|word| word != "accepted"),
             Verdict::Refused => Some("unavailable".to_owned()),
