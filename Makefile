@@ -1,6 +1,7 @@
 # People and CI run the same targets. Needs rustup (rust-toolchain.toml), a C compiler and make;
 # The log on Kafka needs a C++ compiler and bash as well (or build with --no-default-features --features server).
-# `faults` also needs strace, `contract` Python 3.10 with venv, `kafka-test` java, mvn, kcat and haproxy.
+# `faults` also needs strace, `contract` Python 3.10 with venv, `kafka-test` java, mvn, kcat, haproxy, ip (iproute2) and
+# unshare: it makes network namespaces, as root or where users may have namespaces of their own.
 
 CARGO ?= cargo
 LOCKED ?= --locked

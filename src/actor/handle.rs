@@ -223,35 +223,37 @@ impl KwqHandle {
         self.engine.slots.len()
     }
 
-    /// All partitions, whoever serves them.
+    /// All partitions, whoever serves them. All are asked at a time: who is not reached is waited
+    /// for once.
     pub async fn partitions(&self) -> Vec<PartitionView> {
-        let mut views = Vec::with_capacity(self.engine.slots.len());
-        for slot in &self.engine.slots {
-            let state = slot.state();
-            let pending = match slot.served() {
-                true => self.engine.ask(slot, Pending).await.map_or(0, |(pending, _)| pending),
-                false => 0,
-            };
-            views.push(PartitionView {
-                partition: slot.id,
-                owner: slot.peer().map_or_else(|| self.engine.node_name(), |peer| peer.node),
-                epoch: slot.epoch.load(Ordering::Acquire),
-                state: match state {
-                    SlotState::Replaying => "REPLAYING",
-                    SlotState::Ready | SlotState::Elsewhere => "READY",
-                    SlotState::Failed => "FAILED",
-                },
-                position: Position(slot.position.load(Ordering::Acquire)),
-                replay: match state {
-                    SlotState::Ready | SlotState::Elsewhere => 1.0,
-                    SlotState::Replaying | SlotState::Failed => {
-                        f64::from(self.engine.replay_permille.load(Ordering::Acquire)) / 1_000.0
-                    }
-                },
-                pending,
-            });
+        let views = self.engine.slots.iter().map(|slot| self.partition(slot));
+        futures_util::future::join_all(views).await
+    }
+
+    async fn partition(&self, slot: &Slot) -> PartitionView {
+        let state = slot.state();
+        let pending = match slot.served() {
+            true => self.engine.ask(slot, Pending).await.map_or(0, |(pending, _)| pending),
+            false => 0,
+        };
+        PartitionView {
+            partition: slot.id,
+            owner: slot.peer().map_or_else(|| self.engine.node_name(), |peer| peer.node),
+            epoch: slot.epoch.load(Ordering::Acquire),
+            state: match state {
+                SlotState::Replaying => "REPLAYING",
+                SlotState::Ready | SlotState::Elsewhere => "READY",
+                SlotState::Failed => "FAILED",
+            },
+            position: Position(slot.position.load(Ordering::Acquire)),
+            replay: match state {
+                SlotState::Ready | SlotState::Elsewhere => 1.0,
+                SlotState::Replaying | SlotState::Failed => {
+                    f64::from(self.engine.replay_permille.load(Ordering::Acquire)) / 1_000.0
+                }
+            },
+            pending,
         }
-        views
     }
 
     /// Nodes and partitions.

@@ -52,7 +52,7 @@ impl Engine {
     ) -> Result<Decided, Reject> {
         let call = Call::Decide { partition: slot.id, class, bytes, command };
         let limit = if class == Class::Consume { CONSUME_LIMIT } else { LIMIT };
-        match self.call(slot, &to, &call, limit).await? {
+        match self.call(&to, &call, limit).await? {
             Return::Decided(decided, offer) => {
                 self.heard(slot, decided.position);
                 if slot.offers(decided.position).is_some() {
@@ -73,7 +73,7 @@ impl Engine {
         question: Q,
     ) -> Result<(Q::Answer, Position), Reject> {
         let call = Call::Ask { partition: slot.id, question: question.into() };
-        match self.call(slot, &to, &call, LIMIT).await {
+        match self.call(&to, &call, LIMIT).await {
             Ok(Return::Answered(answered, position)) => {
                 self.heard(slot, position);
                 Q::answer_of(answered).map(|answer| (answer, position)).ok_or_else(unavailable)
@@ -98,13 +98,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn call(
-        &self,
-        slot: &Slot,
-        to: &Peer,
-        call: &Call,
-        limit: Duration,
-    ) -> Result<Return, Reject> {
+    async fn call(&self, to: &Peer, call: &Call, limit: Duration) -> Result<Return, Reject> {
         let client = self.peers.0.get().ok_or_else(unavailable)?;
         let told = client.call(&to.addr, encoded(call)?, limit).await;
         let reject = match told {
@@ -124,9 +118,17 @@ impl Engine {
                 unknown_outcome()
             }
         };
-        // Nobody is sent there for work until it is heard of again.
-        self.hub.publish(slot.id, 0, 0, false, Vec::new());
+        self.pass_over(to);
         Err(reject)
+    }
+
+    /// Nobody is sent to this peer for work until it is heard of again: not to its other partitions
+    /// either, each of which would have to be waited for.
+    fn pass_over(&self, peer: &Peer) {
+        let of_it = |slot: &&Slot| slot.peer().is_some_and(|other| other.addr == peer.addr);
+        for slot in self.slots.iter().filter(of_it) {
+            self.hub.publish(slot.id, 0, 0, false, Vec::new());
+        }
     }
 
     /// Everything of a partition up to here is durable: whoever wants an answer that knows it waits

@@ -6,8 +6,8 @@ use crate::http::{Answer, Client, NoAnswer, Verdict, verdict};
 use crate::util::{Rng, now_us, pause_ms};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Jobs of the load.
 pub(crate) const JOBS: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -30,12 +30,14 @@ pub(crate) enum Doing {
 /// Shared by all clients of a run.
 #[derive(Default)]
 pub(crate) struct World {
-    addr: Mutex<Option<SocketAddr>>,
+    addrs: Mutex<Vec<SocketAddr>>,
     /// What was seen.
     pub(crate) history: History,
     /// `RUN`, `HEAL`, `STOP`.
     pub(crate) mode: AtomicU8,
     flying: [AtomicUsize; 3],
+    /// The slowest of these calls, microseconds, answered or not.
+    pub(crate) slowest: AtomicU64,
     /// Acknowledged tasks and accepted ends, for the throttle and the printed line.
     pub(crate) acked: AtomicUsize,
     pub(crate) ended: AtomicUsize,
@@ -47,18 +49,31 @@ pub(crate) struct World {
     pub(crate) odd: Mutex<Vec<String>>,
     /// Above this many open tasks submitters send single tasks only, above four times it none.
     pub(crate) backlog: AtomicUsize,
+    /// A client waits so long for an answer, ms.
+    pub(crate) patience_ms: AtomicU64,
     serial: AtomicUsize,
+    /// Clients that looked for an address.
+    turn: AtomicUsize,
 }
 
 impl World {
-    /// Where the server is, if it is anywhere.
+    /// Where the server is, if it is anywhere; the first of several.
     pub(crate) fn addr(&self) -> Option<SocketAddr> {
-        *self.addr.lock().unwrap_or_else(PoisonError::into_inner)
+        self.addrs().first().copied()
+    }
+
+    fn addrs(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.addrs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the clients where the server is.
     pub(crate) fn set_addr(&self, addr: Option<SocketAddr>) {
-        *self.addr.lock().unwrap_or_else(PoisonError::into_inner) = addr;
+        self.set_addrs(addr.into_iter().collect());
+    }
+
+    /// Tells them that there are several: each keeps to one of them.
+    pub(crate) fn set_addrs(&self, addrs: Vec<SocketAddr>) {
+        *self.addrs() = addrs;
     }
 
     /// The mode.
@@ -72,7 +87,9 @@ impl World {
         for slot in slots() {
             slot.fetch_add(1, Ordering::SeqCst);
         }
+        let t0 = now_us();
         let out = call();
+        self.slowest.fetch_max(now_us() - t0, Ordering::SeqCst);
         for slot in slots() {
             slot.fetch_sub(1, Ordering::SeqCst);
         }
@@ -99,15 +116,19 @@ impl World {
         counter.fetch_add(n, Ordering::SeqCst);
     }
 
-    /// Keeps `client` at the server's present address; `None` while it is away.
+    /// Keeps `client` at a present address of the server; `None` while it is away.
     pub(crate) fn connect(&self, client: &mut Option<Client>) -> bool {
-        let Some(addr) = self.addr() else {
+        let addrs = self.addrs().clone();
+        if addrs.is_empty() {
             *client = None;
             pause_ms(5);
             return false;
-        };
-        if client.as_ref().is_none_or(|c| c.addr() != addr) {
-            *client = Some(Client::new(addr));
+        }
+        if client.as_ref().is_none_or(|c| !addrs.contains(&c.addr())) {
+            let turn = self.turn.fetch_add(1, Ordering::SeqCst);
+            let patience_ms = self.patience_ms.load(Ordering::SeqCst);
+            let addr = addrs.get(turn % addrs.len()).copied();
+            *client = addr.map(|addr| Client::with_timeout(addr, patience_ms));
         }
         true
     }

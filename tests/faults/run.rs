@@ -34,6 +34,9 @@ impl Default for Crowd {
     }
 }
 
+/// A client waits so long for an answer.
+const PATIENCE_MS: u64 = 10_000;
+
 /// With `KWQ_TEST_LOG_KAFKA=HOST:PORT` the log is there, on topics of this run.
 fn on_kafka(name: &str) -> Vec<String> {
     let Ok(brokers) = std::env::var("KWQ_TEST_LOG_KAFKA") else { return Vec::new() };
@@ -68,6 +71,7 @@ impl Run {
         let seed = seed();
         say(&format!("{name}: seed {seed} (KWQ_TEST_SEED repeats the choices)"));
         let world = Arc::new(World::default());
+        world.patience_ms.store(PATIENCE_MS, Ordering::SeqCst);
         let (rng, began, crowd) = (Rng::new(seed), now_us(), Crowd::default());
         Self { name, start, world, rng, crowd, scratch, threads: vec![], flying: vec![], began }
     }

@@ -4,6 +4,7 @@
 use crate::http::Client;
 use crate::util::{now_us, pause_ms, spawn, wait_until};
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub(crate) struct Start {
     pub(crate) sets: Vec<String>,
     /// Arguments of strace, when the server is to run under it.
     pub(crate) strace: Option<Vec<String>>,
+    /// Words before the command, such as `ip netns exec NAME`; what they run takes their process.
+    pub(crate) within: Vec<String>,
 }
 
 #[derive(Default)]
@@ -50,14 +53,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the process and does not wait for anything.
     pub(crate) fn spawn(start: &Start) -> Self {
-        let mut command = match &start.strace {
-            None => Command::new(binary()),
-            Some(args) => {
-                let mut c = Command::new("strace");
-                c.args(args).arg(binary());
-                c
-            }
-        };
+        let mut words: Vec<OsString> = start.within.iter().map(OsString::from).collect();
+        if let Some(args) = &start.strace {
+            words.push("strace".into());
+            words.extend(args.iter().map(OsString::from));
+        }
+        words.push(binary().into());
+        let mut command = Command::new(words.remove(0));
+        command.args(words);
         let listen = start.listen.map_or("127.0.0.1:0".to_owned(), |addr| addr.to_string());
         command.args(["serve", "--listen", &listen, "--data-dir"]).arg(&start.dir);
         for set in SETTINGS.iter().copied().chain(start.sets.iter().map(String::as_str)) {

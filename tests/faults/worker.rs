@@ -170,26 +170,9 @@ impl Worker<'_> {
 
     /// Takes the hand-outs of an answer.
     fn take(&mut self, answer: &Answer, (t0, t1): (u64, u64), asked: u64) {
-        let body = answer.json();
-        for t in body["tasks"].as_array().into_iter().flatten() {
-            let text = |key: &str| t[key].as_str().unwrap_or("").to_owned();
-            let number = |key: &str| t[key].as_u64().unwrap_or(0);
-            let h = HandOut {
-                t0,
-                t1,
-                worker: self.name.clone(),
-                task: text("ref"),
-                id: text("id"),
-                job: text("groupId"),
-                priority: u8::try_from(number("priority")).unwrap_or(0),
-                payload: text("payload"),
-                attempt: u32::try_from(number("attempt")).unwrap_or(0),
-                token: text("lease"),
-                lease_ms: number("leaseMs"),
-                allocated: number("allocated_ts") * 1_000,
-            };
+        for h in hand_outs(answer, &self.name, (t0, t1)) {
             if h.lease_ms != asked {
-                self.world.odd(format!("asked for a lease of {asked} ms: {t}"));
+                self.world.odd(format!("asked for a lease of {asked} ms: {h:?}"));
             }
             World::add(&self.world.operations, 1);
             self.plan(&h);
@@ -262,6 +245,30 @@ impl Worker<'_> {
             self.world.history.push(Entry::Beat(beat));
         }
     }
+}
+
+/// The tasks of the answer of a consume that was sent and answered then.
+pub(crate) fn hand_outs(answer: &Answer, worker: &str, (t0, t1): (u64, u64)) -> Vec<HandOut> {
+    let body = answer.json();
+    let hand_out = |t: &Value| {
+        let text = |key: &str| t[key].as_str().unwrap_or("").to_owned();
+        let number = |key: &str| t[key].as_u64().unwrap_or(0);
+        HandOut {
+            t0,
+            t1,
+            worker: worker.to_owned(),
+            task: text("ref"),
+            id: text("id"),
+            job: text("groupId"),
+            priority: u8::try_from(number("priority")).unwrap_or(0),
+            payload: text("payload"),
+            attempt: u32::try_from(number("attempt")).unwrap_or(0),
+            token: text("lease"),
+            lease_ms: number("leaseMs"),
+            allocated: number("allocated_ts") * 1_000,
+        }
+    };
+    body["tasks"].as_array().into_iter().flatten().map(hand_out).collect()
 }
 
 fn body(todo: &Todo) -> Value {

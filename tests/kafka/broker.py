@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""A real Apache Kafka on loopback, for tests and development.
+"""A real Apache Kafka, on loopback unless told otherwise, for tests and development.
 
-    broker.py run [--brokers N] [--dir DIR] [--seconds S]   until stdin ends, SIGTERM or Ctrl-C
-    broker.py exec [--brokers N] [--dir DIR] -- COMMAND…      while the command runs; its exit code
-    broker.py fetch                                         only bring the jars
+    broker.py run [--brokers N] [--dir DIR] [--host IP] [--seconds S]
+                                              until stdin ends, SIGTERM or Ctrl-C
+    broker.py exec [--brokers N] [--dir DIR] [--host IP] -- COMMAND…
+                                              while the command runs; its exit code
+    broker.py fetch                           only bring the jars
 
 `run` prints `ready HOST:PORT[,HOST:PORT]` once every broker answers, then takes a line at a time on
 stdin and answers each with `done` or `failed WHY`:
@@ -96,12 +98,12 @@ def fetch():
                 raise
 
 
-def free_ports(count):
-    """Ports nobody listens on now."""
+def free_ports(host, count):
+    """Ports of an address that nobody listens on now."""
     held = [socket.socket() for _ in range(count)]
     try:
         for one in held:
-            one.bind(("127.0.0.1", 0))
+            one.bind((host, 0))
         return [one.getsockname()[1] for one in held]
     finally:
         for one in held:
@@ -120,9 +122,9 @@ def end_with_parent():
 class Broker:
     """One process."""
 
-    def __init__(self, number, home, port, controller):
+    def __init__(self, number, home, address, controller):
         self.number, self.home = number, home / f"broker-{number}"
-        self.port, self.controller = port, controller
+        self.address, self.controller = address, controller
         self.process = None
         self.log = self.home / "kafka.log"
 
@@ -134,9 +136,8 @@ class Broker:
             "process.roles": "broker,controller",
             "node.id": self.number,
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},"
-            f"CONTROLLER://127.0.0.1:{self.controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{self.controller}",
+            "advertised.listeners": f"PLAINTEXT://{self.address}",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": self.home / "data",
             "auto.create.topics.enable": "false",
@@ -298,9 +299,9 @@ def cluster_of(arguments, until):
     fetch()
     home = pathlib.Path(tempfile.mkdtemp(prefix="kwq-kafka-", dir=arguments.dir))
     count = arguments.brokers
-    ports = free_ports(2 * count)
-    brokers = [Broker(n + 1, home, ports[2 * n], ports[2 * n + 1]) for n in range(count)]
-    voters = ",".join(f"{one.number}@127.0.0.1:{one.controller}" for one in brokers)
+    free = [f"{arguments.host}:{port}" for port in free_ports(arguments.host, 2 * count)]
+    brokers = [Broker(n + 1, home, free[2 * n], free[2 * n + 1]) for n in range(count)]
+    voters = ",".join(f"{one.number}@{one.controller}" for one in brokers)
     # One in 64 would begin with a dash and be taken for an option.
     cluster = base64.urlsafe_b64encode(b"k" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
     try:
@@ -312,7 +313,7 @@ def cluster_of(arguments, until):
             one.start()
         for one in brokers:
             one.wait()
-        return until(brokers, ",".join(f"127.0.0.1:{one.port}" for one in brokers))
+        return until(brokers, ",".join(one.address for one in brokers))
     finally:
         for one in brokers:
             one.stop()
@@ -331,6 +332,7 @@ def main():
     around = verbs.add_parser("exec")
     for verb in running, around:
         verb.add_argument("--brokers", type=int, default=1, choices=range(1, 6))
+        verb.add_argument("--host", default="127.0.0.1", help="the address they have [%(default)s]")
         verb.add_argument("--dir", help="where its folder is made [default: the system's]")
     around.add_argument("command", nargs=argparse.REMAINDER)
     running.add_argument("--seconds", type=float, help="end after this long at the latest")

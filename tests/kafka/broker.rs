@@ -8,6 +8,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// Brings, starts and stops brokers.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/broker.py");
+
+/// Brings what brokers are made of, once on a machine; `Brokers::start` would do it by itself.
+pub(crate) fn fetch() {
+    let fetched = Command::new("python3").args([SCRIPT, "fetch"]).status().expect("python3 runs");
+    assert!(fetched.success(), "there is no Kafka to be had");
+}
+
 /// `host:port` of a broker that lives as long as this process.
 pub(crate) fn address() -> &'static str {
     static ADDRESS: OnceLock<String> = OnceLock::new();
@@ -35,9 +44,21 @@ pub(crate) struct Brokers {
 impl Brokers {
     /// Starts so many; they end with their standard input, which is held by this process alone.
     pub(crate) fn start(count: u16) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/broker.py");
         let mut command = Command::new("python3");
-        command.args([script, "run", "--brokers", &count.to_string()]);
+        command.args([SCRIPT, "run", "--brokers", &count.to_string()]);
+        Self::run(command)
+    }
+
+    /// Starts one that has an address of its own; `within` are words before the command, such as
+    /// `ip netns exec NAME`. The jars must be there.
+    pub(crate) fn start_at(host: &str, within: &[String]) -> Self {
+        let (first, rest) = within.split_first().expect("words");
+        let mut command = Command::new(first);
+        command.args(rest).args(["python3", SCRIPT, "run", "--host", host]);
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 runs");
         let orders = child.stdin.take().expect("piped");

@@ -5,6 +5,7 @@
 mod broker;
 mod commands;
 mod contract;
+mod cuts;
 mod faults;
 mod feeds;
 mod gossip;
@@ -12,6 +13,7 @@ mod group;
 mod inbox;
 mod instances;
 mod log_contract;
+mod net;
 mod ownership;
 
 #[path = "../faults/checker.rs"]
