@@ -4,16 +4,27 @@
 use crate::history::{Entry, JobView, Submit};
 use crate::http::{Answer, Client, NoAnswer, Verdict, verdict};
 use crate::load::{JOBS, RUN, STOP, World};
-use crate::util::{Rng, now_us, pause_ms};
+use crate::util::{Rng, now_us, pause_ms, wait_until};
 use serde_json::{Value, json};
+
+/// A server whose log is elsewhere may have to wait for it first.
+const TAKEN_MS: u64 = 30_000;
 
 /// Creates the jobs of the load; panics if the server does not take them.
 pub(crate) fn create_jobs(world: &World) {
     let addr = world.addr().expect("the server is up");
     for job in JOBS {
         let spec = json!({"id": job, "name": job, "defaults": {"maxAttempts": 3}});
-        let answer = Client::new(addr).post("/kwq/jobs", &spec).expect("jobs can be created");
-        assert!(matches!(answer.status, 200 | 201), "create job: {answer:?}");
+        let mut last = None;
+        let taken = wait_until(TAKEN_MS, || {
+            let answer = Client::new(addr).post("/kwq/jobs", &spec).expect("jobs can be created");
+            let taken = matches!(answer.status, 200 | 201);
+            let again = answer.status == 503;
+            last = Some(answer);
+            assert!(taken || again, "create job: {last:?}");
+            taken
+        });
+        assert!(taken, "create job: {last:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 //! `broker.py` brings it. Every test has topics of its own. Load and checker are those of the
 //! fault suite.
 
+mod bench;
 mod broker;
 mod commands;
 mod contract;

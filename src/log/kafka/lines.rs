@@ -233,11 +233,13 @@ struct Reader {
     client: Arc<BaseConsumer<Voice>>,
     shared: Arc<Shared>,
     queues: BTreeMap<Whose, PartitionQueue<Voice>>,
+    /// The last orders were carried out.
+    fine: bool,
 }
 
 impl Reader {
     fn new(client: BaseConsumer<Voice>, shared: Arc<Shared>) -> Self {
-        Self { client: Arc::new(client), shared, queues: BTreeMap::new() }
+        Self { client: Arc::new(client), shared, queues: BTreeMap::new(), fine: true }
     }
 
     fn serve(mut self) {
@@ -258,12 +260,16 @@ impl Reader {
         for (id, order) in orders {
             if let Err(error) = self.carry_out(id, order.as_deref()) {
                 let what = self.shared.what;
-                tracing::warn!(partition = %id, %error, what, "reading is tried again");
+                // Once for all of an outage: it may last, and this comes ten times a second.
+                if std::mem::replace(&mut self.fine, false) {
+                    tracing::warn!(partition = %id, %error, what, "reading is tried again");
+                }
                 // Unless there is a newer one: nobody else would begin to read again.
                 lock(&self.shared.orders).entry(id).or_insert(order);
                 fine = false;
             }
         }
+        self.fine |= fine;
         fine
     }
 
