@@ -170,7 +170,16 @@ impl Fleet {
     }
 
     fn restart(&mut self, number: usize) {
-        self.servers[number] = Some(Server::start(&self.starts[number]).expect("it starts again"));
+        // A broker that is busy or away ends a start after 10 s, and whoever watches tries again.
+        let started = (0..6).map(|_| Server::start(&self.starts[number]));
+        let mut failed = None;
+        for start in started {
+            match start {
+                Ok(server) => return self.servers[number] = Some(server),
+                Err(why) => failed = Some(why),
+            }
+        }
+        panic!("it starts again: {failed:?}");
     }
 
     /// Partitions taken so far, as the log has it.

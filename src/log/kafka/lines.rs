@@ -33,8 +33,9 @@ const LINE: (usize, usize) = (4_096, 1 << 20);
 /// Without any message orders and queues are looked at again after so long.
 const POLL: Duration = Duration::from_millis(10);
 /// Pulls in a row that wait for records of a topic that are known to be there, before those of the
-/// topics below it are pulled: 2 s of a puller that comes every 10 ms. A place that holds no record,
-/// such as the mark of a transaction, may be the last one, and then there is nothing to wait for.
+/// topics below it are pulled: 2 s of a puller that comes every 10 ms. A place that holds no
+/// record, such as the mark of a transaction, may be the last one: then there is nothing to wait
+/// for.
 const WAITS: u32 = 200;
 /// Before an order that could not be carried out is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -228,7 +229,8 @@ type Whose = (PartitionId, usize);
 /// The thread that fills the lines.
 ///
 /// A line takes what it has room for from a queue of its own, and the client fetches no more than
-/// that queue may hold. To pause a topic instead would throw away what was fetched ahead, every time.
+/// that queue may hold. To pause a topic instead would throw away what was fetched ahead, every
+/// time.
 struct Reader {
     client: Arc<BaseConsumer<Voice>>,
     shared: Arc<Shared>,
@@ -322,8 +324,8 @@ impl Reader {
     }
 
     /// Empties the common queue, where the client puts what is not a record, and records of a
-    /// partition that it has made anew since its queue was taken: those are older than what comes on
-    /// the next queue, so this is done before any of the queues is looked at.
+    /// partition that it has made anew since its queue was taken: those are older than what comes
+    /// on the next queue, so this is done before any of the queues is looked at.
     fn sort(&mut self, wait: Duration) {
         let mut found: BTreeMap<Whose, Vec<Letter>> = BTreeMap::new();
         let (client, mut wait) = (Arc::clone(&self.client), wait);

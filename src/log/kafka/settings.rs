@@ -64,8 +64,7 @@ pub(super) fn differences(cluster: &Cluster, topics: &Topics) -> Result<Vec<Stri
     let told = match block_on(admin.describe_configs(&asked, &options)) {
         Ok(told) => told,
         Err(error) => {
-            let what = "settings of topics are not compared: it takes the right DescribeConfigs";
-            tracing::warn!(%error, what);
+            tracing::warn!(%error, "settings of topics are not compared");
             return Ok(Vec::new());
         }
     };
@@ -73,7 +72,10 @@ pub(super) fn differences(cluster: &Cluster, topics: &Topics) -> Result<Vec<Stri
     for (name, told) in names.iter().zip(told) {
         match told {
             Ok(resource) => found.extend(wrong(name, &resource, &topics.changelog())),
-            Err(code) => tracing::warn!(topic = name, %code, "its settings are not compared"),
+            Err(code) => {
+                let needs = "the right DescribeConfigs, if that is what is missing";
+                tracing::warn!(topic = name, %code, needs, "its settings are not compared");
+            }
         }
     }
     Ok(lines(found))
