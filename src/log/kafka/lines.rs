@@ -4,8 +4,8 @@
 //!   broker ─► a queue, and behind it a line, for each partition and topic ─► pull, last first
 //!              └────────── one thread ──────────┘
 //! ```
-//! A queue and a line hold a megabyte each, and another one may be on its way: at most some 3 MiB of
-//! each topic, if no record is larger.
+//! A queue and a line hold a megabyte each, and another one may be on its way: at most some 3 MiB
+//! of each topic, if no record is larger.
 //!
 //! Must not: decide anything, keep how far anybody has come, or commit offsets to Kafka.
 
