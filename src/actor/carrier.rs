@@ -84,6 +84,12 @@ struct Reading {
     marked: Option<(EndPlace, u64)>,
 }
 
+/// A partition that failed is left alone for a while.
+struct Held {
+    until_ms: u64,
+    pause: Duration,
+}
+
 /// Carries one feed until it is stopped.
 pub struct Carrier {
     handle: KwqHandle,
@@ -92,6 +98,7 @@ pub struct Carrier {
     outlet: Option<Outlet>,
     stop: Arc<AtomicBool>,
     reading: BTreeMap<PartitionId, Reading>,
+    held: BTreeMap<PartitionId, Held>,
     texts: Texts,
     shown_ms: u64,
 }
@@ -105,8 +112,8 @@ impl Carrier {
         (outlet, open): (Outlet, Open),
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let (reading, texts) = (BTreeMap::new(), Texts::default());
-        Self { handle, feed, open, outlet: Some(outlet), stop, reading, texts, shown_ms: 0 }
+        let (reading, held, texts) = (BTreeMap::new(), BTreeMap::new(), Texts::default());
+        Self { handle, feed, open, outlet: Some(outlet), stop, reading, held, texts, shown_ms: 0 }
     }
 
     /// Runs until it is stopped.
@@ -152,10 +159,30 @@ impl Carrier {
     fn fail(&mut self, trouble: &Trouble) {
         let Trouble(reason) = trouble;
         tracing::warn!(reason, topic = self.feed.name(), "carrying is tried again");
-        if self.outlet.as_ref().is_some_and(|outlet| outlet.check().is_err()) {
-            self.outlet = None;
-            self.reading.values_mut().for_each(|reading| reading.epoch = 0);
+        if let Some(outlet) = self.outlet.take_if(|outlet| outlet.check().is_err()) {
+            for (id, reading) in &mut self.reading {
+                (reading.epoch, reading.next) = (0, outlet.carried(*id, reading.next));
+            }
         }
+    }
+
+    /// One partition does not get on; the others do, unless the topic takes nothing any more.
+    fn hold(&mut self, id: PartitionId, trouble: Trouble) -> Result<(), Trouble> {
+        if self.outlet.as_ref().is_none_or(|outlet| outlet.check().is_err()) {
+            return Err(trouble);
+        }
+        let (reason, topic) = (trouble.0, self.feed.name());
+        tracing::warn!(partition = %id, reason, topic, "carrying is tried again");
+        let pause = self.held.get(&id).map_or(AGAIN, |held| (held.pause * 2).min(AGAIN_MAX));
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let until_ms = self.handle.now().tick.0.saturating_add(pause_ms);
+        self.held.insert(id, Held { until_ms, pause });
+        Ok(())
+    }
+
+    fn is_held(&self, id: PartitionId) -> bool {
+        let now = self.handle.now().tick.0;
+        self.held.get(&id).is_some_and(|held| now < held.until_ms)
     }
 
     /// A slice of each partition; false = that was all for now.
@@ -168,26 +195,42 @@ impl Carrier {
         outlet.serve(Duration::ZERO);
         outlet.check()?;
         let Ok(log) = self.handle.engine.log() else { return Ok(false) };
-        self.follow_owners()?;
+        self.follow_owners(&log)?;
         let mut more = false;
         for id in self.reading.keys().copied().collect::<Vec<_>>() {
-            more |= !self.stopped() && self.carry(&log, id).await?;
+            if self.stopped() || self.is_held(id) {
+                continue;
+            }
+            match self.carry(&log, id).await {
+                Ok(left) => {
+                    more |= left;
+                    self.held.remove(&id);
+                }
+                Err(trouble) => self.hold(id, trouble)?,
+            }
         }
         self.mark();
         Ok(more)
     }
 
     /// Begins to carry partitions that are served under a new epoch, ends for others.
-    fn follow_owners(&mut self) -> Result<(), Error> {
+    fn follow_owners(&mut self, log: &Arc<dyn EventLog>) -> Result<(), Trouble> {
         let serving = self.handle.engine.serving();
         self.reading.retain(|id, _| serving.contains_key(id));
+        self.held.retain(|id, _| serving.contains_key(id));
         for (id, epoch) in serving {
             let same = self.reading.get(&id).is_some_and(|reading| reading.epoch == epoch);
             let Some(outlet) = self.outlet.as_ref().filter(|_| !same) else { continue };
-            if self.stopped() {
-                break;
+            if self.stopped() || self.is_held(id) {
+                continue;
             }
-            let last = outlet.last(id)?;
+            let last = match outlet.last(id) {
+                Ok(last) => of_this_log(last, log.end(id), (id, self.feed)),
+                Err(error) => {
+                    self.hold(id, error.into())?;
+                    continue;
+                }
+            };
             let now = self.handle.now().wall;
             let (next, since) = begin(self.feed, last, Position(epoch), now);
             tracing::info!(partition = %id, topic = self.feed.name(), ?last, "carrying");
@@ -321,10 +364,12 @@ impl Carrier {
             return;
         }
         self.shown_ms = now;
-        let behind = self.reading.iter().map(|(id, reading)| {
+        // What could not be begun yet is behind by all there is.
+        let behind = self.handle.engine.serving().into_keys().map(|id| {
+            let next = self.reading.get(&id).map(|reading| reading.next).unwrap_or_default();
             let outlet = self.outlet.as_ref();
-            let carried = outlet.map_or(reading.next, |outlet| outlet.carried(*id, reading.next));
-            let slot = self.handle.engine.slot(*id);
+            let carried = outlet.map_or(next, |outlet| outlet.carried(id, next));
+            let slot = self.handle.engine.slot(id);
             let last = slot.map_or(0, |slot| slot.position.load(Ordering::Acquire));
             records_between(carried.record, Position(last))
         });
@@ -345,6 +390,19 @@ impl Carrier {
         if let Some(outlet) = &self.outlet {
             outlet.serve(LOOK);
         }
+    }
+}
+
+/// A topic that has come further than the log goes was written from another one, that was lost or
+/// made anew.
+fn of_this_log(last: Last, end: Position, (id, feed): (PartitionId, Feed)) -> Last {
+    match last {
+        Last::Behind(place) if place.record > end => {
+            let (topic, what) = (feed.name(), "it begins as a topic that is new");
+            tracing::error!(partition = %id, topic, %end, what, "the topic is ahead of the log");
+            Last::Never
+        }
+        Last::Behind(_) | Last::Expired | Last::Never => last,
     }
 }
 

@@ -137,7 +137,7 @@ declare! {
     KAFKA_QUEUED Gauge Bytes "kwq_kafka_queued_bytes" ["client"]
         "What a client of the log on Kafka keeps: send = on its way, read = fetched, not yet read.";
     KAFKA_ROUND_TRIP Gauge Seconds "kwq_kafka_round_trip_seconds" ["client"]
-        "99th percentile of a request to the slowest broker, of the last 5 s.";
+        "99th percentile of a request to the slowest broker; of read with the wait of a fetch.";
     KAFKA_FAULTS Counter Count "kwq_kafka_faults_total" ["client" "kind"]
         "Between the log's clients and brokers: send, receive, timeout, disconnect.";
     INBOX Counter Count "kwq_inbox_records_total" ["priority" "outcome"]

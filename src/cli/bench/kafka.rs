@@ -17,7 +17,7 @@ use crate::sim::tally::Books;
 use crate::sim::workload::{Plan, Run};
 use clap::Args;
 use serde::Serialize;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 /// `bench kafka`
@@ -77,8 +77,8 @@ struct Report {
 }
 
 /// Both sides of the comparison.
-struct Sides {
-    yardstick: Yardstick,
+struct Sides<'a> {
+    yardstick: &'a Yardstick,
     server: Server,
 }
 
@@ -107,24 +107,29 @@ pub(super) async fn run(args: KafkaArgs, context: &Context) -> Verdict {
         inboxes: false,
         feeds: Vec::new(),
     };
-    let spawned = spawn(&args, &topics, data_dir.clone()).await;
-    let report = match spawned {
+    let measured = match spawn(&args, &topics, data_dir.clone()).await {
         Ok(server) => {
-            let sides = Sides { yardstick, server };
+            let sides = Sides { yardstick: &yardstick, server };
             let report = measure(&args, context, &sides).await;
             sides.server.stop();
-            sides.yardstick.remove(&made(&topics)).map_err(refused)?;
             report
         }
-        Err(failure) => {
-            yardstick.remove(&made(&topics)).map_err(refused)?;
-            Err(failure)
-        }
+        Err(failure) => Err(failure),
     };
-    std::fs::remove_dir_all(&directory)
-        .map_err(|error| Failure::io("cannot remove the data", &error))?;
-    let report = report?;
+    // What was measured is said, and why it was not, whatever becomes of what was made for it.
+    let cleaned = yardstick.remove(&made(&topics)).map_err(refused);
+    // A directory that was named may hold other things.
+    let ours = if args.dir.is_some() { &data_dir } else { &directory };
+    let removed = match std::fs::remove_dir_all(ours) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::io("cannot remove the data", &error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    };
+    let report = measured?;
     show(&report, context);
+    cleaned?;
+    removed?;
     Ok(if report.books.iter().all(Books::clean) { exit::DONE } else { exit::CHECK })
 }
 
@@ -150,7 +155,11 @@ fn made(topics: &Topics) -> Vec<String> {
     inboxes.into_iter().chain(feeds).chain(others).collect()
 }
 
-async fn measure(args: &KafkaArgs, context: &Context, sides: &Sides) -> Result<Report, Failure> {
+async fn measure(
+    args: &KafkaArgs,
+    context: &Context,
+    sides: &Sides<'_>,
+) -> Result<Report, Failure> {
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         tasks: args.tasks,
@@ -168,7 +177,7 @@ async fn measure(args: &KafkaArgs, context: &Context, sides: &Sides) -> Result<R
         let mut took = [0.0; 2];
         for side in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
             took[side] = if side == 0 {
-                produce(args, &sides.yardstick)?
+                produce(args, sides.yardstick)?
             } else {
                 let (books, seconds) = submit(args, &sides.server).await?;
                 report.books.push(books);

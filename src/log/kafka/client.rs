@@ -177,7 +177,7 @@ impl Cluster {
     /// Of who reads the end of derived topics, and marks how far they have come. It joins no group.
     pub(super) fn marker(&self, group: &str) -> ClientConfig {
         let mut config = self.listener();
-        config.set("group.id", group);
+        config.set("group.id", group).set("enable.partition.eof", "true");
         self.finished(config)
     }
 

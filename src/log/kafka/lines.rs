@@ -4,8 +4,8 @@
 //!   broker ─► a queue, and behind it a line, for each partition and topic ─► pull, last first
 //!              └────────── one thread ──────────┘
 //! ```
-//! A queue and a line hold a megabyte each, and another one may be on its way: at most some 3 MiB
-//! of each topic, if no record is larger.
+//! A queue and a line hold a megabyte each, and another one may be on its way: some 3 MiB of each
+//! topic. A broker hands out whole batches, so one that is larger, unpacked, comes on top.
 //!
 //! Must not: decide anything, keep how far anybody has come, or commit offsets to Kafka.
 
@@ -37,6 +37,8 @@ const POLL: Duration = Duration::from_millis(10);
 /// record, such as the mark of a transaction, may be the last one: then there is nothing to wait
 /// for.
 const WAITS: u32 = 200;
+/// The bounds of a topic are waited for so long: nothing else is read meanwhile.
+const BOUNDS_LIMIT: Duration = Duration::from_secs(2);
 /// Before an order that could not be carried out is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -260,6 +262,9 @@ impl Reader {
         let orders = std::mem::take(&mut *lock(&self.shared.orders));
         let mut fine = true;
         for (id, order) in orders {
+            if self.shared.stopped.load(Ordering::Acquire) {
+                break;
+            }
             if let Err(error) = self.carry_out(id, order.as_deref()) {
                 let what = self.shared.what;
                 // Once for all of an outage: it may last, and this comes ten times a second.
@@ -270,6 +275,9 @@ impl Reader {
                 lock(&self.shared.orders).entry(id).or_insert(order);
                 fine = false;
             }
+            // What takes long for one partition holds up none of the others.
+            self.sort(Duration::ZERO);
+            self.fill();
         }
         self.fine |= fine;
         fine
@@ -284,7 +292,7 @@ impl Reader {
         let mut lines = Vec::new();
         let mut list = TopicPartitionList::new();
         for (topic, cursor) in self.shared.topics.iter().zip(cursors) {
-            let bounds = self.client.fetch_watermarks(topic, i32::from(id.0), PATIENCE)?;
+            let bounds = self.client.fetch_watermarks(topic, i32::from(id.0), BOUNDS_LIMIT)?;
             // What Kafka has let go of is a hole the partition is told of.
             let first = (*cursor).max(u64::try_from(bounds.0).unwrap_or(0));
             let known = u64::try_from(bounds.1).unwrap_or(0);
@@ -301,7 +309,6 @@ impl Reader {
     }
 
     fn leave(&mut self, id: PartitionId) -> Result<(), KafkaError> {
-        self.queues.retain(|(of, _), _| *of != id);
         let assigned = self.client.assignment()?;
         let mut list = TopicPartitionList::new();
         for topic in &self.shared.topics {
@@ -309,7 +316,14 @@ impl Reader {
                 list.add_partition(topic, i32::from(id.0));
             }
         }
-        if list.count() == 0 { Ok(()) } else { self.client.incremental_unassign(&list) }
+        if list.count() > 0 {
+            self.client.incremental_unassign(&list)?;
+        }
+        // What was fetched would stay there until the partition is read again.
+        for (_, queue) in self.queues.extract_if((id, 0)..=(id, usize::MAX), |_, _| true) {
+            while queue.poll(Duration::ZERO).is_some() {}
+        }
+        Ok(())
     }
 
     /// Reads a line from an offset again.
@@ -364,7 +378,8 @@ impl Reader {
     /// Gives every line what it has room for; false = there was nothing.
     fn fill(&self) -> bool {
         let mut busy = false;
-        for (whose, queue) in &self.queues {
+        // The last topic first, so that nobody pulls of another one what is lined up before it.
+        for (whose, queue) in self.queues.iter().rev() {
             let room = lock(&self.shared.lines).get(&whose.0).map_or((0, 0), |l| l[whose.1].room());
             let (mut letters, mut bytes) = (Vec::new(), 0);
             while letters.len() < room.0
@@ -395,6 +410,16 @@ impl Reader {
             && let Err(error) = self.again(whose, from)
         {
             tracing::error!(%error, what = self.shared.what, "reading a hole again");
+            self.begin_anew(whose.0);
+        }
+    }
+
+    /// Orders what was not pulled to be read again, unless there is a newer order.
+    fn begin_anew(&self, id: PartitionId) {
+        let mut lines = lock(&self.shared.lines);
+        if let Some(lines) = lines.remove(&id) {
+            let cursors = lines.iter().map(|line| line.from).collect();
+            lock(&self.shared.orders).entry(id).or_insert(Some(cursors));
         }
     }
 }

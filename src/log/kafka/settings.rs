@@ -9,6 +9,7 @@ use crate::log::kafka::topics::{PATIENCE, Topics, block_on};
 use crate::model::priority::Priority;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::RDKafkaErrorCode;
 
 /// A setting, and what it must be.
 struct Rule {
@@ -18,8 +19,13 @@ struct Rule {
     say: &'static str,
 }
 
+/// Goes with the number of copies: of too few it is said that they are.
+const IN_SYNC: &str = "min.insync.replicas";
+/// Batches of kwq must fit.
+const LARGEST: &str = "max.message.bytes";
+
 /// What keeps what was acknowledged.
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 6] = [
     Rule {
         name: "cleanup.policy",
         fits: |value| value == "delete",
@@ -36,26 +42,35 @@ const RULES: [Rule; 5] = [
         say: "records beyond that are deleted: set -1",
     },
     Rule {
+        name: IN_SYNC,
+        fits: |value| value.parse().is_ok_and(|copies: u32| copies >= 2),
+        say: "what one broker has is acknowledged: set 2",
+    },
+    Rule {
         name: "unclean.leader.election.enable",
         fits: |value| value == "false",
         say: "a broker that lags behind may become leader and drop the rest: set false",
     },
     Rule {
-        name: "max.message.bytes",
+        name: LARGEST,
         fits: |value| value.parse().is_ok_and(|bytes: usize| bytes >= VALUE_BYTES_MAX),
         say: "larger batches are refused: set 67108864",
     },
 ];
 
-/// What is not as it must be, a line for each setting and value. A cluster that does not let kwq
+/// What is not as it must be, a line for each setting and value; `copies`: there are enough. A cluster that does not let kwq
 /// look is said in the log, and nothing is known.
 ///
 /// # Errors
 /// `Io` = no client can be had.
-pub(super) fn differences(cluster: &Cluster, topics: &Topics) -> Result<Vec<String>, Error> {
+pub(super) fn differences(
+    cluster: &Cluster,
+    topics: &Topics,
+    copies: bool,
+) -> Result<Vec<String>, Error> {
     let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
     let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
-    let mut names = vec![topics.changelog()];
+    let mut names = vec![topics.changelog(), topics.commands()];
     if topics.inboxes {
         names.extend(Priority::ASCENDING.map(|level| topics.inbox(level)));
     }
@@ -71,7 +86,9 @@ pub(super) fn differences(cluster: &Cluster, topics: &Topics) -> Result<Vec<Stri
     let mut found = Vec::new();
     for (name, told) in names.iter().zip(told) {
         match told {
-            Ok(resource) => found.extend(wrong(name, &resource, &topics.changelog())),
+            Ok(resource) => found.extend(wrong(name, &resource, &topics.changelog(), copies)),
+            // One can do without: it was said that it is missing.
+            Err(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
             Err(code) => {
                 let needs = "the right DescribeConfigs, if that is what is missing";
                 tracing::warn!(topic = name, %code, needs, "its settings are not compared");
@@ -84,11 +101,12 @@ pub(super) fn differences(cluster: &Cluster, topics: &Topics) -> Result<Vec<Stri
 /// Setting, value and topic, of each rule that does not hold.
 type Found = (usize, String, String);
 
-fn wrong(name: &str, resource: &ConfigResource, changelog: &str) -> Vec<Found> {
+fn wrong(name: &str, resource: &ConfigResource, changelog: &str, copies: bool) -> Vec<Found> {
     let value = |rule: &Rule| resource.get(rule.name).and_then(|entry| entry.value.clone());
     let rules = RULES.iter().enumerate();
     // What producers may write into an inbox is their own affair.
-    let rules = rules.filter(|(_, rule)| rule.name != "max.message.bytes" || name == changelog);
+    let rules = rules.filter(|(_, rule)| rule.name != LARGEST || name == changelog);
+    let rules = rules.filter(|(_, rule)| rule.name != IN_SYNC || copies);
     let wrong = rules.filter_map(|(at, rule)| {
         value(rule).filter(|value| !(rule.fits)(value)).map(|value| (at, value, name.to_owned()))
     });
@@ -129,7 +147,8 @@ mod tests {
     #[test]
     fn defaults_that_delete_records_are_said_once_for_all_topics() {
         let week = [("retention.ms", "604800000"), ("cleanup.policy", "delete")];
-        let found = ["K-changelog", "K-1"].map(|name| wrong(name, &topic(&week), "K-changelog"));
+        let found =
+            ["K-changelog", "K-1"].map(|name| wrong(name, &topic(&week), "K-changelog", true));
         let said = lines(found.concat());
         let one =
             "retention.ms is 604800000 on K-1, K-changelog: older records are deleted: set -1";
@@ -146,9 +165,12 @@ mod tests {
             ("max.message.bytes", &bytes),
             ("unclean.leader.election.enable", "false"),
         ];
-        assert!(wrong("K-changelog", &topic(&own), "K-changelog").is_empty());
+        assert!(wrong("K-changelog", &topic(&own), "K-changelog", true).is_empty());
+        let one = topic(&[("min.insync.replicas", "1")]);
+        assert_eq!(wrong("K-1", &one, "K-changelog", true).len(), 1);
+        assert!(wrong("K-1", &one, "K-changelog", false).is_empty(), "there is one copy only");
         let small = topic(&[("max.message.bytes", "1048588")]);
-        assert!(wrong("K-1", &small, "K-changelog").is_empty());
-        assert_eq!(wrong("K-changelog", &small, "K-changelog").len(), 1);
+        assert!(wrong("K-1", &small, "K-changelog", true).is_empty());
+        assert_eq!(wrong("K-changelog", &small, "K-changelog", true).len(), 1);
     }
 }

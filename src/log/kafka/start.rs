@@ -39,7 +39,8 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
         topics: topics::ensure(&options.cluster, &options.topics)?,
         ..OpenReport::default()
     };
-    let differences = settings::differences(&options.cluster, &options.topics)?;
+    let copies = report.topics.reduced.is_empty();
+    let differences = settings::differences(&options.cluster, &options.topics, copies)?;
     report.topics.reduced.extend(differences);
     let topic = options.topics.changelog();
     let reader = Reader::new(&options.cluster, topic.clone())?;

@@ -98,6 +98,10 @@ impl Tail {
         while silent < POLLS {
             match client.poll(POLL) {
                 None => silent += 1,
+                // The last places may hold no record: marks of somebody's transactions.
+                Some(Err(KafkaError::PartitionEOF(of))) if of == i32::from(id.0) => {
+                    return Ok(found);
+                }
                 Some(Err(error)) => {
                     // The client has said it already, and goes on by itself.
                     tracing::debug!(%error, topic = self.topic, "reading");

@@ -25,8 +25,9 @@ impl Vitals {
             numbers.round_trip_micros = numbers.round_trip_micros.max(slow.unwrap_or(0));
         }
         let fetched = said.topics.values().flat_map(|topic| topic.partitions.values());
-        let fetched: u64 = fetched.map(|partition| partition.fetchq_size).sum();
-        numbers.queued_bytes = said.msg_size + fetched;
+        // All partitions put what is fetched into one queue, and each tells of the whole of it.
+        let fetched = fetched.map(|partition| partition.fetchq_size).max();
+        numbers.queued_bytes = said.msg_size + fetched.unwrap_or(0);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
     }
 
@@ -51,7 +52,7 @@ mod tests {
             ..Broker::default()
         };
         let partition = |fetchq_size| Partition { fetchq_size, ..Partition::default() };
-        let partitions = [(0, partition(70)), (1, partition(9))].into_iter().collect();
+        let partitions = [(0, partition(70)), (1, partition(70))].into_iter().collect();
         let topic = Topic { partitions, ..Topic::default() };
         let mut said = rdkafka::Statistics { msg_size: 1_000, ..Default::default() };
         said.brokers.insert("a".to_owned(), broker(800, 2, 1));
@@ -60,7 +61,7 @@ mod tests {
         let vitals = Vitals::default();
         vitals.hear(&said);
         let numbers = vitals.numbers();
-        assert_eq!(numbers.queued_bytes, 1_079);
+        assert_eq!(numbers.queued_bytes, 1_070);
         assert_eq!(numbers.round_trip_micros, 5_000);
         assert_eq!(numbers.faults, [0, 0, 3, 4]);
     }
