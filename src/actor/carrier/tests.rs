@@ -255,3 +255,12 @@ mod letters_of_the_dead {
         assert!(!told.contains("w2") && !told.contains("completed_ts"), "{told}");
     }
 }
+
+#[test]
+fn a_topic_ahead_of_a_log_that_was_made_anew_begins_anew() {
+    let whose = (PartitionId(0), Feed::Dead);
+    let behind = |at: u64| Last::Behind(EndPlace { record: Position(at), read: 0 });
+    assert_eq!(of_this_log(behind(9), Position(9), whose), behind(9), "all of it was carried");
+    assert_eq!(of_this_log(behind(10), Position(9), whose), Last::Never);
+    assert_eq!(of_this_log(Last::Expired, Position(9), whose), Last::Expired);
+}

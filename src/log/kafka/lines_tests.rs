@@ -76,6 +76,7 @@ fn an_order_that_could_not_be_carried_out_is_kept() {
     let reader = waiting(&[]);
     reader.shared.stopped.store(true, Ordering::Release);
     lock(&reader.thread).take().unwrap().join().unwrap();
+    reader.shared.stopped.store(false, Ordering::Release);
     let client = BaseConsumer::from_config_and_context(&cluster().inbox(), Voice).unwrap();
     let mut serving = Reader::new(client, Arc::clone(&reader.shared));
     reader.own(ID, vec![3; 3]);

@@ -70,7 +70,7 @@ impl Yardstick {
         let admin = administration(cluster)?;
         let wanted = NewTopic::new(&topic, i32::from(partitions), TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        let what = format!("making {topic}");
+        let what = format!("making {topic} on Kafka at {}", cluster.brokers);
         let made = block_on(admin.create_topics([&wanted], &options));
         for result in made.map_err(|e| refused(&what, &e))? {
             result
