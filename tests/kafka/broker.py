@@ -44,7 +44,7 @@ ARTEFACTS = [
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 JARS = ROOT / "target" / "kafka" / VERSION
 READY = "Kafka Server started"
-START_LIMIT_S = 90
+START_LIMIT_S = 120
 STOP_LIMIT_S = 10
 
 LOGGING = """Configuration:

@@ -67,10 +67,12 @@ impl Yardstick {
     /// # Errors
     /// `Io` = the cluster is not reached, or refuses.
     pub fn start(cluster: &Cluster, topic: String, partitions: u16) -> Result<Self, Error> {
+        // Says within seconds that nobody is there.
+        present(cluster, &topic)?;
         let admin = administration(cluster)?;
         let wanted = NewTopic::new(&topic, i32::from(partitions), TopicReplication::Fixed(1));
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        let what = format!("making {topic} on Kafka at {}", cluster.brokers);
+        let what = format!("making {topic}");
         let made = block_on(admin.create_topics([&wanted], &options));
         for result in made.map_err(|e| refused(&what, &e))? {
             result
