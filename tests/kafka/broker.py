@@ -21,9 +21,11 @@ Needs java (11 or newer) and mvn. Stops only the processes it has started, by id
 
 import argparse
 import base64
+import contextlib
 import ctypes
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -45,6 +47,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 JARS = ROOT / "target" / "kafka" / VERSION
 READY = "Kafka Server started"
 START_LIMIT_S = 120
+# Of brokers; Linux gives 32768 and more to connections.
+PORTS = (10_000, 32_000)
+PORTS_TRIED = 200
 STOP_LIMIT_S = 10
 
 LOGGING = """Configuration:
@@ -99,15 +104,21 @@ def fetch():
 
 
 def free_ports(host, count):
-    """Ports of an address that nobody listens on now."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for one in held:
-            one.bind((host, 0))
-        return [one.getsockname()[1] for one in held]
-    finally:
-        for one in held:
-            one.close()
+    """Ports that nobody has now, all different. Below those the system gives to connections: while
+    a broker is down, one of its clients' own connections could be given its port."""
+    candidates = random.sample(range(*PORTS), PORTS_TRIED)
+    with contextlib.ExitStack() as held:
+        found = []
+        for port in candidates:
+            one = held.enter_context(socket.socket())
+            try:
+                one.bind((host, port))
+            except OSError:
+                continue
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise Failure(f"no {count} free ports on {host}")
 
 
 PR_SET_PDEATHSIG = 1
@@ -198,8 +209,12 @@ class Broker:
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
-        tail = self.log.read_text(errors="replace")[-2000:]
-        raise Failure(f"broker {self.number} does not start:\n{tail}")
+        tail = self.log.read_text(errors="replace")[-4000:]
+        # An answer to an order is one line.
+        print(f"broker {self.number}: {tail}", file=sys.stderr, flush=True)
+        ended = self.process.poll()
+        how = "says nothing" if ended is None else f"ended with {ended}"
+        raise Failure(f"broker {self.number} does not start: it {how}")
 
     def signal(self, number):
         """Sends a signal to a process that lives."""
