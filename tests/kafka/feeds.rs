@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What is written within a moment is there by then.
-const SETTLED_MS: u64 = 30_000;
+const SETTLED_MS: u64 = 60_000;
 
 /// A server with two partitions and further settings.
 fn start(name: &str, prefix: &str, sets: &[&str]) -> Start {
