@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const COUNT: usize = 3;
-/// From this `KWQ_TEST_SCALE` on the run is a long one: 200 workers, an instance stands still for up
-/// to 30 s, 10,000 tasks times the scale. `KWQ_FAULTS_BIN` names a release binary for it.
+/// From this `KWQ_TEST_SCALE` on the run is a long one: 200 workers, an instance stands still for
+/// up to 30 s, 10,000 tasks times the scale. `KWQ_FAULTS_BIN` names a release binary for it.
 const LONG_FROM: usize = 10;
 /// A fault is over, and every partition has an owner, within so long: the session of a group
 /// member, and the take-over.

@@ -58,8 +58,8 @@ const RULES: [Rule; 6] = [
     },
 ];
 
-/// What is not as it must be, a line for each setting and value; `copies`: there are enough. A cluster that does not let kwq
-/// look is said in the log, and nothing is known.
+/// What is not as it must be, a line for each setting and value; `copies`: there are enough of each
+/// record. A cluster that does not let kwq look is said in the log, and nothing is known.
 ///
 /// # Errors
 /// `Io` = no client can be had.
