@@ -1,8 +1,9 @@
 //! The clients of librdkafka with the settings kwq needs, and what they say of themselves.
 
 use crate::log::Error;
+use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use std::time::Duration;
 
@@ -239,6 +240,15 @@ pub(super) fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 pub(super) fn complain(error: &KafkaError, reason: &str) {
     tracing::warn!(%error, reason, "kafka client");
+}
+
+/// Of administration and meta-data.
+///
+/// # Errors
+/// `Io` = it cannot be had; nobody is reached for it.
+pub(super) fn administration(cluster: &Cluster) -> Result<AdminClient<Voice>, Error> {
+    let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
+    admin.map_err(|e| refused("setting up the Kafka client", &e))
 }
 
 /// An error of the cluster as one of the log.

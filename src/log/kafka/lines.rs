@@ -10,7 +10,7 @@
 //! Must not: decide anything, keep how far anybody has come, or commit offsets to Kafka.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, Voice, refused};
+use crate::log::kafka::client::{Cluster, Voice, administration, refused};
 use crate::log::kafka::threads::spawn;
 use crate::log::kafka::topics::{PATIENCE, block_on};
 use crate::model::id::PartitionId;
@@ -117,8 +117,7 @@ impl Lines {
         let client = BaseConsumer::from_config_and_context(&cluster.inbox(), Voice);
         let client =
             client.map_err(|e| refused(&format!("setting up the reader of {what}"), &e))?;
-        let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
-        let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
+        let admin = administration(cluster)?;
         let (lines, orders) = (Mutex::default(), Mutex::default());
         let stopped = AtomicBool::new(false);
         let shared = Arc::new(Shared { what, topics, lines, orders, stopped });

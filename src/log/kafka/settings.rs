@@ -4,11 +4,10 @@
 //! Must not: change anything. What differs is said, and makes durability *reduced*.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, VALUE_BYTES_MAX, Voice, refused};
+use crate::log::kafka::client::{Cluster, VALUE_BYTES_MAX, administration};
 use crate::log::kafka::topics::{PATIENCE, Topics, block_on};
 use crate::model::priority::Priority;
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::admin::{AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::error::RDKafkaErrorCode;
 
 /// A setting, and what it must be.
@@ -68,8 +67,7 @@ pub(super) fn differences(
     topics: &Topics,
     copies: bool,
 ) -> Result<Vec<String>, Error> {
-    let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
-    let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
+    let admin = administration(cluster)?;
     let mut names = vec![topics.changelog(), topics.commands()];
     if topics.inboxes {
         names.extend(Priority::ASCENDING.map(|level| topics.inbox(level)));

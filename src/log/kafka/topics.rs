@@ -1,11 +1,10 @@
 //! The topics: made if they are missing, and compared with what kwq needs.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, VALUE_BYTES_MAX, Voice, refused};
+use crate::log::kafka::client::{Cluster, VALUE_BYTES_MAX, Voice, administration, refused};
 use crate::model::feed::Feed;
 use crate::model::priority::Priority;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use std::future::Future;
@@ -201,8 +200,7 @@ impl Texts {
 /// `Io` = the cluster is not reached or refuses; `Settings` = a topic is missing and may not be
 /// made, or has another number of partitions.
 pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error> {
-    let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
-    let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
+    let admin = administration(cluster)?;
     let mut wanted = Wanted::all(topics);
     let what = format!("reaching Kafka at {}", cluster.brokers);
     let ask = |wanted: &Wanted| {
@@ -262,8 +260,7 @@ fn dispensable(wanted: &[Wanted], seen: &[Seen]) -> Option<(usize, &'static str)
 /// # Errors
 /// `Io` = the cluster is not reached.
 pub(super) fn present(cluster: &Cluster, topic: &str) -> Result<bool, Error> {
-    let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
-    let admin = admin.map_err(|e| refused("setting up the Kafka client", &e))?;
+    let admin = administration(cluster)?;
     let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE);
     let metadata =
         metadata.map_err(|e| refused(&format!("reaching Kafka at {}", cluster.brokers), &e))?;

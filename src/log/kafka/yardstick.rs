@@ -8,9 +8,9 @@
 //! Must not: touch a topic that this value did not make, or whose name it was not given.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, Voice, complain, refused, say};
+use crate::log::kafka::client::{Cluster, administration, complain, refused, say};
 use crate::log::kafka::topics::{PATIENCE, SPREAD, TRIES, block_on, present};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -169,9 +169,4 @@ impl Yardstick {
         }
         Ok(())
     }
-}
-
-fn administration(cluster: &Cluster) -> Result<AdminClient<Voice>, Error> {
-    let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
-    admin.map_err(|e| refused("setting up the Kafka client", &e))
 }
