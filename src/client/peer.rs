@@ -20,6 +20,10 @@ use tokio::time::Instant;
 const PATH: &str = "/internal/call";
 /// A peer that is there takes a connection within this time.
 const CONNECT: Duration = Duration::from_secs(1);
+/// Who took no connection within that time is not tried again for so long: while a network is cut,
+/// peers are still heard of by way of the log, and each call would wait for them anew. Refusing at
+/// once what would likely fail is the circuit breaker of M. Nygard, *Release It!*.
+const SILENT: Duration = Duration::from_secs(2);
 /// A connection without calls is used again within this time. The listener keeps it longer, so no
 /// call meets one that is being closed.
 const IDLE: Duration = Duration::from_secs(5);
@@ -35,8 +39,16 @@ const PEERS_KEPT: usize = 256;
 pub struct PeerClient {
     http: reqwest::Client,
     authorization: Option<HeaderValue>,
-    /// Places for calls, by address: a peer that hangs takes none from the others.
-    places: Arc<Mutex<BTreeMap<String, Arc<Semaphore>>>>,
+    /// By address: a peer that hangs takes nothing from the others.
+    peers: Arc<Mutex<BTreeMap<String, Known>>>,
+}
+
+/// What is kept of one peer.
+struct Known {
+    /// Places for calls.
+    places: Arc<Semaphore>,
+    /// It took no connection; until then none is tried.
+    silent_until: Option<Instant>,
 }
 
 /// Why a call brought no answer.
@@ -68,7 +80,7 @@ impl PeerClient {
             .pool_max_idle_per_host(limits::PEER_CALLS_MAX)
             .build()
             .map_err(|error| Error::Setup(error.to_string()))?;
-        Ok(Self { http, authorization, places: Arc::default() })
+        Ok(Self { http, authorization, peers: Arc::default() })
     }
 
     /// Sends bytes to the instance at `addr` (host and port) and brings what it answers, within
@@ -88,6 +100,9 @@ impl PeerClient {
             return Err(unreached(format!("a call of {} B; at most {most} B", body.len())));
         }
         let url = address(addr).ok_or_else(|| unreached("no HOST:PORT".to_owned()))?;
+        if self.known(addr, |peer| peer.silent_until).is_some_and(|end| Instant::now() < end) {
+            return Err(unreached(format!("it took no connection within the last {SILENT:?}")));
+        }
         let until = Instant::now() + limit;
         let place = tokio::time::timeout_at(until, self.place(addr)).await;
         let place = place.ok().flatten().ok_or_else(|| {
@@ -100,7 +115,13 @@ impl PeerClient {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         let request = request.header(CONTENT_TYPE, "application/octet-stream").body(body);
-        let fault = |error: &reqwest::Error| fault(addr, limit, error);
+        let fault = |error: &reqwest::Error| {
+            if error.is_connect() && error.is_timeout() {
+                let end = Instant::now() + SILENT;
+                self.known(addr, |peer| peer.silent_until = Some(end));
+            }
+            fault(addr, limit, error)
+        };
         let response = request.send().await.map_err(|error| fault(&error))?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(refused(addr, response).await);
@@ -119,16 +140,22 @@ impl PeerClient {
 
     /// Waits for a place among the calls of one peer.
     async fn place(&self, addr: &str) -> Option<OwnedSemaphorePermit> {
-        let places = {
-            let mut peers = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            if peers.len() >= PEERS_KEPT {
-                // Whoever waits or calls holds it too.
-                peers.retain(|_, places| Arc::strong_count(places) > 1);
-            }
-            let new = || Arc::new(Semaphore::new(limits::PEER_CALLS_MAX));
-            Arc::clone(peers.entry(addr.to_owned()).or_insert_with(new))
-        };
+        let places = self.known(addr, |peer| Arc::clone(&peer.places));
         places.acquire_owned().await.ok()
+    }
+
+    /// Reads or changes what is kept of a peer.
+    fn known<T>(&self, addr: &str, act: impl FnOnce(&mut Known) -> T) -> T {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.len() >= PEERS_KEPT && !peers.contains_key(addr) {
+            // Whoever waits or calls holds the places too.
+            peers.retain(|_, peer| Arc::strong_count(&peer.places) > 1);
+        }
+        let new = || Known {
+            places: Arc::new(Semaphore::new(limits::PEER_CALLS_MAX)),
+            silent_until: None,
+        };
+        act(peers.entry(addr.to_owned()).or_insert_with(new))
     }
 }
 

@@ -151,3 +151,34 @@ fn a_peer_that_hangs_holds_its_own_places_only() {
     let (hung, ()) = block_on(join(join_all(calls), more));
     hung.into_iter().for_each(|result| drop(unknown(result)));
 }
+
+#[test]
+fn a_peer_that_takes_no_connection_is_not_waited_for_again_at_once() {
+    block_on(async {
+        // Where the queue of a listener is full, the system drops what else wants to connect.
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let listener = socket.listen(1).expect("listens");
+        let addr = listener.local_addr().expect("it is bound");
+        let second = Duration::from_secs(1);
+        let mut queued = Vec::new();
+        while let Ok(stream) =
+            tokio::time::timeout(second, tokio::net::TcpStream::connect(addr)).await
+        {
+            queued.push(stream.expect("is queued"));
+            assert!(queued.len() < 100, "the queue has a bound");
+        }
+        let client = PeerClient::new(None).expect("a client");
+        let addr = addr.to_string();
+        let first = unreached(client.call(&addr, b"call".to_vec(), LONG).await);
+        assert!(!first.contains("took no connection"), "the first is tried: {first}");
+        let next = unreached(client.call(&addr, b"call".to_vec(), LONG).await);
+        assert!(next.contains("took no connection"), "the next is not: {next}");
+        tokio::time::sleep(SILENT).await;
+        for _ in 0..queued.len() {
+            listener.accept().await.expect("one of the queue");
+        }
+        let later = client.call(&addr, b"call".to_vec(), second).await;
+        assert!(unknown(later).contains("no answer"), "it is tried again");
+    });
+}
