@@ -4,6 +4,7 @@
 use crate::actor::away::Away;
 use crate::actor::envelope::{Envelope, Inspect, Work};
 use crate::actor::feed::Feed;
+use crate::actor::handle_workers::Elsewhere;
 use crate::actor::hub::Hub;
 use crate::actor::ids::HandedIds;
 use crate::actor::members::Others;
@@ -46,6 +47,8 @@ pub(crate) struct Engine {
     /// What other instances tell of themselves.
     pub(crate) others: Mutex<Others>,
     pub(crate) workers: Mutex<WorkerRegistry>,
+    /// What others told of theirs last.
+    pub(crate) elsewhere: Mutex<Elsewhere>,
     pub(crate) ids: Mutex<HandedIds>,
     /// Keys whose call runs; bounded by the connections.
     pub(crate) running_keys: Mutex<BTreeSet<Digest>>,
@@ -127,6 +130,7 @@ impl Engine {
             peers: Peers::default(),
             away: Away::default(),
             others: Mutex::default(),
+            elsewhere: Mutex::default(),
             workers: Mutex::new(WorkerRegistry::new(
                 parts.config.worker_forget_ms,
                 heartbeat_ms(parts.config.policy.lease_ms),

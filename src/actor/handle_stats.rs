@@ -1,19 +1,17 @@
-//! Numbers through the door: levels, the snapshot of everything, workers, state hashes, images.
+//! Numbers through the door: levels, the snapshot of everything, state hashes, images.
 
-use crate::actor::engine::lock;
 use crate::actor::handle::{Answer, KwqHandle};
-use crate::actor::request::{At, SeedWindow, StatsNow, WorkerPage};
-use crate::actor::slot::SlotState;
+use crate::actor::request::{At, SeedWindow, StatsNow};
 use crate::core::stats::{Stats, WAIT_BUCKETS};
 use crate::model::command::{Class, Command};
 use crate::model::id::{Name, PartitionId, Position};
 use crate::model::priority::Priority;
-use crate::model::question::{Holder, Holders, Numbers, PartNumbers, StateHash, WorkerHere};
+use crate::model::question::{Numbers, PartNumbers, StateHash};
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::Decided;
 use crate::model::state::{StateCounts, TaskState};
 use crate::model::time::WallMs;
-use crate::model::view::{QueueView, WorkerState, WorkerView};
+use crate::model::view::QueueView;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -111,30 +109,13 @@ impl KwqHandle {
             queues,
             rates: rates.total,
             wait_ms: [0.5, 0.95, 0.99].map(|share| Stats::wait_quantile(&waits, share)),
-            workers: self.worker_counts(&parts),
+            workers: self.worker_counts(&parts).await,
             consumers_waiting: self.engine.hub.waiting() as u64,
             leases,
             affinity: (hits, misses),
             jobs,
             partitions: self.partitions().await,
         })
-    }
-
-    /// Idle, busy, draining, lost.
-    fn worker_counts(&self, parts: &[Box<PartNumbers>]) -> [u64; 4] {
-        let held = held_by(parts.iter().flat_map(|part| &part.holders));
-        let registry = lock(&self.engine.workers);
-        let mut counts = [0; 4];
-        for view in registry.views(None, self.now()) {
-            let busy = held.contains_key(&view.worker);
-            let at = match view.state {
-                WorkerState::Active => usize::from(busy),
-                WorkerState::Draining => 2,
-                WorkerState::Lost => 3,
-            };
-            counts[at] += 1;
-        }
-        counts
     }
 
     /// The seed's windows, newest first.
@@ -150,118 +131,6 @@ impl KwqHandle {
     /// Tasks ended per second by job, last 60 s.
     pub(crate) async fn job_rates(&self) -> BTreeMap<Name, f64> {
         self.engine.tracker.job_rates().await
-    }
-
-    /// Workers by name, filtered by state, after a name.
-    pub async fn workers(
-        &self,
-        state: Option<WorkerState>,
-        limit: usize,
-        after: Option<Name>,
-    ) -> WorkerPage {
-        let held = self.held().await.unwrap_or_default();
-        let registry = lock(&self.engine.workers);
-        let views = registry.views(after.as_deref(), self.now());
-        let wanted = views.filter(|v| state.is_none_or(|s| v.state == s));
-        let mut rows: Vec<WorkerView> = wanted.take(limit + 1).collect();
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        for row in &mut rows {
-            row.leases = held.get(&row.worker).copied().unwrap_or(0);
-            self.veil(row);
-        }
-        let next = rows.last().filter(|_| more).map(|row| row.worker.clone());
-        (rows, next)
-    }
-
-    /// Leases of tasks this caller may touch, by worker.
-    async fn held(&self) -> Answer<BTreeMap<Name, u64>> {
-        let calls = self.engine.slots.iter().map(|slot| {
-            let scopes = self.scopes.clone();
-            self.engine.ask(slot, Holders { scopes })
-        });
-        let parts = futures_util::future::try_join_all(calls).await?;
-        Ok(held_by(parts.iter().flat_map(|(holders, _)| holders)))
-    }
-
-    /// Forgets the workers that are silent for long and hold no lease; none as long as a partition
-    /// cannot be asked.
-    pub(crate) async fn forget_workers(&self) {
-        let Ok(held) = self.held().await else { return };
-        let engine = &self.engine;
-        // Who has got a lease since the look has called since, and is not silent.
-        let gone = lock(&engine.workers).sweep(self.now(), |worker| held.contains_key(worker));
-        if !engine.slots.iter().all(|slot| slot.state() == SlotState::Ready) {
-            // Silent here, it may be busy at another instance: its drain is not this one's to end.
-            return;
-        }
-        for worker in gone {
-            for slot in &engine.slots {
-                let command = Command::DrainWorker { worker: worker.clone(), drains: false };
-                if let Err(reject) = engine.post(slot, command) {
-                    tracing::warn!(%worker, detail = %reject.detail, "its drain is kept");
-                }
-            }
-        }
-    }
-
-    /// Takes out what tells of other jobs than the caller's: nobody knows of which job a key was
-    /// learned, or a task was completed.
-    fn veil(&self, view: &mut WorkerView) {
-        if !self.scopes.everything() {
-            (view.tally, view.affinity) = (None, Vec::new());
-        }
-    }
-
-    /// One worker with the tasks it holds and all it is warm for: what it named, then what it has
-    /// learned.
-    ///
-    /// # Errors
-    /// `worker_not_found`.
-    pub async fn worker(&self, worker: Name) -> Answer<WorkerView> {
-        let known = lock(&self.engine.workers).view(&worker, self.now());
-        let mut view = known.ok_or_else(|| unknown_worker(&worker))?;
-        for slot in &self.engine.slots {
-            let here = WorkerHere { worker: worker.clone() };
-            let ((held, learned), _) = self.engine.ask(slot, here).await?;
-            view.held.extend(held);
-            for key in learned {
-                if !view.affinity.contains(&key) {
-                    view.affinity.push(key);
-                }
-            }
-        }
-        view.held.retain(|task| self.scopes.cover(&task.job));
-        view.leases = view.held.len() as u64;
-        self.veil(&mut view);
-        Ok(view)
-    }
-
-    /// Drains a worker or takes that back.
-    ///
-    /// # Errors
-    /// `worker_not_found`.
-    pub async fn drain_worker(&self, worker: Name, drain: bool) -> Answer<WorkerView> {
-        if !lock(&self.engine.workers).drain(&worker, drain) {
-            return Err(unknown_worker(&worker));
-        }
-        self.log_drain(worker.clone(), drain).await?;
-        if drain {
-            self.engine.hub.dismiss(&worker);
-        }
-        self.worker(worker).await
-    }
-
-    /// Puts a drain, or its end, in force in every partition; it outlives a restart.
-    pub(crate) async fn log_drain(&self, worker: Name, drains: bool) -> Answer<()> {
-        let calls = self.engine.slots.iter().map(|slot| {
-            let command = Command::DrainWorker { worker: worker.clone(), drains };
-            self.engine.decide(slot, command, Class::Report, 0)
-        });
-        for decided in futures_util::future::join_all(calls).await {
-            decided?.accepted()?;
-        }
-        Ok(())
     }
 
     /// State hash of each partition owned here.
@@ -287,18 +156,6 @@ impl KwqHandle {
         };
         crate::actor::node::write_images(&node, &self.engine).await
     }
-}
-
-fn held_by<'a>(holders: impl Iterator<Item = &'a Holder>) -> BTreeMap<Name, u64> {
-    let mut held = BTreeMap::new();
-    for holder in holders {
-        *held.entry(holder.worker.clone()).or_insert(0) += holder.leases;
-    }
-    held
-}
-
-pub(super) fn unknown_worker(worker: &str) -> Reject {
-    Reject::new(Code::WorkerNotFound, format!("no worker {worker} was heard of lately"))
 }
 
 /// A time for people, in the largest unit that has two of it.

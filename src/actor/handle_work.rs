@@ -1,9 +1,8 @@
-//! The worker side of the door: consume with long poll, reports, heartbeats, workers.
+//! The worker side of the door: consume with long poll, reports, heartbeats.
 
 use crate::actor::engine::{lock, unavailable};
 use crate::actor::guards::{GrantGuard, Present, give_back};
 use crate::actor::handle::{Answer, KwqHandle, log_refusal};
-use crate::actor::handle_stats::unknown_worker;
 use crate::actor::hub::{Wake, Wish};
 use crate::actor::outcome::mismatch;
 use crate::actor::request::{ConsumeAnswer, ConsumeRequest, HeartbeatRequest};
@@ -18,7 +17,8 @@ use crate::model::reject::Reject;
 use crate::model::reply::{Decided, Grant, Reply};
 use crate::model::report::{Outcome, Report, ReportOutcome, Verb};
 use crate::model::task::TaskError;
-use crate::model::view::{HandOut, WorkerTally};
+use crate::model::view::HandOut;
+use crate::model::worker::WorkerTally;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -346,40 +346,6 @@ impl KwqHandle {
                 task.id.clone_from(id);
             }
         }
-    }
-
-    /// Forgets a worker; its leases are given back. Number of them. Who may not drain does not
-    /// take a drain back either: a worker that drains stays known then.
-    ///
-    /// # Errors
-    /// `worker_not_found`, also of one that is not only the caller's.
-    pub async fn delete_worker(&self, worker: Name, may_drain: bool) -> Answer<usize> {
-        let engine = &*self.engine;
-        if !self.scopes.everything() {
-            self.is_own_only(&worker).await?;
-        }
-        let calls = engine
-            .slots
-            .iter()
-            .map(|slot| engine.decide(slot, Command::DropWorker(worker.clone()), Class::Report, 0));
-        let mut released = 0;
-        for decided in futures_util::future::join_all(calls).await {
-            let accepted = decided.and_then(Decided::accepted);
-            // Other partitions may have given leases back already.
-            if let (Reply::Released(count), _) = accepted.map_err(Reject::possibly_applied)? {
-                released += count;
-            }
-        }
-        if !may_drain && lock(&engine.workers).drains(&worker) {
-            return Ok(released);
-        }
-        self.log_drain(worker.clone(), false).await.map_err(Reject::possibly_applied)?;
-        engine.hub.dismiss(&worker);
-        let known = lock(&engine.workers).remove(&worker);
-        if !known && released == 0 {
-            return Err(unknown_worker(&worker));
-        }
-        Ok(released)
     }
 }
 

@@ -31,6 +31,7 @@ mod handle_stats;
 pub mod handle_submit;
 mod handle_tasks;
 pub mod handle_work;
+mod handle_workers;
 mod hub;
 mod ids;
 #[cfg(feature = "kafka")]

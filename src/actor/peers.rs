@@ -11,16 +11,20 @@
 //!
 //! Must not: try a command again, or believe a position before the copy of the log has it.
 
-use crate::actor::engine::{Engine, unavailable, unknown_outcome};
+use crate::actor::engine::{Engine, lock, unavailable, unknown_outcome};
 use crate::actor::handle::KwqHandle;
 use crate::actor::slot::{Peer, Slot};
 use crate::client::peer::{PeerClient, PeerError};
 use crate::codec::peer::{self, Call, Return};
 use crate::core::question::{self, Ask};
+use crate::core::workers::Sign;
 use crate::model::command::{Class, Command};
-use crate::model::id::{PartitionId, Position};
+use crate::model::id::{Epoch, PartitionId, Position};
+use crate::model::instance::InstanceState;
 use crate::model::reject::{Code, Reject};
 use crate::model::reply::{Decided, Offer};
+use crate::model::time::Tick;
+use crate::model::worker::{Whose, WorkerView};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -61,7 +65,7 @@ impl Engine {
                 Ok(decided)
             }
             Return::Refused(reject) => Err(reject),
-            Return::Answered(..) => Err(unknown_outcome()),
+            Return::Answered(..) | Return::Workers(_) => Err(unknown_outcome()),
         }
     }
 
@@ -80,8 +84,29 @@ impl Engine {
             }
             Ok(Return::Refused(reject)) => Err(reject),
             // A question changes nothing, so there is no outcome to be unknown.
-            Ok(Return::Decided(..)) | Err(_) => Err(unavailable()),
+            Ok(Return::Decided(..) | Return::Workers(_)) | Err(_) => Err(unavailable()),
         }
+    }
+
+    /// What all other instances know of workers, and whether all have answered.
+    pub(super) async fn workers_there(&self, whose: Whose) -> (Vec<WorkerView>, bool) {
+        let to = |(state, _): &(InstanceState, Tick)| {
+            let epoch = state.partitions.first().map_or(Epoch(0), |served| served.epoch);
+            Peer { node: state.node.clone(), addr: state.addr.clone(), epoch }
+        };
+        let peers: Vec<Peer> = lock(&self.others).values().map(to).collect();
+        let call = Call::Workers(whose);
+        let calls = peers.iter().map(|peer| self.call(peer, &call, CONSUME_LIMIT));
+        let (mut views, mut all) = (Vec::new(), true);
+        for told in futures_util::future::join_all(calls).await {
+            match told {
+                Ok(Return::Workers(told)) => views.extend(told),
+                Ok(Return::Decided(..) | Return::Answered(..) | Return::Refused(_)) | Err(_) => {
+                    all = false;
+                }
+            }
+        }
+        (views, all)
     }
 
     /// Sends a peer a command whose outcome nobody waits for.
@@ -162,6 +187,7 @@ impl KwqHandle {
                 }
                 .map(|(answered, position)| Return::Answered(answered, position))
             }
+            Ok(Call::Workers(whose)) => Ok(Return::Workers(self.engine.workers_here(&whose))),
             Err(error) => {
                 tracing::error!(%error, "no call of an instance");
                 let mut reject = Reject::new(Code::Internal, error.to_string());
@@ -177,12 +203,24 @@ impl KwqHandle {
         })
     }
 
+    /// What a command of another instance tells of a worker.
+    fn note_worker(&self, command: &Command) {
+        let engine = &self.engine;
+        if let Command::Consume(consume) = command {
+            let now = engine.clock.now();
+            lock(&engine.workers).seen(&consume.worker, now, Sign::default());
+        } else if let Command::DrainWorker { worker, drains } = command {
+            engine.drained(worker, *drains);
+        }
+    }
+
     async fn decide_for(
         &self,
         partition: PartitionId,
         (command, class, bytes): (Command, Class, usize),
     ) -> Result<Return, Reject> {
         let slot = self.engine.slot(partition).ok_or_else(unavailable)?;
+        self.note_worker(&command);
         let decided = self.engine.decide_here(slot, command, class, bytes).await?;
         let (levels, tasks) = self.engine.hub.offer(partition);
         Ok(Return::Decided(decided, Offer { levels, tasks }))

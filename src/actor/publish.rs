@@ -10,7 +10,7 @@ use crate::model::job::JobState;
 use crate::model::priority::Priority;
 use crate::model::state::TaskState;
 use crate::model::time::{Now, WallMs};
-use crate::model::view::WorkerState;
+use crate::model::worker::WorkerState;
 use std::sync::atomic::Ordering;
 
 pub(crate) async fn publish(handle: &KwqHandle, now: Now) {

@@ -320,7 +320,7 @@ pub enum BulkAnswer {
 }
 
 /// A page of workers.
-pub type WorkerPage = (Vec<crate::model::view::WorkerView>, Option<Name>);
+pub type WorkerPage = (Vec<crate::model::worker::WorkerView>, Option<Name>);
 
 /// The snapshot of `GET /kwq/stats/now`.
 #[derive(Clone, Debug, PartialEq)]

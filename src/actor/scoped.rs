@@ -2,9 +2,7 @@
 //!
 //! A caller that may touch every job, as nearly all may, asks nothing of this file.
 
-use crate::actor::engine::lock;
 use crate::actor::handle::{Answer, KwqHandle, no_job};
-use crate::actor::handle_stats::unknown_worker;
 use crate::actor::request::{HeartbeatRequest, KeyOf, SubmitAnswer, SubmitRequest};
 use crate::codec::digest::Pieces;
 use crate::model::command::Item;
@@ -134,21 +132,6 @@ impl KwqHandle {
             }
         }
         Ok((HeartbeatRequest { leases: Some(own), ..request }, lost))
-    }
-
-    /// A worker of somebody else, or one that holds a task of a job outside the scopes, does not
-    /// exist for who would take it away.
-    pub(crate) async fn is_own_only(&self, worker: &Name) -> Answer<()> {
-        if lock(&self.engine.workers).is_foreign(worker, &self.scopes) {
-            return Err(unknown_worker(worker));
-        }
-        for slot in &self.engine.slots {
-            let (held, _) = self.engine.ask(slot, ToldLeases { worker: worker.clone() }).await?;
-            if held.iter().any(|(_, job)| !self.scopes.cover(job)) {
-                return Err(unknown_worker(worker));
-            }
-        }
-        Ok(())
     }
 
     async fn own_leases(&self, worker: &Name) -> Answer<Vec<LeaseToken>> {

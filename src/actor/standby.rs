@@ -12,7 +12,6 @@
 use crate::actor::engine::{Engine, lock};
 use crate::actor::recovery::{self, Recipe, Replayed};
 use crate::actor::slot::Peer;
-use crate::core::workers::Sign;
 use crate::log::{Error, EventLog, LogRecord};
 use crate::model::event::Event;
 use crate::model::id::{Epoch, PartitionId, Position};
@@ -208,9 +207,7 @@ impl Thread {
         if let Event::Owner { node, addr, .. } = &record.stamped.event {
             self.point(record.partition, node, addr, record.position);
         } else if let Event::WorkerDrained { worker, drains } = &record.stamped.event {
-            let mut workers = lock(&self.engine.workers);
-            workers.seen(worker, self.engine.clock.now(), Sign::default());
-            workers.drain(worker, *drains);
+            self.engine.drained(worker, *drains);
         }
     }
 

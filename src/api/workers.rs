@@ -10,7 +10,7 @@ use crate::codec::wire::out::Out;
 use crate::codec::wire::worker as wire;
 use crate::model::access::Role;
 use crate::model::reject::Code;
-use crate::model::view::{WorkerState, WorkerView};
+use crate::model::worker::{WorkerState, WorkerView};
 use hyper::Method;
 use std::sync::Arc;
 

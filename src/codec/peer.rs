@@ -17,6 +17,7 @@ use crate::model::limits;
 use crate::model::question::{Answered, Question};
 use crate::model::reject::Reject;
 use crate::model::reply::{Decided, Offer};
+use crate::model::worker::{Whose, WorkerView};
 use bincode::config;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,8 @@ pub enum Call {
         /// The question.
         question: Question,
     },
+    /// Tell what is known of workers.
+    Workers(Whose),
 }
 
 /// What came of a call.
@@ -60,6 +63,8 @@ pub enum Return {
     Answered(Answered, Position),
     /// The call never came to the partition, or its outcome is not known: what the refusal says.
     Refused(Reject),
+    /// What is known of workers.
+    Workers(Vec<WorkerView>),
 }
 
 /// A message of its own kind.

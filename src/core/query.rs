@@ -13,7 +13,8 @@ use crate::model::limits;
 use crate::model::priority::Priority;
 use crate::model::question::{Holder, LevelPart};
 use crate::model::time::WallMs;
-use crate::model::view::{HeldTask, JobNumbers};
+use crate::model::view::JobNumbers;
+use crate::model::worker::HeldTask;
 
 impl Partition {
     /// A job as this partition sees it.

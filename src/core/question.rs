@@ -22,7 +22,8 @@ use crate::model::reject::Reject;
 use crate::model::state::TaskState;
 use crate::model::task::TaskSpec;
 use crate::model::time::WallMs;
-use crate::model::view::{HeldTask, JobNumbers};
+use crate::model::view::JobNumbers;
+use crate::model::worker::HeldTask;
 
 /// A question that a partition can be asked.
 pub trait Ask: Asked {

@@ -5,7 +5,8 @@ use crate::model::access::Scopes;
 use crate::model::event::FailCause;
 use crate::model::id::Name;
 use crate::model::time::{Now, Tick, WallMs};
-use crate::model::view::{WorkerState, WorkerTally, WorkerView};
+use crate::model::worker::{WorkerState, WorkerTally, WorkerView};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// Silent for this many heartbeats = LOST.
@@ -212,13 +213,6 @@ impl WorkerRegistry {
         }
     }
 
-    /// Is a worker one that tokens of these scopes have no say over?
-    #[must_use]
-    pub fn is_foreign(&self, worker: &str, scopes: &Scopes) -> bool {
-        let by = self.workers.get(worker).and_then(|entry| entry.sign.by.as_ref());
-        !scopes.everything() && by.is_some_and(|by| by != scopes)
-    }
-
     /// An accepted report of a worker, which counts as completed, as failed, or as neither.
     pub fn reported(&mut self, worker: &str, now: Now, counts: WorkerTally) {
         self.heard(worker, now);
@@ -329,8 +323,31 @@ impl WorkerRegistry {
             last_seen: entry.last_seen.wall,
             affinity: entry.sign.warm.clone().unwrap_or_default(),
             held: Vec::new(),
+            by: entry.sign.by.clone(),
         }
     }
+}
+
+/// Workers of two lists in order of their names, each name once.
+pub fn joined<'a>(
+    own: impl Iterator<Item = WorkerView> + 'a,
+    others: impl Iterator<Item = &'a WorkerView> + 'a,
+) -> impl Iterator<Item = WorkerView> + 'a {
+    let (mut own, mut others) = (own.peekable(), others.peekable());
+    std::iter::from_fn(move || {
+        let order = match (own.peek(), others.peek()) {
+            (Some(one), Some(other)) => one.worker.cmp(&other.worker),
+            (_, None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+        };
+        match order {
+            Ordering::Less => own.next(),
+            Ordering::Greater => others.next().cloned(),
+            Ordering::Equal => {
+                own.next().zip(others.next()).map(|(one, other)| one.with(other.clone()))
+            }
+        }
+    })
 }
 
 /// How long nothing was heard of a worker. One whose consume is open waits, it is not silent.
@@ -343,3 +360,7 @@ fn has_the_say(known: &Sign, sign: &Sign) -> bool {
     let (Some(by), Some(of)) = (&sign.by, &known.by) else { return true };
     by.everything() || by == of
 }
+
+#[cfg(test)]
+#[path = "workers_tests.rs"]
+mod tests;

@@ -37,3 +37,4 @@ pub mod tags;
 pub mod task;
 pub mod time;
 pub mod view;
+pub mod worker;

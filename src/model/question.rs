@@ -19,7 +19,8 @@ use crate::model::reject::Reject;
 use crate::model::state::StateCounts;
 use crate::model::task::{TaskInput, TaskSpec};
 use crate::model::time::WallMs;
-use crate::model::view::{HeldTask, JobNumbers};
+use crate::model::view::JobNumbers;
+use crate::model::worker::HeldTask;
 use serde::{Deserialize, Serialize};
 
 /// A question of one kind.

@@ -29,7 +29,8 @@ use crate::model::report::{Budget, Outcome, Report, ReportOutcome, ReportedTask,
 use crate::model::state::{StateCounts, TaskState};
 use crate::model::task::{BackoffInput, Blob, Delay, Encoding, TaskInput, TaskSpec};
 use crate::model::time::WallMs;
-use crate::model::view::{HeldTask, JobNumbers};
+use crate::model::view::JobNumbers;
+use crate::model::worker::HeldTask;
 
 /// A type whose variants are listed.
 pub(crate) trait Listed {

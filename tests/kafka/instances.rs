@@ -170,6 +170,56 @@ impl Fleet {
         }
     }
 
+    /// A worker that one instance alone has heard of is seen, drained and sent off by any.
+    fn know_workers(&self) {
+        let addresses: Vec<_> = self.servers.iter().flatten().filter_map(Server::addr).collect();
+        let names = ["only-0", "only-1", "only-2"];
+        let wish =
+            |name: &str, wait_ms| json!({"worker": name, "jobs": ["nothing"], "waitMs": wait_ms});
+        for (name, addr) in names.iter().zip(&addresses) {
+            Client::new(*addr).post("/kwq/consume", &wish(name, 0)).expect("answered");
+        }
+        let states = |addr: &SocketAddr| {
+            let rows = Client::new(*addr).get("/kwq/workers").expect("answered").json();
+            let of = |name: &&str| {
+                let row = rows.as_array()?.iter().find(|row| row["worker"] == **name)?;
+                row["state"].as_str().map(str::to_owned)
+            };
+            names.iter().map(of).collect::<Vec<_>>()
+        };
+        let all_say = |first: Option<&str>| {
+            let active = Some("ACTIVE".to_owned());
+            let want = [first.map(str::to_owned), active.clone(), active];
+            // What others told may be a second old.
+            wait_until(5_000, || addresses.iter().all(|addr| states(addr) == want))
+        };
+        let status = |addr: &SocketAddr| {
+            Client::new(*addr).get("/kwq/workers/only-0").expect("answered").status
+        };
+        let said = || addresses.iter().map(states).collect::<Vec<_>>();
+        assert!(all_say(Some("ACTIVE")), "{:?}", said());
+        assert!(addresses.iter().all(|addr| status(addr) == 200));
+
+        // Drained by another instance than it is parked at, it is sent away there.
+        let (at, path) = (addresses[0], "/kwq/workers/only-0");
+        std::thread::scope(|scope| {
+            let parked =
+                scope.spawn(|| Client::new(at).post("/kwq/consume", &wish("only-0", 20_000)));
+            pause_ms(500);
+            let drained = Client::new(addresses[1]).post(&format!("{path}/drain"), &json!({}));
+            assert_eq!(drained.expect("answered").json()["state"], "DRAINING");
+            assert!(wait_until(10_000, || parked.is_finished()), "it is still parked");
+            let sent_away = parked.join().expect("it ends").expect("answered");
+            assert_eq!(sent_away.header("kwq-drain"), Some("true"));
+        });
+        assert!(all_say(Some("DRAINING")), "{:?}", said());
+
+        let gone = Client::new(addresses[2]).call("DELETE", path, &[], &[]).expect("answered");
+        assert_eq!(gone.status, 200);
+        assert!(all_say(None), "{:?}", said());
+        assert!(addresses.iter().all(|addr| status(addr) == 404), "a drain's end revives nobody");
+    }
+
     fn restart(&mut self, number: usize) {
         // A broker that is busy or away ends a start after 10 s, and whoever watches tries again.
         let started = (0..6).map(|_| Server::start(&self.starts[number]));
@@ -198,6 +248,7 @@ fn every_instance_knows_and_hands_out_what_any_of_them_has() {
     let mut fleet = Fleet::start(&mut run, address());
     fleet.agree();
     fleet.share_work();
+    fleet.know_workers();
     // Partitions move to others and back.
     let server = fleet.servers[1].take().expect("it runs");
     assert_eq!(server.terminate(20_000).0, Some(0));

@@ -5,7 +5,7 @@ use crate::api::openapi::refusals::{ASKS, TRACKS};
 use crate::codec::schema::{integer, listed, name, named, text, word};
 use crate::model::limits;
 use crate::model::reject::Code;
-use crate::model::view::WorkerState;
+use crate::model::worker::WorkerState;
 use serde_json::json;
 
 pub(super) fn operations() -> Vec<Operation> {

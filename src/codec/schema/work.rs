@@ -6,7 +6,7 @@ use crate::codec::schema::{
     string, text, usual, word,
 };
 use crate::model::limits;
-use crate::model::view::WorkerState;
+use crate::model::worker::WorkerState;
 use serde_json::{Value, json};
 
 pub(crate) fn schemas() -> Named {

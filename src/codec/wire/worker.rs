@@ -7,7 +7,7 @@ use crate::codec::wire::out::Out;
 use crate::model::id::Name;
 use crate::model::limits;
 use crate::model::reject::Reject;
-use crate::model::view::WorkerView;
+use crate::model::worker::WorkerView;
 
 /// The body of `POST /kwq/workers`.
 #[derive(Clone, Debug, PartialEq, Eq)]
