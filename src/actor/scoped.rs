@@ -4,6 +4,7 @@
 
 use crate::actor::handle::{Answer, KwqHandle, no_job};
 use crate::actor::request::{HeartbeatRequest, KeyOf, SubmitAnswer, SubmitRequest};
+use crate::actor::slot::Slot;
 use crate::codec::digest::Pieces;
 use crate::model::command::Item;
 use crate::model::id::{Name, TaskSeq};
@@ -114,11 +115,11 @@ impl KwqHandle {
     pub(crate) async fn own_beat(
         &self,
         request: HeartbeatRequest,
-    ) -> Answer<(HeartbeatRequest, Vec<String>)> {
+    ) -> (HeartbeatRequest, Vec<String>) {
         let Some(leases) = &request.leases else {
-            let leases = self.own_leases(&request.worker).await?;
+            let leases = self.own_leases(&request.worker).await;
             let leases = Some(leases.into_iter().map(Ok).collect());
-            return Ok((HeartbeatRequest { leases, ..request }, Vec::new()));
+            return (HeartbeatRequest { leases, ..request }, Vec::new());
         };
         let tokens: Vec<_> = leases.iter().map(|lease| lease.as_ref().ok().copied()).collect();
         let inside = self.inside(&tokens).await;
@@ -131,41 +132,48 @@ impl KwqHandle {
                 (lease, _) => own.push(lease.clone()),
             }
         }
-        Ok((HeartbeatRequest { leases: Some(own), ..request }, lost))
+        (HeartbeatRequest { leases: Some(own), ..request }, lost)
     }
 
-    async fn own_leases(&self, worker: &Name) -> Answer<Vec<LeaseToken>> {
-        let mut own = Vec::new();
-        for slot in &self.engine.slots {
-            let told = ToldLeases { worker: worker.clone() };
-            // A partition that is away neither renews nor loses.
-            let Ok((leases, _)) = self.engine.ask(slot, told).await else { continue };
-            let mine = leases.into_iter().filter(|(_, job)| self.scopes.cover(job));
-            own.extend(mine.map(|(token, _)| token));
-        }
-        Ok(own)
+    async fn own_leases(&self, worker: &Name) -> Vec<LeaseToken> {
+        let calls = self.engine.slots.iter().map(|slot| {
+            let worker = worker.clone();
+            self.engine.ask(slot, ToldLeases { worker })
+        });
+        let told = futures_util::future::join_all(calls).await;
+        // A partition that is away neither renews nor loses.
+        let leases = told.into_iter().flatten().flat_map(|(leases, _)| leases);
+        leases.filter(|(_, job)| self.scopes.cover(job)).map(|(token, _)| token).collect()
     }
 
     async fn inside(&self, tokens: &[Option<LeaseToken>]) -> Vec<Inside> {
+        let calls = self.engine.slots.iter().map(|slot| self.inside_one(slot, tokens));
         let mut inside: Vec<Inside> = vec![Ok(false); tokens.len()];
-        for slot in &self.engine.slots {
-            let here = |token: &&LeaseToken| token.partition == slot.id;
-            let places = tokens.iter().enumerate();
-            let (places, tokens): (Vec<usize>, Vec<LeaseToken>) =
-                places.filter_map(|(at, token)| Some((at, *token.as_ref().filter(here)?))).unzip();
-            if tokens.is_empty() {
-                continue;
-            }
-            match self.engine.ask(slot, LeasedJobs { tokens }).await {
-                Ok((found, _)) => {
-                    for (at, task) in places.into_iter().zip(found) {
-                        inside[at] = self.task_inside(slot.id, task).await;
-                    }
-                }
-                Err(reject) => places.into_iter().for_each(|at| inside[at] = Err(reject.clone())),
-            }
+        for (at, verdict) in futures_util::future::join_all(calls).await.into_iter().flatten() {
+            inside[at] = verdict;
         }
         inside
+    }
+
+    /// Those of one partition, with their places.
+    async fn inside_one(&self, slot: &Slot, tokens: &[Option<LeaseToken>]) -> Vec<(usize, Inside)> {
+        let here = |token: &&LeaseToken| token.partition == slot.id;
+        let places = tokens.iter().enumerate();
+        let (places, tokens): (Vec<usize>, Vec<LeaseToken>) =
+            places.filter_map(|(at, token)| Some((at, *token.as_ref().filter(here)?))).unzip();
+        if tokens.is_empty() {
+            return Vec::new();
+        }
+        match self.engine.ask(slot, LeasedJobs { tokens }).await {
+            Ok((found, _)) => {
+                let mut inside = Vec::with_capacity(places.len());
+                for (at, task) in places.into_iter().zip(found) {
+                    inside.push((at, self.task_inside(slot.id, task).await));
+                }
+                inside
+            }
+            Err(reject) => places.into_iter().map(|at| (at, Err(reject.clone()))).collect(),
+        }
     }
 
     async fn task_inside(&self, partition: crate::model::id::PartitionId, task: Leased) -> Inside {
