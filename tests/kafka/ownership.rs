@@ -116,9 +116,15 @@ fn a_changelog_that_was_made_anew_is_not_taken_for_the_old_one() {
     let log = open(&options(&new, &other));
     let epoch = own(&log, 1);
     put(&log, 1, epoch, vec![cancelled(2)]);
-    let (log, _) = KafkaLog::open(&options(&new, &dir)).unwrap();
-    let refused = log.catch_up(&|_| ());
-    assert!(matches!(&refused, Err(Error::Settings(why)) if why.contains("made anew")));
+    // A partition of which nothing is kept must not be filled either.
+    let epoch = own(&log, 0);
+    put(&log, 0, epoch, vec![cancelled(3)]);
+    for _ in 0..2 {
+        let refused = KafkaLog::open(&options(&new, &dir)).err();
+        assert!(matches!(&refused, Some(Error::Settings(why)) if why.contains("made anew")));
+    }
+    let again = open(&options(&old, &dir));
+    assert_eq!(all(&again).unwrap().len(), 2, "the copy is as it was");
 }
 
 #[test]

@@ -207,7 +207,7 @@ impl EventLog for KafkaLog {
             self.shared.check()?;
             let pairs = self.shared.partitions.iter().zip(&self.shared.ends);
             let read: u64 = pairs.map(|(p, end)| p.read_to().min(*end)).sum();
-            if read >= whole && self.shared.partitions.iter().all(|p| p.proven()) {
+            if read >= whole {
                 return Ok(());
             }
             if read > seen {

@@ -104,9 +104,6 @@ struct State {
     /// First offset that was not looked at yet; the spool may end before it, with void batches in
     /// between.
     read_to: u64,
-    /// Offset of the newest record of the spool while it was not compared with Kafka's: a topic
-    /// that was made anew looks the same but for what it holds.
-    unproven: Option<u64>,
     role: Role,
     /// Why the log is over. Who has passed its last check before that must not begin anything.
     over: Option<String>,
@@ -137,28 +134,22 @@ struct Gap {
 }
 
 impl Partition {
-    /// A partition whose spool holds what it holds; Kafka has records from `first` on.
+    /// A partition whose spool holds what it holds.
     ///
     /// # Errors
     /// The newest record of the spool cannot be read.
-    pub(super) fn new(
-        id: PartitionId,
-        spool: Spool,
-        first: u64,
-        acks: Arc<Acks>,
-    ) -> Result<Self, Error> {
-        let (mut latest, mut unproven) = (Latest::default(), None);
+    pub(super) fn new(id: PartitionId, spool: Spool, acks: Arc<Acks>) -> Result<Self, Error> {
+        let mut latest = Latest::default();
         if let Some((offset, bytes)) = spool.last()? {
             let value = Value::read(&bytes).map_err(|bad| Error::Failed(bad.to_string()))?;
             // Only what counts is kept, so its epoch is the one in force.
             let owner = if value.is_owner() { Some(offset) } else { owner_of(value.epoch()) };
-            unproven = Some(offset).filter(|offset| *offset >= first);
             let behind = |owner| Latest::behind(owner, value.number());
             latest = owner.map(behind).unwrap_or_default();
         }
         let read_to = spool.next();
         let (role, over) = (Role::Following, None);
-        let state = Mutex::new(State { latest, read_to, unproven, role, over, life: 0 });
+        let state = Mutex::new(State { latest, read_to, role, over, life: 0 });
         Ok(Self { id, spool: Arc::new(spool), acks, state })
     }
 
@@ -172,19 +163,12 @@ impl Partition {
         self.lock().read_to
     }
 
-    /// Kafka holds what the spool holds.
-    pub(super) fn proven(&self) -> bool {
-        self.lock().unproven.is_none()
-    }
-
     /// The order in force. Several threads send orders, so the newest need not come last: who
     /// carries one out asks for this, and takes what came as a sign that something has changed.
     pub(super) fn order(&self) -> Order {
         let state = self.lock();
         match &state.role {
-            Role::Following | Role::Taking { .. } => {
-                Order::Read(self.id, state.unproven.unwrap_or(state.read_to))
-            }
+            Role::Following | Role::Taking { .. } => Order::Read(self.id, state.read_to),
             Role::Owning(Owning { gap: Some(gap), .. }) => Order::Read(self.id, gap.next),
             Role::Owning(Owning { gap: None, .. }) => Order::Stop(self.id),
         }
@@ -288,6 +272,9 @@ impl Partition {
         bytes: &[u8],
     ) -> Result<Option<Order>, Error> {
         let mut state = self.lock();
+        if state.over.is_some() {
+            return Ok(None);
+        }
         let value = Value::read(bytes);
         if let Err(bad) = &value {
             tracing::warn!(partition = %self.id, offset, %bad, "no batch of kwq; passed over");
@@ -303,10 +290,6 @@ impl Partition {
             }
             return state.bridged(self);
         }
-        if let Some(kept) = state.unproven.filter(|kept| (from..=offset).contains(kept)) {
-            self.prove(kept, (kept == offset).then_some(bytes))?;
-            state.unproven = None;
-        }
         if offset < state.read_to {
             return Ok(None);
         }
@@ -320,16 +303,6 @@ impl Partition {
         }
         state.read_to = offset + 1;
         state.own(self.id)
-    }
-
-    /// Compares what the spool holds with what Kafka does; `None` = nothing.
-    fn prove(&self, offset: u64, bytes: Option<&[u8]>) -> Result<(), Error> {
-        if self.spool.read(offset)?.as_deref() == bytes {
-            return Ok(());
-        }
-        let reason = "Kafka holds another record there than this machine has kept: the changelog \
-                      was made anew. To go on with what Kafka holds, move the data directory away";
-        Err(Error::Settings(format!("partition {}, offset {offset}: {reason}", self.id)))
     }
 
     /// The log is over: every ticket fails with this reason.

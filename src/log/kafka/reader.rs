@@ -101,6 +101,48 @@ impl Reader {
         }
     }
 
+    /// What the changelog holds at these offsets: the first record there is from each on, with its
+    /// offset; all that was asked for. Before [`Self::serve`].
+    ///
+    /// # Errors
+    /// `Io`: Kafka gives no record for 10 s; a record is gone.
+    pub(super) fn records_at(
+        &self,
+        wanted: &BTreeMap<PartitionId, u64>,
+    ) -> Result<BTreeMap<PartitionId, (u64, Vec<u8>)>, Error> {
+        let what = || format!("comparing {} with what this machine has kept", self.topic);
+        let failed = |error: &KafkaError| refused(&what(), error);
+        let mut found = BTreeMap::new();
+        for (id, offset) in wanted {
+            self.assign(*id, *offset).map_err(|e| failed(&e))?;
+        }
+        let mut silent = Duration::ZERO;
+        while found.len() < wanted.len() {
+            match self.client.poll(POLL) {
+                Some(Ok(message)) => {
+                    let id = PartitionId(u16::try_from(message.partition()).unwrap_or(u16::MAX));
+                    let offset = u64::try_from(message.offset()).unwrap_or(0);
+                    if wanted.get(&id).is_some_and(|from| offset >= *from) {
+                        let bytes = || message.payload().unwrap_or_default().to_vec();
+                        found.entry(id).or_insert_with(|| (offset, bytes()));
+                        silent = Duration::ZERO;
+                    }
+                }
+                Some(Err(error)) if lost(&error) => return Err(failed(&error)),
+                Some(Err(error)) => tracing::debug!(%error, topic = self.topic, "reading"),
+                None => silent += POLL,
+            }
+            if silent >= PATIENCE {
+                let cause = format!("nothing came from Kafka for {PATIENCE:?}");
+                return Err(Error::Io { what: what(), cause });
+            }
+        }
+        for id in wanted.keys() {
+            self.unassign(*id).map_err(|e| failed(&e))?;
+        }
+        Ok(found)
+    }
+
     /// Reads until the log is stopped.
     pub(super) fn serve(mut self, shared: &Shared) {
         while !shared.stopped() {
@@ -154,8 +196,11 @@ impl Reader {
     /// lists are kept never ends.
     fn again(&self, id: PartitionId) -> Result<(), KafkaError> {
         self.unassign(id)?;
-        let Some(place) = self.places.get(&id) else { return Ok(()) };
-        let from = Offset::Offset(i64::try_from(place.next).unwrap_or(i64::MAX));
+        self.places.get(&id).map_or(Ok(()), |place| self.assign(id, place.next))
+    }
+
+    fn assign(&self, id: PartitionId, from: u64) -> Result<(), KafkaError> {
+        let from = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, i32::from(id.0), from)?;
         self.client.incremental_assign(&list)

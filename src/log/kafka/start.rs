@@ -14,6 +14,7 @@ use crate::log::kafka::{KafkaLog, OpenReport, Options, settings, topics};
 use crate::log::lock::DirLock;
 use crate::log::spool::Spool;
 use crate::model::id::{PartitionId, Position};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -45,16 +46,21 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     let topic = options.topics.changelog();
     let reader = Reader::new(&options.cluster, topic.clone())?;
     let acks = Arc::new(Acks { stopwatch: options.stopwatch, ..Acks::default() });
-    let (mut partitions, mut ends) = (Vec::new(), Vec::new());
+    let (mut spools, mut ends, mut newest) = (Vec::new(), Vec::new(), BTreeMap::new());
     for id in (0..options.topics.partitions).map(PartitionId) {
         let bounds = reader.bounds(id)?;
         let spool =
             kept([&spool_dir, &images_dir], id, bounds, options.segment_bytes, &mut report)?;
         let next = spool.next();
         report.missing += bounds.1.saturating_sub(next);
-        partitions.push(Partition::new(id, spool, bounds.0, Arc::clone(&acks))?);
+        let last = spool.last()?.filter(|(at, _)| *at >= bounds.0);
+        newest.extend(last.map(|(at, bytes)| (id, (at, bytes.to_vec()))));
+        spools.push(spool);
         ends.push(bounds.1);
     }
+    prove(&reader, &newest)?;
+    let partition = |(id, spool)| Partition::new(PartitionId(id), spool, Arc::clone(&acks));
+    let partitions = (0..).zip(spools).map(partition).collect::<Result<_, _>>()?;
     let shared = Arc::new(Shared::new(partitions, ends));
     let producer = Arc::new(Producer::new(&options.cluster, topic, Arc::clone(&shared))?);
     let vitals = [producer.vitals(), reader.vitals()];
@@ -133,6 +139,21 @@ fn kept(
         spool.begin(first)?;
     }
     Ok(spool)
+}
+
+/// Compares the newest record that is kept of each partition with what Kafka holds there: a topic
+/// that was made anew looks the same but for what it holds. Nothing is written to any copy before
+/// all of them are known to be of this changelog.
+fn prove(reader: &Reader, kept: &BTreeMap<PartitionId, (u64, Vec<u8>)>) -> Result<(), Error> {
+    let wanted = kept.iter().map(|(id, (offset, _))| (*id, *offset)).collect();
+    let found = reader.records_at(&wanted)?;
+    let Some((id, (offset, _))) = kept.iter().find(|(id, kept)| found.get(id) != Some(kept)) else {
+        return Ok(());
+    };
+    let reason = "Kafka holds another record there than this machine has kept: the changelog was \
+                  made anew, or is another one. To go on with what Kafka holds, move the data \
+                  directory away";
+    Err(Error::Settings(format!("partition {id}, offset {offset}: {reason}")))
 }
 
 /// Sets how much may still be written by what the disk of the spool has left.
