@@ -7,7 +7,7 @@ use crate::actor::feed::Feed;
 use crate::actor::handle_workers::Elsewhere;
 use crate::actor::hub::Hub;
 use crate::actor::ids::HandedIds;
-use crate::actor::members::Others;
+use crate::actor::members::{Echo, Others};
 use crate::actor::pace;
 use crate::actor::peers::Peers;
 use crate::actor::sampler::Sampler;
@@ -46,6 +46,8 @@ pub(crate) struct Engine {
     pub(crate) away: Away,
     /// What other instances tell of themselves.
     pub(crate) others: Mutex<Others>,
+    /// What comes back of what this one tells.
+    pub(crate) echo: Mutex<Echo>,
     pub(crate) workers: Mutex<WorkerRegistry>,
     /// What others told of theirs last.
     pub(crate) elsewhere: Mutex<Elsewhere>,
@@ -85,6 +87,8 @@ pub(crate) const OUTAGE_MS: u64 = 3_000;
 /// A call waits so long for a partition that changes hands, and looks so often.
 const OWNER_WAIT: Duration = Duration::from_secs(3);
 const OWNER_LOOK: Duration = Duration::from_millis(10);
+/// Owners of a partition that are called if each has ended by then.
+const OWNERS: usize = 2;
 /// Without a consume or a heartbeat for this long there are no workers, ms.
 const WORKERS_MS: u64 = 60_000;
 /// Consumes by which the partitions of a thread may be ahead of the others.
@@ -130,6 +134,7 @@ impl Engine {
             peers: Peers::default(),
             away: Away::default(),
             others: Mutex::default(),
+            echo: Mutex::default(),
             elsewhere: Mutex::default(),
             workers: Mutex::new(WorkerRegistry::new(
                 parts.config.worker_forget_ms,
@@ -249,10 +254,17 @@ impl Engine {
         if class != Class::Consume {
             self.await_owner(slot).await;
         }
-        match slot.peer() {
-            Some(peer) => self.decide_there(slot, peer, (command, class, bytes)).await,
-            None => self.decide_here(slot, command, class, bytes).await,
+        let mut command = command;
+        for _ in 0..OWNERS {
+            let Some(peer) = slot.peer() else { break };
+            command = match self.decide_there(slot, peer, (command, class, bytes)).await {
+                Ok(decided) => return decided,
+                Err(_) if class == Class::Consume => return Err(unavailable()),
+                Err(command) => command,
+            };
+            self.await_owner(slot).await;
         }
+        self.decide_here(slot, command, class, bytes).await
     }
 
     /// A partition that changes hands has an owner again in a moment: a call that came just then
@@ -306,8 +318,12 @@ impl Engine {
         question: Q,
     ) -> Result<(Q::Answer, Position), Reject> {
         self.await_owner(slot).await;
-        if let Some(peer) = slot.peer() {
-            return self.ask_there(slot, peer, question).await;
+        for _ in 0..OWNERS {
+            let Some(peer) = slot.peer() else { break };
+            if let Some(answer) = self.ask_there(slot, peer, question.clone()).await {
+                return answer;
+            }
+            self.await_owner(slot).await;
         }
         self.inspect_local(slot, move |partition| question.ask(partition)).await
     }

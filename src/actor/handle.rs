@@ -195,8 +195,15 @@ impl KwqHandle {
         if draining {
             reasons.push("draining");
         }
-        if engine.log().is_err() {
+        let (double, silent) = {
+            let echo = lock(&engine.echo);
+            (echo.double(), echo.is_silent(self.now().tick))
+        };
+        if engine.log().is_err() || silent {
             reasons.push("log_unavailable");
+        }
+        if double {
+            reasons.push("duplicate_node_id");
         }
         let permille = engine.replay_permille.load(Ordering::Acquire);
         Readiness {

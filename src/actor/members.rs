@@ -9,7 +9,7 @@
 //! An instance that was not heard of for 5 s is gone. Of two that claim a partition the
 //! higher epoch is right.
 
-use crate::actor::engine::{Engine, lock};
+use crate::actor::engine::{Engine, OUTAGE_MS, lock};
 use crate::actor::handle::KwqHandle;
 use crate::actor::ownership::{Lose, Overtaken, Release, Take};
 use crate::actor::request::InstanceView;
@@ -31,6 +31,52 @@ const INSTANCES_MAX: usize = 1_024;
 
 /// Others by their names, with when they were last heard of.
 pub(crate) type Others = BTreeMap<Name, (InstanceState, Tick)>;
+
+/// The own words of this instance as they come back from Kafka, once a second: the way there and
+/// back is open, or it is not.
+#[derive(Default)]
+pub(crate) struct Echo {
+    heard_at: Option<Tick>,
+    /// Since then without a break.
+    since: Tick,
+    /// Who spoke under this name before this instance did.
+    before: Option<Name>,
+    double: bool,
+}
+
+impl Echo {
+    fn heard(&mut self, now: Tick) {
+        if self.is_silent(now) || self.heard_at.is_none() {
+            self.since = now;
+        }
+        self.heard_at = Some(now);
+    }
+
+    /// Somebody else speaks under this name: did they before this instance?
+    fn is_double(&mut self, addr: &Name) -> bool {
+        if self.heard_at.is_none() {
+            self.before = Some(addr.clone());
+        } else if self.before.as_ref() == Some(addr) {
+            self.double = true;
+        }
+        self.double
+    }
+
+    /// Another instance had this name before, and has it still.
+    pub(crate) fn double(&self) -> bool {
+        self.double
+    }
+
+    /// Kafka was there, and is not.
+    pub(crate) fn is_silent(&self, now: Tick) -> bool {
+        self.heard_at.is_some_and(|at| now.since(at) > OUTAGE_MS)
+    }
+
+    /// Kafka has been there for so long by now, ms.
+    pub(crate) fn there_ms(&self, now: Tick) -> u64 {
+        if self.heard_at.is_none() || self.is_silent(now) { 0 } else { now.since(self.since) }
+    }
+}
 
 /// This instance among others; cheap to clone.
 #[derive(Clone)]
@@ -80,13 +126,6 @@ impl Membership {
 
     /// Another instance tells of itself.
     pub fn heard(&self, state: InstanceState) {
-        if state.node == self.engine.node_name() {
-            if state.addr != self.engine.addr {
-                let (node, addr) = (&state.node, &state.addr);
-                tracing::error!(%node, %addr, "another instance has the name of this one: node.id");
-            }
-            return;
-        }
         for served in &state.partitions {
             self.serves(&state, served);
         }
@@ -97,6 +136,38 @@ impl Membership {
             drop(others);
             self.serves_no_more(before.map(|(before, _)| before), &state);
         }
+    }
+
+    /// A word under this instance's own name has come all the way through Kafka. Words of a former
+    /// life of it come before its own first one only; who goes on speaking is another instance.
+    pub fn heard_own(&self, state: &InstanceState) {
+        let now = self.engine.clock.now().tick;
+        let mut echo = lock(&self.engine.echo);
+        if state.addr == self.engine.addr {
+            echo.heard(now);
+        } else if echo.is_double(&state.addr) {
+            let (node, other, own) = (&state.node, &state.addr, &self.engine.addr);
+            tracing::error!(
+                %node, %other, %own,
+                "two instances have the same node.id; this one came later and serves nothing: stop \
+                 it and give it a name of its own"
+            );
+        } else if echo.heard_at.is_some() {
+            let (node, other) = (&state.node, &state.addr);
+            tracing::error!(%node, %other, "another instance was started with the same node.id");
+        }
+    }
+
+    /// Another instance had the name of this one before, and still has.
+    #[must_use]
+    pub fn is_double(&self) -> bool {
+        lock(&self.engine.echo).double()
+    }
+
+    /// Everything that is served here is given up.
+    pub fn give_up_all(&self, limit: Duration) {
+        let all: Vec<PartitionId> = self.engine.slots.iter().map(|slot| slot.id).collect();
+        self.revoked(&all, limit);
     }
 
     fn serves(&self, state: &InstanceState, served: &ServedPartition) {
@@ -227,5 +298,33 @@ impl Engine {
         };
         let others = lock(&self.others);
         std::iter::once(own).chain(others.values().map(shown)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kafka_is_there_as_long_as_own_words_come_back() {
+        let mut echo = Echo::default();
+        assert!(!echo.is_silent(Tick(9_000)), "nothing was told yet");
+        for at in [10_000, 11_000, 12_000] {
+            echo.heard(Tick(at));
+        }
+        assert_eq!((echo.is_silent(Tick(15_000)), echo.there_ms(Tick(15_000))), (false, 5_000));
+        assert_eq!((echo.is_silent(Tick(15_001)), echo.there_ms(Tick(15_001))), (true, 0));
+        echo.heard(Tick(20_000));
+        assert_eq!((echo.is_silent(Tick(20_500)), echo.there_ms(Tick(20_500))), (false, 500));
+    }
+
+    #[test]
+    fn a_former_life_is_no_double_and_who_comes_later_is_one() {
+        let (former, other) = (Name::from("h:1"), Name::from("h:2"));
+        let mut echo = Echo::default();
+        assert!(!echo.is_double(&former), "words from before the start");
+        echo.heard(Tick(1));
+        assert!(!echo.is_double(&other), "this one was there first");
+        assert!(echo.is_double(&former) && echo.double(), "it speaks still");
     }
 }

@@ -236,6 +236,7 @@ impl NodeActor {
             ctx.notify(WriteImages { stop: false, reply: None });
         }
         self.watch_memory();
+        self.take_back(ctx);
         self.retire(now.tick.0, ctx);
         if lock(&self.engine.workers).some_silent(now) {
             let handle = KwqHandle::new(Arc::clone(&self.engine));

@@ -10,6 +10,7 @@
 //! A deposed owner that is still assigned the partition takes it again after a pause: either the
 //! group has not told it yet that it is not, or somebody took what is not theirs.
 
+use crate::actor::engine::lock;
 use crate::actor::node::NodeActor;
 use crate::actor::partition::{Halt, Snapshot, TakeSnapshot};
 use crate::actor::recovery::Replayed;
@@ -25,6 +26,9 @@ use tokio::sync::oneshot;
 
 /// A deposed owner waits so long: the group has told it by then if it is to take nothing.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// Whoever else took a partition in an outage is heard of within so long after it, ms.
+const THERE_MS: u64 = 1_500;
 
 /// These were served by this instance before it was restarted.
 #[derive(Message)]
@@ -65,12 +69,15 @@ pub(super) struct Ownership {
     /// To be served here.
     ours: BTreeSet<PartitionId>,
     taking: BTreeSet<PartitionId>,
+    /// Served here until the group was lost.
+    former: BTreeSet<PartitionId>,
 }
 
 impl Ownership {
     pub(super) fn new(standby: Standby, shared: bool) -> Self {
-        let (assigned, ours, taking) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { standby, shared, assigned, ours, taking }
+        let none = BTreeSet::new;
+        let (assigned, ours, taking, former) = (none(), none(), none(), none());
+        Self { standby, shared, assigned, ours, taking, former }
     }
 
     /// Those of them that are to be served here.
@@ -110,6 +117,26 @@ impl NodeActor {
         }
     }
 
+    /// Takes back what was lost with the group, once Kafka has been there again for a while and
+    /// nobody else has taken it. An outage of Kafka ends the sessions of all; the group would wait
+    /// for those members until their sessions have ended a second time.
+    pub(super) fn take_back(&mut self, ctx: &mut Context<Self>) {
+        if self.ownership.former.is_empty() {
+            return;
+        }
+        let now = self.engine.clock.now().tick;
+        if lock(&self.engine.echo).there_ms(now) < THERE_MS {
+            return;
+        }
+        for id in std::mem::take(&mut self.ownership.former) {
+            let elsewhere = self.engine.slots.get(id.index()).is_none_or(|slot| slot.served());
+            if !elsewhere && self.ownership.ours.insert(id) {
+                tracing::info!(partition = %id, "taken back: nobody has it since the outage");
+            }
+        }
+        self.take_ours(ctx);
+    }
+
     /// Another instance may have the partition.
     pub(super) fn deposed(&mut self, id: PartitionId, ctx: &mut Context<Self>) {
         tracing::warn!(partition = %id, "deposed: another instance may have the partition");
@@ -136,6 +163,7 @@ impl NodeActor {
         for id in ids {
             self.ownership.assigned.remove(id);
             self.ownership.ours.remove(id);
+            self.ownership.former.remove(id);
             let Some(addr) = self.partitions.get_mut(id.index()).and_then(Option::take) else {
                 continue;
             };
@@ -202,7 +230,9 @@ impl Handler<Lose> for NodeActor {
     fn handle(&mut self, Lose(ids): Lose, _: &mut Self::Context) {
         for id in ids {
             self.ownership.assigned.remove(&id);
-            self.ownership.ours.remove(&id);
+            if self.ownership.ours.remove(&id) {
+                self.ownership.former.insert(id);
+            }
             self.halt(id, "the group has given the partition away");
         }
     }

@@ -46,17 +46,44 @@ impl Peers {
     }
 }
 
+/// What came of a call.
+pub(super) enum Missed {
+    /// Nobody listens there any more: whoever takes the partition next may be called.
+    Gone,
+    Refused(Reject),
+}
+
+impl From<Missed> for Reject {
+    fn from(missed: Missed) -> Self {
+        match missed {
+            Missed::Gone => unavailable(),
+            Missed::Refused(reject) => reject,
+        }
+    }
+}
+
 impl Engine {
-    /// Has a peer decide a command.
+    /// Has a peer decide a command; one that is gone gives it back.
     pub(super) async fn decide_there(
         &self,
         slot: &Slot,
         to: Peer,
         (command, class, bytes): (Command, Class, usize),
-    ) -> Result<Decided, Reject> {
+    ) -> Result<Result<Decided, Reject>, Command> {
         let call = Call::Decide { partition: slot.id, class, bytes, command };
         let limit = if class == Class::Consume { CONSUME_LIMIT } else { LIMIT };
-        match self.call(&to, &call, limit).await? {
+        match self.call(&to, &call, limit).await {
+            Ok(told) => Ok(self.decided_there(slot, told)),
+            Err(Missed::Refused(reject)) => Ok(Err(reject)),
+            Err(Missed::Gone) => match call {
+                Call::Decide { command, .. } => Err(command),
+                Call::Ask { .. } | Call::Workers(_) => Ok(Err(unavailable())),
+            },
+        }
+    }
+
+    fn decided_there(&self, slot: &Slot, told: Return) -> Result<Decided, Reject> {
+        match told {
             Return::Decided(decided, offer) => {
                 self.heard(slot, decided.position);
                 if slot.offers(decided.position).is_some() {
@@ -69,23 +96,26 @@ impl Engine {
         }
     }
 
-    /// Asks a peer.
+    /// Asks a peer; one that is gone answers `None`.
     pub(super) async fn ask_there<Q: Ask>(
         &self,
         slot: &Slot,
         to: Peer,
         question: Q,
-    ) -> Result<(Q::Answer, Position), Reject> {
+    ) -> Option<Result<(Q::Answer, Position), Reject>> {
         let call = Call::Ask { partition: slot.id, question: question.into() };
-        match self.call(&to, &call, LIMIT).await {
+        Some(match self.call(&to, &call, LIMIT).await {
             Ok(Return::Answered(answered, position)) => {
                 self.heard(slot, position);
                 Q::answer_of(answered).map(|answer| (answer, position)).ok_or_else(unavailable)
             }
             Ok(Return::Refused(reject)) => Err(reject),
+            Err(Missed::Gone) => return None,
             // A question changes nothing, so there is no outcome to be unknown.
-            Ok(Return::Decided(..) | Return::Workers(_)) | Err(_) => Err(unavailable()),
-        }
+            Ok(Return::Decided(..) | Return::Workers(_)) | Err(Missed::Refused(_)) => {
+                Err(unavailable())
+            }
+        })
     }
 
     /// What all other instances know of workers, and whether all have answered.
@@ -123,9 +153,10 @@ impl Engine {
         Ok(())
     }
 
-    async fn call(&self, to: &Peer, call: &Call, limit: Duration) -> Result<Return, Reject> {
-        let client = self.peers.0.get().ok_or_else(unavailable)?;
-        let told = client.call(&to.addr, encoded(call)?, limit).await;
+    async fn call(&self, to: &Peer, call: &Call, limit: Duration) -> Result<Return, Missed> {
+        let client = self.peers.0.get().ok_or_else(unavailable).map_err(Missed::Refused)?;
+        let bytes = encoded(call).map_err(Missed::Refused)?;
+        let told = client.call(&to.addr, bytes, limit).await;
         let reject = match told {
             Ok(bytes) => match peer::decode(&bytes) {
                 Ok(told) => return Ok(told),
@@ -134,6 +165,11 @@ impl Engine {
                     unknown_outcome()
                 }
             },
+            Err(PeerError::Gone(reason)) => {
+                tracing::debug!(reason, peer = %to.node, "gone");
+                self.let_go_of(to);
+                return Err(Missed::Gone);
+            }
             Err(PeerError::Unreached(reason)) => {
                 tracing::debug!(reason, peer = %to.node, "not reached");
                 unavailable()
@@ -144,7 +180,16 @@ impl Engine {
             }
         };
         self.pass_over(to);
-        Err(reject)
+        Err(Missed::Refused(reject))
+    }
+
+    /// The instance has ended: what it served has nobody until somebody says so.
+    fn let_go_of(&self, peer: &Peer) {
+        let of_it = |slot: &&Slot| slot.peer().is_some_and(|other| other.addr == peer.addr);
+        for slot in self.slots.iter().filter(of_it) {
+            slot.lose(&peer.node);
+            self.hub.publish(slot.id, 0, 0, false, Vec::new());
+        }
     }
 
     /// Nobody is sent to this peer for work until it is heard of again: not to its other partitions

@@ -195,7 +195,7 @@ fn calls_hold_bounded_memory_together() {
         match call() {
             // The four have not all been looked at.
             Ok(_) => std::thread::yield_now(),
-            Err(PeerError::Unreached(text)) => break text,
+            Err(PeerError::Gone(text) | PeerError::Unreached(text)) => break text,
             Err(PeerError::Unknown(text)) => panic!("{text}"),
         }
     };

@@ -54,7 +54,10 @@ struct Known {
 /// Why a call brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeerError {
-    /// The call was not carried out: nobody there, or not let in.
+    /// Nobody listens there: the instance has ended. The call was not carried out.
+    #[error("nobody listens at the peer: {0}")]
+    Gone(String),
+    /// The call was not carried out: not let in, or no way there.
     #[error("the peer was not reached: {0}")]
     Unreached(String),
     /// It may have been carried out.
@@ -219,6 +222,9 @@ async fn refused(addr: &str, response: reqwest::Response) -> PeerError {
 /// What a failure of the transport means.
 fn fault(addr: &str, limit: Duration, error: &reqwest::Error) -> PeerError {
     let cause = root_cause(error);
+    if error.is_connect() && is_refused(error) {
+        return PeerError::Gone(format!("{addr}: {cause}"));
+    }
     if error.is_connect() || error.is_builder() {
         return PeerError::Unreached(format!("{addr}: {cause}"));
     }
@@ -226,6 +232,19 @@ fn fault(addr: &str, limit: Duration, error: &reqwest::Error) -> PeerError {
         return PeerError::Unknown(format!("{addr}: no answer within {limit:?}"));
     }
     PeerError::Unknown(format!("{addr}: the connection broke: {cause}"))
+}
+
+/// The system of the peer says that nobody listens at that port.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let said = error.downcast_ref::<std::io::Error>();
+        if said.is_some_and(|said| said.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::model::worker::HeldTask;
 use serde::{Deserialize, Serialize};
 
 /// A question of one kind.
-pub trait Asked: Into<Question> + Send + 'static {
+pub trait Asked: Clone + Into<Question> + Send + 'static {
     /// What answers it.
     type Answer: Send + 'static;
 

@@ -106,6 +106,13 @@ impl Heard for Ears {
             Some(Err(error)) => tracing::warn!(node, %error, "what an instance tells is no state"),
         }
     }
+
+    fn own(&self, value: &[u8]) {
+        // A former life may have been of another release.
+        if let Ok(state) = wire::decode(value) {
+            self.0.heard_own(&state);
+        }
+    }
 }
 
 /// This instance among others; nothing with a log of its own.
@@ -211,13 +218,18 @@ impl Seat {
             Group::join(&self.cluster, &self.topics, &self.member, proposals)
         });
         let mut told = None;
-        while !self.stopped() {
+        while !self.stopped() && !self.membership.is_double() {
             self.beat(&gossip, &mut told);
             self.membership.forget_silent();
             std::thread::sleep(LOOK);
         }
         if let Some(group) = group {
             group.leave();
+        }
+        if self.membership.is_double() {
+            self.membership.give_up_all(CALLS);
+            // A farewell would be taken for one of the other's.
+            return;
         }
         gossip.leave();
     }

@@ -32,6 +32,8 @@ impl Heard for Ears {
         let value = value.map(|value| String::from_utf8(value.to_vec()).expect("ours is text"));
         self.0.lock().expect(WHOLE).push((node.to_owned(), value));
     }
+
+    fn own(&self, _: &[u8]) {}
 }
 
 impl Ears {

@@ -259,6 +259,80 @@ fn every_instance_knows_and_hands_out_what_any_of_them_has() {
     fleet.agree();
 }
 
+/// An outage of Kafka ends the sessions of all. The group would wait for those members once more
+/// before it proposes anything; each instance takes back what nobody else has taken.
+#[test]
+fn an_outage_longer_than_the_sessions_is_over_when_kafka_is_back() {
+    let _alone = alone();
+    let mut brokers = Brokers::start(1);
+    let mut run = Run::new("kafka-outage");
+    let fleet = Fleet::start(&mut run, &brokers.addresses);
+    brokers.order("kill 1");
+    let addresses: Vec<_> = fleet.servers.iter().flatten().filter_map(Server::addr).collect();
+    let refuses = |addr: &SocketAddr| {
+        let ready = Client::new(*addr).get("/kwq/health/ready").expect("answered");
+        let away = json!(["log_unavailable"]);
+        ready.status == 503 && ready.json()["reasons"] == away
+    };
+    assert!(wait_until(SETTLED_MS, || addresses.iter().all(refuses)), "nothing can be recorded");
+    let lost = || {
+        let servers = fleet.servers.iter().flatten();
+        servers.map(Server::stderr).all(|text| text.contains("the group has given"))
+    };
+    assert!(wait_until(SETTLED_MS, lost), "the sessions end");
+    brokers.order("start 1");
+    let began = crate::util::now_us();
+    assert!(wait_until(SETTLED_MS, || fleet.shares().len() == COUNT), "all take part again");
+    let took_ms = (crate::util::now_us() - began) / 1_000;
+    say(&format!("kafka-outage: {took_ms} ms after the broker said that it runs"));
+    let texts: Vec<_> = fleet.servers.iter().flatten().map(Server::stderr).collect();
+    assert!(texts.iter().any(|text| text.contains("taken back")), "the group was waited for");
+    fleet.agree();
+}
+
+#[test]
+fn of_two_instances_with_one_name_the_later_one_serves_nothing() {
+    let _alone = alone();
+    let mut run = Run::new("kafka-double");
+    let fleet = Fleet::start(&mut run, address());
+    let double = Start {
+        dir: run.side("double"),
+        sets: [run.start.sets.clone(), vec!["node.id=kwq-1".into()]].concat(),
+        listen: Some(free()),
+        ..run.start.clone()
+    };
+    let mut later = Server::spawn(&double);
+    let refuses = || {
+        let addr = later.addr().or(double.listen);
+        let Ok(ready) = Client::new(addr.expect("it listens")).get("/kwq/health/ready") else {
+            return false;
+        };
+        let reasons = ready.json()["reasons"].clone();
+        ready.status == 503
+            && reasons.as_array().is_some_and(|r| r.contains(&json!("duplicate_node_id")))
+    };
+    assert!(wait_until(SETTLED_MS, refuses), "{}", later.stderr());
+    assert!(later.stderr().contains("give it a name of its own"));
+    // It had taken what its name had before; the first one takes that again.
+    let goes_on = || {
+        let addresses = fleet.servers.iter().flatten().filter_map(Server::addr);
+        let mut told = addresses.map(|addr| {
+            let body = json!({"groupId": "agree", "payload": 0, "priority": 1});
+            (0..6).all(|_| {
+                Client::new(addr).post("/kwq/submit", &body).is_ok_and(|answer| answer.status < 300)
+            })
+        });
+        fleet.shares().len() == COUNT && told.all(|all| all)
+    };
+    let began = crate::util::now_us();
+    assert!(wait_until(SETTLED_MS, goes_on), "the first one goes on");
+    say(&format!("kafka-double: over after {} ms", (crate::util::now_us() - began) / 1_000));
+    fleet.agree();
+    let first = fleet.servers[1].as_ref().expect("it runs");
+    assert!(first.stderr().contains("another instance was started with the same node.id"));
+    drop(later.kill());
+}
+
 #[test]
 fn three_instances_behind_a_proxy_lose_nothing_while_they_are_killed_stopped_and_drained() {
     let _alone = alone();

@@ -52,6 +52,10 @@ pub trait Heard: Send + Sync {
     /// The newest word of another instance; `None` = it has left. At the start also of instances
     /// that went without a farewell, however long ago. Returns at once.
     fn told(&self, node: &str, value: Option<&[u8]>);
+
+    /// The newest word under this instance's own name, once it has come all the way through Kafka:
+    /// what it told itself, before or after its start, or what another one of the same name does.
+    fn own(&self, value: &[u8]);
 }
 
 /// The gossip of one instance; dropping it ends it without a farewell.
@@ -342,7 +346,11 @@ impl Listener {
     fn serve(self) {
         while !self.board.ended() {
             for (node, value) in self.round() {
-                self.on.told(&node, value.as_deref());
+                if node != self.node {
+                    self.on.told(&node, value.as_deref());
+                } else if let Some(value) = value {
+                    self.on.own(&value);
+                }
             }
         }
         dropped("the client that hears the others", self.client, CLOSE_LIMIT);
@@ -355,10 +363,10 @@ impl Listener {
             match self.client.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
-                    // Own words come as well, so there is something every second.
+                    // Own words are among them, so there is something every second.
                     self.client.context().good();
                     bytes += message.payload_len();
-                    if let Some((node, value)) = word(&message, &self.node) {
+                    if let Some((node, value)) = word(&message) {
                         words.insert(node.to_owned(), value.map(<[u8]>::to_vec));
                     }
                 }
@@ -374,15 +382,14 @@ impl Listener {
     }
 }
 
-/// What another instance says; whatever else is on the topic is passed over.
-fn word<'a>(message: &'a BorrowedMessage<'_>, own: &str) -> Option<(&'a str, Option<&'a [u8]>)> {
-    judge(message.key(), message.payload(), own)
+/// What an instance says; whatever else is on the topic is passed over.
+fn word<'a>(message: &'a BorrowedMessage<'_>) -> Option<(&'a str, Option<&'a [u8]>)> {
+    judge(message.key(), message.payload())
 }
 
 fn judge<'a>(
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
-    own: &str,
 ) -> Option<(&'a str, Option<&'a [u8]>)> {
     let key = key.filter(|key| (1..=limits::NAME_BYTES_MAX).contains(&key.len()));
     let named = key.and_then(|key| std::str::from_utf8(key).ok());
@@ -391,7 +398,7 @@ fn judge<'a>(
         tracing::debug!(?named, "a record that no instance has written");
         return None;
     };
-    (node != own).then_some((node, value))
+    Some((node, value))
 }
 
 #[cfg(test)]
@@ -431,16 +438,15 @@ mod tests {
     }
 
     #[test]
-    fn what_no_other_instance_can_have_said_is_passed_over() {
+    fn what_no_instance_can_have_said_is_passed_over() {
         let long = "n".repeat(limits::NAME_BYTES_MAX + 1);
         let large = vec![b' '; limits::INSTANCE_BYTES_MAX + 1];
         let fits = large.get(1..);
-        assert_eq!(judge(Some(b"a"), fits, "b"), Some(("a", fits)));
-        assert_eq!(judge(Some(b"a"), None, "b"), Some(("a", None)));
-        assert_eq!(judge(Some(b"a"), Some(b"1"), "a"), None);
-        assert_eq!(judge(Some(b"a"), Some(&large), "b"), None);
+        assert_eq!(judge(Some(b"a"), fits), Some(("a", fits)));
+        assert_eq!(judge(Some(b"a"), None), Some(("a", None)));
+        assert_eq!(judge(Some(b"a"), Some(&large)), None);
         for key in [None, Some(&b""[..]), Some(b"\xff"), Some(long.as_bytes())] {
-            assert_eq!(judge(key, Some(b"1"), "b"), None);
+            assert_eq!(judge(key, Some(b"1")), None);
         }
     }
 }
