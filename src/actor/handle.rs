@@ -29,6 +29,8 @@ const COPY_MS: u64 = 5_000;
 const COPY_LOOK_MS: u64 = 2;
 /// Actors that have not ticked for this long are dead, ms.
 const LIVE_MS: u64 = 10_000;
+/// A partition has so long to say how much it has, for the view of the cluster.
+const PENDING: Duration = Duration::from_secs(1);
 
 /// Cheap to clone; every method may be called from any task of any runtime thread.
 #[derive(Clone)]
@@ -240,7 +242,11 @@ impl KwqHandle {
     async fn partition(&self, slot: &Slot) -> PartitionView {
         let state = slot.state();
         let pending = match slot.served() {
-            true => self.engine.ask(slot, Pending).await.map_or(0, |(pending, _)| pending),
+            // What nothing can be recorded for answers late or not at all.
+            true => {
+                let asked = tokio::time::timeout(PENDING, self.engine.ask(slot, Pending)).await;
+                asked.ok().and_then(Result::ok).map_or(0, |(pending, _)| pending)
+            }
             false => 0,
         };
         PartitionView {

@@ -4,7 +4,7 @@ use crate::log::Error;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::time::Duration;
 
 /// Batches that may be on their way: [`super::producer`] holds them up before, by their bytes.
@@ -20,6 +20,8 @@ const HEARTBEAT_MS: u128 = 1_000;
 
 /// So often the clients of the changelog tell of themselves.
 const VITALS_MS: &str = "5000";
+/// Facility of the client for connections that failed or ended.
+const CONNECTION: &str = "FAIL";
 
 /// How to reach the cluster.
 #[derive(Clone, Debug)]
@@ -224,7 +226,14 @@ impl ClientContext for Voice {
 
 impl rdkafka::consumer::ConsumerContext for Voice {}
 
+/// What a client says of itself. Connections that fail are said by each client for each try, for as
+/// long as an outage lasts and, because that waits in a queue, longer; the gossip says when an
+/// outage begins and ends, and `kwq_kafka_faults_total` counts.
 pub(super) fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    if facility == CONNECTION {
+        tracing::debug!(facility, message, "kafka client");
+        return;
+    }
     match level {
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
@@ -238,8 +247,25 @@ pub(super) fn say(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
+/// An error of a client, of which nobody else is told; as with [`say`].
 pub(super) fn complain(error: &KafkaError, reason: &str) {
-    tracing::warn!(%error, reason, "kafka client");
+    if passes(error) || error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+        tracing::debug!(%error, reason, "kafka client");
+    } else {
+        tracing::warn!(%error, reason, "kafka client");
+    }
+}
+
+/// One connection of several; the client goes on with another one, if there is one.
+pub(super) fn passes(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::OperationTimedOut
+        )
+    )
 }
 
 /// Of administration and meta-data.

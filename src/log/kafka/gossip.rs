@@ -11,7 +11,7 @@
 //! Must not: keep anything, judge who is alive, or read what a value says.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, refused};
+use crate::log::kafka::client::{Cluster, passes, refused};
 use crate::log::kafka::threads::{dropped, ended, spawn};
 use crate::log::kafka::topics::Topics;
 use crate::model::limits;
@@ -296,18 +296,6 @@ impl ProducerContext for Way {
             Err((error, _)) => self.bad(error),
         }
     }
-}
-
-/// One connection of several; the client goes on with another one, if there is one.
-fn passes(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::Resolve
-                | RDKafkaErrorCode::OperationTimedOut
-        )
-    )
 }
 
 fn given_up(error: &KafkaError) -> bool {
