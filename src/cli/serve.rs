@@ -159,10 +159,31 @@ pub(super) fn existing(directory: &Path) -> Result<(), Failure> {
     Err(Failure::new("no_data_dir", what).help("name it with --data-dir"))
 }
 
+/// What to do about damage in a copy of what Kafka holds.
+pub(super) const MOVE_AWAY: &str =
+    "it is only a copy: move the data directory away, the server reads it anew from Kafka";
+
+/// Why a stopped server's directory cannot be read.
+pub(super) fn stopped_failure(directory: &Path, error: &crate::log::Error) -> Failure {
+    let failure = log_failure(error);
+    let damaged = matches!(error, crate::log::Error::Damaged { .. });
+    if damaged && crate::node::offline::is_copy(directory) {
+        return failure.help(MOVE_AWAY);
+    }
+    failure
+}
+
 /// Why a data directory cannot be used.
 pub(super) fn log_failure(error: &crate::log::Error) -> Failure {
+    let text = error.to_string();
+    match text.split_once('\n') {
+        Some((what, cure)) => failure_of(error, what).help(cure),
+        None => failure_of(error, &text),
+    }
+}
+
+fn failure_of(error: &crate::log::Error, what: &str) -> Failure {
     use crate::log::Error;
-    let what = error.to_string();
     match error {
         Error::Locked(..) => Failure::new("data_dir_in_use", what)
             .exit(exit::CONFLICT)

@@ -2,6 +2,7 @@
 
 use crate::actor::node::OpenLog;
 use crate::config::Config;
+use crate::log::embedded::Cut;
 use crate::log::kafka::{Cluster, KafkaLog, Offline, Options, Topics};
 pub(super) use crate::log::kafka::{dump, is_copy, verify};
 use crate::log::{Error, EventLog};
@@ -44,7 +45,9 @@ pub(super) fn opener(config: &Config, node: &str) -> OpenLog {
     })
 }
 
-/// The copy in a stopped data directory.
-pub(super) fn offline(dir: &Path) -> Result<Box<dyn EventLog>, Error> {
-    Ok(Box::new(Offline::open(dir)?))
+/// The copy in a stopped data directory, and its torn tails, which are left out.
+pub(super) fn offline(dir: &Path) -> Result<(Box<dyn EventLog>, Vec<Cut>), Error> {
+    let log = Offline::open(dir)?;
+    let torn = log.torn().to_vec();
+    Ok((Box::new(log), torn))
 }
