@@ -107,6 +107,10 @@ impl Node {
         let listening = instances::Listening::bind(config)?;
         let node = instances::name(config, host_name(), SystemEntropy.next_u64())?;
         let opener = log_opener(config, &node);
+        if config.log.strict && config.log.backend == Backend::Kafka {
+            // Before topics are made that would be refused ever after.
+            strictly(config, &kafka::shortcomings(config, &node)?)?;
+        }
         let log = opener()?;
         let reasons = [config.durability_reasons(), log.reduced()].concat();
         strictly(config, &reasons)?;

@@ -145,8 +145,21 @@ pub(super) fn start_failure(error: &node::Error) -> Failure {
             .help("look at the owner and the free space of DATA_DIR/audit"),
         node::Error::Start(_) => Failure::new("cannot_start", what)
             .help("`kwq doctor` looks for what is wrong with this machine"),
-        node::Error::Strict(_) => Failure::new("reduced_durability", what)
-            .help("use --durability fsync, or drop --strict"),
+        node::Error::Strict(reasons) => {
+            Failure::new("reduced_durability", what).help(strict_help(reasons))
+        }
+    }
+}
+
+/// What makes an acknowledgement mean what `--strict` asks for.
+fn strict_help(reasons: &str) -> &'static str {
+    if reasons.contains("log.durability=") {
+        "use --durability fsync, or drop --strict"
+    } else if reasons.contains("of 3 copies") {
+        "three copies need 3 brokers and topics.replication=3, and min.insync.replicas=2 on topics \
+         that are there already; or drop --strict"
+    } else {
+        "set the topics as it says (`kafka-configs.sh --alter`), or drop --strict"
     }
 }
 

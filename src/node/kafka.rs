@@ -28,6 +28,11 @@ pub(super) fn topics(config: &Config) -> Topics {
     }
 }
 
+/// Why its durability would be reduced, as far as it is known before topics are made.
+pub(super) fn shortcomings(config: &Config, node: &str) -> Result<Vec<String>, Error> {
+    crate::log::kafka::shortcomings(&cluster(config, node), &topics(config))
+}
+
 /// Opens it.
 pub(super) fn opener(config: &Config, node: &str) -> OpenLog {
     let options = Options {

@@ -16,6 +16,11 @@ pub(super) fn opener(_: &Config, _: &str) -> OpenLog {
     Arc::new(|| Err(absent()))
 }
 
+/// Refuses.
+pub(super) fn shortcomings(_: &Config, _: &str) -> Result<Vec<String>, Error> {
+    Err(absent())
+}
+
 fn absent() -> Error {
     Error::Settings("this build has no Kafka: build with --features kafka".to_owned())
 }
