@@ -9,7 +9,8 @@ const LATER: &[(&str, &str)] = &[
     ("http.ops-listen", "the listener for operations"),
 ];
 
-/// Properties of the original, keys of the design that became others, and what they are called here.
+/// Properties of the original and keys of the design that became others, and what they are called
+/// here.
 const RENAMED: &[(&str, &str)] = &[
     ("bootstrap.servers", "kafka.bootstrap-servers"),
     ("kwq.rest.port", "http.listen"),
