@@ -107,6 +107,7 @@ impl Node {
         let listening = instances::Listening::bind(config)?;
         let node = instances::name(config, host_name(), SystemEntropy.next_u64())?;
         let opener = log_opener(config, &node);
+        strictly(config, &beforehand(config, &node)?)?;
         let log = opener()?;
         let reasons = [config.durability_reasons(), log.reduced()].concat();
         strictly(config, &reasons)?;
@@ -242,6 +243,14 @@ fn may_leave(engine: &KwqHandle, trail: &Audit) -> bool {
         trail.close();
     }
     leave
+}
+
+/// What is known against a strict start before it makes topics, which would be refused ever after.
+fn beforehand(config: &Config, node: &str) -> Result<Vec<String>, LogError> {
+    if !config.log.strict || config.log.backend != Backend::Kafka {
+        return Ok(Vec::new());
+    }
+    kafka::shortcomings(config, node)
 }
 
 /// # Errors

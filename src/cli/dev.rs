@@ -19,7 +19,7 @@ pub(super) struct DevArgs {
     /// Address to listen on [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Where everything is kept [default: ./kwq-data]
+    /// Where everything is kept [default: ./kwq-data, with --kafka ./kwq-data-kafka]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
     /// Keep the log on these Kafka brokers, topics KWQ-…, instead of in the directory
@@ -124,6 +124,10 @@ impl Signals {
 const QUIET: &[(&str, &str)] =
     &[("drain.delay", "0s"), ("simulator.enabled", "true"), ("telemetry.level", "warn")];
 const VERBOSE: &[(&str, &str)] = &[("drain.delay", "0s"), ("simulator.enabled", "true")];
+/// As [`QUIET`] and [`VERBOSE`]. A directory that holds an embedded log takes no copy of another.
+const QUIET_ON_KAFKA: &[(&str, &str)] = &[QUIET[0], QUIET[1], QUIET[2], KAFKA_DIR];
+const VERBOSE_ON_KAFKA: &[(&str, &str)] = &[VERBOSE[0], VERBOSE[1], KAFKA_DIR];
+const KAFKA_DIR: (&str, &str) = ("log.data-dir", "./kwq-data-kafka");
 
 fn sources(args: &DevArgs, context: &Context) -> Result<Sources, Failure> {
     let flags = [
@@ -134,8 +138,16 @@ fn sources(args: &DevArgs, context: &Context) -> Result<Sources, Failure> {
     ];
     let given = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     let sets = given.chain(serve::pairs(&args.set)?).collect();
-    let presets = if context.global.verbose { VERBOSE } else { QUIET };
-    Ok(Sources { file: None, presets, sets })
+    Ok(Sources { file: None, presets: presets(args, context.global.verbose), sets })
+}
+
+fn presets(args: &DevArgs, verbose: bool) -> &'static [(&'static str, &'static str)] {
+    match (&args.kafka, verbose) {
+        (None, false) => QUIET,
+        (None, true) => VERBOSE,
+        (Some(_), false) => QUIET_ON_KAFKA,
+        (Some(_), true) => VERBOSE_ON_KAFKA,
+    }
 }
 
 fn first_run(args: &DevArgs, url: &str) -> Vec<String> {
@@ -165,4 +177,31 @@ fn first_run(args: &DevArgs, url: &str) -> Vec<String> {
         "dev mode: Ctrl-C drains and stops.".to_owned(),
     ]);
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: DevArgs,
+    }
+
+    #[test]
+    fn the_log_on_kafka_has_a_directory_of_its_own() {
+        for (line, verbose, dir) in [
+            (&["dev"][..], false, None),
+            (&["dev"][..], true, None),
+            (&["dev", "--kafka", "a:1"][..], false, Some("./kwq-data-kafka")),
+            (&["dev", "--kafka", "a:1"][..], true, Some("./kwq-data-kafka")),
+        ] {
+            let presets = presets(&Line::parse_from(line).args, verbose);
+            let found = presets.iter().find(|(key, _)| *key == "log.data-dir");
+            assert_eq!(found.map(|(_, dir)| *dir), dir, "{line:?}");
+            assert!(presets.contains(&("simulator.enabled", "true")), "{line:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::out::{Format, View};
 use super::{human, serve};
 use crate::codec::dump::json::dump_json;
 use crate::codec::dump::{DumpBody, DumpRecord};
-use crate::log::embedded::inspect;
+use crate::log::embedded::{Cut, inspect};
 use crate::model::id::{PartitionId, Position};
 use crate::node::offline;
 use crate::store::audit::{Checked, Damage};
@@ -85,9 +85,18 @@ fn dump(args: &DumpArgs, context: &Context) -> Verdict {
     let dumped = offline::dump(&args.data_dir, partition, Position(args.from), &mut visit);
     // An array that was not read to its end stays open.
     documents.flush();
-    dumped.map_err(|error| serve::log_failure(&error))?;
+    let torn = dumped.map_err(|error| serve::stopped_failure(&args.data_dir, &error))?;
     documents.end();
+    left_out(&torn, context);
     Ok(exit::DONE)
+}
+
+/// Says which torn tails of a copy of what Kafka holds were not read.
+pub(super) fn left_out(torn: &[Cut], context: &Context) {
+    for Cut { segment, from, bytes } in torn {
+        let what = format!("a torn tail is left out: {bytes} B of {segment} from {from}");
+        context.out.note(&what);
+    }
 }
 
 fn summary(record: &DumpRecord) -> String {
@@ -111,6 +120,7 @@ fn summary(record: &DumpRecord) -> String {
 
 fn verify(directory: &Path, context: &Context) -> Verdict {
     let verdict = offline::verify(directory).map_err(|error| serve::log_failure(&error))?;
+    let copy = offline::is_copy(directory);
     let (code, word, text, body, place) = match verdict {
         inspect::Verdict::Intact { records, end } => {
             let text = format!("{} records, end at {end}", human::grouped(records));
@@ -118,14 +128,17 @@ fn verify(directory: &Path, context: &Context) -> Verdict {
             (0, "intact", text, body, None)
         }
         inspect::Verdict::TornTail { segment, from, bytes, records } => {
-            let text = format!("{bytes} bytes at {from} in {segment}; start-up will cut them");
+            let anew = if copy { " and read them anew from Kafka" } else { "" };
+            let text =
+                format!("{bytes} bytes at {from} in {segment}; start-up will cut them{anew}");
             let body = json!({
                 "segment": segment, "from": from.to_string(), "bytes": bytes, "records": records,
             });
             (1, "torn tail", text, body, Some(format!("{segment}:{from}")))
         }
         inspect::Verdict::Damage { segment, offset, reason } => {
-            let text = format!("{segment} at offset {offset}: {reason}");
+            let cure = if copy { format!("; {}", serve::MOVE_AWAY) } else { String::new() };
+            let text = format!("{segment} at offset {offset}: {reason}{cure}");
             let body = json!({ "segment": segment, "offset": offset, "reason": reason });
             (2, "damage", text, body, Some(format!("{segment}:{offset}")))
         }
@@ -186,6 +199,10 @@ fn told(trail: &Checked) -> String {
 }
 
 fn repair(directory: &Path, to: Position, aside: &Path, context: &Context) -> Verdict {
+    if offline::is_copy(directory) {
+        let what = format!("{} holds no log of its own", directory.display());
+        return Err(Failure::usage(what).help(serve::MOVE_AWAY));
+    }
     let kept = aside.display();
     let cut = inspect::repair_preview(directory, to).map_err(|e| serve::log_failure(&e))?;
     let what = format!(

@@ -145,8 +145,21 @@ pub(super) fn start_failure(error: &node::Error) -> Failure {
             .help("look at the owner and the free space of DATA_DIR/audit"),
         node::Error::Start(_) => Failure::new("cannot_start", what)
             .help("`kwq doctor` looks for what is wrong with this machine"),
-        node::Error::Strict(_) => Failure::new("reduced_durability", what)
-            .help("use --durability fsync, or drop --strict"),
+        node::Error::Strict(reasons) => {
+            Failure::new("reduced_durability", what).help(strict_help(reasons))
+        }
+    }
+}
+
+/// What makes an acknowledgement mean what `--strict` asks for.
+fn strict_help(reasons: &str) -> &'static str {
+    if reasons.contains("log.durability=") {
+        "use --durability fsync, or drop --strict"
+    } else if reasons.contains("of 3 copies") {
+        "three copies need 3 brokers and topics.replication=3, and min.insync.replicas=2 on topics \
+         that are there already; or drop --strict"
+    } else {
+        "set the topics as it says (`kafka-configs.sh --alter`), or drop --strict"
     }
 }
 
@@ -159,10 +172,31 @@ pub(super) fn existing(directory: &Path) -> Result<(), Failure> {
     Err(Failure::new("no_data_dir", what).help("name it with --data-dir"))
 }
 
+/// What to do about damage in a copy of what Kafka holds.
+pub(super) const MOVE_AWAY: &str =
+    "it is only a copy: move the data directory away, the server reads it anew from Kafka";
+
+/// Why a stopped server's directory cannot be read.
+pub(super) fn stopped_failure(directory: &Path, error: &crate::log::Error) -> Failure {
+    let failure = log_failure(error);
+    let damaged = matches!(error, crate::log::Error::Damaged { .. });
+    if damaged && crate::node::offline::is_copy(directory) {
+        return failure.help(MOVE_AWAY);
+    }
+    failure
+}
+
 /// Why a data directory cannot be used.
 pub(super) fn log_failure(error: &crate::log::Error) -> Failure {
+    let text = error.to_string();
+    match text.split_once('\n') {
+        Some((what, cure)) => failure_of(error, what).help(cure),
+        None => failure_of(error, &text),
+    }
+}
+
+fn failure_of(error: &crate::log::Error, what: &str) -> Failure {
     use crate::log::Error;
-    let what = error.to_string();
     match error {
         Error::Locked(..) => Failure::new("data_dir_in_use", what)
             .exit(exit::CONFLICT)

@@ -56,12 +56,14 @@ async fn live(context: &Context) -> Verdict {
 
 fn stopped(directory: &Path, from_zero: bool, context: &Context) -> Verdict {
     serve::existing(directory)?;
-    let found = offline::state_hash(directory, from_zero).map_err(|e| serve::log_failure(&e))?;
+    let found = offline::state_hash(directory, from_zero)
+        .map_err(|e| serve::stopped_failure(directory, &e))?;
     if let Some(cut) = &found.cut {
         let (from, bytes) = (cut.from, cut.bytes);
         let what = format!("a torn tail was cut: {bytes} B of {} from {from}", cut.segment);
         context.out.note(&what);
     }
+    super::logs::left_out(&found.left_out, context);
     let from = if from_zero { "zero" } else { "image" };
     let rows: Vec<Box<RawValue>> = found
         .rows

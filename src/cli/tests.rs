@@ -199,3 +199,30 @@ fn a_job_row_shows_what_people_ask_for() {
     let paused = json!({"id": "x", "state": "OPEN", "paused": true});
     assert_eq!(jobs::cells(&paused)[2], "PAUSED");
 }
+
+#[test]
+fn a_log_that_says_what_to_do_is_believed() {
+    use crate::log::Error as LogError;
+    let cause = "timed out\ncheck kafka.bootstrap-servers".to_owned();
+    let away = LogError::Io { what: "reaching Kafka at a:1".to_owned(), cause };
+    assert_eq!(
+        super::serve::log_failure(&away).text(),
+        "error[log]: reaching Kafka at a:1: timed out\nhelp: check kafka.bootstrap-servers"
+    );
+    let disk = LogError::Io { what: "opening a".to_owned(), cause: "denied".to_owned() };
+    assert!(super::serve::log_failure(&disk).text().contains("owner and free space"));
+}
+
+#[test]
+fn a_strict_start_says_what_is_missing() {
+    let help = |reasons: &str| {
+        super::serve::start_failure(&crate::node::Error::Strict(reasons.to_owned())).text()
+    };
+    assert!(help("log.durability=os").contains("use --durability fsync"));
+    let few = help("topics would be made with 1 of 3 copies: brokers 1, topics.replication 3");
+    assert!(few.contains("brokers 1, topics.replication 3) and log.strict is on"), "{few}");
+    assert!(few.contains("3 brokers and topics.replication=3"), "{few}");
+    assert!(few.contains("min.insync.replicas=2") && !few.contains("fsync"), "{few}");
+    let set = help("T-changelog: retention.ms is 7: older records are deleted: set -1");
+    assert!(set.contains("kafka-configs.sh"), "{set}");
+}

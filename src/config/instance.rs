@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 /// `node.*`.
 #[derive(Clone)]
 pub struct Instance {
-    /// `node.id`; `None` = the name of the host.
+    /// `node.id`; `None` = the name of the host, on Kafka with a mark of the data directory.
     pub id: Option<String>,
     /// `node.internal-listen`: where other instances are listened to.
     pub internal_listen: SocketAddr,

@@ -1,4 +1,4 @@
-//! Names that are no keys of this build: features to come, the seed's properties, nearest spelling.
+//! Names that are no keys of this build: features to come, renamed ones, nearest spelling.
 
 /// Keys of the design that nothing in this build reads: (key, or prefix ending in `.`; feature).
 const LATER: &[(&str, &str)] = &[
@@ -6,18 +6,19 @@ const LATER: &[(&str, &str)] = &[
     ("http.tls-key", "TLS"),
     ("http.tls-client-ca", "client certificates"),
     ("http.http2", "HTTP/2"),
-    ("kafka.status-feed", "the feed of states"),
     ("http.ops-listen", "the listener for operations"),
 ];
 
-/// Properties of the original and what they are called here.
-const SEED: &[(&str, &str)] = &[
+/// Properties of the original and keys of the design that became others, and what they are called
+/// here.
+const RENAMED: &[(&str, &str)] = &[
     ("bootstrap.servers", "kafka.bootstrap-servers"),
     ("kwq.rest.port", "http.listen"),
     ("prefix", "topics.prefix"),
     ("numPartitions", "log.partitions"),
     ("numReplicas", "topics.replication"),
     ("task.history.size", "tracker.recent"),
+    ("kafka.status-feed", "topics.status"),
 ];
 
 /// The feature a key belongs to, if that feature is not in this build.
@@ -28,7 +29,7 @@ pub(super) fn later(key: &str) -> Option<&'static str> {
 
 /// The known key that is meant, if one is near enough.
 pub(super) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    if let Some((_, new)) = SEED.iter().find(|(old, _)| old.replace('_', "-") == key) {
+    if let Some((_, new)) = RENAMED.iter().find(|(old, _)| old.replace('_', "-") == key) {
         return Some(new);
     }
     let last = |name: &'a str| name.rsplit('.').next().unwrap_or(name);

@@ -97,6 +97,7 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
     assert_eq!(error.help(), "did you mean `log.partitions`?");
     assert_eq!(refused("data_dir", "x").help(), "did you mean `log.data-dir`?");
     assert_eq!(refused("numPartitions", "3").help(), "did you mean `log.partitions`?");
+    assert_eq!(refused("kafka.status-feed", "true").help(), "did you mean `topics.status`?");
     assert!(refused("quite.different-thing", "1").help().contains("config default"));
     let wrong = load_from(&[], None, &env(&[("KWQ_LOG__DATADIR", "x")]), &[]).unwrap_err();
     assert_eq!(wrong[0].help(), "did you mean `log.data-dir`?");
@@ -104,12 +105,9 @@ fn an_unknown_key_is_refused_with_the_nearest_name() {
 
 #[test]
 fn a_key_of_a_later_feature_is_not_silently_accepted() {
-    for (key, value) in [
-        ("kafka.status-feed", "true"),
-        ("http.tls-cert", "/c"),
-        ("http.http2", "true"),
-        ("log.lease-gate", "relaxed"),
-    ] {
+    for (key, value) in
+        [("http.tls-cert", "/c"), ("http.http2", "true"), ("log.lease-gate", "relaxed")]
+    {
         assert_eq!(refused(key, value).code(), "config_not_in_this_build", "{key}");
     }
 }

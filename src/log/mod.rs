@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 pub use ticket::Ticket;
 
-/// Why the log cannot do what was asked.
+/// Why the log cannot do what was asked. Where the text has a second line, it says what to do.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A write or sync failed; nothing more is accepted by this instance of the log.

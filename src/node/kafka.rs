@@ -2,6 +2,7 @@
 
 use crate::actor::node::OpenLog;
 use crate::config::Config;
+use crate::log::embedded::Cut;
 use crate::log::kafka::{Cluster, KafkaLog, Offline, Options, Topics};
 pub(super) use crate::log::kafka::{dump, is_copy, verify};
 use crate::log::{Error, EventLog};
@@ -27,6 +28,11 @@ pub(super) fn topics(config: &Config) -> Topics {
     }
 }
 
+/// Why its durability would be reduced, as far as it is known before topics are made.
+pub(super) fn shortcomings(config: &Config, node: &str) -> Result<Vec<String>, Error> {
+    crate::log::kafka::shortcomings(&cluster(config, node), &topics(config))
+}
+
 /// Opens it.
 pub(super) fn opener(config: &Config, node: &str) -> OpenLog {
     let options = Options {
@@ -44,7 +50,9 @@ pub(super) fn opener(config: &Config, node: &str) -> OpenLog {
     })
 }
 
-/// The copy in a stopped data directory.
-pub(super) fn offline(dir: &Path) -> Result<Box<dyn EventLog>, Error> {
-    Ok(Box::new(Offline::open(dir)?))
+/// The copy in a stopped data directory, and its torn tails, which are left out.
+pub(super) fn offline(dir: &Path) -> Result<(Box<dyn EventLog>, Vec<Cut>), Error> {
+    let log = Offline::open(dir)?;
+    let torn = log.torn().to_vec();
+    Ok((Box::new(log), torn))
 }

@@ -4,6 +4,7 @@
 use crate::actor::node::OpenLog;
 use crate::codec::dump::DumpRecord;
 use crate::config::Config;
+use crate::log::embedded::Cut;
 use crate::log::embedded::inspect::Verdict;
 use crate::log::{Error, EventLog};
 use crate::model::id::{PartitionId, Position};
@@ -13,6 +14,11 @@ use std::sync::Arc;
 /// Refuses.
 pub(super) fn opener(_: &Config, _: &str) -> OpenLog {
     Arc::new(|| Err(absent()))
+}
+
+/// Refuses.
+pub(super) fn shortcomings(_: &Config, _: &str) -> Result<Vec<String>, Error> {
+    Err(absent())
 }
 
 fn absent() -> Error {
@@ -25,7 +31,7 @@ pub(super) fn is_copy(dir: &Path) -> bool {
 }
 
 /// Refuses.
-pub(super) fn offline(_: &Path) -> Result<Box<dyn EventLog>, Error> {
+pub(super) fn offline(_: &Path) -> Result<(Box<dyn EventLog>, Vec<Cut>), Error> {
     Err(absent())
 }
 
@@ -40,6 +46,6 @@ pub(super) fn dump(
     _: Option<PartitionId>,
     _: Position,
     _: &mut dyn FnMut(DumpRecord) -> bool,
-) -> Result<(), Error> {
+) -> Result<Vec<Cut>, Error> {
     Err(absent())
 }

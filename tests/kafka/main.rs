@@ -16,6 +16,7 @@ mod instances;
 mod log_contract;
 mod net;
 mod ownership;
+mod set_up;
 
 #[path = "../faults/checker.rs"]
 mod checker;

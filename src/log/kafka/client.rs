@@ -274,7 +274,26 @@ pub(super) fn passes(error: &KafkaError) -> bool {
 /// `Io` = it cannot be had; nobody is reached for it.
 pub(super) fn administration(cluster: &Cluster) -> Result<AdminClient<Voice>, Error> {
     let admin = AdminClient::from_config_and_context(&cluster.admin(), Voice);
-    admin.map_err(|e| refused("setting up the Kafka client", &e))
+    admin.map_err(|e| not_set_up(&e.to_string()))
+}
+
+/// The client cannot be had: settings it does not know, or that need another build.
+fn not_set_up(cause: &str) -> Error {
+    let cure = if cause.contains("build") {
+        "that needs a build with --features kafka-tls (kafka-kerberos for GSSAPI)"
+    } else {
+        "look at the settings of librdkafka that the configuration passes on"
+    };
+    let what = "setting up the Kafka client".to_owned();
+    Error::Io { what, cause: format!("{cause}\n{cure}") }
+}
+
+/// No broker answers.
+pub(super) fn unreached(cluster: &Cluster, error: &KafkaError) -> Error {
+    let what = format!("reaching Kafka at {}", cluster.brokers);
+    let cure = "check kafka.bootstrap-servers, that a broker listens there, and whether it wants \
+                TLS (a build with --features kafka-tls, and its settings)";
+    Error::Io { what, cause: format!("{error}\n{cure}") }
 }
 
 /// An error of the cluster as one of the log.
@@ -289,6 +308,27 @@ mod tests {
     fn cluster() -> Cluster {
         let (brokers, client_id) = ("a:1".to_owned(), "c".to_owned());
         Cluster { brokers, client_id, properties: Vec::new() }
+    }
+
+    #[test]
+    fn a_set_up_that_fails_says_what_to_do() {
+        let told = |properties: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let properties = properties.iter().map(owned).collect();
+            administration(&Cluster { properties, ..cluster() }).err().map(|e| e.to_string())
+        };
+        assert_eq!(told(&[]), None);
+        let unknown = told(&[("no.such.property", "1")]).unwrap();
+        assert!(unknown.contains("\nlook at the settings of librdkafka"), "{unknown}");
+        // What librdkafka says in a build without OpenSSL.
+        let text = "Invalid value ssl: OpenSSL not available at build time";
+        assert!(not_set_up(text).to_string().contains("\nthat needs a build with --features"));
+        if let Some(tls) = told(&[("security.protocol", "ssl")]) {
+            assert!(tls.contains("--features kafka-tls"), "{tls}");
+        }
+        let away = unreached(&cluster(), &KafkaError::Canceled).to_string();
+        assert!(away.starts_with("reaching Kafka at a:1: "), "{away}");
+        assert!(away.contains("\ncheck kafka.bootstrap-servers"), "{away}");
     }
 
     #[test]

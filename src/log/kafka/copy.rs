@@ -1,5 +1,6 @@
 //! What this machine has of the changelog, and how it is read.
 
+use crate::codec::Malformed;
 use crate::codec::changelog::{Raw, Value};
 use crate::codec::event::{self, Detail};
 use crate::log::kafka::place;
@@ -41,18 +42,8 @@ impl Copy {
         detail: Detail,
         visit: &mut dyn FnMut(Skimmed) -> bool,
     ) -> Result<bool, Error> {
-        let (first, _) = place::offset(from);
-        let (mut goes_on, mut bad) = (true, None);
         let Ok(spool) = self.spool(id) else { return Ok(true) };
-        spool.scan(first, &mut |offset, bytes| {
-            let told = events(id, offset, bytes, from, detail, visit);
-            match told {
-                Ok(more) => goes_on = more,
-                Err(error) => bad = Some(error),
-            }
-            goes_on && bad.is_none()
-        })?;
-        bad.map_or(Ok(goes_on), Err)
+        read(spool, (id, from), detail, visit)
     }
 
     /// One event, not decoded yet.
@@ -96,7 +87,7 @@ impl Copy {
     }
 
     pub(super) fn read_tasks(&self, wanted: &[TextAt]) -> Result<Vec<StoredTask>, Error> {
-        let read = |at: &TextAt| {
+        let task = |at: &TextAt| {
             self.raw(at.partition, at.record, |raw| {
                 let spec = match raw.kind {
                     event::SUBMITTED => event::submitted::decode_task(raw.body, at.entry),
@@ -106,7 +97,7 @@ impl Copy {
                 Some(StoredTask { submitted: raw.at, spec: spec.ok()? })
             })
         };
-        wanted.iter().map(read).collect()
+        wanted.iter().map(task).collect()
     }
 
     pub(super) fn read_event(&self, id: PartitionId, at: Position) -> Result<Stamped, Error> {
@@ -125,6 +116,41 @@ impl Copy {
     }
 }
 
+/// Visits the events of the spool of a partition from a position on; false = the visitor has
+/// enough.
+///
+/// # Errors
+/// `Damaged` names the file below the data directory and the byte; `Io`.
+pub(super) fn read(
+    spool: &Spool,
+    (id, from): (PartitionId, Position),
+    detail: Detail,
+    visit: &mut dyn FnMut(Skimmed) -> bool,
+) -> Result<bool, Error> {
+    let (first, _) = place::offset(from);
+    let (mut goes_on, mut bad) = (true, None);
+    let scanned = spool.scan(first, &mut |offset, bytes| {
+        match events(id, offset, bytes, from, detail, visit) {
+            Ok(more) => goes_on = more,
+            Err(malformed) => bad = Some((offset, malformed)),
+        }
+        goes_on && bad.is_none()
+    });
+    if let Err(Error::Damaged { segment, offset, reason }) = scanned {
+        return Err(Error::Damaged { segment: file(id, &segment), offset, reason });
+    }
+    scanned?;
+    let Some((offset, malformed)) = bad else { return Ok(goes_on) };
+    let (segment, place) = spool.whereabouts(offset);
+    let reason = format!("record {offset}: {malformed}");
+    Err(Error::Damaged { segment: file(id, &segment), offset: place, reason })
+}
+
+/// A file of the spool of a partition, as its path below the data directory.
+pub(super) fn file(id: PartitionId, name: &str) -> String {
+    format!("kafka/spool/{id}/{name}").trim_end_matches('/').to_owned()
+}
+
 /// Visits the events of one batch; false = the visitor has enough.
 fn events(
     partition: PartitionId,
@@ -133,13 +159,8 @@ fn events(
     from: Position,
     detail: Detail,
     visit: &mut dyn FnMut(Skimmed) -> bool,
-) -> Result<bool, Error> {
-    let damaged = |reason: String| Error::Damaged {
-        segment: format!("the spool of partition {partition}"),
-        offset,
-        reason,
-    };
-    let value = Value::read(bytes).map_err(|bad| damaged(bad.to_string()))?;
+) -> Result<bool, Malformed> {
+    let value = Value::read(bytes)?;
     let owner = Epoch(place::position(offset, 0).0);
     let epoch = if value.is_owner() { owner } else { value.epoch() };
     for (number, raw) in (0..=u16::MAX).zip(value.raws()) {
@@ -147,7 +168,7 @@ fn events(
         if position < from {
             continue;
         }
-        let decoded = raw.decode(detail).map_err(|bad| damaged(bad.to_string()))?;
+        let decoded = raw.decode(detail)?;
         let record = LogRecord { position, partition, epoch, stamped: decoded.stamped };
         if !visit(Skimmed { record, blob_bytes: decoded.blob_bytes }) {
             return Ok(false);

@@ -1,11 +1,15 @@
-//! The copy of the changelog in a stopped data directory, for tools: nothing is asked of Kafka.
+//! The copy of the changelog in a stopped data directory, for tools: nothing is asked of Kafka, and
+//! nothing is changed. What is damaged is only a cache; the server would read it anew.
 
 use crate::codec::dump::{DumpBody, DumpRecord, References};
+use crate::codec::event::Detail;
+use crate::log::embedded::Cut;
 use crate::log::embedded::inspect::Verdict;
-use crate::log::kafka::copy::{Copy, directories};
+use crate::log::files::names;
+use crate::log::kafka::copy::{self, Copy, directories};
 use crate::log::kafka::place;
 use crate::log::lock::DirLock;
-use crate::log::spool::Spool;
+use crate::log::spool::{Fault, Spool};
 use crate::log::{
     Batch, Error, EventLog, LogRecord, Resume, Room, Skimmed, StoredTask, Ticket, images,
 };
@@ -19,6 +23,7 @@ use std::sync::Arc;
 /// A log that can only be read.
 pub struct Offline {
     copy: Copy,
+    torn: Vec<Cut>,
     _lock: DirLock,
 }
 
@@ -28,79 +33,150 @@ pub fn is_copy(dir: &Path) -> bool {
     directories(dir)[0].is_dir()
 }
 
-impl Offline {
-    /// Opens the copy.
-    ///
+/// A partition as it lies on disk.
+struct Part {
+    id: PartitionId,
+    /// What is whole of it, if anything.
+    spool: Option<Spool>,
+    /// What ends that.
+    fault: Option<Fault>,
+}
+
+impl Part {
     /// # Errors
-    /// `Locked`, `Io`.
-    pub fn open(dir: &Path) -> Result<Self, Error> {
-        let lock = DirLock::take(dir)?;
-        let [spool_dir, images_dir] = directories(dir);
-        let mut spools = Vec::new();
-        loop {
-            let dir = spool_dir.join(spools.len().to_string());
-            if !dir.is_dir() {
-                break;
-            }
-            // A segment has the size it has; this one is never written to.
-            spools.push(Arc::new(Spool::open(&dir, u64::MAX)?.0));
-        }
-        Ok(Self { copy: Copy { spools, images_dir }, _lock: lock })
+    /// `Damaged`, `Io`.
+    fn read(&self, detail: Detail, visit: &mut dyn FnMut(Skimmed) -> bool) -> Result<bool, Error> {
+        let Some(spool) = &self.spool else { return Ok(true) };
+        copy::read(spool, (self.id, Position(0)), detail, visit)
     }
 
-    /// Partitions, 0 to one below this.
-    #[must_use]
-    pub fn partitions(&self) -> u16 {
-        u16::try_from(self.copy.spools.len()).unwrap_or(u16::MAX)
+    /// # Errors
+    /// `Damaged` behind what is whole.
+    fn check(&self) -> Result<(), Error> {
+        let Some(Fault { file, place, reason, torn: None }) = &self.fault else { return Ok(()) };
+        let segment = copy::file(self.id, file);
+        Err(Error::Damaged { segment, offset: *place, reason: reason.clone() })
+    }
+
+    /// A torn tail; `from` is a byte of the file.
+    fn torn(&self) -> Option<Cut> {
+        let Fault { file, place, torn, .. } = self.fault.as_ref()?;
+        let (segment, from) = (copy::file(self.id, file), Position(*place));
+        torn.map(|bytes| Cut { segment, from, bytes })
     }
 }
 
-/// Checks every record of the copy. Damage costs nothing but reading again: the next start does.
+/// All partitions up to the highest one that has left anything.
+fn look(dir: &Path) -> Result<Vec<Part>, Error> {
+    let [spool_dir, images_dir] = directories(dir);
+    let names = names(&spool_dir)?.into_iter();
+    let kept = names.filter_map(|name| name.parse().ok().map(PartitionId));
+    let shown = images::all(&images_dir)?.into_iter().map(|(id, _)| id);
+    let highest = kept.chain(shown).max();
+    let all = (0..=highest.map_or(0, |id| id.0)).map(PartitionId);
+    let part = |id: PartitionId| {
+        let dir = spool_dir.join(id.to_string());
+        let missing = || Fault::damage(String::new(), 0, "the directory is missing");
+        let (spool, fault) =
+            if dir.is_dir() { Spool::look(&dir)? } else { (None, Some(missing())) };
+        Ok(Part { id, spool, fault })
+    };
+    all.map(part).collect()
+}
+
+impl Offline {
+    /// Opens the copy, if it is whole but for torn tails.
+    ///
+    /// # Errors
+    /// `Locked`, `Damaged`, `Io`.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let lock = DirLock::take(dir)?;
+        let parts = look(dir)?;
+        parts.iter().try_for_each(Part::check)?;
+        let torn = parts.iter().filter_map(Part::torn).collect();
+        // One without a spool has nothing but a tail, and more of them may lie behind it.
+        let none = |part: &Part| part.spool.is_none();
+        if let Some(Part { id, .. }) = parts.iter().find(|part| none(part)) {
+            let (segment, reason) = (copy::file(*id, ""), "nothing of it is whole".to_owned());
+            return Err(Error::Damaged { segment, offset: 0, reason });
+        }
+        let spools = parts.into_iter().filter_map(|part| part.spool.map(Arc::new)).collect();
+        let [_, images_dir] = directories(dir);
+        Ok(Self { copy: Copy { spools, images_dir }, torn, _lock: lock })
+    }
+
+    /// Torn tails that are left out; `from` is a byte of the file.
+    #[must_use]
+    pub fn torn(&self) -> &[Cut] {
+        &self.torn
+    }
+}
+
+/// Checks every record of the copy: of the damages the first is told, else the first torn tail,
+/// whose `from` is a byte of the file.
 ///
 /// # Errors
 /// `Locked`, `Io`.
 pub fn verify(dir: &Path) -> Result<Verdict, Error> {
-    let log = Offline::open(dir)?;
-    let all: Vec<_> = (0..log.partitions()).map(|n| (PartitionId(n), Position(0))).collect();
+    let _lock = DirLock::take(dir)?;
+    let parts = look(dir)?;
     let (mut records, mut end) = (0, Position(0));
-    let read = log.skim_on(&all, &mut Resume::default(), &mut |skimmed| {
-        records += 1;
-        end = end.max(Position(skimmed.record.position.0 + 1));
-        true
-    });
-    match read {
-        Ok(()) => Ok(Verdict::Intact { records, end }),
+    let mut read = |part: &Part| {
+        part.read(Detail::Skim, &mut |skimmed| {
+            records += 1;
+            end = end.max(Position(skimmed.record.position.0 + 1));
+            true
+        })?;
+        part.check()
+    };
+    match parts.iter().try_for_each(&mut read) {
+        Ok(()) => {}
         Err(Error::Damaged { segment, offset, reason }) => {
-            Ok(Verdict::Damage { segment, offset, reason })
+            return Ok(Verdict::Damage { segment, offset, reason });
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
     }
+    let torn = parts.iter().find_map(Part::torn);
+    Ok(torn.map_or(Verdict::Intact { records, end }, |Cut { segment, from, bytes }| {
+        Verdict::TornTail { segment, from, bytes, records }
+    }))
 }
 
 /// Visits every event of a stopped directory from a position on, a partition after the other, until
-/// `visit` answers false.
+/// `visit` answers false. Where one is damaged the next ones are still visited. Answers the torn
+/// tails that are left out.
 ///
 /// # Errors
-/// `Locked`, `Damaged`, `Io`.
+/// `Locked`, `Damaged`, `Io`, once all that is whole was visited.
 pub fn dump(
     dir: &Path,
     partition: Option<PartitionId>,
     from: Position,
     visit: &mut dyn FnMut(DumpRecord) -> bool,
-) -> Result<(), Error> {
-    let log = Offline::open(dir)?;
-    let all = (0..log.partitions()).map(PartitionId);
-    let all: Vec<_> = all.filter(|id| partition.is_none_or(|one| one == *id)).collect();
+) -> Result<Vec<Cut>, Error> {
+    let _lock = DirLock::take(dir)?;
+    let mut parts = look(dir)?;
+    parts.retain(|part| partition.is_none_or(|one| one == part.id));
     let mut references = References::default();
-    log.scan(&all.iter().map(|id| (*id, Position(0))).collect::<Vec<_>>(), &mut |record| {
-        let LogRecord { position, partition, epoch, stamped } = record;
+    let mut show = |skimmed: Skimmed| {
+        let LogRecord { position, partition, epoch, stamped } = skimmed.record;
         references.learn(partition, &stamped.event);
         if position < from {
             return true;
         }
         let refs = references.of(partition, &stamped.event);
         visit(DumpRecord { position, partition, epoch, body: DumpBody::Event(stamped), refs })
-    })
+    };
+    let mut whole = Ok(());
+    for part in &parts {
+        let read = match part.read(Detail::Full, &mut show) {
+            Ok(false) => return whole.map(|()| Vec::new()),
+            Ok(true) => part.check(),
+            Err(error) => Err(error),
+        };
+        whole = whole.and(read);
+    }
+    whole.map(|()| parts.iter().filter_map(Part::torn).collect())
 }
 
 impl EventLog for Offline {
@@ -164,3 +240,7 @@ impl EventLog for Offline {
 
     fn close(&self) {}
 }
+
+#[cfg(test)]
+#[path = "offline_tests.rs"]
+mod tests;

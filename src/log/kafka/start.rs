@@ -10,7 +10,7 @@ use crate::log::kafka::place;
 use crate::log::kafka::producer::Producer;
 use crate::log::kafka::reader::Reader;
 use crate::log::kafka::shared::Shared;
-use crate::log::kafka::{KafkaLog, OpenReport, Options, settings, topics};
+use crate::log::kafka::{Cluster, KafkaLog, OpenReport, Options, Topics, settings, topics};
 use crate::log::lock::DirLock;
 use crate::log::spool::Spool;
 use crate::model::id::{PartitionId, Position};
@@ -18,6 +18,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+/// Why an acknowledgement would mean less than it should, as far as it is known before anything is
+/// made; empty = nothing is known against it.
+///
+/// # Errors
+/// `Io` = the cluster is not reached.
+pub fn shortcomings(cluster: &Cluster, topics: &Topics) -> Result<Vec<String>, Error> {
+    let mut reasons = topics::few_copies(cluster, topics)?;
+    reasons.extend(settings::differences(cluster, topics, reasons.is_empty())?);
+    Ok(reasons)
+}
 
 /// See [`KafkaLog::open`].
 pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {

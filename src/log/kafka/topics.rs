@@ -1,7 +1,9 @@
 //! The topics: made if they are missing, and compared with what kwq needs.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, VALUE_BYTES_MAX, Voice, administration, refused};
+use crate::log::kafka::client::{
+    Cluster, VALUE_BYTES_MAX, Voice, administration, refused, unreached,
+};
 use crate::model::feed::Feed;
 use crate::model::priority::Priority;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -142,14 +144,32 @@ impl Wanted {
         if seen.partitions == usize::from(self.partitions) {
             return Ok(());
         }
-        let whose = match self.kind {
-            Kind::Records | Kind::Commands | Kind::Feed(_) => "log.partitions says",
-            Kind::Gossip => "it must have",
+        let there = seen.partitions;
+        let (whose, cure) = match self.kind {
+            Kind::Records | Kind::Commands | Kind::Feed(_) => {
+                ("log.partitions says", format!("set log.partitions={there}"))
+            }
+            Kind::Gossip => ("it must have", "delete it while no instance runs".to_owned()),
         };
         Err(Error::Settings(format!(
-            "topic {} has {} partitions, {whose} {}",
-            self.name, seen.partitions, self.partitions
+            "topic {} has {there} partitions, {whose} {}\n{cure}, or set another topics.prefix",
+            self.name, self.partitions
         )))
+    }
+
+    /// A command that makes it.
+    fn command(&self, cluster: &Cluster, copies: i32) -> String {
+        let texts = Texts::new();
+        let topic = self.settings(copies, &texts);
+        let settings = topic.config.iter().map(|(name, value)| format!(" --config {name}={value}"));
+        format!(
+            "kafka-topics.sh --bootstrap-server {} --create --topic {} --partitions {} \
+             --replication-factor {copies}{}",
+            cluster.brokers,
+            self.name,
+            self.partitions,
+            settings.collect::<String>()
+        )
     }
 
     fn settings<'a>(&'a self, copies: i32, texts: &'a Texts) -> NewTopic<'a> {
@@ -202,11 +222,7 @@ impl Texts {
 pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error> {
     let admin = administration(cluster)?;
     let mut wanted = Wanted::all(topics);
-    let what = format!("reaching Kafka at {}", cluster.brokers);
-    let ask = |wanted: &Wanted| {
-        let metadata = admin.inner().fetch_metadata(Some(&wanted.name), PATIENCE);
-        metadata.map(|metadata| look(&metadata, &wanted.name)).map_err(|e| refused(&what, &e))
-    };
+    let ask = |wanted: &Wanted| ask(&admin, cluster, &wanted.name);
     let mut seen = wanted.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
     while !topics.manage
         && let Some((at, what)) = dispensable(&wanted, &seen)
@@ -219,12 +235,13 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
     let missing: Vec<_> = pairs.filter(|(_, seen)| seen.partitions == 0).map(|(w, _)| w).collect();
     let created = !missing.is_empty();
     if created {
+        let copies = i32::from(copies(topics, &seen));
         if !topics.manage {
-            let what = format!("missing with topics.manage=false, make them: {}", names(&missing));
-            return Err(Error::Settings(what));
+            return Err(absent(cluster, &missing, copies));
         }
-        let brokers = seen.iter().map(|seen| seen.brokers).max().unwrap_or(1);
-        let copies = i32::from(topics.replication.min(brokers).max(1));
+        // Before anything is made: a start that is refused leaves nothing behind.
+        let mut present = wanted.iter().zip(&seen).filter(|(_, seen)| seen.partitions > 0);
+        present.try_for_each(|(wanted, seen)| wanted.check(seen))?;
         create(&admin, &missing, copies)?;
         for _ in 0..TRIES {
             if seen.iter().all(|seen| seen.partitions > 0) {
@@ -238,12 +255,68 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
     for (wanted, seen) in wanted.iter().zip(&seen) {
         wanted.check(seen)?;
         if seen.copies < 3 && wanted.kind.keeps() {
-            reduced.push(format!("{} has {} of 3 copies", wanted.name, seen.copies));
+            reduced.push(few(wanted, seen));
         }
     }
     // One word for all of them is enough.
     reduced.truncate(1);
     Ok(Found { created, reduced })
+}
+
+/// Which topics have too few copies, or would be made with them; makes nothing.
+///
+/// # Errors
+/// `Io` = the cluster is not reached.
+pub(super) fn few_copies(cluster: &Cluster, topics: &Topics) -> Result<Vec<String>, Error> {
+    let admin = administration(cluster)?;
+    let wanted: Vec<_> = Wanted::all(topics).into_iter().filter(|w| w.kind.keeps()).collect();
+    let seen = wanted.iter().map(|wanted| ask(&admin, cluster, &wanted.name));
+    let seen = seen.collect::<Result<Vec<_>, _>>()?;
+    let made = copies(topics, &seen);
+    let mut reasons = Vec::new();
+    for (wanted, seen) in wanted.iter().zip(&seen) {
+        if seen.partitions == 0 && topics.manage && made < 3 {
+            let brokers = seen.brokers;
+            reasons.push(format!(
+                "topics would be made with {made} of 3 copies: brokers {brokers}, \
+                 topics.replication {}",
+                topics.replication
+            ));
+        } else if seen.partitions > 0 && seen.copies < 3 {
+            reasons.push(few(wanted, seen));
+        }
+    }
+    // One word for all of them is enough.
+    reasons.truncate(1);
+    Ok(reasons)
+}
+
+fn few(wanted: &Wanted, seen: &Seen) -> String {
+    format!("{} has {} of 3 copies", wanted.name, seen.copies)
+}
+
+/// Copies that missing topics are made with.
+fn copies(topics: &Topics, seen: &[Seen]) -> u16 {
+    let brokers = seen.iter().map(|seen| seen.brokers).max().unwrap_or(1);
+    topics.replication.min(brokers).max(1)
+}
+
+/// Topics are missing that an administrator makes.
+fn absent(cluster: &Cluster, missing: &[&Wanted], copies: i32) -> Error {
+    let command = missing.first().map(|first| first.command(cluster, copies)).unwrap_or_default();
+    let rest = match missing.len() {
+        0 | 1 => "",
+        _ => "\nand so on; docs/kafka.md, \"Topics\", has the settings of each",
+    };
+    Error::Settings(format!(
+        "topics are missing, and topics.manage=false: {}\n{command}{rest}",
+        names(missing)
+    ))
+}
+
+fn ask(admin: &AdminClient<Voice>, cluster: &Cluster, name: &str) -> Result<Seen, Error> {
+    let metadata = admin.inner().fetch_metadata(Some(name), PATIENCE);
+    metadata.map(|metadata| look(&metadata, name)).map_err(|e| unreached(cluster, &e))
 }
 
 /// Place of a missing topic that one can do without, and what there is not then.
@@ -260,11 +333,7 @@ fn dispensable(wanted: &[Wanted], seen: &[Seen]) -> Option<(usize, &'static str)
 /// # Errors
 /// `Io` = the cluster is not reached.
 pub(super) fn present(cluster: &Cluster, topic: &str) -> Result<bool, Error> {
-    let admin = administration(cluster)?;
-    let metadata = admin.inner().fetch_metadata(Some(topic), PATIENCE);
-    let metadata =
-        metadata.map_err(|e| refused(&format!("reaching Kafka at {}", cluster.brokers), &e))?;
-    Ok(look(&metadata, topic).partitions > 0)
+    Ok(ask(&administration(cluster)?, cluster, topic)?.partitions > 0)
 }
 
 fn names(topics: &[&Wanted]) -> String {
@@ -317,5 +386,49 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
             Poll::Ready(value) => return value,
             Poll::Pending => thread::park(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics() -> Topics {
+        Topics {
+            prefix: "T".to_owned(),
+            partitions: 12,
+            replication: 3,
+            manage: false,
+            inboxes: false,
+            feeds: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn another_number_of_partitions_says_what_to_set() {
+        let all = Wanted::all(&topics());
+        let seen = Seen { partitions: 3, copies: 1, brokers: 1 };
+        let told = all[0].check(&seen).unwrap_err().to_string();
+        let (what, cure) = told.split_once('\n').unwrap();
+        assert_eq!(what, "topic T-changelog has 3 partitions, log.partitions says 12");
+        assert_eq!(cure, "set log.partitions=3, or set another topics.prefix");
+        let gossip = all.iter().find(|wanted| wanted.kind == Kind::Gossip).unwrap();
+        let told = gossip.check(&seen).unwrap_err().to_string();
+        assert!(!told.contains("set log.partitions="), "{told}");
+    }
+
+    #[test]
+    fn a_missing_topic_comes_with_the_command_that_makes_it() {
+        let brokers = "k:9092".to_owned();
+        let cluster = Cluster { brokers, client_id: String::new(), properties: Vec::new() };
+        let all = Wanted::all(&topics());
+        let told = absent(&cluster, &all.iter().collect::<Vec<_>>(), 3).to_string();
+        let mut lines = told.lines();
+        let names = "T-changelog, T-commands, T-cluster";
+        let what = format!("topics are missing, and topics.manage=false: {names}");
+        assert_eq!(lines.next(), Some(what.as_str()));
+        let begin = "kafka-topics.sh --bootstrap-server k:9092 --create --topic T-changelog \
+                     --partitions 12 --replication-factor 3 --config min.insync.replicas=2 ";
+        assert!(lines.next().is_some_and(|line| line.starts_with(begin)), "{told}");
     }
 }

@@ -7,8 +7,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// Of the file that holds it.
+pub(super) const NAME: &str = "damaged";
+
 fn path(dir: &Path) -> PathBuf {
-    dir.join("damaged")
+    dir.join(NAME)
 }
 
 /// Notes the first offset of a segment; durable on return.

@@ -9,6 +9,7 @@
 //! read(offset)  list of segments ─► index, a point every 64 KiB ─► walk ─► value, kept for a while
 //! scan(from)    the same, then entry after entry, 1 MiB at a time
 //! open          headers of all; the newest entry by entry, cut at the first bad one
+//! look          the same for tools, which change nothing
 //! ```
 //! Layouts: `segment` (header), `walk` (entry). Each entry is checked whenever it is read. Damage
 //! is answered as such and noted on disk (`marker`); the next [`Spool::open`] drops that segment
@@ -26,6 +27,7 @@
 
 mod cache;
 mod index;
+mod look;
 mod marker;
 mod open;
 mod read;
@@ -36,6 +38,7 @@ mod walk;
 mod writer;
 
 use crate::log::Error;
+pub(crate) use look::Fault;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

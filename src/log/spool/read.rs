@@ -135,7 +135,7 @@ impl Spool {
 }
 
 /// The segments that may hold records from an offset on.
-fn from(list: &Segments, offset: u64) -> &[Arc<Segment>] {
+pub(super) fn from(list: &Segments, offset: u64) -> &[Arc<Segment>] {
     let behind = list.partition_point(|segment| segment.header.first <= offset);
     list.get(behind.saturating_sub(1)..).unwrap_or_default()
 }

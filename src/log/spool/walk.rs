@@ -55,6 +55,20 @@ fn sum(first: u64, at: Point, len: u32, value: &[u8]) -> u32 {
     checksum_append(checksum(&head), value)
 }
 
+/// Do these bytes, which lie at this place of the segment that starts at `first`, begin with an
+/// entry? Only one whose offset is near is taken for one: most bytes are none at the first look.
+pub(super) fn is_entry(bytes: &[u8], first: u64, place: u64) -> bool {
+    const NEAR: u64 = 1 << 40;
+    let mut head = Cursor::new(bytes);
+    let (Ok(len), Ok(offset), Ok(stored)) = (head.u32(), head.u64(), head.u32()) else {
+        return false;
+    };
+    let size = usize::try_from(len).ok().filter(|size| *size <= VALUE_BYTES_MAX);
+    let value = size.and_then(|size| bytes.get(HEAD_BYTES..HEAD_BYTES + size));
+    let near = offset.checked_sub(first).is_some_and(|far| far < NEAR);
+    value.is_some_and(|value| near && sum(first, Point { offset, place }, len, value) == stored)
+}
+
 /// The head of an entry, before its sum is known to be right.
 #[derive(Clone, Copy)]
 struct Head {
