@@ -15,12 +15,13 @@ use crate::actor::slot::SlotState;
 use crate::codec::inbox::{Bounds, InboxRecord, decode};
 use crate::codec::wire::field::Rules;
 use crate::log::kafka::{Chunk, Inboxes, Letter};
-use crate::model::command::{Class, Command, InboxBatch, Item};
+use crate::model::command::{Class, Command, InboxBatch, InboxItem};
 use crate::model::id::PartitionId;
+use crate::model::limits;
 use crate::model::priority::Priority;
 use crate::model::reply::Reply;
 use futures_util::future::join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -144,7 +145,6 @@ impl KwqHandle {
     /// Takes records into their partition; answers where its reader goes on.
     async fn take_inbox(&self, id: PartitionId, chunk: Chunk) -> Answer<u64> {
         let slot = self.engine.slot(id).ok_or_else(unavailable)?;
-        let Chunk { level, from, next, letters } = chunk;
         let limits = &self.engine.config.limits;
         let bounds = Bounds {
             rules: Rules {
@@ -157,24 +157,99 @@ impl KwqHandle {
             task_bytes_max: limits.body,
             batch_bytes_max: limits.batch_body,
         };
-        let bytes = letters.iter().map(|l| l.value.as_ref().map_or(0, Vec::len)).sum();
-        let items = letters.iter().flat_map(|letter| items(level, letter, &bounds)).collect();
-        let batch = InboxBatch { level, from, next, items };
-        let command = Command::TakeInbox(Box::new(batch));
-        let reply = self.engine.decide(slot, command, Class::Submit, bytes).await?.reply;
-        if let Reply::Refused(reject) = reply {
-            return Err(reject);
+        let mut at = chunk.from;
+        for (batch, bytes) in Turns::of(chunk, bounds) {
+            let (level, next) = (batch.level, batch.next);
+            let command = Command::TakeInbox(Box::new(batch));
+            let reply = self.engine.decide(slot, command, Class::Submit, bytes).await?.reply;
+            if let Reply::Refused(reject) = reply {
+                return Err(reject);
+            }
+            let Reply::InboxTaken { next: took, dead, .. } = reply else { return Err(mismatch()) };
+            if dead > 0 {
+                tracing::info!(partition = %id, %level, dead, "dead letters of an inbox");
+            }
+            at = took;
+            if took != next {
+                break;
+            }
         }
-        let Reply::InboxTaken { next, dead, .. } = reply else { return Err(mismatch()) };
-        if dead > 0 {
-            tracing::info!(partition = %id, %level, dead, "records that are no tasks");
+        Ok(at)
+    }
+}
+
+/// The batches of a chunk, each for one turn; few small records may come to many items.
+///
+/// A record that needs far more than a turn allows has turns of its own, and how far was taken
+/// moves with the last one. Its items are pieces of one dead letter: if the last turn never comes
+/// they are there twice, which their messages say; a task never is.
+struct Turns {
+    level: Priority,
+    /// Where what is gathered begins, and where the chunk ends.
+    from: u64,
+    next: u64,
+    letters: std::vec::IntoIter<Letter>,
+    bounds: Bounds,
+    gathered: Vec<InboxItem>,
+    cost: usize,
+    /// What a large record comes to, but for its end.
+    parts: VecDeque<(InboxBatch, usize)>,
+    ended: bool,
+}
+
+impl Turns {
+    fn of(chunk: Chunk, bounds: Bounds) -> Self {
+        let Chunk { level, from, next, letters } = chunk;
+        let (gathered, parts, letters) = (Vec::new(), VecDeque::new(), letters.into_iter());
+        Self { level, from, next, letters, bounds, gathered, cost: 0, parts, ended: false }
+    }
+
+    /// What is gathered, up to an offset.
+    fn batch(&mut self, next: u64, goes_on: bool) -> (InboxBatch, usize) {
+        let (level, from) = (self.level, self.from);
+        let items = std::mem::take(&mut self.gathered);
+        self.from = if goes_on { from } else { next };
+        (InboxBatch { level, from, next, items, goes_on }, std::mem::take(&mut self.cost))
+    }
+
+    fn gather(&mut self, item: InboxItem) {
+        self.cost += item.cost();
+        self.gathered.push(item);
+    }
+}
+
+impl Iterator for Turns {
+    type Item = (InboxBatch, usize);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(part) = self.parts.pop_front() {
+            return Some(part);
         }
-        Ok(next)
+        while let Some(letter) = self.letters.next() {
+            let (offset, items) = (letter.offset, items(self.level, &letter, &self.bounds));
+            drop(letter);
+            let cost: usize = items.iter().map(InboxItem::cost).sum();
+            let full = self.cost > 0 && self.cost + cost > limits::INBOX_TURN_BYTES;
+            let before = full.then(|| self.batch(offset, false));
+            let large = cost > 2 * limits::INBOX_TURN_BYTES;
+            for item in items {
+                if large && self.cost > limits::INBOX_TURN_BYTES {
+                    let part = self.batch(offset + 1, true);
+                    self.parts.push_back(part);
+                }
+                self.gather(item);
+            }
+            if let Some(turn) = before.or_else(|| self.parts.pop_front()) {
+                return Some(turn);
+            }
+        }
+        let ended = std::mem::replace(&mut self.ended, true);
+        (!ended).then(|| self.batch(self.next, false))
     }
 }
 
 /// What a record comes to.
-fn items(level: Priority, letter: &Letter, bounds: &Bounds) -> Vec<Item> {
+fn items(level: Priority, letter: &Letter, bounds: &Bounds) -> Vec<InboxItem> {
     let headers: Vec<(&str, Option<&[u8]>)> =
         letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
     let record = InboxRecord {
@@ -184,6 +259,9 @@ fn items(level: Priority, letter: &Letter, bounds: &Bounds) -> Vec<Item> {
         value: letter.value.as_deref(),
         headers: &headers,
     };
-    let outcomes = decode(&record, bounds).outcomes;
-    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(Item::Dead)).collect()
+    decode(&record, bounds).items
 }
+
+#[cfg(test)]
+#[path = "inbox_tests.rs"]
+mod tests;

@@ -30,7 +30,7 @@ impl Rig {
 
     fn take(&mut self, from: u64, next: u64) {
         let level = Priority::DEFAULT;
-        let batch = InboxBatch { level, from, next, items: Vec::new() };
+        let batch = InboxBatch { level, from, next, items: Vec::new(), goes_on: false };
         let (mut events, now) = (Vec::new(), Now { wall: WallMs(1_000), tick: Tick(0) });
         self.partition.decide(Command::TakeInbox(Box::new(batch)), now, &mut events);
         let batch = Batch { epoch: self.partition.epoch(), events: events.into() };

@@ -14,6 +14,8 @@ use crate::model::priority::Priority;
 use crate::model::view::QueueView;
 use hyper::Method;
 
+/// Begins the names of levels that are no topics.
+const LEVELS: &str = "KWQ";
 /// Windows the seed's statistics keep.
 const WINDOWS_MAX: u64 = 2_000;
 
@@ -40,10 +42,11 @@ pub(crate) fn stats_routes() -> Vec<Route> {
 }
 
 fn rows(shared: &Shared, rows: &[QueueView]) -> Answer {
-    let now = shared.api.handle.now().wall;
+    let (now, config) = (shared.api.handle.now().wall, &shared.api.config);
+    let prefix = if config.log.backend.is_shared() { &config.kafka.prefix } else { LEVELS };
     let mut out = Out::with_capacity(9 * 220);
     out.open_list();
-    rows.iter().for_each(|row| stats::queue(&mut out, row, now));
+    rows.iter().for_each(|row| stats::queue(&mut out, row, prefix, now));
     out.close_list();
     Answer::json(out.into_bytes())
 }

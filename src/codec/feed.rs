@@ -52,7 +52,7 @@ fn dead_within(
     out.open();
     task_out::members(&mut out, task);
     out.str("reason", reason(cause));
-    out.num("position", position.0);
+    out.str("position", &position.to_string());
     if !left_out.is_empty() {
         out.list("leftOut");
         left_out.iter().for_each(|part| out.text(part));
@@ -105,7 +105,7 @@ pub fn status(status: &Status<'_>) -> Vec<u8> {
     }
     out.opt_str("worker", status.worker);
     out.num("at", status.at.0);
-    out.num("position", status.position.0);
+    out.str("position", &status.position.to_string());
     out.close();
     out.into_bytes()
 }

@@ -9,22 +9,23 @@
 //!   key      free: it chose the partition and says nothing else
 //! ```
 //! Nobody can be refused here, so what breaks a rule becomes a dead letter that keeps the record as
-//! it came and says what is wrong with it. Of a header that comes twice the last one counts, as
-//! Kafka's own clients read them; one without a value is as good as none, like `null` in JSON.
+//! it came and says what is wrong with it; a large one becomes several. Of a header that comes
+//! twice the last one counts, as Kafka's own clients read them; one without a value is as good as
+//! none, like `null` in JSON.
 //!
 //! Must not: panic on any bytes, read JSON by other rules than REST, know Kafka or a clock.
 
 use crate::codec::json::{self, Element, Fields, Raw};
 use crate::codec::wire::field::{self, Rules};
 use crate::codec::wire::{array, task};
-use crate::model::command::Item;
-use crate::model::dead::DeadInput;
+use crate::model::command::{InboxItem, Item};
+use crate::model::dead::Source;
 use crate::model::id::Name;
 use crate::model::limits;
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
 use crate::model::reject::{Code, Reject};
-use crate::model::task::{Blob, Delay, Encoding, TaskInput};
+use crate::model::task::{Blob, Delay, TaskInput};
 use crate::model::time::WallMs;
 use std::sync::Arc;
 
@@ -67,17 +68,15 @@ pub struct Bounds {
     pub batch_bytes_max: usize,
 }
 
-/// An item of a submit, or what is kept of what cannot be one.
-pub type Outcome = Result<Item, Box<DeadInput>>;
-
 /// What a record comes to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
     /// When it was submitted: its stamp, but never later than now. A producer's clock may be ahead,
     /// and nothing may have been submitted before it was.
     pub submitted: WallMs,
-    /// At least one outcome, in the order of the lines.
-    pub outcomes: Vec<Outcome>,
+    /// At least one, in the order of the lines; of what is no task as many dead letters as keep it
+    /// whole.
+    pub items: Vec<InboxItem>,
 }
 
 impl Default for Bounds {
@@ -90,21 +89,42 @@ impl Default for Bounds {
     }
 }
 
-/// Reads a record. Never fails: what is wrong with it is an outcome.
+/// Reads a record. Never fails: what is wrong with it is a dead letter.
 #[must_use]
 pub fn decode(record: &InboxRecord<'_>, bounds: &Bounds) -> Decoded {
     let rules = Rules { lenient: true, ..bounds.rules };
     let submitted = record.at.known().map_or(rules.now, |at| at.min(rules.now));
     let (given, fault) = Given::read(record.headers);
-    let reader = Reader { record, bounds, rules, submitted, given };
+    let headers = shown(record.headers);
+    let reader = Reader { record, bounds, rules, submitted, given, headers };
     let read = match fault {
-        None => reader.outcomes(),
+        None => reader.items(),
         Some(reject) => Err(reject),
     };
-    let outcomes = read.unwrap_or_else(|reject| {
-        vec![Err(reader.bury(None, record.value.unwrap_or_default(), &reject))]
-    });
-    Decoded { submitted, outcomes }
+    let all = record.value.unwrap_or_default();
+    let items = read.unwrap_or_else(|reject| reader.bury(None, all, &reject));
+    Decoded { submitted, items }
+}
+
+/// Headers as a dead letter shows them, `name=value` a line as `kcat -H` takes them; those that are
+/// read here first, and as many as fit.
+fn shown(headers: &[(&str, Option<&[u8]>)]) -> Option<Name> {
+    let known = |name: &str| name == FORMAT || HEADERS.iter().any(|(header, _)| *header == name);
+    let (first, rest): (Vec<_>, Vec<_>) = headers.iter().partition(|(name, _)| known(name));
+    let mut text = String::new();
+    for (name, value) in first.into_iter().chain(rest) {
+        let value = value.unwrap_or_default();
+        let line = match std::str::from_utf8(value) {
+            Ok(value) if !value.chars().any(char::is_control) => format!("{name}={value}"),
+            Ok(_) | Err(_) => format!("{name}={}", value.escape_ascii()),
+        };
+        let between = usize::from(!text.is_empty());
+        if text.len() + between + line.len() <= limits::META_BYTES_MAX {
+            text.push_str(if between > 0 { "\n" } else { "" });
+            text.push_str(&line);
+        }
+    }
+    (!text.is_empty()).then(|| text.into())
 }
 
 /// Fields that are given by headers, as JSON, so that one parser judges both.
@@ -166,10 +186,11 @@ struct Reader<'r, 'a> {
     rules: Rules,
     submitted: WallMs,
     given: Given,
+    headers: Option<Name>,
 }
 
 impl Reader<'_, '_> {
-    fn outcomes(&self) -> Result<Vec<Outcome>, Reject> {
+    fn items(&self) -> Result<Vec<InboxItem>, Reject> {
         let format = header_text(self.record.headers, FORMAT)?;
         let Some(value) = self.record.value else {
             let detail = "the record has no value (a tombstone); a task is a JSON object";
@@ -177,8 +198,8 @@ impl Reader<'_, '_> {
                 .hint("an empty payload is an empty value with the header kwq-fmt: raw"));
         };
         match format {
-            None => Ok(vec![Ok(self.single(value)?)]),
-            Some("raw") => Ok(vec![Ok(self.raw(value)?)]),
+            None => Ok(vec![self.with_source(None, value, self.single(value)?)]),
+            Some("raw") => Ok(vec![self.with_source(None, value, self.raw(value)?)]),
             Some("batch") => self.batch(value),
             Some(other) => {
                 let detail = format!("the header kwq-fmt is `{}`", json::shown(other));
@@ -209,13 +230,13 @@ impl Reader<'_, '_> {
         bounded(value, max, Code::PayloadTooLarge, "limits.payload")?;
         let mut item = self.item(Fields::default())?;
         if let Item::Task(task) = &mut item {
-            task.payload = opaque(value);
+            task.payload = Blob::opaque(value.to_vec());
         }
         Ok(item)
     }
 
     /// A batch whose frame is wrong is dead as a whole: its lines cannot be told.
-    fn batch(&self, value: &[u8]) -> Result<Vec<Outcome>, Reject> {
+    fn batch(&self, value: &[u8]) -> Result<Vec<InboxItem>, Reject> {
         let max = self.bounds.batch_bytes_max;
         bounded(value, max, Code::BodyTooLarge, "limits.batch-body")?;
         if self.given.has("id") {
@@ -232,7 +253,9 @@ impl Reader<'_, '_> {
                 let detail = "the batch holds no line with a task";
                 Err(Reject::new(Code::BadJson, detail).hint("send one JSON object a line"))
             }
-            1..=limits::INBOX_BATCH_TASKS => Ok(lines().map(|(l, n)| self.line(l, n)).collect()),
+            1..=limits::INBOX_BATCH_TASKS => {
+                Ok(lines().flat_map(|(line, number)| self.line(line, number)).collect())
+            }
             _ => {
                 let detail = "the batch holds more than 1,000 tasks";
                 Err(Reject::new(Code::TooManyItems, detail).hint("send several records"))
@@ -240,13 +263,16 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn line(&self, line: &[u8], number: u64) -> Outcome {
+    fn line(&self, line: &[u8], number: u64) -> Vec<InboxItem> {
         let max = self.rules.payload_bytes_max + limits::LINE_EXTRA_BYTES;
         let item = bounded(line, max, Code::LineTooLarge, "limits.payload + 16 KiB")
             .and_then(|()| json::text(line))
             .and_then(json::object)
             .and_then(|fields| self.item(fields));
-        item.map_err(|reject| self.bury(Some(number), line, &reject))
+        match item {
+            Ok(item) => vec![self.with_source(Some(number), line, item)],
+            Err(reject) => self.bury(Some(number), line, &reject),
+        }
     }
 
     /// A task or an array.
@@ -274,23 +300,35 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// A dead letter of the record, or of one line of it.
-    fn bury(&self, line: Option<u64>, text: &[u8], reject: &Reject) -> Box<DeadInput> {
-        let mut place = format!("record {} of level {}", self.record.offset, self.record.level);
-        if let Some(line) = line {
-            place.push_str(&format!(", line {line}"));
-        }
+    fn with_source(&self, line: Option<u64>, text: &[u8], item: Item) -> InboxItem {
+        InboxItem { item, source: self.source(line, text.to_vec()) }
+    }
+
+    /// The record, or one line of it.
+    fn source(&self, line: Option<u64>, text: Vec<u8>) -> Source {
+        let InboxRecord { level, offset, headers, .. } = *self.record;
+        // A batch with a header too many is one all the same: so it can be sent again.
+        let batch = matches!(header_text(headers, FORMAT), Ok(Some("batch")));
+        let headers = self.headers.clone();
+        Source { level, offset, line, lines: batch && line.is_none(), headers, text }
+    }
+
+    /// Dead letters of the record, or of one line of it, that keep it whole.
+    fn bury(&self, line: Option<u64>, text: &[u8], reject: &Reject) -> Vec<InboxItem> {
         let of_header = |(header, name): &&(&str, &str)| {
             reject.field.as_deref() == Some(name) && self.given.has(name) && header != name
         };
-        if let Some((header, _)) = HEADERS.iter().find(of_header) {
-            place.push_str(&format!(", header {header}"));
-        }
-        Box::new(DeadInput::new(&place, reject, self.remains(text)))
+        let header = HEADERS.iter().find(of_header);
+        let part = header.map(|(header, _)| format!(", header {header}")).unwrap_or_default();
+        let letters = self.source(line, text.to_vec()).bury(&part, reject, self.remains(text));
+        let dead = |letter| InboxItem {
+            item: Item::Dead(Box::new(letter)),
+            source: self.source(line, Vec::new()),
+        };
+        letters.into_iter().map(dead).collect()
     }
 
-    /// What can be read of a record that is no task; the payload is its text, so that it can be
-    /// mended and sent again.
+    /// What can be read of a record that is no task.
     fn remains(&self, text: &[u8]) -> TaskInput {
         let own = json::text(text).and_then(json::object).unwrap_or_default();
         let fields = self.given.over(own).unwrap_or_default();
@@ -300,7 +338,6 @@ impl Reader<'_, '_> {
             job: name(&["groupId", "job"]),
             priority: Some(self.record.level),
             tag: field::good_tags(fields.get("tag"), fields.get("tags")).unwrap_or_default(),
-            payload: opaque(cut(text, self.rules.payload_bytes_max)),
             ..TaskInput::default()
         }
     }
@@ -317,23 +354,6 @@ fn bounded(bytes: &[u8], max: usize, code: Code, key: &'static str) -> Result<()
 fn readable(raw: Raw<'_>) -> Option<Name> {
     let text = raw.string().ok().flatten()?;
     field::name_fault(&text).is_none().then(|| Arc::from(text.as_ref()))
-}
-
-/// Bytes of which nothing is known. What is UTF-8 is shown as text, as `kwq work` does with what a
-/// program prints; that it may be JSON too is for the worker to know.
-fn opaque(bytes: &[u8]) -> Blob {
-    let text = std::str::from_utf8(bytes).is_ok();
-    let encoding = if text { Encoding::Text } else { Encoding::Base64 };
-    Blob { encoding, bytes: bytes.to_vec() }
-}
-
-/// The first bytes; a text stays one.
-fn cut(bytes: &[u8], max: usize) -> &[u8] {
-    let end = match std::str::from_utf8(bytes) {
-        Ok(text) => text.floor_char_boundary(max),
-        Err(_) => max.min(bytes.len()),
-    };
-    bytes.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use bincode::config;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes of a message that counts as small, and as middling.
 const SMALL: usize = 16 << 10;
 const MIDDLING: usize = 1 << 20;

@@ -369,9 +369,10 @@ impl Partition {
                     return Reply::Refused(Reject::new(Code::JobEnded, detail));
                 }
                 if self.came_in_dead(seq) {
-                    let detail = "the task came in dead: its record could not be read";
+                    let detail = "it came in dead: its record was never admitted as a task";
                     let reject = Reject::new(Code::IllegalTransition, detail);
-                    return Reply::Refused(reject.hint("mend its payload and submit it anew"));
+                    let hint = "its error says why; its payload is the record, to be sent again";
+                    return Reply::Refused(reject.hint(hint));
                 }
                 self.commit(Event::Redriven { tasks: vec![seq], priority }, events);
                 Reply::Task(TaskState::Pending)

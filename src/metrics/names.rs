@@ -141,7 +141,7 @@ declare! {
     KAFKA_FAULTS Counter Count "kwq_kafka_faults_total" ["client" "kind"]
         "Between the log's clients and brokers: send, receive, timeout, disconnect.";
     INBOX Counter Count "kwq_inbox_records_total" ["priority" "outcome"]
-        "Inbox records: taken; lost = expired on Kafka unread; dead = tasks that came in dead.";
+        "Inbox records: taken; lost = expired on Kafka unread; dead = dead letters they came to.";
     APPLY Histogram Seconds "kwq_tracker_apply_seconds" [] "One batch of the tracker." in SYNC;
     LAG Gauge Count "kwq_tracker_lag_events" ["partition"]
         "Changes of tasks that are durable and not yet in lists and counters.";

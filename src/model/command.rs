@@ -3,11 +3,12 @@
 use crate::model::access::Scopes;
 use crate::model::affinity::AffinityMode;
 use crate::model::array::ArrayInput;
-use crate::model::dead::DeadInput;
+use crate::model::dead::{DeadInput, Source};
 use crate::model::id::{LeaseNo, Name, PartitionId, TaskSeq};
 use crate::model::job::{JobChange, JobSpec};
 use crate::model::key::{KeyPart, Keyed};
 use crate::model::lease::LeaseToken;
+use crate::model::limits;
 use crate::model::operation::{OpNo, OpSpec};
 use crate::model::priority::Priority;
 use crate::model::report::Report;
@@ -132,7 +133,19 @@ pub struct InboxBatch {
     /// Offset behind the last one. `from` if there is none: all up to there are gone.
     pub next: u64,
     /// What they hold, in their order; may be nothing, where offsets hold no record.
-    pub items: Vec<Item>,
+    pub items: Vec<InboxItem>,
+    /// The last record is too large for one batch: this is a part of it, and it is not taken yet.
+    /// Only of what came in dead, as it comes again if the next part never does.
+    pub goes_on: bool,
+}
+
+/// What a record of an inbox, or a line of it, was read as.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InboxItem {
+    /// What is submitted.
+    pub item: Item,
+    /// As it came, in case it is refused.
+    pub source: Source,
 }
 
 impl InboxBatch {
@@ -140,6 +153,21 @@ impl InboxBatch {
     #[must_use]
     pub fn sound(&self) -> bool {
         self.from < self.next || self.from == self.next && self.items.is_empty()
+    }
+}
+
+impl InboxItem {
+    /// Bytes it has in the log, about and at most: its own, and what is said of it.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        let length = |name: &Option<Name>| name.as_ref().map_or(0, |text| text.len());
+        let task = self.item.task();
+        let said = match &self.item {
+            Item::Dead(dead) => dead.message.len(),
+            Item::Task(_) | Item::Array(_) | Item::Share(_) => 0,
+        };
+        let bytes = self.source.text.len().max(task.payload.bytes.len());
+        bytes + said + length(&task.tag) + length(&task.meta) + limits::INBOX_ITEM_BYTES
     }
 }
 

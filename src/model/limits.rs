@@ -58,6 +58,15 @@ pub const BATCH_ITEMS: usize = 10_000;
 pub const LINE_EXTRA_BYTES: usize = 16 << 10;
 /// Tasks one record of an inbox topic may hold.
 pub const INBOX_BATCH_TASKS: usize = 1_000;
+/// Bytes of an inbox record, or of a line of it, that one dead letter keeps; a larger one is several,
+/// so that each fits a record of the topic of dead letters.
+pub const INBOX_PIECE_BYTES: usize = PAYLOAD_BYTES;
+/// Bytes an item of an inbox has in the log beside payload, tags, `meta` and message, about: names,
+/// affinity keys and what a refusal says.
+pub const INBOX_ITEM_BYTES: usize = 2 << 10;
+/// Bytes of inbox records that are taken in one turn, about. A record whose items need less than
+/// twice as much is taken in one.
+pub const INBOX_TURN_BYTES: usize = BATCH_BODY_BYTES;
 /// Errors listed in an NDJSON answer.
 pub const LISTED_ERRORS_MAX: usize = 1_000;
 /// JSON nesting depth.
@@ -218,6 +227,13 @@ pub const PAGE_TASKS: usize = 1_024;
 
 const _: () = assert!(FEED_EVENTS_MAX as u64 > 2 * FEED_CHANGES_MAX as u64 * FEED_MS / 1_000);
 const _: () = assert!(RECORD_BYTES_MAX > 2 * BATCH_BODY_BYTES);
+const _: () = assert!(RECORD_BYTES_MAX > 2 * INBOX_TURN_BYTES + INBOX_PIECE_BYTES);
+const _: () = assert!(
+    2 * INBOX_TURN_BYTES
+        > BATCH_BODY_BYTES
+            + INBOX_BATCH_TASKS
+                * (TAG_TEXT_BYTES_MAX + META_BYTES_MAX + MESSAGE_BYTES_MAX + INBOX_ITEM_BYTES)
+);
 const _: () = assert!(RECORD_BYTES_MAX > 5 * OPERATION_TASKS_MAX);
 const _: () = assert!(PEER_BYTES_MAX >= RECORD_BYTES_MAX);
 const _: () = assert!(PAYLOAD_BYTES <= PAYLOAD_BYTES_MAX && RESULT_BYTES <= PAYLOAD_BYTES_MAX);

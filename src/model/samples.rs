@@ -7,9 +7,9 @@ use crate::model::access::Scopes;
 use crate::model::affinity::{AffinityKey, AffinityMode};
 use crate::model::array::{ArrayInput, Element, Span};
 use crate::model::command::{
-    ALL_LEVELS, Command, Consume, Heartbeat, InboxBatch, Item, Spent, Submit,
+    ALL_LEVELS, Command, Consume, Heartbeat, InboxBatch, InboxItem, Item, Spent, Submit,
 };
-use crate::model::dead::{DeadClass, DeadInput};
+use crate::model::dead::{DeadClass, DeadInput, Source};
 use crate::model::event::FailCause;
 use crate::model::explain::{Held, Standing};
 use crate::model::id::{Epoch, LeaseNo, Name, PartitionId, Position, TaskSeq};
@@ -155,6 +155,11 @@ pub(crate) fn reject() -> Reject {
     reject
 }
 
+fn source() -> Source {
+    let (line, headers) = (Some(7), Some("kwq-fmt=batch".into()));
+    Source { line, lines: true, headers, ..Source::new(Priority::DEFAULT, 17, vec![0, 255]) }
+}
+
 fn items() -> Vec<Item> {
     let span = Span { from: 1, step: 2, count: 3 };
     let array = ArrayInput { task: task(), span, id: Some("a".into()) };
@@ -240,7 +245,8 @@ pub(crate) fn commands() -> Vec<Command> {
             level: Priority::DEFAULT,
             from: 1,
             next: 1 << 40,
-            items: vec![Item::Task(task())],
+            items: vec![InboxItem { item: Item::Task(task()), source: source() }],
+            goes_on: true,
         })),
         Command::Remember { part: part(), note: vec![0, 1, 255] },
         Command::ForgetKey(part()),

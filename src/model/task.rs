@@ -34,12 +34,23 @@ pub struct Blob {
     pub bytes: Vec<u8>,
 }
 
+impl Blob {
+    /// Bytes of which nothing is known. What is UTF-8 is shown as text, as `kwq work` does with what
+    /// a program prints; that it may be JSON too is for the worker to know.
+    #[must_use]
+    pub fn opaque(bytes: Vec<u8>) -> Self {
+        let text = std::str::from_utf8(&bytes).is_ok();
+        Self { encoding: if text { Encoding::Text } else { Encoding::Base64 }, bytes }
+    }
+}
+
 /// Writes bytes as one run; serde would write a list of numbers.
-fn run_out<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn run_out<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
     to.serialize_bytes(bytes)
 }
 
-fn run_in<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+/// Reads them back.
+pub(crate) fn run_in<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
     from.deserialize_byte_buf(Run)
 }
 

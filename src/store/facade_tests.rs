@@ -3,7 +3,8 @@
 use crate::core::partition::Partition;
 use crate::core::partition::tests::dead;
 use crate::model::affinity::AffinityMode;
-use crate::model::command::{ALL_LEVELS, Command, Consume, InboxBatch, Item};
+use crate::model::command::{ALL_LEVELS, Command, Consume, InboxBatch, InboxItem, Item};
+use crate::model::dead::Source;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, PartitionId, Position, TaskSeq};
 use crate::model::job::{CancelMode, JobChange};
@@ -76,9 +77,10 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn inbox(job: u8, count: u8, from: u64) -> Command {
     let job = Some(Name::from(format!("job{job}")));
-    let items = vec![Item::Task(TaskInput { job, ..TaskInput::default() }); usize::from(count)];
     let (level, next) = (Priority::DEFAULT, from + u64::from(count) + 1);
-    Command::TakeInbox(Box::new(InboxBatch { level, from, next, items }))
+    let item = Item::Task(TaskInput { job, ..TaskInput::default() });
+    let items = vec![InboxItem { item, source: Source::new(level, from, vec![]) }; count.into()];
+    Command::TakeInbox(Box::new(InboxBatch { level, from, next, items, goes_on: false }))
 }
 
 fn command(op: Op, tokens: &[LeaseToken], partition: &Partition) -> Command {

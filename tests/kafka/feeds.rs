@@ -173,7 +173,7 @@ fn dead_letters_are_there_for_any_client_whole_and_with_their_key() {
     for record in [&failed, &malformed] {
         let mut shown = get(&server, &format!("/kwq/tasks/{}?payload=true", record.key));
         shown["reason"] = json!("error");
-        shown["position"] = json!(record.place.0);
+        shown["position"] = json!(record.place.0.to_string());
         assert_eq!(record.value, shown);
     }
     assert_eq!(failed.value["attempts"].as_array().map(Vec::len), Some(1), "{failed:?}");
@@ -230,7 +230,8 @@ fn changes_of_tasks_come_in_their_order() {
     for change in &changes {
         let value = &change.value;
         assert_eq!((&json!(change.key), &json!("t0")), (&value["ref"], &value["id"]));
-        assert_eq!((&value["job"], &value["position"]), (&json!("grid"), &json!(change.place.0)));
+        let position = json!(change.place.0.to_string());
+        assert_eq!((&value["job"], &value["position"]), (&json!("grid"), &position));
     }
     let worker: Vec<_> = changes.iter().map(|record| &record.value["worker"]).collect();
     assert_eq!(worker[1..], [&json!("w"); 3]);

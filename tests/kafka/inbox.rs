@@ -6,6 +6,7 @@ use crate::http::Client;
 use crate::server::{Server, Start};
 use crate::util::{scratch, wait_until};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -94,6 +95,120 @@ fn tasks_of_kcat_run_with_their_priority_and_malformed_ones_are_dead_letters() {
     assert_eq!(first["error"]["class"], "malformed", "{first}");
     let tagged = get(&server, "/kwq/tasks?tag=desk:fx&fresh=true");
     assert_eq!(tagged.as_array().map(Vec::len), Some(1), "{tagged}");
+    let levels = get(&server, "/kwq/queues");
+    assert_eq!(levels[0]["topic"], format!("{prefix}-9"), "a level is a topic: {levels}");
+}
+
+/// Writes a record as it is.
+fn produce_whole(name: &str, topic: &str, headers: &[&str], value: &[u8]) {
+    let file = scratch(name).join("value");
+    std::fs::write(&file, value).expect("the file can be written");
+    let mut command = Command::new("kcat");
+    command.args(["-P", "-b", address(), "-t", topic, "-X", "message.max.bytes=8000000"]);
+    for header in headers {
+        command.args(["-H", header]);
+    }
+    let status = command.arg(file).status().expect("kcat runs: apt-get install kcat");
+    assert!(status.success());
+}
+
+/// References and messages of the dead letters of a job, and their payloads.
+fn letters(server: &Server, job: &str) -> Vec<(String, String, Vec<u8>)> {
+    let mut client = Client::new(server.addr().expect("it is up"));
+    let list = format!("/kwq/tasks?state=ERROR&job={job}&limit=1000&fresh=true");
+    let listed = client.get(&list).expect("an answer").json();
+    let mut letter = |row: &Value| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let reference = text(&row["ref"]);
+        let payload = client.get(&format!("/kwq/tasks/{reference}/payload")).expect("an answer");
+        assert_eq!(payload.status, 200, "{row}");
+        (reference, text(&row["error"]["message"]), payload.body)
+    };
+    listed.as_array().expect("a list").iter().map(&mut letter).collect()
+}
+
+/// Joins pieces as their messages say; a record that is one dead letter is one piece.
+fn joined(letters: &[(String, String, Vec<u8>)]) -> Vec<Vec<u8>> {
+    let mut records: BTreeMap<String, BTreeMap<u64, &[u8]>> = BTreeMap::new();
+    for (reference, message, payload) in letters {
+        let partition = reference.split('-').nth(1).expect("a reference");
+        let (piece, record) = match message.split_once(" of record ") {
+            Some((piece, record)) => (piece.split(' ').nth(1).expect("its number"), record),
+            None => ("1", message.strip_prefix("record ").expect("where it lies")),
+        };
+        let record = record.split(':').next().expect("its place");
+        let pieces = records.entry(format!("{partition} {record}")).or_default();
+        let before = pieces.insert(piece.parse().expect("a number"), payload);
+        assert!(before.is_none(), "a piece is there once: {message}");
+    }
+    let mut whole: Vec<Vec<u8>> = records
+        .into_values()
+        .map(|pieces| pieces.into_values().collect::<Vec<_>>().concat())
+        .collect();
+    whole.sort_unstable();
+    whole
+}
+
+/// What a foreign producer was acknowledged can be read back byte for byte, whatever is wrong with
+/// it, and is there once after a kill.
+#[test]
+fn what_is_not_admitted_is_kept_whole() {
+    let prefix = prefix();
+    let start = start("kafka-inbox-whole", &prefix);
+    let server = Server::start(&start).expect("the server starts");
+    let mut client = Client::new(server.addr().expect("it is up"));
+    let job = json!({"id": "kept", "dedup": "task"});
+    assert_eq!(client.post("/kwq/jobs", &job).expect("an answer").status, 201);
+    let topic = format!("{prefix}-5");
+    let line = |n: usize| format!("{{\"id\":\"b{n}\",\"payload\":\"{}\"}}\n", "é".repeat(360));
+    let batch: Vec<u8> = (0..1_001).map(line).collect::<String>().into_bytes();
+    let raw: Vec<u8> =
+        (0..900_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let array = b"{\"array\":{\"from\":1,\"to\":10,\"id\":\"grid\"},  \"payload\":\"x\"}".to_vec();
+    let large = vec![b'['; 3_000_000];
+    let format = |format: &'static str| [format, "kwq-job=kept", "other=kept too"];
+    produce_whole("whole-batch", &topic, &format("kwq-fmt=batch"), &batch);
+    produce_whole("whole-raw", &topic, &format("kwq-fmt=raw"), &raw);
+    produce_whole("whole-large", &topic, &format("kwq-fmt=raw"), &large);
+    produce_whole("whole-array", &topic, &format("other="), &array);
+    // Of three partitions one decides it.
+    let id = b"{ \"id\":\"t1\" }\n".to_vec();
+    for partition in ["0", "1", "2"] {
+        let args = ["-P", "-b", address(), "-t", &topic, "-p", partition, "-H", "kwq-job=kept"];
+        let mut kcat = Command::new("kcat").args(args).stdin(Stdio::piped()).spawn().unwrap();
+        kcat.stdin.take().expect("piped").write_all(&id).expect("kcat reads");
+        assert!(kcat.wait().expect("kcat ends").success());
+    }
+    let id = id[..id.len() - 1].to_vec();
+    let mut sent = vec![batch.clone(), raw, large, array, id.clone(), id];
+    sent.sort_unstable();
+    eventually(&server, "/kwq/jobs/kept", "/counts/PENDING", 1);
+    let whole = wait_until(30_000, || joined(&letters(&server, "kept")).len() == sent.len());
+    let before = letters(&server, "kept");
+    assert!(
+        whole && joined(&before) == sent,
+        "{:?}",
+        before.iter().map(|l| &l.1).collect::<Vec<_>>()
+    );
+    let refused = |text: &str| before.iter().filter(|letter| letter.1.contains(text)).count();
+    assert_eq!(refused("decides `t1`; submit it over REST"), 2);
+    let lines = before.iter().filter(|letter| letter.1.contains("too_many_items"));
+    assert!(lines.clone().count() > 2, "the batch is several");
+    for (reference, message, payload) in lines {
+        assert!(payload.ends_with(b"}\n") && payload.starts_with(b"{"), "{message}");
+        let first = message.starts_with("piece 1 ");
+        let meta = &get(&server, &format!("/kwq/tasks/{reference}"))["meta"];
+        assert_eq!(first, meta == "kwq-fmt=batch\nkwq-job=kept\nother=kept too", "{meta}");
+    }
+    let retried = client.post(&format!("/kwq/tasks/{}/retry", before[0].0), &json!({}));
+    let detail = retried.expect("an answer").json()["detail"].clone();
+    assert!(detail.as_str().is_some_and(|text| text.contains("never admitted")), "{detail}");
+    drop(server.kill());
+    let server = Server::start(&start).expect("the server starts");
+    // What comes behind it is taken, so nothing is taken again later.
+    produce(&topic, &["kwq-job=behind"], "{}\n");
+    eventually(&server, "/kwq/jobs/behind", "/counts/PENDING", 1);
+    assert!(letters(&server, "kept") == before, "each is there once");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn a_dead_letter_is_the_task_as_the_api_shows_it_and_why() {
     let mut out = Out::default();
     task_out::view(&mut out, &view);
     let mut shown = parsed(&out.into_bytes());
-    let extra = json!({"reason": "crash", "position": 131_072});
+    let extra = json!({"reason": "crash", "position": "131072"});
     shown.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
     let told = parsed(&dead(&view, FailCause::Crash, Position(131_072)));
     assert_eq!(told, shown);
@@ -107,7 +107,7 @@ fn a_change_says_what_is_known_and_no_more() {
         }))
     };
     let bare = json!({"ref": "5-2-3", "id": "5-2-3", "job": spec.job, "to": "COMPLETED",
-        "at": 7, "position": 65_537});
+        "at": 7, "position": "65537"});
     assert_eq!(told(&change, None), bare);
     change.from = Some(TaskState::Running);
     change.attempt = Some(2);

@@ -1,8 +1,9 @@
 //! Records of foreign producers: what they come to, and that no bytes do harm.
 
 use super::*;
-use crate::model::dead::DeadClass;
+use crate::model::dead::{DeadClass, DeadInput};
 use crate::model::tags::TagSet;
+use crate::model::task::Encoding;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -15,10 +16,25 @@ fn bounds() -> Bounds {
     Bounds { rules: Rules { now: NOW, ..Rules::default() }, ..Bounds::default() }
 }
 
-fn read(value: Option<&[u8]>, headers: &[Header<'_>]) -> Vec<Outcome> {
+/// A task or array, or what is kept of what is none.
+type Outcome = Result<Item, DeadInput>;
+
+fn items(value: Option<&[u8]>, headers: &[Header<'_>]) -> Vec<InboxItem> {
     let level = Priority::new(7).expect("a level");
     let record = InboxRecord { level, offset: 17, at: WallMs(0), value, headers };
-    decode(&record, &bounds()).outcomes
+    decode(&record, &bounds()).items
+}
+
+fn outcomes(items: Vec<InboxItem>) -> Vec<Outcome> {
+    let outcome = |item: InboxItem| match item.item {
+        Item::Dead(dead) => Err(*dead),
+        live @ (Item::Task(_) | Item::Array(_) | Item::Share(_)) => Ok(live),
+    };
+    items.into_iter().map(outcome).collect()
+}
+
+fn read(value: Option<&[u8]>, headers: &[Header<'_>]) -> Vec<Outcome> {
+    outcomes(items(value, headers))
 }
 
 fn text<'a>(name: &'a str, value: &'a str) -> Header<'a> {
@@ -36,7 +52,7 @@ fn task(value: &str, headers: &[Header<'_>]) -> TaskInput {
 #[track_caller]
 fn dead(value: Option<&[u8]>, headers: &[Header<'_>]) -> DeadInput {
     match <[Outcome; 1]>::try_from(read(value, headers)) {
-        Ok([Err(dead)]) => *dead,
+        Ok([Err(dead)]) => dead,
         other => panic!("one dead letter is expected: {other:?}"),
     }
 }
@@ -168,7 +184,11 @@ fn a_batch_with_a_wrong_frame_is_one_dead_letter() {
     let lines = |count: usize| "{}\n".repeat(count);
     assert_eq!(read(Some(lines(1_000).as_bytes()), &[batch]).len(), 1_000);
     let cases: [(&str, &[Header<'_>], &str); 3] = [
-        (&lines(1_001), &[batch], "more than 1,000 tasks; send several records"),
+        (
+            &lines(1_001),
+            &[batch],
+            "record 17 of level 7: too_many_items: the batch holds more than 1,000 tasks; send several records",
+        ),
         (" \n\r\n", &[batch], "no line with a task"),
         ("{}", &[batch, text("kwq-id", "one")], "header kwq-id: invalid_field: "),
     ];
@@ -214,16 +234,84 @@ fn what_is_no_task_is_a_dead_letter_that_says_why() {
         (b"{}", &[text("traceparent", &long)], "invalid_field: traceparent has 129 B"),
     ];
     for (value, headers, message) in cases {
-        let dead = dead(Some(value), headers);
-        assert!(dead.message.contains(message), "{message}: {}", dead.message);
-        assert!(dead.message.starts_with("record 17 of level 7"), "{}", dead.message);
-        let later = message.starts_with("not_supported");
-        let class = if later { DeadClass::NotSupported } else { DeadClass::Malformed };
-        assert_eq!((dead.class, dead.task.priority), (class, Priority::new(7)));
-        assert!(value.starts_with(&dead.task.payload.bytes), "{message}");
-        let all = value.len() <= limits::PAYLOAD_BYTES;
-        assert!(!all || value.len() == dead.task.payload.bytes.len(), "{message}");
+        let letters = read(Some(value), headers);
+        let pieces = value.len().div_ceil(limits::INBOX_PIECE_BYTES).max(1);
+        assert_eq!(letters.len(), pieces, "{message}");
+        for letter in &letters {
+            let Err(dead) = letter else { panic!("{message}: {letter:?}") };
+            assert!(dead.message.contains(message), "{message}: {}", dead.message);
+            let place = dead.message.find("record 17 of level 7").expect("where it lies");
+            assert_eq!(place > 0, pieces > 1, "{}", dead.message);
+            let later = message.starts_with("not_supported");
+            let class = if later { DeadClass::NotSupported } else { DeadClass::Malformed };
+            assert_eq!((dead.class, dead.task.priority), (class, Priority::new(7)));
+        }
+        assert!(joined(letters) == *value, "{message}");
     }
+}
+
+/// Payloads of dead letters one after another.
+fn joined(letters: Vec<Outcome>) -> Vec<u8> {
+    letters.into_iter().flat_map(|letter| letter.expect_err("dead").task.payload.bytes).collect()
+}
+
+#[test]
+fn a_record_larger_than_a_dead_letter_is_kept_as_numbered_pieces() {
+    let level = Priority::new(7).expect("a level");
+    let value: Vec<u8> = (0..700_000u32).map(|n| n.to_le_bytes()[0]).collect();
+    let headers = [text("other", "x"), text("kwq-fmt", "raw"), text("kwq-job", "var")];
+    let letters = read(Some(&value), &headers);
+    let begins = [
+        "piece 1 of 3, bytes 0 to 262143 of record 17 of level 7: payload_too_large: 700000 B",
+        "piece 2 of 3, bytes 262144 to 524287 of record 17 of level 7: payload_too_large: ",
+        "piece 3 of 3, bytes 524288 to 699999 of record 17 of level 7: payload_too_large: ",
+    ];
+    assert_eq!(letters.len(), begins.len());
+    let shown = "kwq-fmt=raw\nkwq-job=var\nother=x";
+    for (letter, begin) in letters.iter().zip(begins) {
+        let dead = letter.as_ref().expect_err("it is dead");
+        assert!(dead.message.starts_with(begin), "{}", dead.message);
+        assert_eq!((&dead.task.job, dead.task.priority), (&name("var"), Some(level)));
+        let meta = begin.starts_with("piece 1 ").then_some(shown);
+        assert_eq!(dead.task.meta.as_deref(), meta, "the first has the headers");
+    }
+    assert!(joined(letters) == value);
+}
+
+#[test]
+fn a_line_larger_than_a_dead_letter_is_kept_whole_and_the_others_are_tasks() {
+    let long = format!("{{\"id\":\"b\",\"payload\":\"{}\"}}", "é".repeat(300_000));
+    let value = format!("{{\"id\":\"a\"}}\n{long}\n{{\"id\":\"c\"}}");
+    let mut letters = read(Some(value.as_bytes()), &[text("kwq-fmt", "batch")]);
+    assert!(letters.remove(0).is_ok() && letters.pop().is_some_and(|last| last.is_ok()));
+    let texts = |dead: &DeadInput| dead.task.payload.encoding == Encoding::Text;
+    assert!(letters.iter().all(|letter| letter.as_ref().is_err_and(texts)), "cut between letters");
+    let second = letters[1].as_ref().expect_err("dead");
+    assert!(second.message.contains(" of record 17 of level 7, line 2: line_too_large: "));
+    assert!(joined(letters) == long.as_bytes());
+}
+
+#[test]
+fn what_may_still_be_refused_has_its_record_with_it() {
+    let batch = [text("kwq-fmt", "batch"), ("kwq-tags", Some(b"\xff\n"))];
+    let value = b"{\"id\":\"a\"}\r\n\n{\"array\":{\"to\":2}}";
+    let mut headers = batch.to_vec();
+    headers.pop();
+    let read = items(Some(value), &headers);
+    let sources: Vec<_> = read.iter().map(|i| (i.source.line, i.source.text.as_slice())).collect();
+    let array = b"{\"array\":{\"to\":2}}".as_slice();
+    assert_eq!(sources, [(Some(1), b"{\"id\":\"a\"}".as_slice()), (Some(3), array)]);
+    assert!(read.iter().all(|item| item.source.headers.as_deref() == Some("kwq-fmt=batch")));
+    let raw = &items(Some(b"\xff"), &[text("kwq-fmt", "raw")])[0].source;
+    assert_eq!((raw.line, raw.offset, raw.text.as_slice()), (None, 17, b"\xff".as_slice()));
+    // A header that is no text is shown escaped.
+    let dead = dead(Some(value), &batch).task;
+    assert_eq!(dead.meta.as_deref(), Some("kwq-fmt=batch\nkwq-tags=\\xff\\n"));
+    assert_eq!(dead.payload.bytes, value);
+    let long = "x".repeat(limits::META_BYTES_MAX);
+    let many = [text("other", &long), text("kwq-id", ""), text("more", "y")];
+    let kept = super::shown(&many);
+    assert_eq!(kept.as_deref(), Some("kwq-id=\nmore=y"), "as many as fit");
 }
 
 #[test]
@@ -258,7 +346,7 @@ fn a_task_was_submitted_when_its_record_was_written_and_never_later_than_now() {
         let record = InboxRecord { level, offset: 0, at: WallMs(at), value, headers: &[] };
         let decoded = decode(&record, &bounds());
         assert_eq!(decoded.submitted, WallMs(submitted));
-        let Ok([Ok(Item::Task(task))]) = <[Outcome; 1]>::try_from(decoded.outcomes) else {
+        let Ok([Ok(Item::Task(task))]) = <[_; 1]>::try_from(outcomes(decoded.items)) else {
             panic!("one task is expected");
         };
         assert_eq!(task.delay, Delay::Until(WallMs(submitted + 500)));
@@ -303,8 +391,8 @@ proptest! {
         let level = Priority::DEFAULT;
         let record = InboxRecord { level, offset: 1, at: WallMs(at), value, headers: &headers };
         let decoded = decode(&record, &bounds());
-        prop_assert!(!decoded.outcomes.is_empty() && decoded.submitted <= NOW);
-        for outcome in &decoded.outcomes {
+        prop_assert!(!decoded.items.is_empty() && decoded.submitted <= NOW);
+        for outcome in &outcomes(decoded.items) {
             let task = match outcome {
                 Ok(item) => item.task(),
                 Err(dead) => {

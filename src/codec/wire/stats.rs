@@ -6,15 +6,12 @@ use crate::model::state::{StateCounts, TaskState};
 use crate::model::time::WallMs;
 use crate::model::view::{JobView, QueueView};
 
-/// Prefix of the topics' names, `topics.prefix`.
-const TOPIC_PREFIX: &str = "KWQ";
-
-/// A row of `GET /kwq/queues`.
-pub fn queue(out: &mut Out, row: &QueueView, now: WallMs) {
+/// A row of `GET /kwq/queues`; `prefix` begins the names of topics.
+pub fn queue(out: &mut Out, row: &QueueView, prefix: &str, now: WallMs) {
     let count = |state| row.counts.of(state);
     out.open();
     out.num("priority", row.priority.get());
-    out.str("topic", &row.priority.topic(TOPIC_PREFIX));
+    out.str("topic", &row.priority.topic(prefix));
     out.flag("paused", row.paused);
     out.num("pending", count(TaskState::Pending));
     out.num("delayed", count(TaskState::Delayed));

@@ -4,7 +4,8 @@ use crate::core::admit::implicit_spec;
 use crate::core::partition::tests::{Rig, consume, dead, task};
 use crate::core::unique;
 use crate::model::array::{ArrayInput, Span};
-use crate::model::command::{Command, InboxBatch, Item};
+use crate::model::command::{Command, InboxBatch, InboxItem, Item};
+use crate::model::dead::Source;
 use crate::model::event::{Event, Stamped};
 use crate::model::id::{Name, TaskSeq};
 use crate::model::job::{CancelMode, Dedup, JobChange, JobDefaults, JobSpec};
@@ -29,8 +30,18 @@ fn named(job: &str, id: &str, payload: &str) -> TaskInput {
     TaskInput { id: Some(id.into()), payload: text(payload), ..task(job) }
 }
 
+/// Items of records that follow each other, each as it came: `record 40`.
+fn sent(level: Priority, from: u64, items: Vec<Item>) -> Vec<InboxItem> {
+    let text = |offset: u64| format!("record {offset}").into_bytes();
+    let item =
+        |(offset, item)| InboxItem { item, source: Source::new(level, offset, text(offset)) };
+    (from..).zip(items).map(item).collect()
+}
+
 fn batch(from: u64, next: u64, items: Vec<Item>) -> Command {
-    Command::TakeInbox(Box::new(InboxBatch { level: level(7), from, next, items }))
+    let items = sent(level(7), from, items);
+    let goes_on = false;
+    Command::TakeInbox(Box::new(InboxBatch { level: level(7), from, next, items, goes_on }))
 }
 
 /// Where to go on; items admitted, dead, there already.
@@ -151,19 +162,16 @@ fn every_refusal_is_a_dead_letter() {
         Item::Array(array),
         Item::Task(named("free", "d", "7")),
     ];
-    assert_eq!(taken(&mut rig, batch(40, 42, items)), (42, [2, 6, 1]));
-    let at = "of records 40 to 41 of level 7";
+    assert_eq!(taken(&mut rig, batch(40, 49, items)), (49, [2, 6, 1]));
+    let at = "of level 7";
     let letters = letters(&rig.log);
     let expected = [
-        ("job_closed", format!("item 1 {at}: job_closed: job closed is closed")),
-        ("job_closed", format!("item 2 {at}: job_closed: job gone is closed")),
-        ("malformed", format!("item 4 {at}: id_conflict: the job has a task c with other")),
-        ("malformed", format!("item 6 {at}: invalid_tag: ")),
-        ("malformed", format!("item 7 {at}: invalid_field: baseMs 9 is greater")),
-        (
-            "job_closed",
-            format!("item 8 {at}, array grid of 2 from 4 in steps of 3: job_closed: job closed"),
-        ),
+        ("job_closed", format!("record 40 {at}: job_closed: job closed is closed")),
+        ("job_closed", format!("record 41 {at}: job_closed: job gone is closed")),
+        ("malformed", format!("record 43 {at}: id_conflict: the job has a task c with other")),
+        ("malformed", format!("record 45 {at}: invalid_tag: ")),
+        ("malformed", format!("record 46 {at}: invalid_field: baseMs 9 is greater")),
+        ("job_closed", format!("record 47 {at}: job_closed: job closed")),
     ];
     assert_eq!(letters.len(), expected.len());
     for ((class, message), (expected, begin)) in letters.iter().zip(&expected) {
@@ -181,9 +189,9 @@ fn a_dead_letter_keeps_what_came_and_is_never_handed_out() {
     taken(&mut rig, batch(0, 1, vec![Item::Task(refused)]));
     let spec = rig.log.iter().find_map(|record| submitted(record)?.first());
     let spec = spec.expect("it lies where every task does");
-    assert_eq!((spec.id.as_deref(), &*spec.payload.bytes), (Some("a"), &b"precious"[..]));
+    assert_eq!((spec.id.as_deref(), &*spec.payload.bytes), (Some("a"), &b"record 0"[..]));
     let (_, message) = letters(&rig.log).remove(0);
-    assert!(message.starts_with("item 1 of record 0 of level 7: "), "{message}");
+    assert!(message.starts_with("record 0 of level 7: "), "{message}");
     let Reply::Granted(grants) = rig.run(Command::Consume(consume("w", 10))) else { panic!() };
     assert!(grants.is_empty());
     assert_eq!(rig.partition.state(TaskSeq(0)), Some(TaskState::Error));
@@ -216,7 +224,54 @@ fn what_other_partitions_decide_is_told_to_come_over_rest() {
         assert_eq!(&*class, "not_supported");
         assert!(message.contains("submit it over REST"), "{message}");
     }
+    let (_, id) = &letters(&rig.log)[0];
+    assert!(id.contains(&format!("decides `{there}`")), "{id}");
+    let kept = rig.log.iter().filter_map(submitted).flatten().map(|t| t.payload.bytes.as_slice());
+    let kept: Vec<_> = kept.filter(|bytes| bytes.starts_with(b"record")).collect();
+    assert_eq!(kept, [b"record 1", b"record 2"], "as they came");
     let duplicates = rig.partition.job_row("unique").map(|job| job.numbers.duplicates);
     assert_eq!(duplicates, Some(1));
+    rig.check();
+}
+
+#[test]
+fn what_is_refused_is_kept_whole_in_as_many_dead_letters_as_it_needs() {
+    let mut rig = Rig::with(Policy { partitions: 3, ..Policy::default() });
+    let text: Vec<u8> = (0..600_000u32).map(|n| n.to_le_bytes()[0]).collect();
+    let span = Span { from: 0, step: 1, count: 9 };
+    let common = TaskInput { priority: Some(level(7)), ..task("free") };
+    let item = Item::Array(ArrayInput { task: common, span, id: None });
+    let items = vec![InboxItem { item, source: Source::new(level(7), 0, text.clone()) }];
+    let own = InboxBatch { level: level(7), from: 0, next: 1, items, goes_on: false };
+    assert_eq!(taken(&mut rig, Command::TakeInbox(Box::new(own))), (1, [0, 3, 0]));
+    let kept = rig.log.iter().filter_map(submitted).flatten();
+    let kept: Vec<u8> = kept.flat_map(|task| task.payload.bytes.clone()).collect();
+    assert!(kept == text, "the pieces joined are the record");
+    let letters = letters(&rig.log);
+    let begin =
+        "piece 2 of 3, bytes 262144 to 524287 of record 0 of level 7: not_supported: an array";
+    assert!(letters[1].1.starts_with(begin), "{}", letters[1].1);
+    assert_eq!(rig.partition.stats().came_in_dead[level(7).index()], 3);
+    rig.check();
+}
+
+#[test]
+fn a_record_that_goes_on_is_not_taken_before_its_last_part_is() {
+    let mut rig = Rig::new();
+    let part = |goes_on: bool| {
+        let items = sent(level(7), 3, vec![dead(task("a"))]);
+        Command::TakeInbox(Box::new(InboxBatch {
+            level: level(7),
+            from: 3,
+            next: 4,
+            items,
+            goes_on,
+        }))
+    };
+    assert_eq!(taken(&mut rig, part(true)), (4, [0, 1, 0]));
+    assert_eq!(rig.partition.inbox()[level(7).index()], 0, "a restart would begin before it");
+    assert_eq!(taken(&mut rig, part(false)), (4, [0, 1, 0]));
+    let event = Event::Inbox { level: level(7), from: 3, next: 4, lost: 3 };
+    assert_eq!(rig.log.last().map(|record| &record.event), Some(&event));
     rig.check();
 }

@@ -124,8 +124,17 @@ impl Both {
 
     fn take(&mut self, which: usize, from: u64, next: u64) {
         let before = (self.rig.log.len(), self.model.next[which]);
-        let items = (from..next).flat_map(|offset| record(LEVELS[which], offset)).collect();
-        let batch = InboxBatch { level: level(LEVELS[which]), from, next, items };
+        let number = LEVELS[which];
+        // What is refused is kept as it came: here that is the payload.
+        let text = |item: &Item| item.task().payload.bytes.clone();
+        let sent = |offset: u64| {
+            record(number, offset).into_iter().map(move |item| InboxItem {
+                source: Source::new(level(number), offset, text(&item)),
+                item,
+            })
+        };
+        let items = (from..next).flat_map(sent).collect();
+        let batch = InboxBatch { level: level(number), from, next, items, goes_on: false };
         let got = taken(&mut self.rig, Command::TakeInbox(Box::new(batch)));
         if from < before.1 {
             assert_eq!((got, self.rig.log.len()), ((before.1, [0; 3]), before.0));
