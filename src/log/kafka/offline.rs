@@ -9,7 +9,8 @@ use crate::log::files::names;
 use crate::log::kafka::copy::{self, Copy, directories};
 use crate::log::kafka::place;
 use crate::log::lock::DirLock;
-use crate::log::spool::{Fault, Spool};
+use crate::log::spool::Spool;
+use crate::log::spool::look::Fault;
 use crate::log::{
     Batch, Error, EventLog, LogRecord, Resume, Room, Skimmed, StoredTask, Ticket, images,
 };

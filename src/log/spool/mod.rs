@@ -27,7 +27,7 @@
 
 mod cache;
 mod index;
-mod look;
+pub(crate) mod look;
 mod marker;
 mod open;
 mod read;
@@ -38,7 +38,6 @@ mod walk;
 mod writer;
 
 use crate::log::Error;
-pub(crate) use look::Fault;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
