@@ -134,7 +134,7 @@ impl Source {
             let to = self.between_lines(from).unwrap_or_else(|| {
                 let most = from + limits::INBOX_PIECE_BYTES;
                 // Pieces of a text are texts.
-                utf8.map_or(most.min(all), |text| text.floor_char_boundary(most))
+                utf8.map_or_else(|| most.min(all), |text| text.floor_char_boundary(most))
             });
             pieces.push(from..to);
             from = to;

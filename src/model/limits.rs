@@ -58,8 +58,8 @@ pub const BATCH_ITEMS: usize = 10_000;
 pub const LINE_EXTRA_BYTES: usize = 16 << 10;
 /// Tasks one record of an inbox topic may hold.
 pub const INBOX_BATCH_TASKS: usize = 1_000;
-/// Bytes of an inbox record, or of a line of it, that one dead letter keeps; a larger one is several,
-/// so that each fits a record of the topic of dead letters.
+/// Bytes of an inbox record, or of a line of it, that one dead letter keeps; a larger one is
+/// several, so that each fits a record of the topic of dead letters.
 pub const INBOX_PIECE_BYTES: usize = PAYLOAD_BYTES;
 /// Bytes an item of an inbox has in the log beside payload, tags, `meta` and message, about: names,
 /// affinity keys and what a refusal says.

@@ -155,9 +155,11 @@ pub(crate) fn reject() -> Reject {
     reject
 }
 
-fn source() -> Source {
-    let (line, headers) = (Some(7), Some("kwq-fmt=batch".into()));
-    Source { line, lines: true, headers, ..Source::new(Priority::DEFAULT, 17, vec![0, 255]) }
+fn inbox() -> InboxBatch {
+    let (level, line, headers) = (Priority::DEFAULT, Some(7), Some("kwq-fmt=batch".into()));
+    let source = Source { line, lines: true, headers, ..Source::new(level, 17, vec![0, 255]) };
+    let items = vec![InboxItem { item: Item::Task(task()), source }];
+    InboxBatch { level, from: 1, next: 1 << 40, items, goes_on: true }
 }
 
 fn items() -> Vec<Item> {
@@ -241,13 +243,7 @@ pub(crate) fn commands() -> Vec<Command> {
     let mut commands = vec![
         Command::Submit(Box::new(Submit { items, until_refused: true, key })),
         Command::Submit(Box::default()),
-        Command::TakeInbox(Box::new(InboxBatch {
-            level: Priority::DEFAULT,
-            from: 1,
-            next: 1 << 40,
-            items: vec![InboxItem { item: Item::Task(task()), source: source() }],
-            goes_on: true,
-        })),
+        Command::TakeInbox(Box::new(inbox())),
         Command::Remember { part: part(), note: vec![0, 1, 255] },
         Command::ForgetKey(part()),
         Command::Consume(consume()),

@@ -35,8 +35,8 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// Bytes of which nothing is known. What is UTF-8 is shown as text, as `kwq work` does with what
-    /// a program prints; that it may be JSON too is for the worker to know.
+    /// Bytes of which nothing is known. What is UTF-8 is shown as text, as `kwq work` does with
+    /// what a program prints; that it may be JSON too is for the worker to know.
     #[must_use]
     pub fn opaque(bytes: Vec<u8>) -> Self {
         let text = std::str::from_utf8(&bytes).is_ok();

@@ -17,7 +17,7 @@ fn bounds() -> Bounds {
 }
 
 /// A task or array, or what is kept of what is none.
-type Outcome = Result<Item, DeadInput>;
+type Outcome = Result<Item, Box<DeadInput>>;
 
 fn items(value: Option<&[u8]>, headers: &[Header<'_>]) -> Vec<InboxItem> {
     let level = Priority::new(7).expect("a level");
@@ -27,7 +27,7 @@ fn items(value: Option<&[u8]>, headers: &[Header<'_>]) -> Vec<InboxItem> {
 
 fn outcomes(items: Vec<InboxItem>) -> Vec<Outcome> {
     let outcome = |item: InboxItem| match item.item {
-        Item::Dead(dead) => Err(*dead),
+        Item::Dead(dead) => Err(dead),
         live @ (Item::Task(_) | Item::Array(_) | Item::Share(_)) => Ok(live),
     };
     items.into_iter().map(outcome).collect()
@@ -52,7 +52,7 @@ fn task(value: &str, headers: &[Header<'_>]) -> TaskInput {
 #[track_caller]
 fn dead(value: Option<&[u8]>, headers: &[Header<'_>]) -> DeadInput {
     match <[Outcome; 1]>::try_from(read(value, headers)) {
-        Ok([Err(dead)]) => dead,
+        Ok([Err(dead)]) => *dead,
         other => panic!("one dead letter is expected: {other:?}"),
     }
 }
@@ -285,7 +285,10 @@ fn a_line_larger_than_a_dead_letter_is_kept_whole_and_the_others_are_tasks() {
     let mut letters = read(Some(value.as_bytes()), &[text("kwq-fmt", "batch")]);
     assert!(letters.remove(0).is_ok() && letters.pop().is_some_and(|last| last.is_ok()));
     let texts = |dead: &DeadInput| dead.task.payload.encoding == Encoding::Text;
-    assert!(letters.iter().all(|letter| letter.as_ref().is_err_and(texts)), "cut between letters");
+    assert!(
+        letters.iter().all(|letter| letter.as_ref().is_err_and(|dead| texts(dead))),
+        "cut between letters"
+    );
     let second = letters[1].as_ref().expect_err("dead");
     assert!(second.message.contains(" of record 17 of level 7, line 2: line_too_large: "));
     assert!(joined(letters) == long.as_bytes());
