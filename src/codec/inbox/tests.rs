@@ -184,11 +184,7 @@ fn a_batch_with_a_wrong_frame_is_one_dead_letter() {
     let lines = |count: usize| "{}\n".repeat(count);
     assert_eq!(read(Some(lines(1_000).as_bytes()), &[batch]).len(), 1_000);
     let cases: [(&str, &[Header<'_>], &str); 3] = [
-        (
-            &lines(1_001),
-            &[batch],
-            "record 17 of level 7: too_many_items: the batch holds more than 1,000 tasks; send several records",
-        ),
+        (&lines(1_001), &[batch], "17 of level 7: too_many_items: the batch holds more than 1,000"),
         (" \n\r\n", &[batch], "no line with a task"),
         ("{}", &[batch, text("kwq-id", "one")], "header kwq-id: invalid_field: "),
     ];
