@@ -245,6 +245,15 @@ fn may_leave(engine: &KwqHandle, trail: &Audit) -> bool {
     leave
 }
 
+/// Looks at the Kafka of a configuration as a start would: how many of its topics are missing, and
+/// what durability lacks. Makes nothing.
+///
+/// # Errors
+/// Why a start would be refused; a second line says what to do.
+pub fn examine_kafka(config: &Config) -> Result<(usize, Vec<String>), LogError> {
+    kafka::examine(config)
+}
+
 /// What is known against a strict start before it makes topics, which would be refused ever after.
 fn beforehand(config: &Config, node: &str) -> Result<Vec<String>, LogError> {
     if !config.log.strict || config.log.backend != Backend::Kafka {

@@ -8,6 +8,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Backend, Config, Log, Sources};
 use crate::log::embedded::inspect;
 use crate::model::reject::Code;
+use crate::node;
 use crate::sim::report::DiskSync;
 use clap::Args;
 use serde_json::value::RawValue;
@@ -69,7 +70,8 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Verdict {
     let client = context.client_with(0, 0)?;
     let sources = Sources { file: args.config, ..Sources::default() };
     let loaded = config::load(&sources).map_err(|error| serve::config_failure(&error))?;
-    let Config { log, instance, .. } = loaded.config;
+    let config = loaded.config;
+    let Config { log, instance, .. } = &config;
     let (finding, serving) = server(&client).await;
     let mut findings =
         vec![finding, port("port", args.listen, serving, "use another address: --listen")];
@@ -79,7 +81,10 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Verdict {
         findings.push(port("internal port", instance.internal_listen, serving, fix));
     }
     let directory = existing(&args.data_dir);
-    findings.extend([space(&directory, &log), sync(&directory), files(), clock()]);
+    findings.extend([space(&directory, log), sync(&directory), files(), clock()]);
+    if log.backend == Backend::Kafka {
+        findings.extend(kafka(&config));
+    }
     let fails = |finding: &&Finding| finding.level == "fail";
     let all = context.out.format() != Format::Quiet;
     let shown = findings.iter().filter(|finding| all || fails(finding));
@@ -148,6 +153,33 @@ fn port(check: &'static str, listen: SocketAddr, serving: bool, fix: &str) -> Fi
         Err(_) if serving => Finding::ok(check, format!("{listen} is served")),
         Err(error) => Finding::fail(check, format!("{listen}: {error}"), fix),
     }
+}
+
+/// The brokers and topics of that configuration, and how many copies they keep.
+fn kafka(config: &Config) -> Vec<Finding> {
+    let brokers = &config.kafka.brokers;
+    let (missing, lacks) = match node::examine_kafka(config) {
+        Ok(seen) => seen,
+        Err(error) => {
+            let text = error.to_string();
+            let (found, fix) = text.split_once('\n').unwrap_or((&text, "see docs/kafka.md"));
+            return vec![Finding::fail("kafka", found, fix)];
+        }
+    };
+    let topics = match missing {
+        0 => format!("{}-… are there", config.kafka.prefix),
+        _ => format!("{missing} of {}-… are made by the first start", config.kafka.prefix),
+    };
+    let mut findings =
+        vec![Finding::ok("kafka", format!("{brokers} answers")), Finding::ok("topics", topics)];
+    match lacks.as_slice() {
+        [] => findings.push(Finding::ok("replication", "a record outlives any one broker")),
+        lacks => findings.extend(lacks.iter().map(|lack| {
+            let fix = "3 brokers, topics.replication=3, min.insync.replicas=2";
+            Finding::warn("replication", lack, fix)
+        })),
+    }
+    findings
 }
 
 /// The directory, or the nearest one above that exists.

@@ -33,6 +33,11 @@ pub(super) fn shortcomings(config: &Config, node: &str) -> Result<Vec<String>, E
     crate::log::kafka::shortcomings(&cluster(config, node), &topics(config))
 }
 
+/// Looks at the cluster as a start would, and makes nothing.
+pub(super) fn examine(config: &Config) -> Result<(usize, Vec<String>), Error> {
+    crate::log::kafka::examine(&cluster(config, "doctor"), &topics(config))
+}
+
 /// Opens it.
 pub(super) fn opener(config: &Config, node: &str) -> OpenLog {
     let options = Options {

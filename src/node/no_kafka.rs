@@ -21,6 +21,11 @@ pub(super) fn shortcomings(_: &Config, _: &str) -> Result<Vec<String>, Error> {
     Err(absent())
 }
 
+/// Refuses.
+pub(super) fn examine(_: &Config) -> Result<(usize, Vec<String>), Error> {
+    Err(absent())
+}
+
 fn absent() -> Error {
     Error::Settings("this build has no Kafka: build with --features kafka".to_owned())
 }

@@ -68,3 +68,47 @@ fn brokers_that_are_away_are_named() {
     assert!(said.contains("help: check kafka.bootstrap-servers"), "{said}");
     assert!(!said.contains("free space"), "{said}");
 }
+
+/// What `kwq doctor` finds of Kafka: check, level, found, fix.
+fn doctor(brokers: &str, prefix: &str, partitions: u16) -> Vec<[String; 4]> {
+    let dir = TempDir::new();
+    std::fs::create_dir_all(dir.path()).expect("a directory");
+    let file = dir.path().join("kwq.toml");
+    let config = format!(
+        "[log]\nbackend = \"kafka\"\npartitions = {partitions}\n\
+         [kafka]\nbootstrap-servers = \"{brokers}\"\n[topics]\nprefix = \"{prefix}\"\n"
+    );
+    std::fs::write(&file, config).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kwq"));
+    command.args(["doctor", "--listen", "127.0.0.1:0", "-o", "ndjson", "--config"]).arg(&file);
+    let out = command.output().expect("the binary runs");
+    let rows = String::from_utf8_lossy(&out.stdout).into_owned();
+    let row = |line: &str| {
+        let row: serde_json::Value = serde_json::from_str(line).expect("a row");
+        ["check", "level", "found", "fix"].map(|at| row[at].as_str().expect("text").to_owned())
+    };
+    let of_kafka = |row: &[String; 4]| ["kafka", "topics", "replication"].contains(&&*row[0]);
+    rows.lines().map(row).filter(of_kafka).collect()
+}
+
+#[test]
+fn the_doctor_sees_brokers_topics_and_copies_and_makes_nothing() {
+    let (prefix, dir) = (prefix(), TempDir::new());
+    let away = doctor("127.0.0.1:1", &prefix, 4);
+    let [[check, level, found, fix]] = away.as_slice() else { panic!("{away:?}") };
+    assert_eq!((&**check, &**level), ("kafka", "fail"), "{found}");
+    assert!(found.contains("127.0.0.1:1") && fix.contains("kafka.bootstrap-servers"), "{fix}");
+
+    let levels = |rows: &[[String; 4]]| rows.iter().map(|row| row[1].clone()).collect::<Vec<_>>();
+    let before = doctor(address(), &prefix, 4);
+    assert_eq!(levels(&before), ["ok", "ok", "warn"], "{before:?}");
+    assert!(before[1][2].contains("made by the first start"), "{before:?}");
+    assert_eq!(topics(&prefix), Vec::<String>::new());
+
+    let (log, _) = KafkaLog::open(&options(&prefix, &dir)).expect("the log opens");
+    log.close();
+    let other = doctor(address(), &prefix, 7);
+    assert_eq!(levels(&other), ["fail"], "{other:?}");
+    assert!(other[0][3].contains("set log.partitions=4"), "{other:?}");
+    assert!(doctor(address(), &prefix, 4)[2][2].contains("1 of 3 copies"));
+}

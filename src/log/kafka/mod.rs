@@ -44,7 +44,7 @@ pub use inbox::{Chunk, Inboxes};
 pub use lines::Letter;
 pub use offline::{Offline, dump, is_copy, verify};
 pub use outlet::{Last, Outlet, records_between};
-pub use start::shortcomings;
+pub use start::{examine, shortcomings};
 pub use topics::{Found, Topics};
 pub use yardstick::Yardstick;
 

@@ -30,6 +30,17 @@ pub fn shortcomings(cluster: &Cluster, topics: &Topics) -> Result<Vec<String>, E
     Ok(reasons)
 }
 
+/// Looks at the cluster as a start would, and makes nothing: how many topics are missing, and what
+/// durability lacks.
+///
+/// # Errors
+/// Why a start would be refused: `Io` = the cluster is not reached; `Settings` = a topic has another
+/// number of partitions, or is missing and may not be made.
+pub fn examine(cluster: &Cluster, topics: &Topics) -> Result<(usize, Vec<String>), Error> {
+    let missing = topics::missing(cluster, topics)?;
+    Ok((missing, shortcomings(cluster, topics)?))
+}
+
 /// See [`KafkaLog::open`].
 pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     let dir = options.dir.join("kafka");

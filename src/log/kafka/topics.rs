@@ -263,6 +263,26 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
     Ok(Found { created, reduced })
 }
 
+/// How many topics are missing, which the first start would make; makes nothing.
+///
+/// # Errors
+/// As [`ensure`].
+pub(super) fn missing(cluster: &Cluster, topics: &Topics) -> Result<usize, Error> {
+    let admin = administration(cluster)?;
+    let wanted = Wanted::all(topics);
+    let seen = wanted.iter().map(|wanted| ask(&admin, cluster, &wanted.name));
+    let seen = seen.collect::<Result<Vec<_>, _>>()?;
+    let (present, missing): (Vec<_>, Vec<_>) =
+        wanted.iter().zip(&seen).partition(|(_, seen)| seen.partitions > 0);
+    present.iter().try_for_each(|(wanted, seen)| wanted.check(seen))?;
+    let needed: Vec<_> =
+        missing.iter().map(|(wanted, _)| *wanted).filter(|w| w.kind.keeps()).collect();
+    if !topics.manage && !needed.is_empty() {
+        return Err(absent(cluster, &needed, i32::from(copies(topics, &seen))));
+    }
+    Ok(missing.len())
+}
+
 /// Which topics have too few copies, or would be made with them; makes nothing.
 ///
 /// # Errors
