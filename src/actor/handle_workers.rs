@@ -13,7 +13,7 @@
 use crate::actor::engine::{Engine, lock};
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::request::WorkerPage;
-use crate::core::workers::{Sign, joined};
+use crate::core::workers::joined;
 use crate::model::command::{Class, Command};
 use crate::model::id::Name;
 use crate::model::question::{Holder, Holders, PartNumbers, ToldLeases, WorkerHere};
@@ -181,7 +181,8 @@ impl KwqHandle {
     /// take a drain back either: a worker that drains stays known then.
     ///
     /// # Errors
-    /// `worker_not_found`, also of one that is not only the caller's.
+    /// `worker_not_found`, also of one that is not only the caller's; `partition_unavailable` when an
+    /// instance did not answer.
     pub async fn delete_worker(&self, worker: Name, may_drain: bool) -> Answer<usize> {
         let engine = &*self.engine;
         if !self.scopes.everything() {
@@ -203,8 +204,13 @@ impl KwqHandle {
             return Ok(released);
         }
         self.log_drain(worker.clone(), false).await.map_err(Reject::possibly_applied)?;
-        let (known, _) = self.known(Whose::Gone(worker.clone())).await;
+        let (known, all) = self.known(Whose::Gone(worker.clone())).await;
         *lock(&engine.elsewhere) = None;
+        if !all {
+            let detail = "an instance did not answer and may still list the worker";
+            let reject = Reject::new(Code::PartitionUnavailable, detail).hint("send it again");
+            return Err(reject.possibly_applied());
+        }
         if known.is_empty() && released == 0 {
             return Err(unknown_worker(&worker));
         }
@@ -273,12 +279,7 @@ impl Engine {
 
     /// A drain, or its end, is or will be in force: those that are parked are sent away.
     pub(super) fn drained(&self, worker: &Name, drains: bool) {
-        let mut registry = lock(&self.workers);
-        if !registry.drain(worker, drains) && drains {
-            registry.seen(worker, self.clock.now(), Sign::default());
-            registry.drain(worker, drains);
-        }
-        drop(registry);
+        lock(&self.workers).drained(worker, self.clock.now(), drains);
         if drains {
             self.hub.dismiss(worker);
         }

@@ -5,7 +5,7 @@ use crate::actor::envelope::{Envelope, Waiting, Work};
 use crate::actor::gate::{Commands, Gate};
 use crate::actor::node::{Fall, NodeActor, PartitionDown};
 use crate::core::partition::Partition;
-use crate::core::workers::{Sign, heartbeat_ms};
+use crate::core::workers::heartbeat_ms;
 use crate::log::{Appended, Batch, Error, EventLog, Room};
 use crate::metrics::ShedReason;
 use crate::model::access::Scopes;
@@ -438,8 +438,7 @@ impl Actor for PartitionActor {
                 workers.restored(&holder.worker, now, heartbeat_ms(holder.shortest_ms));
             }
             for worker in self.partition.drained() {
-                workers.seen(worker, now, Sign::default());
-                workers.drain(worker, true);
+                workers.drained(worker, now, true);
             }
         }
         self.act(Command::Tick, ctx);

@@ -118,7 +118,8 @@ impl Engine {
         })
     }
 
-    /// What all other instances know of workers, and whether all have answered.
+    /// What all other instances know of workers, and whether all have answered; one that has ended
+    /// knows nothing.
     pub(super) async fn workers_there(&self, whose: Whose) -> (Vec<WorkerView>, bool) {
         let to = |(state, _): &(InstanceState, Tick)| {
             let epoch = state.partitions.first().map_or(Epoch(0), |served| served.epoch);
@@ -126,12 +127,17 @@ impl Engine {
         };
         let peers: Vec<Peer> = lock(&self.others).values().map(to).collect();
         let call = Call::Workers(whose);
-        let calls = peers.iter().map(|peer| self.call(peer, &call, CONSUME_LIMIT));
+        // Who looks may look again; who is to be forgotten must be forgotten everywhere.
+        let limit =
+            if matches!(call, Call::Workers(Whose::Gone(_))) { LIMIT } else { CONSUME_LIMIT };
+        let calls = peers.iter().map(|peer| self.call(peer, &call, limit));
         let (mut views, mut all) = (Vec::new(), true);
         for told in futures_util::future::join_all(calls).await {
             match told {
                 Ok(Return::Workers(told)) => views.extend(told),
-                Ok(Return::Decided(..) | Return::Answered(..) | Return::Refused(_)) | Err(_) => {
+                Err(Missed::Gone) => {}
+                Ok(Return::Decided(..) | Return::Answered(..) | Return::Refused(_))
+                | Err(Missed::Refused(_)) => {
                     all = false;
                 }
             }

@@ -41,6 +41,8 @@ struct Entry {
     sign: Sign,
     shortest: Shortest,
     draining: bool,
+    /// It has not called here; all that is known of it is that it drains.
+    hearsay: bool,
     tally: WorkerTally,
     first_seen: WallMs,
     last_seen: Now,
@@ -127,6 +129,7 @@ impl WorkerRegistry {
             sign: Sign::default(),
             shortest: Shortest::default(),
             draining: false,
+            hearsay: false,
             tally: WorkerTally::default(),
             first_seen: now.wall,
             last_seen: now,
@@ -138,6 +141,7 @@ impl WorkerRegistry {
             self.recency.came(now.tick);
         }
         let entry = self.workers.get_mut(worker).expect("inserted just now");
+        entry.hearsay = false;
         let known = &mut entry.sign;
         if !has_the_say(known, &sign) {
             return entry.draining;
@@ -235,6 +239,21 @@ impl WorkerRegistry {
     pub fn drain(&mut self, worker: &str, draining: bool) -> bool {
         let entry = self.workers.get_mut(worker);
         entry.map(|e| e.draining = draining).is_some()
+    }
+
+    /// The log says that a worker drains, or that its drain is over, maybe long after that was so:
+    /// the end of a drain makes nobody known, and forgets who was known by it only.
+    pub fn drained(&mut self, worker: &Name, now: Now, drains: bool) {
+        if self.drain(worker, drains) {
+            if !drains && self.workers.get(worker).is_some_and(|entry| entry.hearsay) {
+                self.remove(worker);
+            }
+        } else if drains {
+            self.seen(worker, now, Sign::default());
+            if let Some(entry) = self.workers.get_mut(worker) {
+                (entry.draining, entry.hearsay) = (true, true);
+            }
+        }
     }
 
     /// Does it drain?

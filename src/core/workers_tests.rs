@@ -47,3 +47,23 @@ fn who_heard_of_a_worker_later_is_right_and_what_it_did_is_the_sum() {
         }
     }
 }
+
+#[test]
+fn who_is_known_by_a_drain_only_is_forgotten_with_it() {
+    let mut registry = WorkerRegistry::new(1, 1);
+    let now = Now { tick: Tick(5), wall: WallMs(5) };
+    let (called, other) = (Name::from("called"), Name::from("other"));
+    registry.seen(&called, now, Sign::default());
+    for worker in [&called, &other] {
+        registry.drained(worker, now, true);
+        assert!(registry.drains(worker));
+        registry.drained(worker, now, false);
+    }
+    assert!(registry.view(&called, now).is_some_and(|view| view.state == WorkerState::Active));
+    assert!(registry.view(&other, now).is_none());
+    // It calls while it drains.
+    registry.drained(&other, now, true);
+    assert!(registry.seen(&other, now, Sign::default()));
+    registry.drained(&other, now, false);
+    assert!(registry.view(&other, now).is_some());
+}

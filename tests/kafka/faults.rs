@@ -5,8 +5,12 @@
 use crate::broker::{Brokers, address, prefix};
 use crate::run::Run;
 use crate::server::{Server, Start};
-use crate::util::{alone, pause_ms, say, scaled};
+use crate::util::{alone, pause_ms, say, scaled, wait_until};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+/// After an outage work goes on within so long.
+const SETTLED_MS: u64 = 30_000;
 /// Cycles at scale 1.
 const KILLS: usize = 10;
 const OUTAGES: usize = 4;
@@ -54,6 +58,8 @@ fn work_goes_on_after_the_broker_was_killed_stopped_and_started_again() {
     let mut run = on("kafka-broker", &brokers.addresses, 1);
     let server = run.serve();
     run.load();
+    let world = Arc::clone(&run.world);
+    let acked = || world.acked.load(Ordering::SeqCst);
     for i in 0..scaled(OUTAGES) {
         pause_ms(2_000);
         run.count_in_flight();
@@ -68,6 +74,9 @@ fn work_goes_on_after_the_broker_was_killed_stopped_and_started_again() {
             pause_ms(run.rng.range(1_000, 6_000));
             brokers.order("cont 1");
         }
+        // An outage may be longer than the session, as a killed broker starts slowly.
+        let before = acked();
+        assert!(wait_until(SETTLED_MS, || acked() > before + 10), "work goes on");
     }
     run.verdict(server);
 }

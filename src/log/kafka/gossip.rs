@@ -53,8 +53,9 @@ pub trait Heard: Send + Sync {
     /// that went without a farewell, however long ago. Returns at once.
     fn told(&self, node: &str, value: Option<&[u8]>);
 
-    /// The newest word under this instance's own name, once it has come all the way through Kafka:
-    /// what it told itself, before or after its start, or what another one of the same name does.
+    /// A word under this instance's own name, once it has come all the way through Kafka: what it
+    /// told itself, before or after its start, or what another one of the same name does. Each word,
+    /// in their order.
     fn own(&self, value: &[u8]);
 }
 
@@ -334,17 +335,13 @@ impl Listener {
     fn serve(self) {
         while !self.board.ended() {
             for (node, value) in self.round() {
-                if node != self.node {
-                    self.on.told(&node, value.as_deref());
-                } else if let Some(value) = value {
-                    self.on.own(&value);
-                }
+                self.on.told(&node, value.as_deref());
             }
         }
         dropped("the client that hears the others", self.client, CLOSE_LIMIT);
     }
 
-    /// What has come, at most a round of it.
+    /// What has come, at most a round of it; own words are handed on at once.
     fn round(&self) -> Words {
         let (mut words, mut bytes, mut wait) = (Words::new(), 0, POLL);
         for _ in 0..ROUND.0 {
@@ -354,8 +351,13 @@ impl Listener {
                     // Own words are among them, so there is something every second.
                     self.client.context().good();
                     bytes += message.payload_len();
-                    if let Some((node, value)) = word(&message) {
-                        words.insert(node.to_owned(), value.map(<[u8]>::to_vec));
+                    match word(&message) {
+                        Some((node, value)) if node != self.node => {
+                            words.insert(node.to_owned(), value.map(<[u8]>::to_vec));
+                        }
+                        Some((_, Some(value))) => self.on.own(value),
+                        // Its own farewell, of a former life.
+                        Some((_, None)) | None => {}
                     }
                 }
                 // The client has said it already, and goes on by itself.
