@@ -181,8 +181,8 @@ impl KwqHandle {
     /// take a drain back either: a worker that drains stays known then.
     ///
     /// # Errors
-    /// `worker_not_found`, also of one that is not only the caller's; `partition_unavailable` when an
-    /// instance did not answer.
+    /// `worker_not_found`, also of one that is not only the caller's; `partition_unavailable` when
+    /// an instance did not answer.
     pub async fn delete_worker(&self, worker: Name, may_drain: bool) -> Answer<usize> {
         let engine = &*self.engine;
         if !self.scopes.everything() {

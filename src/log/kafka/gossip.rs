@@ -54,8 +54,8 @@ pub trait Heard: Send + Sync {
     fn told(&self, node: &str, value: Option<&[u8]>);
 
     /// A word under this instance's own name, once it has come all the way through Kafka: what it
-    /// told itself, before or after its start, or what another one of the same name does. Each word,
-    /// in their order.
+    /// told itself, before or after its start, or what another one of the same name does. Each
+    /// word, in their order.
     fn own(&self, value: &[u8]);
 }
 

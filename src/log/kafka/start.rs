@@ -34,8 +34,8 @@ pub fn shortcomings(cluster: &Cluster, topics: &Topics) -> Result<Vec<String>, E
 /// durability lacks.
 ///
 /// # Errors
-/// Why a start would be refused: `Io` = the cluster is not reached; `Settings` = a topic has another
-/// number of partitions, or is missing and may not be made.
+/// Why a start would be refused: `Io` = the cluster is not reached; `Settings` = a topic has
+/// another number of partitions, or is missing and may not be made.
 pub fn examine(cluster: &Cluster, topics: &Topics) -> Result<(usize, Vec<String>), Error> {
     let missing = topics::missing(cluster, topics)?;
     Ok((missing, shortcomings(cluster, topics)?))
