@@ -222,37 +222,36 @@ impl Texts {
 pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error> {
     let admin = administration(cluster)?;
     let mut wanted = Wanted::all(topics);
-    let ask = |wanted: &Wanted| ask(&admin, cluster, &wanted.name);
-    let mut seen = wanted.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
+    let mut found = seen(&admin, cluster, &wanted)?;
     while !topics.manage
-        && let Some((at, what)) = dispensable(&wanted, &seen)
+        && let Some((at, what)) = dispensable(&wanted, &found)
     {
         tracing::warn!(topic = wanted[at].name, what, "missing with topics.manage=false");
         wanted.remove(at);
-        seen.remove(at);
+        found.remove(at);
     }
-    let pairs = wanted.iter().zip(&seen);
+    let pairs = wanted.iter().zip(&found);
     let missing: Vec<_> = pairs.filter(|(_, seen)| seen.partitions == 0).map(|(w, _)| w).collect();
     let created = !missing.is_empty();
     if created {
-        let copies = i32::from(copies(topics, &seen));
+        let copies = i32::from(copies(topics, &found));
         if !topics.manage {
             return Err(absent(cluster, &missing, copies));
         }
         // Before anything is made: a start that is refused leaves nothing behind.
-        let mut present = wanted.iter().zip(&seen).filter(|(_, seen)| seen.partitions > 0);
+        let mut present = wanted.iter().zip(&found).filter(|(_, seen)| seen.partitions > 0);
         present.try_for_each(|(wanted, seen)| wanted.check(seen))?;
         create(&admin, &missing, copies)?;
         for _ in 0..TRIES {
-            if seen.iter().all(|seen| seen.partitions > 0) {
+            if found.iter().all(|seen| seen.partitions > 0) {
                 break;
             }
             thread::sleep(SPREAD);
-            seen = wanted.iter().map(ask).collect::<Result<Vec<_>, _>>()?;
+            found = seen(&admin, cluster, &wanted)?;
         }
     }
     let mut reduced = Vec::new();
-    for (wanted, seen) in wanted.iter().zip(&seen) {
+    for (wanted, seen) in wanted.iter().zip(&found) {
         wanted.check(seen)?;
         if seen.copies < 3 && wanted.kind.keeps() {
             reduced.push(few(wanted, seen));
@@ -268,10 +267,8 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
 /// # Errors
 /// As [`ensure`].
 pub(super) fn missing(cluster: &Cluster, topics: &Topics) -> Result<usize, Error> {
-    let admin = administration(cluster)?;
     let wanted = Wanted::all(topics);
-    let seen = wanted.iter().map(|wanted| ask(&admin, cluster, &wanted.name));
-    let seen = seen.collect::<Result<Vec<_>, _>>()?;
+    let seen = seen(&administration(cluster)?, cluster, &wanted)?;
     let (present, missing): (Vec<_>, Vec<_>) =
         wanted.iter().zip(&seen).partition(|(_, seen)| seen.partitions > 0);
     present.iter().try_for_each(|(wanted, seen)| wanted.check(seen))?;
@@ -288,10 +285,8 @@ pub(super) fn missing(cluster: &Cluster, topics: &Topics) -> Result<usize, Error
 /// # Errors
 /// `Io` = the cluster is not reached.
 pub(super) fn few_copies(cluster: &Cluster, topics: &Topics) -> Result<Vec<String>, Error> {
-    let admin = administration(cluster)?;
     let wanted: Vec<_> = Wanted::all(topics).into_iter().filter(|w| w.kind.keeps()).collect();
-    let seen = wanted.iter().map(|wanted| ask(&admin, cluster, &wanted.name));
-    let seen = seen.collect::<Result<Vec<_>, _>>()?;
+    let seen = seen(&administration(cluster)?, cluster, &wanted)?;
     let made = copies(topics, &seen);
     let mut reasons = Vec::new();
     for (wanted, seen) in wanted.iter().zip(&seen) {
@@ -332,6 +327,15 @@ fn absent(cluster: &Cluster, missing: &[&Wanted], copies: i32) -> Error {
         "topics are missing, and topics.manage=false: {}\n{command}{rest}",
         names(missing)
     ))
+}
+
+/// What there is of each.
+fn seen(
+    admin: &AdminClient<Voice>,
+    cluster: &Cluster,
+    wanted: &[Wanted],
+) -> Result<Vec<Seen>, Error> {
+    wanted.iter().map(|wanted| ask(admin, cluster, &wanted.name)).collect()
 }
 
 fn ask(admin: &AdminClient<Voice>, cluster: &Cluster, name: &str) -> Result<Seen, Error> {
