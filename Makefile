@@ -39,6 +39,7 @@ check: tidy ## format, lints with and without features, documentation, tidy
 	$(CARGO) clippy $(LOCKED) --no-default-features --lib -- -D warnings
 	$(CARGO) clippy $(LOCKED) --no-default-features --features server --lib --bins -- -D warnings
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) --test faults --test kafka --test ui -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps
 
 tidy: ## fences of the source tree, drift of documents

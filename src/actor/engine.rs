@@ -360,7 +360,7 @@ impl Engine {
             Class::Report => 100,
         };
         let queued = limits::CHANNEL_COMMANDS - sender.capacity();
-        let queued_bytes = slot.bytes.load(Ordering::Relaxed);
+        let queued_bytes = slot.backlog.bytes();
         // One body of the largest size always fits an idle partition.
         let full = queued * 100 >= limits::CHANNEL_COMMANDS * share
             || (queued_bytes > 0
@@ -368,15 +368,11 @@ impl Engine {
         if full {
             return Err(self.overloaded(slot, class));
         }
-        slot.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let sent = self.clock.now().tick;
-        let envelope = Envelope { work, class, bytes, sent };
-        sender.try_send(envelope).map_err(|refused| {
-            slot.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            match refused {
-                mpsc::error::TrySendError::Full(_) => self.overloaded(slot, class),
-                mpsc::error::TrySendError::Closed(_) => unavailable(),
-            }
+        let (held, sent) = (slot.backlog.hold(bytes), self.clock.now().tick);
+        let envelope = Envelope { work, class, held, sent };
+        sender.try_send(envelope).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => self.overloaded(slot, class),
+            mpsc::error::TrySendError::Closed(_) => unavailable(),
         })
     }
 

@@ -87,6 +87,7 @@ impl Stream for Commands {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actor::envelope::Backlog;
     use crate::model::command::{Class, Command};
     use crate::model::reject::Code;
     use crate::model::time::Tick;
@@ -98,7 +99,7 @@ mod tests {
         let commands = Commands { receiver, gate: Rc::default() };
         let (reply, mut answer) = oneshot::channel();
         let work = Work::Decide(Command::Tick, reply);
-        let envelope = Envelope { work, class: Class::Report, bytes: 0, sent: Tick(0) };
+        let envelope = Envelope { work, class: Class::Report, held: Backlog::default().hold(0), sent: Tick(0) };
         assert!(sender.try_send(envelope).is_ok(), "there is room");
         drop(commands);
         let Reply::Refused(reject) = answer.try_recv().expect("an answer").reply else {

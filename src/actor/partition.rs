@@ -133,17 +133,16 @@ impl PartitionActor {
         let now = self.engine.clock.now();
         let (mut events, mut waiting) = (self.notice_freeze(now), Vec::new());
         let room = self.log.room();
-        for envelope in chunk {
-            let slot = &self.engine.slots[self.partition.id().index()];
-            slot.bytes.fetch_sub(envelope.bytes, Ordering::Relaxed);
-            match envelope.work {
+        for Envelope { work, class, held, sent } in chunk {
+            drop(held);
+            match work {
                 Work::Inspect(read) => waiting.push(Waiting::Read(read(&self.partition))),
-                Work::Decide(_, reply) if reply.is_closed() && envelope.class != Class::Report => {}
+                Work::Decide(_, reply) if reply.is_closed() && class != Class::Report => {}
                 Work::Decide(command, reply) => {
-                    let refusal = refusal(&command, envelope.class, envelope.sent, now, room);
+                    let refusal = refusal(&command, class, sent, now, room);
                     let decided = match refusal {
                         Some((full, reject)) => {
-                            self.engine.metrics.shed(shed_class(envelope.class), full);
+                            self.engine.metrics.shed(shed_class(class), full);
                             Reply::Refused(reject)
                         }
                         None => self.partition.decide(command, now, &mut events),

@@ -191,8 +191,7 @@ impl Engine {
 
     /// The instance has ended: what it served has nobody until somebody says so.
     fn let_go_of(&self, peer: &Peer) {
-        let of_it = |slot: &&Slot| slot.peer().is_some_and(|other| other.addr == peer.addr);
-        for slot in self.slots.iter().filter(of_it) {
+        for slot in self.slots_of(peer) {
             slot.lose(&peer.node);
             self.hub.publish(slot.id, 0, 0, false, Vec::new());
         }
@@ -201,10 +200,14 @@ impl Engine {
     /// Nobody is sent to this peer for work until it is heard of again: not to its other partitions
     /// either, each of which would have to be waited for.
     fn pass_over(&self, peer: &Peer) {
-        let of_it = |slot: &&Slot| slot.peer().is_some_and(|other| other.addr == peer.addr);
-        for slot in self.slots.iter().filter(of_it) {
+        for slot in self.slots_of(peer) {
             self.hub.publish(slot.id, 0, 0, false, Vec::new());
         }
+    }
+
+    fn slots_of<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = &'a Slot> {
+        let of_it = |slot: &&Slot| slot.peer().is_some_and(|other| other.addr == peer.addr);
+        self.slots.iter().filter(of_it)
     }
 
     /// Everything of a partition up to here is durable: whoever wants an answer that knows it waits

@@ -1,10 +1,10 @@
 //! The door of one partition: into the actor of this process that serves it, or to the instance
 //! that does.
 
-use crate::actor::envelope::Envelope;
+use crate::actor::envelope::{Backlog, Envelope};
 use crate::model::id::{Epoch, Name, PartitionId, Position};
 use crate::model::limits;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::mpsc;
 
@@ -48,7 +48,7 @@ pub(crate) struct Slot {
     pub(crate) id: PartitionId,
     pub(crate) shard: usize,
     served: RwLock<Served>,
-    pub(crate) bytes: AtomicUsize,
+    pub(crate) backlog: Backlog,
     pub(crate) epoch: AtomicU64,
     /// The last durable record, as far as it is known here.
     pub(crate) position: AtomicU64,
@@ -65,7 +65,7 @@ impl Slot {
             id,
             shard,
             served: RwLock::new(Served::Nowhere),
-            bytes: AtomicUsize::new(0),
+            backlog: Backlog::default(),
             epoch: AtomicU64::new(0),
             position: AtomicU64::new(0),
             offered: AtomicU64::new(0),
@@ -98,7 +98,6 @@ impl Slot {
     pub(crate) fn close(&self, state: SlotState) {
         let mut served = self.write();
         *served = Served::Nowhere;
-        self.bytes.store(0, Ordering::Release);
         self.set(state);
     }
 
@@ -222,5 +221,17 @@ mod tests {
         slot.point(peer("a", 5));
         assert!(!slot.lose("b") && slot.lose("a") && !slot.lose("a"));
         assert_eq!((slot.state(), slot.peer()), (SlotState::Replaying, None));
+    }
+
+    /// An actor falls with commands in its hands; they end after the door was shut.
+    #[test]
+    fn what_a_fallen_actor_held_is_taken_off_once() {
+        let slot = Slot::new(PartitionId(0), 0);
+        let (first, second) = (slot.backlog.hold(100), slot.backlog.hold(20));
+        slot.close(SlotState::Replaying);
+        drop(first);
+        assert_eq!(slot.backlog.bytes(), 20);
+        drop(second);
+        assert_eq!(slot.backlog.bytes(), 0);
     }
 }

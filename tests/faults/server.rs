@@ -151,6 +151,12 @@ impl Server {
         self.stderr()
     }
 
+    fn say_what_is_odd(&self) {
+        let said = self.stderr();
+        let odd = said.lines().filter(|l| l.contains("WARN") || l.contains("ERROR"));
+        odd.for_each(|line| crate::util::say(line));
+    }
+
     fn kill_in_place(&mut self) {
         // Under strace the child may not be there yet: killing strace alone would set it free.
         for _ in 0..500 {
@@ -180,6 +186,9 @@ impl Server {
         self.signal("TERM");
         wait_until(limit_ms, || self.try_wait().is_some());
         let code = self.try_wait().and_then(|s| s.code());
+        if code != Some(0) {
+            self.say_what_is_odd();
+        }
         (code, (now_us() - start) / 1_000)
     }
 
@@ -193,9 +202,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let said = self.stderr();
-            let odd = said.lines().filter(|l| l.contains("WARN") || l.contains("ERROR"));
-            odd.for_each(|line| crate::util::say(line));
+            self.say_what_is_odd();
         }
         self.kill_in_place();
     }

@@ -13,87 +13,12 @@
 //! Left out: time. A lease lasts for ever here, so whoever is told of a task that another worker was
 //! told of is a fault. That leases may end and be granted again is the business of the core.
 
+use crate::changelog::{Folded, Record, Task, Token};
 use kwq::log::fence::{Between, Fence, Latest, Settled};
 use stateright::{Model, Property};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const NODES: usize = 2;
-
-/// A task.
-pub type Task = u8;
-
-/// What proves a hand-out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token {
-    epoch: u64,
-    number: u8,
-}
-
-/// A record of the log.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Record {
-    /// Somebody takes over.
-    Owner { node: usize },
-    /// A hand-out.
-    Grant { epoch: u64, number: u64, task: Task, token: Token },
-    /// All that counts before it.
-    Checkpoint { epoch: u64, number: u64, folded: Folded },
-}
-
-impl Record {
-    /// Epoch and number of a batch that is no `Owner`.
-    fn batch(&self) -> Option<(u64, u64)> {
-        match self {
-            Self::Owner { .. } => None,
-            Self::Grant { epoch, number, .. } | Self::Checkpoint { epoch, number, .. } => {
-                Some((*epoch, *number))
-            }
-        }
-    }
-}
-
-/// The partition as the log says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Folded {
-    latest: Latest,
-    held: BTreeMap<Task, Token>,
-}
-
-impl Folded {
-    /// Reads from a checkpoint that was committed, or from the beginning, up to an offset.
-    fn of(log: &[Record], mark: Option<usize>, end: usize) -> Self {
-        Self::read(log, mark, end, None)
-    }
-
-    /// As [`Self::of`], with a mistake of the reader's.
-    fn read(log: &[Record], mark: Option<usize>, end: usize, mistake: Option<Mistake>) -> Self {
-        let mut folded = Self::default();
-        let mut from = 0;
-        if let Some(mark) = mark
-            && let Some(Record::Checkpoint { folded: kept, epoch, number }) = log.get(mark)
-        {
-            folded = kept.clone();
-            folded.latest = Latest::behind(*epoch, *number);
-            from = mark + 1;
-        }
-        for (offset, record) in log.iter().enumerate().take(end).skip(from) {
-            let Some((epoch, number)) = record.batch() else {
-                folded.latest.owner(offset as u64);
-                continue;
-            };
-            let counts = match mistake {
-                Some(Mistake::AcceptHole) => folded.latest.is(epoch),
-                _ => folded.latest.counts(epoch, number),
-            };
-            if let Record::Grant { task, token, .. } = record
-                && counts
-            {
-                folded.held.insert(*task, *token);
-            }
-        }
-        folded
-    }
-}
 
 /// A batch whose report is awaited.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -353,7 +278,7 @@ impl Model for Ownership {
             }),
             Property::always(NO_HOLE, |model: &Self, state: &State| {
                 let end = state.log.len();
-                let all = Folded::read(&state.log, None, end, model.mistake);
+                let all = Folded::read(&state.log, None, end, model.has(Mistake::AcceptHole));
                 let grants = state.log.iter().filter_map(|record| match record {
                     Record::Grant { epoch, number, task, token } => {
                         Some((*epoch, *number, all.held.get(task) == Some(token)))
