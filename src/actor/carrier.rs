@@ -224,13 +224,17 @@ impl Carrier {
             if self.stopped() || self.is_held(id) {
                 continue;
             }
-            let last = match outlet.last(id) {
-                Ok(last) => of_this_log(last, log.end(id), (id, self.feed)),
-                Err(error) => {
-                    self.hold(id, error.into())?;
+            let last = match outlet.last(id).map_err(Trouble::from).and_then(within(log.end(id))) {
+                Ok(last) => last,
+                Err(trouble) => {
+                    self.hold(id, trouble)?;
                     continue;
                 }
             };
+            if last == Last::Ahead {
+                let (topic, what) = (self.feed.name(), "it begins as a topic that is new");
+                tracing::error!(partition = %id, topic, what, "the topic is ahead of the changelog");
+            }
             let now = self.handle.now().wall;
             let (next, since) = begin(self.feed, last, Position(epoch), now);
             tracing::info!(partition = %id, topic = self.feed.name(), ?last, "carrying");
@@ -393,16 +397,14 @@ impl Carrier {
     }
 }
 
-/// A topic that has come further than the log goes was written from another one, that was lost or
-/// made anew.
-fn of_this_log(last: Last, end: Position, (id, feed): (PartitionId, Feed)) -> Last {
-    match last {
+/// Whoever carried further than the log goes here has owned the partition after this instance, which
+/// learns of it in a moment.
+fn within(end: Position) -> impl Fn(Last) -> Result<Last, Trouble> {
+    move |last| match last {
         Last::Behind(place) if place.record > end => {
-            let (topic, what) = (feed.name(), "it begins as a topic that is new");
-            tracing::error!(partition = %id, topic, %end, what, "the topic is ahead of the log");
-            Last::Never
+            Err(Trouble(format!("another instance has come to {}, the log to {end}", place.record)))
         }
-        Last::Behind(_) | Last::Expired | Last::Never => last,
+        Last::Behind(_) | Last::Ahead | Last::Expired | Last::Never => Ok(last),
     }
 }
 
@@ -414,8 +416,8 @@ fn begin(feed: Feed, last: Last, owner: Position, now: WallMs) -> (EndPlace, Wal
         (Last::Expired, Feed::Dead | Feed::Status) => {
             (EndPlace::default(), WallMs(now.0.saturating_sub(feed.retention_ms())))
         }
-        (Last::Never, Feed::Dead) => (EndPlace::default(), WallMs(0)),
-        (Last::Never, Feed::Status) => (EndPlace { record: owner, read: 0 }, WallMs(0)),
+        (Last::Never | Last::Ahead, Feed::Dead) => (EndPlace::default(), WallMs(0)),
+        (Last::Never | Last::Ahead, Feed::Status) => (EndPlace { record: owner, read: 0 }, WallMs(0)),
     }
 }
 

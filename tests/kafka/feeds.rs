@@ -85,8 +85,12 @@ fn exists(topic: &str) -> bool {
 }
 
 fn produce(topic: &str, line: &str) {
+    produce_into(topic, "0", line);
+}
+
+fn produce_into(topic: &str, partition: &str, line: &str) {
     let mut command = Command::new("kcat");
-    command.args(["-P", "-b", address(), "-t", topic, "-p", "0"]);
+    command.args(["-P", "-b", address(), "-t", topic, "-p", partition]);
     let mut kcat = command.stdin(Stdio::piped()).spawn().expect("kcat runs");
     kcat.stdin.take().expect("piped").write_all(line.as_bytes()).expect("kcat reads");
     assert!(kcat.wait().expect("kcat ends").success());
@@ -341,6 +345,9 @@ fn the_last_record_of_ours_or_a_mark_behind_it_says_where_to_go_on() {
     let writer = outlet(&prefix);
     let (id, other) = (PartitionId(0), PartitionId(1));
     assert_eq!(writer.last(id).expect("an answer"), Last::Never);
+    for partition in ["0", "1"] {
+        produce_into(&format!("{prefix}-changelog"), partition, "one\ntwo\n");
+    }
     written(&writer, id, place(65_536, 0));
     written(&writer, id, place(65_537, 7));
     assert_eq!(writer.carried(id, place(9, 9)), place(9, 9), "nothing is on its way");
@@ -358,6 +365,8 @@ fn the_last_record_of_ours_or_a_mark_behind_it_says_where_to_go_on() {
     assert_eq!(last(id), Last::Behind(place(65_537, 8)), "an older mark says nothing");
     writer.mark(&[(id, place(80_000, 2))]);
     assert!(wait_until(10_000, || last(id) == Last::Behind(place(80_000, 2))));
+    written(&writer, id, place(3 << 16, 0));
+    assert_eq!(last(id), Last::Ahead, "of a changelog that has two records");
 }
 
 #[test]
@@ -365,6 +374,7 @@ fn nothing_comes_behind_a_record_that_kafka_refuses() {
     let prefix = prefix();
     let writer = outlet(&prefix);
     let id = PartitionId(0);
+    produce(&format!("{prefix}-changelog"), "one\n");
     written(&writer, id, place(65_536, 0));
     // Larger than the topic takes, and not to be made smaller.
     let mut rng = crate::util::Rng::new(7);

@@ -20,6 +20,9 @@ const LONG_FROM: usize = 10;
 /// A fault is over, and every partition has an owner, within so long: the session of a group
 /// member, and the take-over.
 const SETTLED_MS: u64 = 30_000;
+/// Until an instance that is told to stop has done so: each of its clients waits some seconds for a
+/// broker that hangs just then.
+const STOP_MS: u64 = 60_000;
 
 /// How long the instances are made to suffer, and by how many clients.
 struct Size {
@@ -374,7 +377,7 @@ fn three_instances_behind_a_proxy_lose_nothing_while_they_are_killed_stopped_and
             }
             _ => {
                 run.nemesis("an instance is stopped and started again");
-                let (code, ms) = server.terminate(20_000);
+                let (code, ms) = server.terminate(STOP_MS);
                 assert_eq!(code, Some(0), "SIGTERM ends with 0 (after {ms} ms)");
                 fleet.restart(number);
             }
@@ -383,7 +386,7 @@ fn three_instances_behind_a_proxy_lose_nothing_while_they_are_killed_stopped_and
     assert!(wait_until(SETTLED_MS, || fleet.shares().len() == COUNT), "all take part again");
     run.drain();
     for server in fleet.servers[1..].iter_mut().filter_map(Option::take) {
-        let (code, ms) = server.terminate(20_000);
+        let (code, ms) = server.terminate(STOP_MS);
         assert_eq!(code, Some(0), "SIGTERM ends with 0 (after {ms} ms)");
     }
     let first = fleet.servers[0].take().expect("it runs");

@@ -175,7 +175,9 @@ fn a_partition_begins_behind_what_is_there_or_where_its_feed_does() {
         assert_eq!(begin(feed, Last::Behind(place), owner, now), (place, WallMs(0)));
     }
     let start = EndPlace::default();
-    assert_eq!(begin(Feed::Dead, Last::Never, owner, now), (start, WallMs(0)));
+    for anew in [Last::Never, Last::Ahead] {
+        assert_eq!(begin(Feed::Dead, anew, owner, now), (start, WallMs(0)));
+    }
     assert_eq!(begin(Feed::Dead, Last::Expired, owner, now), (start, WallMs(5)));
     let first = EndPlace { record: owner, read: 0 };
     assert_eq!(begin(Feed::Status, Last::Never, owner, now), (first, WallMs(0)));
@@ -257,10 +259,11 @@ mod letters_of_the_dead {
 }
 
 #[test]
-fn a_topic_ahead_of_a_log_that_was_made_anew_begins_anew() {
-    let whose = (PartitionId(0), Feed::Dead);
+fn what_an_owner_after_this_one_has_carried_is_waited_for() {
     let behind = |at: u64| Last::Behind(EndPlace { record: Position(at), read: 0 });
-    assert_eq!(of_this_log(behind(9), Position(9), whose), behind(9), "all of it was carried");
-    assert_eq!(of_this_log(behind(10), Position(9), whose), Last::Never);
-    assert_eq!(of_this_log(Last::Expired, Position(9), whose), Last::Expired);
+    let fits = |last| within(Position(9))(last).ok();
+    assert_eq!(fits(behind(9)), Some(behind(9)), "all of it was carried");
+    assert_eq!(fits(behind(10)), None, "by an owner after this one");
+    assert_eq!(fits(Last::Expired), Some(Last::Expired));
+    assert_eq!(fits(Last::Ahead), Some(Last::Ahead));
 }

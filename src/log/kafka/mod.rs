@@ -51,6 +51,7 @@ pub use yardstick::Yardstick;
 use crate::codec::changelog;
 use crate::log::kafka::copy::Copy;
 use crate::log::kafka::partition::{Acks, Sent};
+use crate::log::kafka::threads::{PAUSE, ended};
 use crate::log::kafka::vitals::Vitals;
 use crate::log::lock::DirLock;
 use crate::log::{
@@ -67,10 +68,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Pause between two looks at something that other threads do.
-const PAUSE: Duration = Duration::from_millis(5);
 /// Looks for batches on their way when the log is closed: 3 s.
 const CLOSE_LOOKS: u32 = 600;
+/// For a thread that drops its client: one whose broker hangs may take long.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 /// Looks at a reader that brings nothing before it is said that nothing moves: 30 s.
 const SILENT_LOOKS: u32 = 6_000;
 
@@ -274,9 +275,8 @@ impl EventLog for KafkaLog {
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the log panicked");
-            }
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            ended(&name, thread, CLOSE_LIMIT);
         }
         self.shared.close();
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());

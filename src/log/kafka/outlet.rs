@@ -42,6 +42,8 @@ const CLOSE_LIMIT: Duration = Duration::from_millis(1_500);
 pub enum Last {
     /// Everything before this place is carried.
     Behind(EndPlace),
+    /// More was carried than the changelog holds: from another one, that was lost or made anew.
+    Ahead,
     /// Something was carried, and Kafka keeps nothing of it any more.
     Expired,
     /// Nothing was ever carried.
@@ -66,7 +68,7 @@ impl Outlet {
         if !present(cluster, &topic)? {
             return Ok(None);
         }
-        let tail = Tail::new(cluster, topic.clone(), format!("{}-feeds", topics.prefix))?;
+        let tail = Tail::new(cluster, topics, topic.clone())?;
         let client = BaseProducer::from_config_and_context(&cluster.feeder(), Way::default());
         let client =
             client.map_err(|e| refused(&format!("setting up the writer of {topic}"), &e))?;

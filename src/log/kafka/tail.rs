@@ -11,6 +11,7 @@ use crate::log::Error;
 use crate::log::kafka::client::{Cluster, Voice, refused};
 use crate::log::kafka::outlet::Last;
 use crate::log::kafka::threads::dropped;
+use crate::log::kafka::{Topics, place};
 use crate::model::ending::EndPlace;
 use crate::model::id::PartitionId;
 use rdkafka::config::FromClientConfigAndContext;
@@ -34,16 +35,18 @@ const CLOSE_LIMIT: Duration = Duration::from_millis(1_500);
 /// Reads the end of a derived topic.
 pub(super) struct Tail {
     topic: String,
+    changelog: String,
     /// Taken when it is dropped.
     client: Option<BaseConsumer<Voice>>,
 }
 
 impl Tail {
-    pub(super) fn new(cluster: &Cluster, topic: String, group: String) -> Result<Self, Error> {
+    pub(super) fn new(cluster: &Cluster, topics: &Topics, topic: String) -> Result<Self, Error> {
+        let group = format!("{}-feeds", topics.prefix);
         let client = BaseConsumer::from_config_and_context(&cluster.marker(&group), Voice);
         let client =
             client.map_err(|e| refused(&format!("setting up the reader of {topic}"), &e))?;
-        Ok(Self { topic, client: Some(client) })
+        Ok(Self { topic, changelog: topics.changelog(), client: Some(client) })
     }
 
     /// Where to go on with a partition.
@@ -54,14 +57,16 @@ impl Tail {
         let what = || format!("reading the end of {} {id}", self.topic);
         let Some(client) = &self.client else { return Ok(Last::Never) };
         let marked = self.marked(client, id).map_err(|e| refused(&what(), &e))?;
-        let bounds = client.fetch_watermarks(&self.topic, i32::from(id.0), PATIENCE);
-        let (low, high) = bounds.map_err(|e| refused(&what(), &e))?;
+        let bounds = |topic: &str| client.fetch_watermarks(topic, i32::from(id.0), PATIENCE);
+        let (low, high) = bounds(&self.topic).map_err(|e| refused(&what(), &e))?;
         let told = self.told(client, id, (low, high)).map_err(|e| refused(&what(), &e))?;
-        Ok(match marked.max(told) {
-            Some(place) => Last::Behind(place),
-            None if high == 0 => Last::Never,
-            None => Last::Expired,
-        })
+        let Some(place) = marked.max(told) else {
+            return Ok(if high == 0 { Last::Never } else { Last::Expired });
+        };
+        // This instance may know less of the changelog than whoever carried it so far.
+        let (_, end) = bounds(&self.changelog).map_err(|e| refused(&what(), &e))?;
+        let offset = i64::try_from(place::offset(place.record).0).unwrap_or(i64::MAX);
+        Ok(if offset > end { Last::Ahead } else { Last::Behind(place) })
     }
 
     /// The place behind the last record that says one.
@@ -111,7 +116,7 @@ impl Tail {
                 Some(Ok(message)) if message.partition() != i32::from(id.0) => {}
                 Some(Ok(message)) => {
                     if message.offset() < end {
-                        found = place(&message).or(found);
+                        found = said_by(&message).or(found);
                     }
                     if message.offset() + 1 >= end {
                         return Ok(found);
@@ -183,7 +188,7 @@ fn not_ours(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
-fn place(message: &BorrowedMessage<'_>) -> Option<EndPlace> {
+fn said_by(message: &BorrowedMessage<'_>) -> Option<EndPlace> {
     let headers = message.headers()?;
     feed::behind(headers.iter().map(|header| (header.key, header.value)))
 }
