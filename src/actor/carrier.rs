@@ -417,7 +417,9 @@ fn begin(feed: Feed, last: Last, owner: Position, now: WallMs) -> (EndPlace, Wal
             (EndPlace::default(), WallMs(now.0.saturating_sub(feed.retention_ms())))
         }
         (Last::Never | Last::Ahead, Feed::Dead) => (EndPlace::default(), WallMs(0)),
-        (Last::Never | Last::Ahead, Feed::Status) => (EndPlace { record: owner, read: 0 }, WallMs(0)),
+        (Last::Never | Last::Ahead, Feed::Status) => {
+            (EndPlace { record: owner, read: 0 }, WallMs(0))
+        }
     }
 }
 

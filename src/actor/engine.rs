@@ -2,6 +2,7 @@
 //! log in force.
 
 use crate::actor::away::Away;
+use crate::actor::control::ControlLock;
 use crate::actor::envelope::{Envelope, Inspect, Work};
 use crate::actor::feed::Feed;
 use crate::actor::handle_workers::Elsewhere;
@@ -72,8 +73,8 @@ pub(crate) struct Engine {
     /// When this process was last seen to have stood still; 0 = never.
     thawed_at: AtomicU64,
     log: RwLock<Option<Arc<dyn EventLog>>>,
-    /// Held while bulk work begins or a job goes: neither may see the other half done.
-    pub(crate) bulk: tokio::sync::Mutex<()>,
+    /// Where the first partition is served: held while a verb goes to all partitions.
+    pub(crate) control: ControlLock,
     node: Mutex<Option<actix::Addr<crate::actor::node::NodeActor>>>,
     node_name: crate::model::id::Name,
     /// Where this node is reached.
@@ -87,8 +88,8 @@ pub(crate) const OUTAGE_MS: u64 = 3_000;
 /// A call waits so long for a partition that changes hands, and looks so often.
 const OWNER_WAIT: Duration = Duration::from_secs(3);
 const OWNER_LOOK: Duration = Duration::from_millis(10);
-/// Owners of a partition that are called if each has ended by then.
-const OWNERS: usize = 2;
+/// Owners of a partition that are called if each has given it up by then.
+const OWNERS: usize = 3;
 /// Without a consume or a heartbeat for this long there are no workers, ms.
 const WORKERS_MS: u64 = 60_000;
 /// Consumes by which the partitions of a thread may be ahead of the others.
@@ -154,7 +155,7 @@ impl Engine {
             asked_at: AtomicU64::new(0),
             thawed_at: AtomicU64::new(0),
             log: RwLock::new(None),
-            bulk: tokio::sync::Mutex::new(()),
+            control: ControlLock::default(),
             node: Mutex::new(None),
             node_name: parts.node_name,
             addr: parts.addr,
@@ -269,7 +270,7 @@ impl Engine {
 
     /// A partition that changes hands has an owner again in a moment: a call that came just then
     /// waits. What asks for work waits in the hub.
-    async fn await_owner(&self, slot: &Slot) {
+    pub(super) async fn await_owner(&self, slot: &Slot) {
         let mut waited = Duration::ZERO;
         while slot.state() == SlotState::Replaying
             && self.config.log.backend.is_shared()

@@ -99,7 +99,12 @@ mod tests {
         let commands = Commands { receiver, gate: Rc::default() };
         let (reply, mut answer) = oneshot::channel();
         let work = Work::Decide(Command::Tick, reply);
-        let envelope = Envelope { work, class: Class::Report, held: Backlog::default().hold(0), sent: Tick(0) };
+        let envelope = Envelope {
+            work,
+            class: Class::Report,
+            held: Backlog::default().hold(0),
+            sent: Tick(0),
+        };
         assert!(sender.try_send(envelope).is_ok(), "there is room");
         drop(commands);
         let Reply::Refused(reject) = answer.try_recv().expect("an answer").reply else {

@@ -9,6 +9,11 @@ use crate::model::id::Name;
 use crate::model::lease::LeaseToken;
 use crate::model::question::ShortestLeases;
 use crate::model::reply::{Decided, Renewal, Reply};
+use std::time::Duration;
+
+/// A partition that does not tell a worker's leases within so long is taken for away: the worker
+/// waits for its answer.
+const MEASURE: Duration = Duration::from_millis(200);
 
 impl KwqHandle {
     /// Renews leases.
@@ -100,11 +105,11 @@ impl KwqHandle {
         let engine = &*self.engine;
         let calls = engine.slots.iter().map(|slot| {
             let (worker, scopes) = (worker.clone(), self.scopes.clone());
-            engine.ask(slot, ShortestLeases { worker, scopes })
+            tokio::time::timeout(MEASURE, engine.ask(slot, ShortestLeases { worker, scopes }))
         });
         let (mut all, mut own, mut away) = (None, None, false);
         for part in futures_util::future::join_all(calls).await {
-            let Ok(((here, own_here), _)) = part else {
+            let Ok(Ok(((here, own_here), _))) = part else {
                 away = true;
                 continue;
             };

@@ -54,6 +54,7 @@ impl KwqHandle {
     pub async fn define_job(&self, job: Name, mut spec: JobSpec) -> Answer<JobCreated> {
         // The id is what an unnamed job is called anyway.
         spec.name = spec.name.filter(|name| *name != job);
+        let _control = self.engine.control().await?;
         let known = self.check_job(&job, &spec).await?;
         let command = Command::DefineJob { job: job.clone(), spec: Box::new(spec), replace: false };
         let outcomes = self.everywhere(&command).await?;
@@ -136,6 +137,7 @@ impl KwqHandle {
     /// # Errors
     /// `job_not_found`, `job_ended` by the verb table of `docs/semantics.md` 11.1.
     pub async fn change_job(&self, job: Name, change: JobChange) -> Answer<JobView> {
+        let _control = self.engine.control().await?;
         let Some(sum) = self.sum_job(&job).await? else {
             return Err(self.missing_job(&job).await);
         };
@@ -184,6 +186,7 @@ impl KwqHandle {
     /// # Errors
     /// As [`Self::change_job`].
     pub async fn patch_job(&self, job: Name, patch: JobPatch) -> Answer<JobView> {
+        let _control = self.engine.control().await?;
         let Some(sum) = self.sum_job(&job).await? else {
             return Err(self.missing_job(&job).await);
         };

@@ -63,7 +63,7 @@ impl KwqHandle {
     /// # Errors
     /// `job_not_found`, `not_finished`.
     pub async fn purge_job(&self, job: Name, by: Name) -> Answer<Operation> {
-        let _turn = self.engine.bulk.lock().await;
+        let _control = self.engine.control().await?;
         if !self.job(job.clone()).await?.state.ended() {
             return Err(unfinished());
         }
@@ -111,7 +111,7 @@ impl KwqHandle {
     /// # Errors
     /// `operation_not_found`, `operation_ended`.
     pub async fn stop_operation(&self, op: OpNo) -> Answer<Operation> {
-        let _turn = self.engine.bulk.lock().await;
+        let _control = self.engine.control().await?;
         if self.operation(op).await?.state != OpState::Running {
             return Err(ended(op));
         }
@@ -141,11 +141,11 @@ impl KwqHandle {
     }
 
     async fn start(&self, spec: OpSpec, sets: Sets) -> Answer<Operation> {
-        let _turn = self.engine.bulk.lock().await;
+        let _control = self.engine.control().await?;
         self.start_all(spec, sets).await
     }
 
-    /// Only one call at a time comes here, so a number is given once.
+    /// Under the lock of the control verbs, so a number is given once.
     async fn start_all(&self, mut spec: OpSpec, mut sets: Sets) -> Answer<Operation> {
         spec.scopes = self.scopes.iter().cloned().collect();
         let calls = self.engine.slots.iter().map(|slot| self.engine.ask(slot, OperationNumbers));

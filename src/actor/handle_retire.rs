@@ -23,7 +23,7 @@ impl KwqHandle {
     pub(crate) async fn retire_jobs(&self, dead_ms: u64) -> Answer<()> {
         let now = self.now().wall;
         for job in self.jobs_over(now, OverRule::Retention).await? {
-            let _turn = self.engine.bulk.lock().await;
+            let _control = self.engine.control().await?;
             let Some(sum) = self.sum_job(&job).await? else { continue };
             let (numbers, retention) = (&sum.first.numbers, sum.first.spec.retention_ms);
             let dead = numbers.counts.of(TaskState::Error) > 0;
@@ -45,6 +45,7 @@ impl KwqHandle {
         let now = self.now().wall;
         let idle = self.jobs_over(now, OverRule::Idle(idle_ms)).await?;
         for job in idle.into_iter().filter(|job| **job != *DEFAULT_JOB) {
+            let _control = self.engine.control().await?;
             let Some(sum) = self.sum_job(&job).await? else { continue };
             let open = sum.first.implicit && state_of(&sum.first) == JobState::Open;
             if open && is_over(&sum.first.numbers, now, idle_ms) {

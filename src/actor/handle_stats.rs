@@ -61,6 +61,7 @@ impl KwqHandle {
     /// A partition that is away.
     pub async fn set_level(&self, level: Option<Priority>, paused: bool) -> Answer<Vec<QueueView>> {
         let engine = &*self.engine;
+        let _control = engine.control().await?;
         let calls = engine
             .slots
             .iter()

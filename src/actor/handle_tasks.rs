@@ -146,7 +146,7 @@ impl KwqHandle {
     /// `task_not_found`, `illegal_transition`, `job_ended`.
     pub async fn retry_task(&self, key: TaskKey, priority: Option<Priority>) -> Answer<TaskView> {
         // Its job may be about to go.
-        let _turn = self.engine.bulk.lock().await;
+        let _control = self.engine.control().await?;
         self.task_verb(key, |seq| Command::RetryTask { seq, priority }).await
     }
 

@@ -167,6 +167,7 @@ impl KwqHandle {
 
     /// Puts a drain, or its end, in force in every partition; it outlives a restart.
     async fn log_drain(&self, worker: Name, drains: bool) -> Answer<()> {
+        let _control = self.engine.control().await?;
         let calls = self.engine.slots.iter().map(|slot| {
             let command = Command::DrainWorker { worker: worker.clone(), drains };
             self.engine.decide(slot, command, Class::Report, 0)

@@ -13,7 +13,7 @@ use crate::actor::engine::{Engine, OUTAGE_MS, lock};
 use crate::actor::handle::KwqHandle;
 use crate::actor::ownership::{Lose, Overtaken, Release, Take};
 use crate::actor::request::InstanceView;
-use crate::actor::slot::{Peer, SlotState};
+use crate::actor::slot::{Peer, Slot, SlotState};
 use crate::client::peer::PeerClient;
 use crate::model::id::{Epoch, Name, PartitionId, Position};
 use crate::model::instance::{InstanceState, ServedPartition};
@@ -144,8 +144,15 @@ impl Membership {
         let now = self.engine.clock.now().tick;
         let mut echo = lock(&self.engine.echo);
         if state.addr == self.engine.addr {
-            echo.heard(now);
-        } else if echo.is_double(&state.addr) {
+            return echo.heard(now);
+        }
+        // Whoever has taken partitions under this name has deposed this instance all the same.
+        for served in &state.partitions {
+            if let Some(slot) = self.engine.slot(served.partition) {
+                self.is_overtaken(slot, served);
+            }
+        }
+        if echo.is_double(&state.addr) {
             let (node, other, own) = (&state.node, &state.addr, &self.engine.addr);
             tracing::error!(
                 %node, %other, %own,
@@ -177,9 +184,7 @@ impl Membership {
         if slot.point(peer.clone()) {
             tracing::info!(partition = %slot.id, node = %state.node, "served by another instance");
         }
-        if slot.state() == SlotState::Ready && slot.epoch.load(Ordering::Acquire) < served.epoch.0 {
-            self.tell(Overtaken(slot.id));
-        } else if slot.peer() == Some(peer) {
+        if !self.is_overtaken(slot, served) && slot.peer() == Some(peer) {
             self.engine.heard(slot, served.position);
             // What was told before an answer of it came is older than that.
             if let Some(moved) = slot.offers(served.position) {
@@ -187,6 +192,17 @@ impl Membership {
                 self.engine.hub.publish(slot.id, levels, tasks, moved, Vec::new());
             }
         }
+    }
+
+    /// Is it served elsewhere under a newer epoch than here? Then its actor is told: one that has
+    /// nothing to append would not notice.
+    fn is_overtaken(&self, slot: &Slot, served: &ServedPartition) -> bool {
+        let here = slot.state() == SlotState::Ready;
+        let overtaken = here && slot.epoch.load(Ordering::Acquire) < served.epoch.0;
+        if overtaken {
+            self.tell(Overtaken(slot.id));
+        }
+        overtaken
     }
 
     /// What it served before and does not any more has nobody until somebody says so.

@@ -17,6 +17,7 @@ pub mod simulation;
 pub mod carrier;
 #[cfg(feature = "kafka")]
 pub mod commands;
+mod control;
 mod engine;
 mod envelope;
 mod gate;

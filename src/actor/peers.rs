@@ -22,7 +22,7 @@ use crate::model::command::{Class, Command};
 use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::instance::InstanceState;
 use crate::model::reject::{Code, Reject};
-use crate::model::reply::{Decided, Offer};
+use crate::model::reply::{Decided, Offer, Reply};
 use crate::model::time::Tick;
 use crate::model::worker::{Whose, WorkerView};
 use std::sync::OnceLock;
@@ -63,7 +63,7 @@ impl From<Missed> for Reject {
 }
 
 impl Engine {
-    /// Has a peer decide a command; one that is gone gives it back.
+    /// Has a peer decide a command; one that is gone, or serves the partition no more, gives it back.
     pub(super) async fn decide_there(
         &self,
         slot: &Slot,
@@ -72,14 +72,25 @@ impl Engine {
     ) -> Result<Result<Decided, Reject>, Command> {
         let call = Call::Decide { partition: slot.id, class, bytes, command };
         let limit = if class == Class::Consume { CONSUME_LIMIT } else { LIMIT };
-        match self.call(&to, &call, limit).await {
-            Ok(told) => Ok(self.decided_there(slot, told)),
-            Err(Missed::Refused(reject)) => Ok(Err(reject)),
-            Err(Missed::Gone) => match call {
-                Call::Decide { command, .. } => Err(command),
-                Call::Ask { .. } | Call::Workers(_) => Ok(Err(unavailable())),
-            },
+        let told = match self.call(&to, &call, limit).await {
+            Ok(told) => told,
+            Err(Missed::Refused(reject)) => return Ok(Err(reject)),
+            Err(Missed::Gone) => return given_back(call),
+        };
+        match refusal(&told) {
+            Some(reject) if self.is_passed_on(slot, &to, reject) => given_back(call),
+            Some(_) | None => Ok(self.decided_there(slot, told)),
         }
+    }
+
+    /// Has the peer refused because it does not serve the partition any more? Then nothing was
+    /// applied, and whoever serves it next may be called.
+    pub(super) fn is_passed_on(&self, slot: &Slot, peer: &Peer, reject: &Reject) -> bool {
+        let passed_on = reject.code == Code::PartitionUnavailable && reject.not_applied;
+        if passed_on && slot.peer().as_ref() == Some(peer) {
+            self.lose(slot, peer);
+        }
+        passed_on
     }
 
     fn decided_there(&self, slot: &Slot, told: Return) -> Result<Decided, Reject> {
@@ -92,11 +103,11 @@ impl Engine {
                 Ok(decided)
             }
             Return::Refused(reject) => Err(reject),
-            Return::Answered(..) | Return::Workers(_) => Err(unknown_outcome()),
+            Return::Answered(..) | Return::Workers(_) | Return::Locked(_) => Err(unknown_outcome()),
         }
     }
 
-    /// Asks a peer; one that is gone answers `None`.
+    /// Asks a peer; one that is gone, or serves the partition no more, answers `None`.
     pub(super) async fn ask_there<Q: Ask>(
         &self,
         slot: &Slot,
@@ -109,12 +120,12 @@ impl Engine {
                 self.heard(slot, position);
                 Q::answer_of(answered).map(|answer| (answer, position)).ok_or_else(unavailable)
             }
+            Ok(Return::Refused(reject)) if self.is_passed_on(slot, &to, &reject) => return None,
             Ok(Return::Refused(reject)) => Err(reject),
             Err(Missed::Gone) => return None,
             // A question changes nothing, so there is no outcome to be unknown.
-            Ok(Return::Decided(..) | Return::Workers(_)) | Err(Missed::Refused(_)) => {
-                Err(unavailable())
-            }
+            Ok(Return::Decided(..) | Return::Workers(_) | Return::Locked(_))
+            | Err(Missed::Refused(_)) => Err(unavailable()),
         })
     }
 
@@ -136,10 +147,13 @@ impl Engine {
             match told {
                 Ok(Return::Workers(told)) => views.extend(told),
                 Err(Missed::Gone) => {}
-                Ok(Return::Decided(..) | Return::Answered(..) | Return::Refused(_))
-                | Err(Missed::Refused(_)) => {
-                    all = false;
-                }
+                Ok(
+                    Return::Decided(..)
+                    | Return::Answered(..)
+                    | Return::Refused(_)
+                    | Return::Locked(_),
+                )
+                | Err(Missed::Refused(_)) => all = false,
             }
         }
         (views, all)
@@ -148,7 +162,12 @@ impl Engine {
     /// Sends a peer a command whose outcome nobody waits for.
     pub(super) fn post_there(&self, slot: &Slot, to: Peer, command: Command) -> Result<(), Reject> {
         let call = Call::Decide { partition: slot.id, class: Class::Report, bytes: 0, command };
-        let bytes = encoded(&call)?;
+        self.post_call(to, &call)
+    }
+
+    /// Calls a peer without waiting for what comes of it.
+    pub(super) fn post_call(&self, to: Peer, call: &Call) -> Result<(), Reject> {
+        let bytes = encoded(call)?;
         let client = self.peers.0.get().ok_or_else(unavailable)?.clone();
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| unavailable())?;
         runtime.spawn(async move {
@@ -159,7 +178,12 @@ impl Engine {
         Ok(())
     }
 
-    async fn call(&self, to: &Peer, call: &Call, limit: Duration) -> Result<Return, Missed> {
+    pub(super) async fn call(
+        &self,
+        to: &Peer,
+        call: &Call,
+        limit: Duration,
+    ) -> Result<Return, Missed> {
         let client = self.peers.0.get().ok_or_else(unavailable).map_err(Missed::Refused)?;
         let bytes = encoded(call).map_err(Missed::Refused)?;
         let told = client.call(&to.addr, bytes, limit).await;
@@ -191,10 +215,7 @@ impl Engine {
 
     /// The instance has ended: what it served has nobody until somebody says so.
     fn let_go_of(&self, peer: &Peer) {
-        for slot in self.slots_of(peer) {
-            slot.lose(&peer.node);
-            self.hub.publish(slot.id, 0, 0, false, Vec::new());
-        }
+        self.slots_of(peer).for_each(|slot| self.lose(slot, peer));
     }
 
     /// Nobody is sent to this peer for work until it is heard of again: not to its other partitions
@@ -203,6 +224,11 @@ impl Engine {
         for slot in self.slots_of(peer) {
             self.hub.publish(slot.id, 0, 0, false, Vec::new());
         }
+    }
+
+    fn lose(&self, slot: &Slot, peer: &Peer) {
+        slot.lose(&peer.node);
+        self.hub.publish(slot.id, 0, 0, false, Vec::new());
     }
 
     fn slots_of<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = &'a Slot> {
@@ -215,6 +241,23 @@ impl Engine {
     pub(crate) fn heard(&self, slot: &Slot, position: Position) {
         slot.reached(position);
         self.tracker.reached(slot.id, position);
+    }
+}
+
+/// The command of a call that nobody has decided.
+fn given_back(call: Call) -> Result<Result<Decided, Reject>, Command> {
+    match call {
+        Call::Decide { command, .. } => Err(command),
+        Call::Ask { .. } | Call::Workers(_) | Call::Lock(_) => Ok(Err(unavailable())),
+    }
+}
+
+/// What a peer has refused, in front of the partition or in it.
+fn refusal(told: &Return) -> Option<&Reject> {
+    match told {
+        Return::Refused(reject) => Some(reject),
+        Return::Decided(Decided { reply: Reply::Refused(reject), .. }, _) => Some(reject),
+        Return::Decided(..) | Return::Answered(..) | Return::Workers(_) | Return::Locked(_) => None,
     }
 }
 
@@ -242,6 +285,7 @@ impl KwqHandle {
                 .map(|(answered, position)| Return::Answered(answered, position))
             }
             Ok(Call::Workers(whose)) => Ok(Return::Workers(self.engine.workers_here(&whose))),
+            Ok(Call::Lock(wanted)) => self.engine.lock_for_peer(wanted).await,
             Err(error) => {
                 tracing::error!(%error, "no call of an instance");
                 let mut reject = Reject::new(Code::Internal, error.to_string());

@@ -52,6 +52,17 @@ pub enum Call {
     },
     /// Tell what is known of workers.
     Workers(Whose),
+    /// The lock of the control verbs, of whoever serves the first partition.
+    Lock(Lock),
+}
+
+/// What is wanted of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Lock {
+    /// To hold it; answered once it is.
+    Take,
+    /// The holder of this number gives it back.
+    Free(u64),
 }
 
 /// What came of a call.
@@ -65,6 +76,8 @@ pub enum Return {
     Refused(Reject),
     /// What is known of workers.
     Workers(Vec<WorkerView>),
+    /// The lock is held, or was freed, under this number.
+    Locked(u64),
 }
 
 /// A message of its own kind.

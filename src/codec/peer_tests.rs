@@ -26,7 +26,9 @@ fn calls() -> Vec<Call> {
     let commands = samples::commands().into_iter().zip(classes.iter().cycle()).map(decide);
     let ask = |question| Call::Ask { partition: PARTITION, question };
     let whose = [Whose::All, Whose::One("w".into()), Whose::Gone("w".into())].map(Call::Workers);
-    commands.chain(samples::questions().into_iter().map(ask)).chain(whose).collect()
+    let locks = [Lock::Take, Lock::Free(7)].map(Call::Lock);
+    let questions = samples::questions().into_iter().map(ask);
+    commands.chain(questions).chain(whose).chain(locks).collect()
 }
 
 fn returns() -> Vec<Return> {
@@ -37,7 +39,8 @@ fn returns() -> Vec<Return> {
     let answered = |answer| Return::Answered(answer, position);
     let answers = samples::answers().into_iter().map(answered);
     let workers = [vec![], workers()].map(Return::Workers);
-    replies.chain(answers).chain(workers).chain([Return::Refused(samples::reject())]).collect()
+    let others = [Return::Refused(samples::reject()), Return::Locked(7)];
+    replies.chain(answers).chain(workers).chain(others).collect()
 }
 
 fn workers() -> Vec<WorkerView> {

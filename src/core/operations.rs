@@ -127,6 +127,11 @@ impl Partition {
         mut tasks: Vec<TaskSeq>,
         events: &mut Vec<Stamped>,
     ) -> Reply {
+        if op < self.next_operation() {
+            // The set of the one that has it would be gone.
+            let detail = format!("{op} is the number of another operation");
+            return Reply::Refused(Reject::new(Code::Overloaded, detail).retry_unapplied(1_000));
+        }
         if spec.kind == OpKind::PurgeJob {
             return self.start_purge(op, spec, events);
         }

@@ -59,6 +59,20 @@ fn a_redrive_goes_on_in_slices_and_in_submit_order() {
 }
 
 #[test]
+fn a_number_that_another_operation_has_is_refused() {
+    let mut rig = Rig::new();
+    let tasks = dead(&mut rig, "a", 1_200);
+    let (first, second) = tasks.split_at(600);
+    let op = rig.operate(OpKind::Redrive, None, first);
+    let spec = Box::new(part(&rig.partition, op).spec);
+    let again = Command::StartOperation { op, spec, tasks: second.to_vec() };
+    let Reply::Refused(reject) = rig.run(again) else { panic!("the first one would be lost") };
+    assert!(reject.not_applied && reject.code == Code::Overloaded);
+    rig.pass(16 * 10);
+    assert_eq!((part(&rig.partition, op).state, redriven(&rig).len()), (OpState::Done, 600));
+}
+
+#[test]
 fn a_task_that_dies_again_is_not_redriven_again() {
     let mut rig = Rig::new();
     let tasks = dead(&mut rig, "a", 1_200);

@@ -365,7 +365,7 @@ fn the_last_record_of_ours_or_a_mark_behind_it_says_where_to_go_on() {
     assert_eq!(last(id), Last::Behind(place(65_537, 8)), "an older mark says nothing");
     writer.mark(&[(id, place(80_000, 2))]);
     assert!(wait_until(10_000, || last(id) == Last::Behind(place(80_000, 2))));
-    written(&writer, id, place(3 << 16, 0));
+    written(&writer, id, place(4 << 16, 0));
     assert_eq!(last(id), Last::Ahead, "of a changelog that has two records");
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const COUNT: usize = 3;
 /// From this `KWQ_TEST_SCALE` on the run is a long one: 200 workers, an instance stands still for
@@ -75,7 +75,7 @@ impl Drop for Proxy {
 }
 
 /// Instances of one cluster.
-struct Fleet {
+pub(crate) struct Fleet {
     starts: Vec<Start>,
     servers: Vec<Option<Server>>,
     proxy: SocketAddr,
@@ -83,7 +83,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn start(run: &mut Run, brokers: &str) -> Self {
+    pub(crate) fn start(run: &mut Run, brokers: &str) -> Self {
         run.start.sets = vec![
             "log.backend=kafka".into(),
             format!("kafka.bootstrap-servers={brokers}"),
@@ -112,6 +112,11 @@ impl Fleet {
         fleet
     }
 
+    /// Of those that run.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().flatten().filter_map(Server::addr).collect()
+    }
+
     /// Who serves how many partitions, as any instance says; empty while somebody says otherwise.
     fn shares(&self) -> std::collections::BTreeMap<String, usize> {
         let mut all = Vec::new();
@@ -136,7 +141,7 @@ impl Fleet {
 
     /// What one instance acknowledges every other one knows at once, text and all.
     fn agree(&self) {
-        let addresses: Vec<_> = self.servers.iter().flatten().filter_map(Server::addr).collect();
+        let addresses = self.addresses();
         for (number, told) in addresses.iter().enumerate() {
             let body = json!({"groupId": "agree", "payload": {"n": number}, "priority": 1});
             let answer = Client::new(*told).post("/kwq/submit", &body).expect("it is admitted");
@@ -152,7 +157,7 @@ impl Fleet {
 
     /// Work at one instance is for whoever asks at another, and may be given back at a third.
     fn share_work(&self) {
-        let addresses: Vec<_> = self.servers.iter().flatten().filter_map(Server::addr).collect();
+        let addresses = self.addresses();
         for (number, asked) in addresses.iter().enumerate() {
             let wish = json!({"worker": asked.to_string(), "max": 1_000, "waitMs": 1_000});
             let mut leases = Vec::new();
@@ -175,7 +180,7 @@ impl Fleet {
 
     /// A worker that one instance alone has heard of is seen, drained and sent off by any.
     fn know_workers(&self) {
-        let addresses: Vec<_> = self.servers.iter().flatten().filter_map(Server::addr).collect();
+        let addresses = self.addresses();
         let names = ["only-0", "only-1", "only-2"];
         let wish =
             |name: &str, wait_ms| json!({"worker": name, "jobs": ["nothing"], "waitMs": wait_ms});
@@ -244,6 +249,22 @@ impl Fleet {
     }
 }
 
+/// Reference of a task that is submitted here.
+fn submitted(addr: SocketAddr) -> String {
+    let answer = Client::new(addr).post("/kwq/submit", &json!({"groupId": "known", "payload": 1}));
+    answer.expect("answered").header("kwq-ref").expect("it has a reference").to_owned()
+}
+
+/// A call for a partition that changes hands waits for its next owner.
+fn ask_until(over: &AtomicBool, addresses: &[SocketAddr], tasks: &[String]) {
+    while !over.load(Ordering::SeqCst) {
+        for (addr, task) in addresses.iter().flat_map(|addr| tasks.iter().map(move |t| (addr, t))) {
+            let seen = Client::new(*addr).get(&format!("/kwq/tasks/{task}")).expect("answered");
+            assert_eq!(seen.status, 200, "{task}: {}", String::from_utf8_lossy(&seen.body));
+        }
+    }
+}
+
 #[test]
 fn every_instance_knows_and_hands_out_what_any_of_them_has() {
     let _alone = alone();
@@ -253,8 +274,16 @@ fn every_instance_knows_and_hands_out_what_any_of_them_has() {
     fleet.share_work();
     fleet.know_workers();
     // Partitions move to others and back.
+    let known: Vec<_> = fleet.addresses().into_iter().map(submitted).collect();
     let server = fleet.servers[1].take().expect("it runs");
-    assert_eq!(server.terminate(20_000).0, Some(0));
+    let over = AtomicBool::new(false);
+    let others = fleet.addresses();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask_until(&over, &others, &known));
+        assert_eq!(server.terminate(20_000).0, Some(0));
+        over.store(true, Ordering::SeqCst);
+        asked.join().expect("every question is answered while partitions move");
+    });
     assert!(wait_until(SETTLED_MS, || fleet.shares().len() == COUNT - 1), "two share all of it");
     fleet.agree();
     fleet.restart(1);
@@ -271,7 +300,7 @@ fn an_outage_longer_than_the_sessions_is_over_when_kafka_is_back() {
     let mut run = Run::new("kafka-outage");
     let fleet = Fleet::start(&mut run, &brokers.addresses);
     brokers.order("kill 1");
-    let addresses: Vec<_> = fleet.servers.iter().flatten().filter_map(Server::addr).collect();
+    let addresses = fleet.addresses();
     let refuses = |addr: &SocketAddr| {
         let ready = Client::new(*addr).get("/kwq/health/ready").expect("answered");
         let away = json!(["log_unavailable"]);
@@ -304,7 +333,7 @@ fn of_two_instances_with_one_name_the_later_one_serves_nothing() {
         listen: Some(free()),
         ..run.start.clone()
     };
-    let mut later = Server::spawn(&double);
+    let later = Server::spawn(&double);
     let refuses = || {
         let addr = later.addr().or(double.listen);
         let Ok(ready) = Client::new(addr.expect("it listens")).get("/kwq/health/ready") else {

@@ -6,6 +6,7 @@ mod bench;
 mod broker;
 mod commands;
 mod contract;
+mod control;
 mod cuts;
 mod faults;
 mod feeds;
