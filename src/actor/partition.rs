@@ -386,10 +386,16 @@ impl PartitionActor {
 
     /// Fail-stop: nothing of what is open is acknowledged; the partition is rebuilt from the log.
     fn fail(&mut self, error: &Error, ctx: &mut Context<Self>) {
-        tracing::error!(partition = %self.partition.id(), %error, "append failed, partition stops");
-        self.engine.metrics.log_error(crate::metrics::LogFault::Write);
+        let partition = self.partition.id();
         self.failed = true;
         self.guard.fenced = matches!(error, Error::Fenced(_));
+        if self.guard.fenced {
+            // What happens whenever partitions move is no fault of the log.
+            tracing::info!(%partition, %error, "fenced, partition stops");
+        } else {
+            tracing::error!(%partition, %error, "append failed, partition stops");
+            self.engine.metrics.log_error(crate::metrics::LogFault::Write);
+        }
         self.gate.shut(true);
         for batch in std::mem::take(&mut self.open) {
             drop(batch.waiting);
