@@ -342,8 +342,8 @@ const CURES: &[(&[RDKafkaErrorCode], &str)] = &[
     ),
     (
         &[RDKafkaErrorCode::PolicyViolation],
-        "the brokers limit what may be made: make the topics as docs/kafka.md, \"Topics\", says and \
-         set topics.manage=false, or set log.partitions lower",
+        "the brokers limit what may be made: make the topics as docs/kafka.md, \"Topics\", says \
+         and set topics.manage=false, or set log.partitions lower",
     ),
     (
         &[RDKafkaErrorCode::InvalidReplicationFactor],
