@@ -14,7 +14,7 @@ use crate::actor::outcome::mismatch;
 use crate::actor::slot::SlotState;
 use crate::codec::inbox::{Bounds, InboxRecord, decode};
 use crate::codec::wire::field::Rules;
-use crate::log::kafka::{Chunk, Inboxes, Letter};
+use crate::log::kafka::{Chunk, Head, Inboxes, Letter};
 use crate::model::command::{Class, Command, InboxBatch, InboxItem};
 use crate::model::id::PartitionId;
 use crate::model::limits;
@@ -32,6 +32,11 @@ const BATCH: (usize, usize) = (1_000, 1 << 20);
 const IDLE: Duration = Duration::from_millis(10);
 /// Pause after a partition could not take a batch.
 const REFUSED: Duration = Duration::from_millis(100);
+/// For so long after a partition was taken, lower levels of the others wait for the higher ones of
+/// it that are known to be there, ms.
+const OPENING_MS: u64 = 1_000;
+/// And all of the others for what it has at all, ms.
+const UNKNOWN_MS: u64 = 300;
 /// Kafka is told to forget what was taken this often, ms.
 const TRIM_EVERY_MS: u64 = 60_000;
 
@@ -44,6 +49,8 @@ pub struct Pump {
     stop: Arc<AtomicBool>,
     /// Epoch under which the inboxes of a partition are read.
     reading: BTreeMap<PartitionId, u64>,
+    /// Epoch under which a partition was begun first, and when, ms.
+    taken: BTreeMap<PartitionId, (u64, u64)>,
     trimmed: BTreeMap<PartitionId, Cursors>,
     last_trim_ms: u64,
 }
@@ -52,8 +59,8 @@ impl Pump {
     /// A pump between a reader and an engine.
     #[must_use]
     pub fn new(handle: KwqHandle, inboxes: Arc<Inboxes>, stop: Arc<AtomicBool>) -> Self {
-        let (reading, trimmed) = (BTreeMap::new(), BTreeMap::new());
-        Self { handle, inboxes, stop, reading, trimmed, last_trim_ms: 0 }
+        let (reading, taken, trimmed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { handle, inboxes, stop, reading, taken, trimmed, last_trim_ms: 0 }
     }
 
     /// Runs until it is stopped.
@@ -64,7 +71,8 @@ impl Pump {
                 tokio::time::sleep(REFUSED).await;
                 continue;
             }
-            let chunk = |id: &PartitionId| Some((*id, self.inboxes.pull(*id, BATCH)?));
+            let floor = self.floor();
+            let chunk = |id: &PartitionId| Some((*id, self.inboxes.pull(*id, floor, BATCH)?));
             let chunks: Vec<_> = self.reading.keys().filter_map(chunk).collect();
             if chunks.is_empty() {
                 tokio::time::sleep(IDLE).await;
@@ -101,8 +109,25 @@ impl Pump {
             {
                 self.inboxes.own(id, cursors);
                 self.reading.insert(id, epoch);
+                // What it refused and is read again keeps nobody waiting.
+                if self.taken.get(&id).is_none_or(|(before, _)| *before != epoch) {
+                    self.taken.insert(id, (epoch, self.handle.now().tick.0));
+                }
             }
         }
+    }
+
+    /// Nothing less urgent is taken now, so that partitions that were taken together are begun from
+    /// their highest level on as if they were one.
+    fn floor(&self) -> Head {
+        let now = self.handle.now().tick.0;
+        let reading = self.taken.iter().filter(|(id, _)| self.reading.contains_key(id));
+        let heads = reading.filter_map(|(id, (_, taken_ms))| {
+            let age_ms = now.saturating_sub(*taken_ms);
+            let head = (age_ms < OPENING_MS).then(|| self.inboxes.head(*id))?;
+            (age_ms < UNKNOWN_MS || head != Head::Unknown).then_some(head)
+        });
+        heads.max().unwrap_or(Head::Nothing)
     }
 
     async fn trim(&mut self) {

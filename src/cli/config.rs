@@ -3,7 +3,7 @@
 use super::Context;
 use super::failure::{Verdict, exit};
 use super::out::{View, left, text};
-use super::serve::{bad_level, config_failure};
+use super::serve::{bad_level, config_failure, pairs};
 use crate::config::{self, Sources};
 use clap::Subcommand;
 use serde_json::json;
@@ -21,6 +21,9 @@ pub(super) enum ConfigVerb {
         /// Configuration file
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Any configuration key (repeatable)
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
     /// Check a file; exit 8 when something is wrong
     Check {
@@ -44,7 +47,10 @@ const PLAIN: View = View { id: "key", columns: &[WITH_ORIGIN.columns[0], WITH_OR
 /// Runs a verb.
 pub(super) fn run(verb: &ConfigVerb, context: &Context) -> Verdict {
     match verb {
-        ConfigVerb::Show { origin, config } => show(*origin, config.clone(), context),
+        ConfigVerb::Show { origin, config, set } => {
+            let sources = Sources { file: config.clone(), sets: pairs(set)?, ..Sources::default() };
+            show(*origin, &sources, context)
+        }
         ConfigVerb::Check { file } => Ok(check(file, context)),
         ConfigVerb::Default => {
             context.out.bytes(config::default_text().as_bytes());
@@ -69,9 +75,8 @@ fn check(file: &Path, context: &Context) -> u8 {
     }
 }
 
-fn show(origin: bool, file: Option<PathBuf>, context: &Context) -> Verdict {
-    let sources = Sources { file, ..Sources::default() };
-    let loaded = config::load(&sources).map_err(|error| config_failure(&error))?;
+fn show(origin: bool, sources: &Sources, context: &Context) -> Verdict {
+    let loaded = config::load(sources).map_err(|error| config_failure(&error))?;
     let mut rows = Vec::new();
     for (key, (value, from)) in &loaded.origins {
         let mut row = json!({ "key": key, "value": config::shown(key, value) });

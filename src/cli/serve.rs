@@ -214,7 +214,11 @@ fn failure_of(error: &crate::log::Error, what: &str) -> Failure {
         Error::Fenced(_) => Failure::new("fenced", what)
             .exit(exit::CONFLICT)
             .help("another instance has taken the partition; stop it, or start this one again"),
-        Error::Failed(_) | Error::Io { .. } => Failure::new("log", what)
+        Error::Failed(_) => Failure::new("log", what).help(
+            "the lines that were logged before say more; `kwq doctor --config FILE` looks at the \
+             directory, and at Kafka",
+        ),
+        Error::Io { .. } => Failure::new("log", what)
             .help("look at the directory's owner and free space; `kwq doctor` checks both"),
     }
 }

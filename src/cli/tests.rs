@@ -211,6 +211,9 @@ fn a_log_that_says_what_to_do_is_believed() {
     );
     let disk = LogError::Io { what: "opening a".to_owned(), cause: "denied".to_owned() };
     assert!(super::serve::log_failure(&disk).text().contains("owner and free space"));
+    // Of Kafka as of a disk.
+    let failed = LogError::Failed("reading T: away".to_owned());
+    assert!(super::serve::log_failure(&failed).text().contains("looks at the directory, and at"));
 }
 
 #[test]

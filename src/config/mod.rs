@@ -7,6 +7,7 @@
 //! ```
 //! Must not: know what the values are used for, or accept a key that nothing in this build reads.
 
+mod brokers;
 mod error;
 mod instance;
 #[cfg_attr(not(feature = "kafka"), path = "kafka_absent.rs")]

@@ -1,5 +1,6 @@
 //! Texts → typed values: units, ranges, relations between keys. Collects every finding.
 
+use super::brokers;
 use super::error::Error;
 use super::instance::{self, Instance};
 use super::kafka_built::KAFKA;
@@ -149,8 +150,16 @@ fn kafka(read: &mut Reader<'_>) -> Kafka {
         read.wrong("topics.prefix", "must be 1 to 100 of A-Z a-z 0-9 . _ -".to_owned());
     }
     let brokers = read.text("kafka.bootstrap-servers").to_owned();
-    if brokers.split(',').any(|broker| !broker.contains(':')) {
-        read.wrong("kafka.bootstrap-servers", "must be HOST:PORT,…".to_owned());
+    let protocol = read.text("kafka.security-protocol").to_owned();
+    if let Some(reason) = brokers::unreachable(&brokers, &protocol) {
+        read.wrong("kafka.bootstrap-servers", reason);
+    }
+    for name in HANDED_ON {
+        let key = format!("kafka.{name}");
+        let given = !read.text(&key).is_empty();
+        if let Some(reason) = brokers::unused(name, &protocol).filter(|_| given) {
+            read.wrong(&key, reason);
+        }
     }
     let feeds = [(Feed::Dead, "topics.dead"), (Feed::Status, "topics.status")];
     let feeds = feeds.into_iter().filter(|(_, key)| read.boolean(key)).map(|(feed, _)| feed);

@@ -207,7 +207,13 @@ fn every_key_of_the_file_changes_the_configuration() {
     };
     let several = [ON_KAFKA, "sixteen-and-more", "127.0.0.1:9"];
     for key in Layers::new().keys() {
-        let beside = if key.starts_with("node.") { set("log.backend", ON_KAFKA) } else { vec![] };
+        let beside = match key.as_str() {
+            node if node.starts_with("node.") => set("log.backend", ON_KAFKA),
+            safe if ["kafka.sasl-", "kafka.ssl-"].iter().any(|of| safe.starts_with(of)) => {
+                set("kafka.security-protocol", "sasl_ssl")
+            }
+            _ => vec![],
+        };
         let before = load_from(&[], None, &env(&[]), &beside).unwrap();
         let default = before.origins[&key].0.clone();
         let tries = [other(&default), "3", "0.5", "7s", "777KiB", "7MiB", "8MiB", "text", "2000"];
@@ -316,6 +322,21 @@ fn several_instances_need_the_log_on_kafka() {
         several(&[(key, value)]).unwrap();
     }
     assert!(load_from(&[], None, &env(&[]), &set("node.id", "a")).is_ok());
+}
+
+/// A start in plain text that passes over a password is worse than none.
+#[test]
+fn settings_of_kafka_that_would_not_be_used_are_refused() {
+    let told = refused("kafka.sasl-password", SECRET).to_string();
+    assert!(told.contains("`kafka.sasl-password`") && !told.contains(SECRET), "{told}");
+    assert!(told.contains("set that to sasl_plaintext or sasl_ssl"), "{told}");
+    let tls = [("kafka.sasl-username", "kwq"), ("kafka.security-protocol", "ssl")];
+    assert_eq!(several(&tls).unwrap_err().len(), 1);
+    let both = [tls[0], ("kafka.security-protocol", "sasl_plaintext")];
+    let config = several(&both).unwrap();
+    assert!(config.kafka.properties.contains(&("sasl.username".into(), "kwq".into())));
+    let told = refused("kafka.bootstrap-servers", "http://kafka.example:9092").to_string();
+    assert!(told.contains("e.g. kafka-1:9092") && told.contains("by http://"), "{told}");
 }
 
 #[test]

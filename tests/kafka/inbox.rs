@@ -239,8 +239,19 @@ fn what_comes_while_the_server_is_away_or_killed_is_taken_once_and_urgent_first(
     eventually(&server, "/kwq/jobs/away", "/counts/COMPLETED", 5_100);
 }
 
+/// Hand-outs until there were so many.
+fn first(server: &Server, job: &str, count: usize) -> Vec<String> {
+    let mut taken = Vec::new();
+    let enough = wait_until(30_000, || {
+        taken.extend(work(server, job, (1, count - taken.len())));
+        taken.len() == count
+    });
+    assert!(enough, "{} were handed out", taken.len());
+    taken
+}
+
 /// What was produced while nobody ran is handed out from its highest level on, from the first task
-/// that is handed out. Across partitions no order is promised, so there is one.
+/// that is handed out.
 #[test]
 fn a_backlog_is_handed_out_from_its_highest_level_on() {
     let prefix = prefix();
@@ -251,15 +262,37 @@ fn a_backlog_is_handed_out_from_its_highest_level_on() {
     produce(&format!("{prefix}-1"), &[], &(300..20_000).map(record).collect::<String>());
     produce(&format!("{prefix}-9"), &[], &(0..300).map(record).collect::<String>());
     let server = Server::start(&start).expect("the server starts");
-    let mut urgent = Vec::new();
-    assert!(
-        wait_until(30_000, || {
-            urgent.extend(work(&server, "backlog", (1, 300 - urgent.len())));
-            urgent.len() == 300
-        }),
-        "{} were handed out",
-        urgent.len()
-    );
+    let urgent = first(&server, "backlog", 300);
     let late = urgent.iter().position(|n| n.parse::<usize>().is_ok_and(|n| n >= 300));
     assert_eq!(late, None, "the urgent ones are first");
+}
+
+/// Also where few of many partitions have urgent ones: the lower levels of the others wait for them.
+#[test]
+fn a_backlog_of_many_partitions_is_handed_out_from_its_highest_level_on() {
+    let prefix = prefix();
+    let mut start = start("kafka-inbox-partitions", &prefix);
+    start.sets.push("log.partitions=12".into());
+    drop(Server::start(&start).expect("the server starts").kill());
+    let record = |payload: &str| format!("{{\"groupId\":\"spread\",\"payload\":\"{payload}\"}}\n");
+    for partition in 0..12 {
+        let urgent = if partition % 4 == 3 { 20 } else { 0 };
+        for (level, count) in [(1, 2_000), (9, urgent)] {
+            let line = record(&format!("{level} of {partition}"));
+            let topic = format!("{prefix}-{level}");
+            let args = ["-P", "-b", address(), "-t", &topic, "-p", &partition.to_string()];
+            let mut kcat = Command::new("kcat").args(args).stdin(Stdio::piped()).spawn().unwrap();
+            let mut stdin = kcat.stdin.take().expect("piped");
+            stdin.write_all(line.repeat(count).as_bytes()).expect("kcat reads");
+            drop(stdin);
+            assert!(kcat.wait().expect("kcat ends").success());
+        }
+    }
+    let server = Server::start(&start).expect("the server starts");
+    let mut urgent = first(&server, "spread", 60);
+    let late = urgent.iter().position(|payload| payload.starts_with('1'));
+    assert_eq!(late, None, "the urgent ones are first: {urgent:?}");
+    urgent.sort_unstable();
+    urgent.dedup();
+    assert_eq!(urgent, ["9 of 11", "9 of 3", "9 of 7"]);
 }

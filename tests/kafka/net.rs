@@ -15,6 +15,7 @@
 
 use crate::broker;
 use crate::util::wait_until;
+use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Output, Stdio};
@@ -51,8 +52,18 @@ pub(crate) fn apart(name: &str, test: impl FnOnce()) {
     command.args(["sh", "-c", "mount -t tmpfs none /run && exec \"$@\"", "sh"]);
     command.arg(std::env::current_exe().expect("this binary has a path"));
     command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
-    let ended = command.status().unwrap_or_else(|e| panic!("unshare: {e}; {NEEDS}"));
+    let child = command.stdout(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|e| panic!("unshare: {e}; {NEEDS}"));
+    let said = BufReader::new(child.stdout.take().expect("piped"));
+    // A name that no test has is no failure of the binary.
+    let mut tested = false;
+    for line in said.lines().map(|line| line.expect("it is text")) {
+        tested |= line.starts_with("test result: ok. 1 passed;");
+        crate::util::say(&line);
+    }
+    let ended = child.wait().expect("it ends");
     assert!(ended.success(), "{name}: {ended}. If nothing was tested: {NEEDS}");
+    assert!(tested, "there is no test {name}");
 }
 
 /// Who has an address.

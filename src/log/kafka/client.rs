@@ -296,10 +296,79 @@ pub(super) fn unreached(cluster: &Cluster, error: &KafkaError) -> Error {
     Error::Io { what, cause: format!("{error}\n{cure}") }
 }
 
-/// An error of the cluster as one of the log.
+/// An error of the cluster as one of the log that people see; says what to do.
 pub(super) fn refused(what: &str, error: &KafkaError) -> Error {
+    let cure = cure(code(error));
+    Error::Io { what: what.to_owned(), cause: format!("{error}\n{cure}") }
+}
+
+/// The same of an answer that the cluster gave for one topic.
+pub(super) fn turned_down(what: &str, code: RDKafkaErrorCode) -> Error {
+    Error::Io { what: what.to_owned(), cause: format!("{code}\n{}", cure(Some(code))) }
+}
+
+/// An error of the cluster as one of the log that is tried again, and only said in a line of the
+/// log of the process.
+pub(super) fn brief(what: &str, error: &KafkaError) -> Error {
     Error::Io { what: what.to_owned(), cause: error.to_string() }
 }
+
+fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    // The library gives none for these.
+    if let KafkaError::AdminOp(code) = error { Some(*code) } else { error.rdkafka_error_code() }
+}
+
+/// What to do about words of the cluster.
+fn cure(code: Option<RDKafkaErrorCode>) -> &'static str {
+    let known = |(codes, _): &&(&[RDKafkaErrorCode], _)| code.is_some_and(|c| codes.contains(&c));
+    CURES.iter().find(known).map_or(DOCTOR, |(_, cure)| cure)
+}
+
+/// Of nothing that is known better.
+pub(super) const DOCTOR: &str = "look at the logs of the brokers; `kwq doctor --config FILE` looks \
+                                 at brokers, topics and copies";
+
+const CURES: &[(&[RDKafkaErrorCode], &str)] = &[
+    (
+        &[
+            RDKafkaErrorCode::UnknownTopic,
+            RDKafkaErrorCode::UnknownPartition,
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+            RDKafkaErrorCode::LeaderNotAvailable,
+            RDKafkaErrorCode::NotLeaderForPartition,
+        ],
+        "the brokers are still making it, or have lost it: `kafka-topics.sh --describe` says \
+         whether it is there with a leader for each partition; then start again",
+    ),
+    (
+        &[RDKafkaErrorCode::PolicyViolation],
+        "the brokers limit what may be made: make the topics as docs/kafka.md, \"Topics\", says \
+         and set topics.manage=false, or set log.partitions lower",
+    ),
+    (
+        &[RDKafkaErrorCode::InvalidReplicationFactor],
+        "set topics.replication to the number of brokers that are up, or start the others",
+    ),
+    (
+        &[
+            RDKafkaErrorCode::TopicAuthorizationFailed,
+            RDKafkaErrorCode::GroupAuthorizationFailed,
+            RDKafkaErrorCode::ClusterAuthorizationFailed,
+        ],
+        "grant it to the user of kwq: docs/kafka.md, \"Topics\", lists the rights needed",
+    ),
+    (
+        &[
+            RDKafkaErrorCode::BrokerTransportFailure,
+            RDKafkaErrorCode::AllBrokersDown,
+            RDKafkaErrorCode::OperationTimedOut,
+            RDKafkaErrorCode::RequestTimedOut,
+            RDKafkaErrorCode::Resolve,
+        ],
+        "check that all brokers are up, and that this machine reaches them under the addresses \
+         they advertise (advertised.listeners); then start again",
+    ),
+];
 
 #[cfg(test)]
 mod tests {
@@ -329,6 +398,21 @@ mod tests {
         let away = unreached(&cluster(), &KafkaError::Canceled).to_string();
         assert!(away.starts_with("reaching Kafka at a:1: "), "{away}");
         assert!(away.contains("\ncheck kafka.bootstrap-servers"), "{away}");
+    }
+
+    #[test]
+    fn what_the_cluster_refuses_says_what_to_do_and_nothing_of_a_directory() {
+        let told = |code| refused("making T", &KafkaError::AdminOp(code)).to_string();
+        for (code, cure) in [
+            (RDKafkaErrorCode::UnknownPartition, "\nthe brokers are still making it"),
+            (RDKafkaErrorCode::PolicyViolation, "set log.partitions lower"),
+            (RDKafkaErrorCode::TopicAuthorizationFailed, "lists the rights"),
+            (RDKafkaErrorCode::OperationTimedOut, "advertised.listeners"),
+            (RDKafkaErrorCode::InvalidConfig, "\nlook at the logs of the brokers"),
+        ] {
+            assert!(told(code).contains(cure), "{}", told(code));
+            assert!(turned_down("making T", code).to_string().contains(cure));
+        }
     }
 
     #[test]

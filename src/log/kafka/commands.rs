@@ -12,7 +12,8 @@
 
 use crate::log::Error;
 use crate::log::kafka::client::{Cluster, complain, refused, say};
-use crate::log::kafka::lines::{Letter, Lines};
+use crate::log::kafka::line::Letter;
+use crate::log::kafka::lines::{Head, Lines};
 use crate::log::kafka::threads::{dropped, ended, spawn};
 use crate::log::kafka::topics::{Topics, present};
 use crate::model::id::PartitionId;
@@ -120,7 +121,7 @@ impl Commands {
     /// What was left, in order, at most so many records and bytes (one record may be larger).
     #[must_use]
     pub fn pull(&self, id: PartitionId, most: (usize, usize)) -> Vec<Letter> {
-        self.lines.pull(id, most).map_or_else(Vec::new, |piece| piece.letters)
+        self.lines.pull(id, Head::Nothing, most).map_or_else(Vec::new, |piece| piece.letters)
     }
 
     /// Lets Kafka forget what lies below an offset.

@@ -7,7 +7,8 @@
 
 use crate::log::Error;
 use crate::log::kafka::client::Cluster;
-use crate::log::kafka::lines::{Letter, Lines};
+use crate::log::kafka::line::Letter;
+use crate::log::kafka::lines::{Head, Lines};
 use crate::log::kafka::topics::Topics;
 use crate::model::id::PartitionId;
 use crate::model::priority::Priority;
@@ -50,11 +51,18 @@ impl Inboxes {
         self.0.release(id);
     }
 
-    /// What waits of the highest level that has anything, at most so many records and bytes (one
-    /// record may be larger).
+    /// What comes next of a partition that is read: the index of its highest level that has
+    /// anything.
     #[must_use]
-    pub fn pull(&self, id: PartitionId, most: (usize, usize)) -> Option<Chunk> {
-        let piece = self.0.pull(id, most)?;
+    pub fn head(&self, id: PartitionId) -> Head {
+        self.0.head(id)
+    }
+
+    /// What waits of the highest level that has anything, at most so many records and bytes (one
+    /// record may be larger), if that is as urgent as `floor`.
+    #[must_use]
+    pub fn pull(&self, id: PartitionId, floor: Head, most: (usize, usize)) -> Option<Chunk> {
+        let piece = self.0.pull(id, floor, most)?;
         let level = Priority::from_index(piece.topic)?;
         Some(Chunk { level, from: piece.from, next: piece.next, letters: piece.letters })
     }

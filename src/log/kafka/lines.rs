@@ -10,50 +10,32 @@
 //! Must not: decide anything, keep how far anybody has come, or commit offsets to Kafka.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, Voice, administration, refused};
+use crate::log::kafka::bounds::{Bounds, Span, Whose};
+use crate::log::kafka::client::{Cluster, Voice, administration, brief, refused};
+use crate::log::kafka::line::{Letter, Line, due, letter, size};
 use crate::log::kafka::threads::spawn;
 use crate::log::kafka::topics::{PATIENCE, block_on};
 use crate::model::id::PartitionId;
-use crate::model::time::WallMs;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::slice::Chunks;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Records and bytes of one line.
-const LINE: (usize, usize) = (4_096, 1 << 20);
 /// Without any message orders and queues are looked at again after so long.
 const POLL: Duration = Duration::from_millis(10);
-/// Pulls in a row that wait for records of a topic that are known to be there, before those of the
-/// topics below it are pulled: 2 s of a puller that comes every 10 ms. A place that holds no
-/// record, such as the mark of a transaction, may be the last one: then there is nothing to wait
-/// for.
-const WAITS: u32 = 200;
-/// The bounds of a topic are waited for so long: nothing else is read meanwhile.
-const BOUNDS_LIMIT: Duration = Duration::from_secs(2);
+/// Partitions that are begun together: the client looks each of their topics up in a list.
+const TOGETHER: usize = 64;
 /// Before an order that could not be carried out is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
-
-/// A record as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
-    /// Its offset.
-    pub offset: u64,
-    /// Its stamp; unset if it has none.
-    pub at: WallMs,
-    /// `None` is a tombstone.
-    pub value: Option<Vec<u8>>,
-    /// In the order they were written; a name that is no text is left out by the client.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
-}
 
 /// Records of one partition of a topic that follow each other.
 pub(super) struct Piece {
@@ -67,23 +49,22 @@ pub(super) struct Piece {
     pub(super) letters: Vec<Letter>,
 }
 
-/// Offsets to read from, one a topic, or `None` = read no more; the newest for each partition.
-type Orders = BTreeMap<PartitionId, Option<Vec<u64>>>;
-
-/// What waits of one partition of a topic.
-#[derive(Default)]
-struct Line {
-    letters: VecDeque<Letter>,
-    bytes: usize,
-    /// Where the next piece begins.
-    from: u64,
-    /// Where the topic ended when reading began.
-    known: u64,
-    /// Pulls that have waited for what lies before that.
-    waited: u32,
-    /// A hole before this offset was read twice.
-    hole: Option<u64>,
+/// What comes next of a partition, the most urgent one last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Head {
+    /// Nothing that is known of.
+    Nothing,
+    /// Records of the topic at this place wait, or are on their way.
+    Topic(usize),
+    /// Where its topics end is not known yet.
+    Unknown,
 }
+
+/// Offsets to read from, one a topic, or `None` = read no more.
+type Order = Option<Vec<u64>>;
+
+/// The newest for each partition.
+type Orders = BTreeMap<PartitionId, Order>;
 
 type All = BTreeMap<PartitionId, Vec<Line>>;
 
@@ -117,11 +98,11 @@ impl Lines {
         let client = BaseConsumer::from_config_and_context(&cluster.inbox(), Voice);
         let client =
             client.map_err(|e| refused(&format!("setting up the reader of {what}"), &e))?;
-        let admin = administration(cluster)?;
+        let (admin, bounds) = (administration(cluster)?, Bounds::start(cluster)?);
         let (lines, orders) = (Mutex::default(), Mutex::default());
         let stopped = AtomicBool::new(false);
         let shared = Arc::new(Shared { what, topics, lines, orders, stopped });
-        let reader = Reader::new(client, Arc::clone(&shared));
+        let reader = Reader::new(client, bounds, Arc::clone(&shared));
         let thread = spawn("kwq-kafka-lines", move || reader.serve())?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)), admin })
     }
@@ -129,23 +110,42 @@ impl Lines {
     /// Reads for a partition from these offsets on, one a topic. What had been read for it before
     /// is forgotten.
     pub(super) fn own(&self, id: PartitionId, cursors: Vec<u64>) {
-        // At once: what still waits lies behind what was pulled and not taken.
-        lock(&self.shared.lines).remove(&id);
-        lock(&self.shared.orders).insert(id, Some(cursors));
+        self.order(id, Some(cursors));
     }
 
     /// Reads for it no more.
     pub(super) fn release(&self, id: PartitionId) {
-        lock(&self.shared.lines).remove(&id);
-        lock(&self.shared.orders).insert(id, None);
+        self.order(id, None);
+    }
+
+    fn order(&self, id: PartitionId, order: Order) {
+        // At once: what still waits lies behind what was pulled and not taken. Under one lock, or
+        // an older order that is being carried out could put lines there after it.
+        let mut lines = lock(&self.shared.lines);
+        lock(&self.shared.orders).insert(id, order);
+        lines.remove(&id);
+    }
+
+    /// What comes next of a partition that is owned.
+    pub(super) fn head(&self, id: PartitionId) -> Head {
+        let lines = lock(&self.shared.lines);
+        let Some(lines) = lines.get(&id) else { return Head::Unknown };
+        let topic = lines.iter().rposition(|line| !line.letters.is_empty() || line.awaited());
+        topic.map_or(Head::Nothing, Head::Topic)
     }
 
     /// What waits of the last topic that has anything, at most so many records and bytes (one
-    /// record may be larger). Nothing of a topic below one whose records are still on their way.
-    pub(super) fn pull(&self, id: PartitionId, (records, bytes): (usize, usize)) -> Option<Piece> {
+    /// record may be larger). Nothing of a topic below one whose records are still on their way,
+    /// or that is less urgent than `floor`.
+    pub(super) fn pull(
+        &self,
+        id: PartitionId,
+        floor: Head,
+        (records, bytes): (usize, usize),
+    ) -> Option<Piece> {
         let mut lines = lock(&self.shared.lines);
         let lines = lines.get_mut(&id)?;
-        let topic = due(lines)?;
+        let topic = due(lines).filter(|topic| Head::Topic(*topic) >= floor)?;
         let line = lines.get_mut(topic)?;
         let (mut letters, mut taken) = (Vec::new(), 0);
         while let Some(letter) = line.letters.front() {
@@ -172,14 +172,14 @@ impl Lines {
         let due = self.shared.topics.iter().zip(below).filter(|(_, below)| **below > 0);
         for (topic, below) in due {
             list.add_partition_offset(topic, i32::from(id.0), offset(*below))
-                .map_err(|e| refused(&what, &e))?;
+                .map_err(|e| brief(&what, &e))?;
         }
         if list.count() == 0 {
             return Ok(());
         }
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let asked = self.admin.delete_records(&list, &options);
-        block_on(asked).map_err(|e| refused(&what, &e))?;
+        block_on(asked).map_err(|e| brief(&what, &e))?;
         Ok(())
     }
 }
@@ -194,21 +194,6 @@ impl Drop for Lines {
     }
 }
 
-/// The last topic that has anything, if none behind it is to be waited for.
-fn due(lines: &mut [Line]) -> Option<usize> {
-    for (topic, line) in lines.iter_mut().enumerate().rev() {
-        if !line.letters.is_empty() {
-            line.waited = 0;
-            return Some(topic);
-        }
-        if line.from < line.known && line.waited < WAITS {
-            line.waited += 1;
-            return None;
-        }
-    }
-    None
-}
-
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change is one insertion or removal; a panic leaves nothing half done.
     of.lock().unwrap_or_else(PoisonError::into_inner)
@@ -218,15 +203,6 @@ fn offset(of: u64) -> Offset {
     Offset::Offset(i64::try_from(of).unwrap_or(i64::MAX))
 }
 
-fn size(letter: &Letter) -> usize {
-    let headers =
-        letter.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len));
-    letter.value.as_ref().map_or(0, Vec::len) + headers.sum::<usize>() + 64
-}
-
-/// Whose line: a partition, and the place of a topic.
-type Whose = (PartitionId, usize);
-
 /// The thread that fills the lines.
 ///
 /// A line takes what it has room for from a queue of its own, and the client fetches no more than
@@ -234,6 +210,7 @@ type Whose = (PartitionId, usize);
 /// time.
 struct Reader {
     client: Arc<BaseConsumer<Voice>>,
+    bounds: Bounds,
     shared: Arc<Shared>,
     queues: BTreeMap<Whose, PartitionQueue<Voice>>,
     /// The last orders were carried out.
@@ -241,8 +218,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(client: BaseConsumer<Voice>, shared: Arc<Shared>) -> Self {
-        Self { client: Arc::new(client), shared, queues: BTreeMap::new(), fine: true }
+    fn new(client: BaseConsumer<Voice>, bounds: Bounds, shared: Arc<Shared>) -> Self {
+        Self { client: Arc::new(client), bounds, shared, queues: BTreeMap::new(), fine: true }
     }
 
     fn serve(mut self) {
@@ -251,6 +228,7 @@ impl Reader {
             if !self.obey() {
                 std::thread::sleep(AGAIN);
             }
+            self.bounds.tend();
             self.sort(if busy { Duration::ZERO } else { POLL });
             busy = self.fill();
         }
@@ -259,42 +237,76 @@ impl Reader {
     /// Carries out the orders there are; false = one of them could not be.
     fn obey(&mut self) -> bool {
         let orders = std::mem::take(&mut *lock(&self.shared.orders));
-        let mut fine = true;
-        for (id, order) in orders {
-            if self.shared.stopped.load(Ordering::Acquire) {
-                break;
-            }
-            if let Err(error) = self.carry_out(id, order.as_deref()) {
-                let what = self.shared.what;
-                // Once for all of an outage: it may last, and this comes ten times a second.
-                if std::mem::replace(&mut self.fine, false) {
-                    tracing::warn!(partition = %id, %error, what, "reading is tried again");
-                }
-                // Unless there is a newer one: nobody else would begin to read again.
-                lock(&self.shared.orders).entry(id).or_insert(order);
-                fine = false;
-            }
-            // What takes long for one partition holds up none of the others.
-            self.sort(Duration::ZERO);
-            self.fill();
-        }
+        let orders: Vec<_> = orders.into_iter().collect();
+        let fine = self.obey_each(orders.chunks(TOGETHER));
         self.fine |= fine;
         fine
     }
 
-    fn carry_out(&mut self, id: PartitionId, order: Option<&[u64]>) -> Result<(), KafkaError> {
-        self.leave(id)?;
-        order.map_or(Ok(()), |cursors| self.begin(id, cursors))
+    fn obey_each(&mut self, parts: Chunks<'_, (PartitionId, Order)>) -> bool {
+        let mut fine = true;
+        for orders in parts {
+            if self.shared.stopped.load(Ordering::Acquire) {
+                break;
+            }
+            if let Err(error) = self.carry_out(orders) {
+                fine &= match orders {
+                    [(id, order)] => self.put_back(*id, order.clone(), &error),
+                    // One of them may have no leader: it holds up none of the others.
+                    _ => self.obey_each(orders.chunks(1)),
+                };
+            }
+            // What takes long for some partitions holds up none of the others.
+            self.sort(Duration::ZERO);
+            self.fill();
+        }
+        fine
     }
 
-    fn begin(&mut self, id: PartitionId, cursors: &[u64]) -> Result<(), KafkaError> {
-        let mut lines = Vec::new();
+    /// Keeps an order that could not be carried out, unless there is a newer one: nobody else would
+    /// begin to read again. Answers that not all is fine.
+    fn put_back(&mut self, id: PartitionId, order: Order, error: &KafkaError) -> bool {
+        let what = self.shared.what;
+        // Once for all of an outage: it may last, and this comes ten times a second.
+        if std::mem::replace(&mut self.fine, false) {
+            tracing::warn!(partition = %id, %error, what, "reading is tried again");
+        }
+        lock(&self.shared.orders).entry(id).or_insert(order);
+        false
+    }
+
+    /// Carries out all of them, or none in the end: what was begun is left when it is tried again.
+    fn carry_out(&mut self, orders: &[(PartitionId, Order)]) -> Result<(), KafkaError> {
+        orders.iter().try_for_each(|(id, _)| self.leave(*id))?;
+        let begun = orders.iter().filter_map(|(id, order)| Some((*id, order.as_deref()?)));
+        let ids: Vec<_> = begun.clone().map(|(id, _)| id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let spans = self.bounds.of(&self.shared.topics, &ids)?;
+        // All in one: what is assigned later waits for the fetch that is on its way by then.
         let mut list = TopicPartitionList::new();
-        for (topic, cursor) in self.shared.topics.iter().zip(cursors) {
-            let bounds = self.client.fetch_watermarks(topic, i32::from(id.0), BOUNDS_LIMIT)?;
+        for (id, cursors) in begun {
+            self.begin(id, cursors, &spans, &mut list)?;
+        }
+        self.client.incremental_assign(&list)
+    }
+
+    /// Makes the lines of a partition, and puts onto a list where its topics are read from.
+    fn begin(
+        &mut self,
+        id: PartitionId,
+        cursors: &[u64],
+        spans: &BTreeMap<Whose, Span>,
+        list: &mut TopicPartitionList,
+    ) -> Result<(), KafkaError> {
+        let mut lines = Vec::new();
+        for (at, (topic, cursor)) in self.shared.topics.iter().zip(cursors).enumerate() {
+            let span = spans.get(&(id, at)).copied();
+            let unknown = KafkaError::OffsetFetch(RDKafkaErrorCode::UnknownPartition);
+            let (low, known) = span.ok_or(unknown)?;
             // What Kafka has let go of is a hole the partition is told of.
-            let first = (*cursor).max(u64::try_from(bounds.0).unwrap_or(0));
-            let known = u64::try_from(bounds.1).unwrap_or(0);
+            let first = (*cursor).max(low);
             if first > known {
                 let what = "the topic was made anew: nothing is taken from it below this offset";
                 tracing::error!(topic, partition = %id, cursor, what);
@@ -302,9 +314,14 @@ impl Reader {
             lines.push(Line { from: first, known, ..Line::default() });
             list.add_partition_offset(topic, i32::from(id.0), offset(first))?;
         }
-        lock(&self.shared.lines).insert(id, lines);
+        let mut all = lock(&self.shared.lines);
+        // By a newer order it is left again at once.
+        if !lock(&self.shared.orders).contains_key(&id) {
+            all.insert(id, lines);
+        }
+        drop(all);
         (0..self.shared.topics.len()).for_each(|topic| self.split((id, topic)));
-        self.client.incremental_assign(&list)
+        Ok(())
     }
 
     fn leave(&mut self, id: PartitionId) -> Result<(), KafkaError> {
@@ -420,44 +437,6 @@ impl Reader {
             let cursors = lines.iter().map(|line| line.from).collect();
             lock(&self.shared.orders).entry(id).or_insert(Some(cursors));
         }
-    }
-}
-
-impl Line {
-    /// Records and bytes that may come.
-    fn room(&self) -> (usize, usize) {
-        (LINE.0.saturating_sub(self.letters.len()), LINE.1.saturating_sub(self.bytes))
-    }
-
-    /// Puts a letter behind the last one, or answers from where the line is to be read again.
-    fn push(&mut self, letter: Letter) -> Option<u64> {
-        let last = self.letters.back().map_or(self.from, |last| last.offset + 1);
-        if letter.offset < last {
-            return None; // of an assignment that is over
-        }
-        // As with the changelog: a late message of an earlier assignment looks like a hole.
-        if letter.offset > last && self.hole != Some(letter.offset) {
-            self.hole = Some(letter.offset);
-            return Some(last);
-        }
-        self.bytes += size(&letter);
-        self.letters.push_back(letter);
-        None
-    }
-}
-
-fn letter(message: &BorrowedMessage<'_>) -> Letter {
-    let header =
-        |(name, value): (&str, Option<&[u8]>)| (name.to_owned(), value.map(<[u8]>::to_vec));
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers.iter().map(|h| header((h.key, h.value))).collect()
-    });
-    let at = message.timestamp().to_millis().and_then(|ms| u64::try_from(ms).ok());
-    Letter {
-        offset: u64::try_from(message.offset()).unwrap_or(0),
-        at: at.map_or(WallMs(0), WallMs),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers,
     }
 }
 

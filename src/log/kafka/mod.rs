@@ -14,12 +14,14 @@
 //!
 //! Must not: use transactions, wait for one partition in the name of another, or flush a producer.
 
+mod bounds;
 mod client;
 mod commands;
 mod copy;
 mod gossip;
 mod group;
 mod inbox;
+mod line;
 mod lines;
 mod offline;
 mod outlet;
@@ -41,7 +43,8 @@ pub use commands::{Commands, Delivery};
 pub use gossip::{Gossip, Heard};
 pub use group::{Assigned, Group, Member};
 pub use inbox::{Chunk, Inboxes};
-pub use lines::Letter;
+pub use line::Letter;
+pub use lines::Head;
 pub use offline::{Offline, dump, is_copy, verify};
 pub use outlet::{Last, Outlet, records_between};
 pub use start::{examine, shortcomings};

@@ -5,10 +5,10 @@
 //! skipping it would be a lost record; so a hole is read again before it is believed.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, complain, refused, say};
+use crate::log::kafka::client::{Cluster, DOCTOR, complain, refused, say};
 use crate::log::kafka::partition::{Order, Partition};
 use crate::log::kafka::shared::Shared;
-use crate::log::kafka::topics::{PATIENCE, SPREAD, TRIES};
+use crate::log::kafka::topics::{PATIENCE, SPREAD};
 use crate::log::kafka::vitals::Vitals;
 use crate::model::id::PartitionId;
 use rdkafka::Statistics;
@@ -27,6 +27,8 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_millis(10);
 /// Messages taken before orders are looked at again.
 const ROUND: usize = 1_000;
+/// Longest pause before bounds are asked for again.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// What is read of a partition.
 struct Place {
@@ -79,24 +81,29 @@ impl Reader {
     }
 
     /// First offset kept and the one behind the last. A topic just made has no leaders yet, so
-    /// it is asked for a while.
+    /// it is asked for 10 s.
     ///
     /// # Errors
     /// `Io`.
     pub(super) fn bounds(&self, id: PartitionId) -> Result<(u64, u64), Error> {
-        let mut tries = 0;
+        let (mut waited, mut pause) = (Duration::ZERO, SPREAD);
         loop {
-            tries += 1;
             let asked = self.client.fetch_watermarks(&self.topic, i32::from(id.0), PATIENCE);
             match asked {
                 Ok((low, high)) => {
                     return Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)));
                 }
-                Err(error) if tries == TRIES => {
+                // An answer that did not come was waited for as long.
+                Err(error) if waited >= PATIENCE || timed_out(&error) => {
                     let what = format!("asking for the bounds of {} {id}", self.topic);
                     return Err(refused(&what, &error));
                 }
-                Err(_) => thread::sleep(SPREAD),
+                Err(_) => {
+                    thread::sleep(pause);
+                    waited += pause;
+                    // Each try asks a broker that may be busy what it knows of the topic.
+                    pause = PAUSE_MAX.min(2 * pause);
+                }
             }
         }
     }
@@ -133,7 +140,7 @@ impl Reader {
                 None => silent += POLL,
             }
             if silent >= PATIENCE {
-                let cause = format!("nothing came from Kafka for {PATIENCE:?}");
+                let cause = format!("nothing came from Kafka for {PATIENCE:?}\n{DOCTOR}");
                 return Err(Error::Io { what: what(), cause });
             }
         }
@@ -243,6 +250,10 @@ fn take(
         shared.carry_out(partition.record(from, offset, payload));
     }
     false
+}
+
+fn timed_out(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut)
 }
 
 /// What was asked for is no longer, or not yet, in the log of the broker.

@@ -8,7 +8,7 @@
 
 use crate::codec::feed;
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, Voice, refused};
+use crate::log::kafka::client::{Cluster, Voice, brief, refused};
 use crate::log::kafka::outlet::Last;
 use crate::log::kafka::threads::dropped;
 use crate::log::kafka::{Topics, place};
@@ -56,15 +56,15 @@ impl Tail {
     pub(super) fn last(&self, id: PartitionId) -> Result<Last, Error> {
         let what = || format!("reading the end of {} {id}", self.topic);
         let Some(client) = &self.client else { return Ok(Last::Never) };
-        let marked = self.marked(client, id).map_err(|e| refused(&what(), &e))?;
+        let marked = self.marked(client, id).map_err(|e| brief(&what(), &e))?;
         let bounds = |topic: &str| client.fetch_watermarks(topic, i32::from(id.0), PATIENCE);
-        let (low, high) = bounds(&self.topic).map_err(|e| refused(&what(), &e))?;
-        let told = self.told(client, id, (low, high)).map_err(|e| refused(&what(), &e))?;
+        let (low, high) = bounds(&self.topic).map_err(|e| brief(&what(), &e))?;
+        let told = self.told(client, id, (low, high)).map_err(|e| brief(&what(), &e))?;
         let Some(place) = marked.max(told) else {
             return Ok(if high == 0 { Last::Never } else { Last::Expired });
         };
         // This instance may know less of the changelog than whoever carried it so far.
-        let (_, end) = bounds(&self.changelog).map_err(|e| refused(&what(), &e))?;
+        let (_, end) = bounds(&self.changelog).map_err(|e| brief(&what(), &e))?;
         let offset = i64::try_from(place::offset(place.record).0).unwrap_or(i64::MAX);
         Ok(if offset > end { Last::Ahead } else { Last::Behind(place) })
     }

@@ -2,7 +2,7 @@
 
 use crate::log::Error;
 use crate::log::kafka::client::{
-    Cluster, VALUE_BYTES_MAX, Voice, administration, refused, unreached,
+    Cluster, VALUE_BYTES_MAX, Voice, administration, refused, turned_down, unreached,
 };
 use crate::model::feed::Feed;
 use crate::model::priority::Priority;
@@ -22,6 +22,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const SPREAD: Duration = Duration::from_millis(50);
 /// Looks whether it is.
 pub(super) const TRIES: u32 = 200;
+
+/// Partitions that are made by one request.
+const AT_ONCE: usize = 2_000;
+
+/// Partitions of new topics that the slowest brokers make known between two looks.
+const FOLLOWED: usize = 10;
 
 /// Topics as they shall be.
 #[derive(Clone, Debug)]
@@ -139,12 +145,17 @@ impl Wanted {
     }
 
     /// # Errors
-    /// `Settings`: its number of partitions is another one.
+    /// `Settings`: its number of partitions is another one; `Io`: it is not there after all.
     fn check(&self, seen: &Seen) -> Result<(), Error> {
         if seen.partitions == usize::from(self.partitions) {
             return Ok(());
         }
         let there = seen.partitions;
+        if there == 0 {
+            let what = format!("making {}", self.name);
+            let cause = "the brokers do not show it yet\nstart again: they go on making it";
+            return Err(Error::Io { what, cause: cause.to_owned() });
+        }
         let (whose, cure) = match self.kind {
             Kind::Records | Kind::Commands | Kind::Feed(_) => {
                 ("log.partitions says", format!("set log.partitions={there}"))
@@ -242,8 +253,9 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
         let mut present = wanted.iter().zip(&found).filter(|(_, seen)| seen.partitions > 0);
         present.try_for_each(|(wanted, seen)| wanted.check(seen))?;
         create(&admin, &missing, copies)?;
-        for _ in 0..TRIES {
-            if found.iter().all(|seen| seen.partitions > 0) {
+        let many: usize = missing.iter().map(|wanted| usize::from(wanted.partitions)).sum();
+        for _ in 0..TRIES as usize + many / FOLLOWED {
+            if found.iter().all(|seen| seen.partitions > 0 && seen.led) {
                 break;
             }
             thread::sleep(SPREAD);
@@ -366,6 +378,8 @@ fn names(topics: &[&Wanted]) -> String {
 
 struct Seen {
     partitions: usize,
+    /// Each of them has a leader.
+    led: bool,
     copies: usize,
     brokers: u16,
 }
@@ -376,10 +390,36 @@ fn look(metadata: &Metadata, name: &str) -> Seen {
     let partitions = topic.map_or(&[][..], |topic| topic.partitions());
     let copies = partitions.iter().map(|p| p.replicas().len()).min().unwrap_or(0);
     let brokers = u16::try_from(metadata.brokers().len()).unwrap_or(u16::MAX);
-    Seen { partitions: partitions.len(), copies, brokers }
+    let led = partitions.iter().all(|p| p.leader() >= 0 && p.error().is_none());
+    Seen { partitions: partitions.len(), led, copies, brokers }
 }
 
 fn create(admin: &AdminClient<Voice>, topics: &[&Wanted], copies: i32) -> Result<(), Error> {
+    requests(topics).into_iter().try_for_each(|some| create_at_once(admin, some, copies))
+}
+
+/// What is made by one request each. A broker refuses one for more than 10,000 partitions in all,
+/// and takes a while for many.
+fn requests<'a, 'b>(mut topics: &'a [&'b Wanted]) -> Vec<&'a [&'b Wanted]> {
+    let mut all = Vec::new();
+    while !topics.is_empty() {
+        let mut partitions = 0;
+        let fit = topics.iter().take_while(|topic| {
+            partitions += usize::from(topic.partitions);
+            partitions <= AT_ONCE
+        });
+        let (some, rest) = topics.split_at(fit.count().max(1));
+        all.push(some);
+        topics = rest;
+    }
+    all
+}
+
+fn create_at_once(
+    admin: &AdminClient<Voice>,
+    topics: &[&Wanted],
+    copies: i32,
+) -> Result<(), Error> {
     let texts = Texts::new();
     let all: Vec<_> = topics.iter().map(|topic| topic.settings(copies, &texts)).collect();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
@@ -389,7 +429,7 @@ fn create(admin: &AdminClient<Voice>, topics: &[&Wanted], copies: i32) -> Result
         match result {
             // Another instance was faster.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((_, code)) => return Err(Error::Io { what, cause: code.to_string() }),
+            Err((_, code)) => return Err(turned_down(&what, code)),
         }
     }
     Ok(())
@@ -414,45 +454,5 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn topics() -> Topics {
-        Topics {
-            prefix: "T".to_owned(),
-            partitions: 12,
-            replication: 3,
-            manage: false,
-            inboxes: false,
-            feeds: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn another_number_of_partitions_says_what_to_set() {
-        let all = Wanted::all(&topics());
-        let seen = Seen { partitions: 3, copies: 1, brokers: 1 };
-        let told = all[0].check(&seen).unwrap_err().to_string();
-        let (what, cure) = told.split_once('\n').unwrap();
-        assert_eq!(what, "topic T-changelog has 3 partitions, log.partitions says 12");
-        assert_eq!(cure, "set log.partitions=3, or set another topics.prefix");
-        let gossip = all.iter().find(|wanted| wanted.kind == Kind::Gossip).unwrap();
-        let told = gossip.check(&seen).unwrap_err().to_string();
-        assert!(!told.contains("set log.partitions="), "{told}");
-    }
-
-    #[test]
-    fn a_missing_topic_comes_with_the_command_that_makes_it() {
-        let brokers = "k:9092".to_owned();
-        let cluster = Cluster { brokers, client_id: String::new(), properties: Vec::new() };
-        let all = Wanted::all(&topics());
-        let told = absent(&cluster, &all.iter().collect::<Vec<_>>(), 3).to_string();
-        let mut lines = told.lines();
-        let names = "T-changelog, T-commands, T-cluster";
-        let what = format!("topics are missing, and topics.manage=false: {names}");
-        assert_eq!(lines.next(), Some(what.as_str()));
-        let begin = "kafka-topics.sh --bootstrap-server k:9092 --create --topic T-changelog \
-                     --partitions 12 --replication-factor 3 --config min.insync.replicas=2 ";
-        assert!(lines.next().is_some_and(|line| line.starts_with(begin)), "{told}");
-    }
-}
+#[path = "topics_tests.rs"]
+mod tests;

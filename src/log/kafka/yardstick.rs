@@ -8,7 +8,7 @@
 //! Must not: touch a topic that this value did not make, or whose name it was not given.
 
 use crate::log::Error;
-use crate::log::kafka::client::{Cluster, administration, complain, refused, say};
+use crate::log::kafka::client::{Cluster, administration, complain, refused, say, turned_down};
 use crate::log::kafka::topics::{PATIENCE, SPREAD, TRIES, block_on, present};
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
@@ -75,8 +75,7 @@ impl Yardstick {
         let what = format!("making {topic}");
         let made = block_on(admin.create_topics([&wanted], &options));
         for result in made.map_err(|e| refused(&what, &e))? {
-            result
-                .map_err(|(_, code)| Error::Io { what: what.clone(), cause: code.to_string() })?;
+            result.map_err(|(_, code)| turned_down(&what, code))?;
         }
         for _ in 0..TRIES {
             if present(cluster, &topic)? {
@@ -163,7 +162,7 @@ impl Yardstick {
                 Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
                 Err((topic, code)) => {
                     let what = format!("deleting {topic}");
-                    return Err(Error::Io { what, cause: code.to_string() });
+                    return Err(turned_down(&what, code));
                 }
             }
         }
