@@ -6,7 +6,12 @@
 //!                         Audience: its text, made by the first listener who gets there
 //! ```
 //! A listener holds a place and no queue: one that reads slowly goes on with what the ring still
-//! has. Ids rise over restarts too, because none is smaller than the wall clock in ms.
+//! has.
+//!
+//! An id is a number that rises and, in its last six digits, a mark that this process drew. Numbers
+//! rise over restarts too, because none is smaller than the wall clock in ms; by the mark an id of
+//! another instance is known, by the number one of an earlier process. Two instances draw the same
+//! mark once in a million times.
 //!
 //! Bounds: of the last 60 s at most 8,192 events and 16 MiB; of a job known here some 100 B; a
 //! snapshot for each set of scopes that somebody listens with.
@@ -50,7 +55,7 @@ impl About {
 }
 
 struct Event {
-    id: u64,
+    number: u64,
     /// When it was found, ms of the monotonic clock.
     at: u64,
     about: About,
@@ -61,8 +66,8 @@ struct Event {
 struct Told {
     print: u64,
     mark: (JobState, bool),
-    /// Id of that event; 0 = none since the start.
-    id: u64,
+    /// Number of that event; 0 = none since the start.
+    number: u64,
 }
 
 /// How far an operation was when it was last told.
@@ -76,9 +81,13 @@ pub(crate) type ClusterMark = (Vec<(u64, u8)>, Option<bool>);
 struct Ring {
     events: VecDeque<Event>,
     bytes: usize,
-    /// Latest id given.
+    /// Mark of this process in its ids.
+    mark: u64,
+    /// First number given; 0 = none yet.
+    first: u64,
+    /// Latest number given.
     latest: u64,
-    /// Id of the snapshot of this second.
+    /// Number of the snapshot of this second.
     beat: u64,
     /// `None` before the first look, which finds no changes.
     jobs: Option<BTreeMap<Name, Told>>,
@@ -89,18 +98,32 @@ struct Ring {
 impl Ring {
     fn number(&mut self, now: Now) -> u64 {
         self.latest = now.wall.0.max(self.latest + 1);
+        if self.first == 0 {
+            self.first = self.latest;
+        }
         self.latest
     }
 
+    /// The id of a number.
+    fn id(&self, number: u64) -> u64 {
+        number.saturating_mul(limits::EVENT_MARKS).saturating_add(self.mark)
+    }
+
+    /// The number of an id; `None` = this process never gave it.
+    fn number_of(&self, id: u64) -> Option<u64> {
+        let (number, mark) = (id / limits::EVENT_MARKS, id % limits::EVENT_MARKS);
+        (mark == self.mark && (self.first..=self.latest).contains(&number)).then_some(number)
+    }
+
     fn push(&mut self, now: Now, about: About, kind: &str, data: &[u8]) -> u64 {
-        let id = self.number(now);
-        let text: Text = sse::event(id, kind, data).into();
+        let number = self.number(now);
+        let text: Text = sse::event(self.id(number), kind, data).into();
         self.bytes += text.len();
-        self.events.push_back(Event { id, at: now.tick.0, about, text });
+        self.events.push_back(Event { number, at: now.tick.0, about, text });
         while self.events.len() > limits::FEED_EVENTS_MAX || self.bytes > limits::FEED_BYTES_MAX {
             self.forget_oldest();
         }
-        id
+        number
     }
 
     fn forget_oldest(&mut self) {
@@ -115,9 +138,9 @@ impl Ring {
         }
     }
 
-    /// The first event behind an id, for these scopes.
-    fn behind(&self, id: u64, scopes: &Scopes) -> Option<&Event> {
-        let from = self.events.partition_point(|event| event.id <= id);
+    /// The first event behind a number, for these scopes.
+    fn behind(&self, number: u64, scopes: &Scopes) -> Option<&Event> {
+        let from = self.events.partition_point(|event| event.number <= number);
         self.events.range(from..).find(|event| event.about.within(scopes))
     }
 }
@@ -137,6 +160,11 @@ impl Default for Feed {
 }
 
 impl Feed {
+    /// Draws the mark of this process, by these random bits; before the first event.
+    pub(crate) fn begin(&self, chance: u64) {
+        lock(&self.ring).mark = chance % limits::EVENT_MARKS;
+    }
+
     /// A second has passed: there may be another snapshot.
     pub(crate) fn beat(&self, now: Now) {
         let mut ring = lock(&self.ring);
@@ -161,21 +189,21 @@ impl Feed {
             let (print, mark) = (job.print(), (job.state, job.paused));
             let before = told.remove(&job.id);
             match &before {
-                None if first => drop(kept.insert(job.id.clone(), Told { print, mark, id: 0 })),
+                None if first => drop(kept.insert(job.id.clone(), Told { print, mark, number: 0 })),
                 Some(before) if before.print == print => {}
                 Some(_) | None => {
                     let turned = before.as_ref().is_none_or(|before| before.mark != mark);
-                    let id = before.as_ref().map_or(0, |before| before.id);
-                    changed.push((Reverse(turned), id, job, print));
+                    let number = before.as_ref().map_or(0, |before| before.number);
+                    changed.push((Reverse(turned), number, job, print));
                 }
             }
             kept.extend(before.map(|before| (job.id.clone(), before)));
         }
-        changed.sort_by_key(|(turned, id, _, _)| (*turned, *id));
+        changed.sort_by_key(|(turned, number, _, _)| (*turned, *number));
         for (_, _, job, print) in changed.into_iter().take(limits::FEED_CHANGES_MAX) {
             let data = bodies::job(job, policy, now.wall);
-            let id = ring.push(now, About::Job(job.id.clone()), "job", &data);
-            kept.insert(job.id.clone(), Told { print, mark: (job.state, job.paused), id });
+            let number = ring.push(now, About::Job(job.id.clone()), "job", &data);
+            kept.insert(job.id.clone(), Told { print, mark: (job.state, job.paused), number });
         }
         ring.jobs = Some(kept);
         self.tell(&ring);
@@ -250,7 +278,8 @@ impl Audience {
         let mut made = self.made.lock().await;
         if made.0 < beat {
             let now = handle.stats_now().await.ok();
-            let text = now.map(|now| sse::event(beat, "snapshot", &bodies::snapshot(&now)).into());
+            let id = lock(&handle.engine.feed.ring).id(beat);
+            let text = now.map(|now| sse::event(id, "snapshot", &bodies::snapshot(&now)).into());
             *made = (beat, text);
         }
         made.1.clone()
@@ -262,7 +291,7 @@ pub struct Events {
     handle: KwqHandle,
     audience: Arc<Audience>,
     news: watch::Receiver<u64>,
-    /// Nothing up to this id is told any more.
+    /// Nothing up to this number is told any more.
     told: u64,
     /// The latest snapshot that is not told any more.
     seen: u64,
@@ -277,8 +306,8 @@ enum Next {
 
 impl KwqHandle {
     /// Events from now on, for the jobs of this door; with the id of the last event a listener has
-    /// had, first those of the last 60 s that it has missed. Of an id that was never given it is
-    /// all of them.
+    /// had, first those of the last 60 s that it has missed. Of an id that this process never gave
+    /// it is all of them.
     #[must_use]
     pub fn events(&self, after: Option<u64>) -> Events {
         let feed = &self.engine.feed;
@@ -287,8 +316,7 @@ impl KwqHandle {
         let ring = lock(&feed.ring);
         let told = match after {
             None => ring.latest,
-            Some(id) if id > ring.latest => 0,
-            Some(id) => id,
+            Some(id) => ring.number_of(id).unwrap_or(0),
         };
         Events { handle: self.clone(), audience, news, told, seen: ring.beat }
     }
@@ -324,14 +352,14 @@ impl Events {
         }
     }
 
-    /// What comes next, in the order of the ids.
+    /// What comes next, in the order of the numbers.
     fn look(&mut self) -> Next {
         self.news.mark_unchanged();
         let ring = lock(&self.handle.engine.feed.ring);
         let due = ring.beat > self.seen && ring.beat > self.told;
         match ring.behind(self.told, &self.handle.scopes) {
-            Some(event) if !due || event.id < ring.beat => {
-                self.told = event.id;
+            Some(event) if !due || event.number < ring.beat => {
+                self.told = event.number;
                 Next::Event(Arc::clone(&event.text))
             }
             Some(_) | None if due => Next::Snapshot(ring.beat),

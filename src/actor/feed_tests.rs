@@ -73,6 +73,7 @@ impl Rig {
         let handle = idle_engine();
         let policy = handle.engine.config.policy;
         let rig = Self { handle, policy };
+        rig.feed().begin(77);
         rig.jobs(&[], 0);
         rig.feed().operations(&[], at(0));
         rig
@@ -135,7 +136,8 @@ fn ids_rise_whatever_the_wall_clock_does() {
     events.seen = u64::MAX;
     let ids: Vec<u64> = drain(&mut events).into_iter().map(|(id, _)| id).collect();
     assert!(ids.len() == 3 && ids.is_sorted_by(|a, b| a < b), "{ids:?}");
-    assert!(ids[0] >= at(500).wall.0 && ids[2] >= at(900).wall.0, "{ids:?}");
+    let least = |second| at(second).wall.0 * limits::EVENT_MARKS;
+    assert!(ids[0] >= least(500) && ids[2] >= least(900), "{ids:?}");
 }
 
 #[test]
@@ -154,9 +156,40 @@ fn a_listener_who_comes_back_hears_what_it_missed_and_a_new_one_does_not() {
     let latest = missed.last().expect("three").0;
     assert!(drain(&mut rig.handle.events(Some(latest))).is_empty());
     // Ids of an older process, and of one whose clock was ahead.
-    for id in [0, 7, u64::MAX] {
+    let (older, ahead) = (seen - limits::EVENT_MARKS, latest + limits::EVENT_MARKS);
+    for id in [0, 7, older, ahead, u64::MAX] {
         assert_eq!(words(&drain(&mut rig.handle.events(Some(id)))), ["a", "a", "op-1", "cluster"]);
     }
+}
+
+#[test]
+fn an_id_of_another_instance_is_no_place_here() {
+    let [here, there] = [Rig::new(), Rig::new()];
+    there.feed().begin(1_000_078);
+    for second in [1, 3] {
+        here.jobs(&[job("a", second)], second);
+        there.jobs(&[job("a", second)], second + 1);
+    }
+    let ids = |of: &Rig| drain(&mut of.handle.events(Some(0))).into_iter().map(|(id, _)| id);
+    let told = |of: &Rig, after| drain(&mut of.handle.events(Some(after))).len();
+    let (mine, theirs): (Vec<u64>, Vec<u64>) = (ids(&here).collect(), ids(&there).collect());
+    // They lie between each other.
+    assert!(mine[0] < theirs[0] && theirs[0] < mine[1] && mine[1] < theirs[1]);
+    assert_eq!([told(&here, mine[0]), told(&here, mine[1])], [1, 0]);
+    assert_eq!([told(&here, theirs[0]), told(&here, theirs[1])], [2, 2]);
+    assert_eq!([told(&there, mine[0]), told(&there, mine[1])], [2, 2]);
+}
+
+#[test]
+fn an_id_has_nineteen_digits_and_ends_with_the_mark_of_its_process() {
+    let rig = Rig::new();
+    let mut events = rig.handle.events(None);
+    let today = Now { wall: WallMs(1_795_521_600_000), tick: Tick(1) };
+    rig.feed().cluster(b"{}", today);
+    let id = drain(&mut events)[0].0;
+    assert_eq!(id, 1_795_521_600_000_000_077);
+    assert_eq!(id.to_string().len(), limits::EVENT_ID_DIGITS_MAX);
+    assert!(i64::try_from(id).is_ok(), "also where numbers have a sign");
 }
 
 #[test]

@@ -82,6 +82,7 @@ pub fn start(
         node_name,
         addr,
     }));
+    engine.feed.begin(engine.entropy.next_u64());
     let standby = Standby::default();
     let (for_node, waiting) = (Arc::clone(&engine), standby.clone());
     let node = NodeActor::start_on(shards, for_node, parts.open_log, recipe.clone(), waiting);

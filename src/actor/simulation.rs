@@ -1,7 +1,8 @@
 //! Simulations: real tasks in real jobs, worked on by simulated workers inside this process, each
 //! simulation on a thread of its own so that it takes no turn of a shard.
 //!
-//! They are objects of this process: a restart forgets them and cancels what is left of them.
+//! They are objects of this process: a restart forgets them and cancels what is left of them. Of
+//! several instances each has its own; the names of their jobs say whose they are.
 
 mod left;
 mod worker;
@@ -9,6 +10,7 @@ mod worker;
 use crate::actor::engine::{draining, lock};
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::request::SubmitRequest;
+use crate::codec::digest::sha256_hex;
 use crate::model::access::Scopes;
 use crate::model::affinity::AffinityKey;
 use crate::model::command::Item;
@@ -315,7 +317,7 @@ impl Simulation {
 
     fn job_spec(&self) -> JobSpec {
         JobSpec {
-            name: Some(job_name(&self.id)),
+            name: Some(job_name(&self.id, &self.handle.node_name())),
             priority: Priority::DEFAULT,
             weight: 1,
             tag: None,
@@ -385,9 +387,23 @@ impl Simulation {
     }
 }
 
-/// Name of the jobs of a simulation.
-fn job_name(id: &str) -> Name {
-    Name::from(format!("simulation {id}"))
+/// Name of the jobs of a simulation: says whose it is. Of a node's name that is too long for it
+/// the beginning and a hash of all of it.
+fn job_name(id: &str, node: &str) -> Name {
+    let begin = at_node(id);
+    let room = limits::NAME_BYTES_MAX.saturating_sub(begin.len());
+    if node.len() <= room {
+        return Name::from(format!("{begin}{node}"));
+    }
+    let hash = sha256_hex(node.as_bytes());
+    let mark = format!("~{}", hash.get(..16).unwrap_or(&hash));
+    let kept = node.floor_char_boundary(room.saturating_sub(mark.len()));
+    Name::from(format!("{begin}{}{mark}", node.get(..kept).unwrap_or_default()))
+}
+
+/// What such a name begins with, whosever it is.
+fn at_node(id: &str) -> String {
+    format!("simulation {id} at ")
 }
 
 fn job_defaults() -> JobDefaults {

@@ -211,6 +211,8 @@ pub const SIMULATION_KEYS_MAX: u32 = 100_000;
 pub const FEED_MS: u64 = 60_000;
 /// Digits of an event's id as a listener gives it back: as many as always fit into 64 bits.
 pub const EVENT_ID_DIGITS_MAX: usize = 19;
+/// Marks of processes in the ids of their events: the last 6 digits, behind the 13 of a time in ms.
+pub const EVENT_MARKS: u64 = 1_000_000;
 /// Events kept at most.
 pub const FEED_EVENTS_MAX: usize = 8_192;
 /// Bytes of events kept at most.
