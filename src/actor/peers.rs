@@ -73,13 +73,19 @@ impl Engine {
         let call = Call::Decide { partition: slot.id, class, bytes, command };
         let limit = if class == Class::Consume { CONSUME_LIMIT } else { LIMIT };
         let told = match self.call(&to, &call, limit).await {
-            Ok(told) => told,
+            Ok(told) => Some(told),
             Err(Missed::Refused(reject)) => return Ok(Err(reject)),
-            Err(Missed::Gone) => return given_back(call),
+            Err(Missed::Gone) => None,
         };
-        match refusal(&told) {
-            Some(reject) if self.is_passed_on(slot, &to, reject) => given_back(call),
-            Some(_) | None => Ok(self.decided_there(slot, told)),
+        let passed_on = |told: &Return| {
+            refusal(told).is_some_and(|reject| self.is_passed_on(slot, &to, reject))
+        };
+        match told.filter(|told| !passed_on(told)) {
+            Some(told) => Ok(self.decided_there(slot, told)),
+            None => match command_of(call) {
+                Some(command) => Err(command),
+                None => Ok(Err(unavailable())),
+            },
         }
     }
 
@@ -245,10 +251,10 @@ impl Engine {
 }
 
 /// The command of a call that nobody has decided.
-fn given_back(call: Call) -> Result<Result<Decided, Reject>, Command> {
+fn command_of(call: Call) -> Option<Command> {
     match call {
-        Call::Decide { command, .. } => Err(command),
-        Call::Ask { .. } | Call::Workers(_) | Call::Lock(_) => Ok(Err(unavailable())),
+        Call::Decide { command, .. } => Some(command),
+        Call::Ask { .. } | Call::Workers(_) | Call::Lock(_) => None,
     }
 }
 
