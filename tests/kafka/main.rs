@@ -15,6 +15,7 @@ mod inbox;
 mod instances;
 mod log_contract;
 mod net;
+mod own;
 mod ownership;
 mod set_up;
 
