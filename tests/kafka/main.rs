@@ -16,6 +16,7 @@ mod inbox;
 mod instances;
 mod log_contract;
 mod net;
+mod own;
 mod ownership;
 mod set_up;
 
