@@ -58,7 +58,7 @@ fn unlike(file: &File, real: &[u8]) -> Option<String> {
     let differ = file.current.iter().zip(real).enumerate().filter(|(_, (a, b))| a != b);
     let mut differ = differ.map(|(at, _)| at).filter(|at| !in_torn(*at));
     let first = differ.next()?;
-    let last = differ.last().unwrap_or(first);
+    let last = differ.next_back().unwrap_or(first);
     let some = |bytes: &[u8]| format!("{:02x?}", bytes.get(first..).unwrap_or_default().get(..16));
     Some(format!(
         "bytes {first} to {last} of {} (replayed {}) are not what was replayed: {} there, {} \

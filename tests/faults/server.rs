@@ -61,7 +61,7 @@ impl Server {
         words.push(binary().into());
         let mut command = Command::new(words.remove(0));
         command.args(words);
-        let listen = start.listen.map_or("127.0.0.1:0".to_owned(), |addr| addr.to_string());
+        let listen = start.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |addr| addr.to_string());
         command.args(["serve", "--listen", &listen, "--data-dir"]).arg(&start.dir);
         for set in SETTINGS.iter().copied().chain(start.sets.iter().map(String::as_str)) {
             command.args(["--set", set]);
@@ -154,7 +154,7 @@ impl Server {
     fn say_what_is_odd(&self) {
         let said = self.stderr();
         let odd = said.lines().filter(|l| l.contains("WARN") || l.contains("ERROR"));
-        odd.for_each(|line| crate::util::say(line));
+        odd.for_each(crate::util::say);
     }
 
     fn kill_in_place(&mut self) {

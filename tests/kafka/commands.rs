@@ -9,7 +9,7 @@ use kwq::log::kafka::{Cluster, Commands, Delivery, Letter, Topics};
 use kwq::model::id::PartitionId;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 const TASKS: usize = 32;
@@ -28,7 +28,7 @@ fn commands(prefix: &str, partitions: u16) -> Commands {
 }
 
 fn send(commands: &Commands, id: u16, value: &[u8]) -> Delivery {
-    let (done, told) = channel();
+    let (done, told) = sync_channel(1);
     let done = Box::new(move |sent| done.send(sent).expect("somebody waits"));
     commands.send(PartitionId(id), value, done).expect("it is sent");
     told.recv_timeout(Duration::from_secs(10)).expect("within the limit")

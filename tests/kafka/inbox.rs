@@ -180,7 +180,7 @@ fn what_is_not_admitted_is_kept_whole() {
         assert!(kcat.wait().expect("kcat ends").success());
     }
     let id = id[..id.len() - 1].to_vec();
-    let mut sent = vec![batch.clone(), raw, large, array, id.clone(), id];
+    let mut sent = vec![batch, raw, large, array, id.clone(), id];
     sent.sort_unstable();
     eventually(&server, "/kwq/jobs/kept", "/counts/PENDING", 1);
     let whole = wait_until(30_000, || joined(&letters(&server, "kept")).len() == sent.len());

@@ -14,6 +14,7 @@ mod gossip;
 mod group;
 mod inbox;
 mod instances;
+#[cfg(test)]
 mod log_contract;
 mod net;
 mod own;

@@ -2,21 +2,18 @@
 
 use crate::broker::{open, options, prefix};
 use crate::log_contract::kit::{TempDir, all, cancelled, own, p, put, submitted, text};
+use crate::util::wait_until;
 use kwq::log::kafka::KafkaLog;
 use kwq::log::{Batch, Error, EventLog};
 use kwq::model::id::{Epoch, Position};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use std::time::{Duration, Instant};
 
 /// Waits until what one instance knows is known to another.
 fn follow(log: &dyn EventLog, end: Position) {
-    let limit = Instant::now() + Duration::from_secs(30);
-    while log.end(p(1)) < end {
-        assert!(Instant::now() < limit, "an instance follows what another appends");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let follows = wait_until(30_000, || log.end(p(1)) >= end);
+    assert!(follows, "an instance follows what another appends");
 }
 
 fn append(log: &KafkaLog, epoch: Epoch, seq: u64) -> Result<Vec<Position>, Error> {
