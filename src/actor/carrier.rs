@@ -224,7 +224,8 @@ impl Carrier {
             if self.stopped() || self.is_held(id) {
                 continue;
             }
-            let last = match outlet.last(id).map_err(Trouble::from).and_then(within(log.end(id))) {
+            let last = outlet.last(id).map_err(Trouble::from);
+            let last = match last.and_then(within(log.end(id))) {
                 Ok(last) => last,
                 Err(trouble) => {
                     self.hold(id, trouble)?;
@@ -233,7 +234,7 @@ impl Carrier {
             };
             if last == Last::Ahead {
                 let (topic, what) = (self.feed.name(), "it begins as a topic that is new");
-                tracing::error!(partition = %id, topic, what, "the topic is ahead of the changelog");
+                tracing::error!(partition = %id, topic, what, "it is ahead of the changelog");
             }
             let now = self.handle.now().wall;
             let (next, since) = begin(self.feed, last, Position(epoch), now);
@@ -397,8 +398,8 @@ impl Carrier {
     }
 }
 
-/// Whoever carried further than the log goes here has owned the partition after this instance, which
-/// learns of it in a moment.
+/// Whoever carried further than the log goes here has owned the partition after this instance,
+/// which learns of it in a moment.
 fn within(end: Position) -> impl Fn(Last) -> Result<Last, Trouble> {
     move |last| match last {
         Last::Behind(place) if place.record > end => {

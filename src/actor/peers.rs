@@ -63,7 +63,8 @@ impl From<Missed> for Reject {
 }
 
 impl Engine {
-    /// Has a peer decide a command; one that is gone, or serves the partition no more, gives it back.
+    /// Has a peer decide a command; one that is gone, or serves the partition no more, gives it
+    /// back.
     pub(super) async fn decide_there(
         &self,
         slot: &Slot,

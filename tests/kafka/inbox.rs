@@ -267,7 +267,7 @@ fn a_backlog_is_handed_out_from_its_highest_level_on() {
     assert_eq!(late, None, "the urgent ones are first");
 }
 
-/// Also where few of many partitions have urgent ones: the lower levels of the others wait for them.
+/// Also where few of many partitions have urgent ones: lower levels of the others wait for them.
 #[test]
 fn a_backlog_of_many_partitions_is_handed_out_from_its_highest_level_on() {
     let prefix = prefix();
