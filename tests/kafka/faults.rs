@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// After an outage work goes on within so long.
-const SETTLED_MS: u64 = 30_000;
+const SETTLED_MS: u64 = 60_000;
 /// Cycles at scale 1.
 const KILLS: usize = 10;
 const OUTAGES: usize = 4;
