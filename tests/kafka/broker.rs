@@ -1,9 +1,11 @@
 //! The broker of the tests, and logs on it.
 
 use crate::log_contract::kit::TempDir;
+use crate::server::Start;
 use crate::util::now_us;
 use kwq::log::kafka::{Cluster, KafkaLog, Options, Topics};
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -129,4 +131,30 @@ pub(crate) fn open(options: &Options) -> KafkaLog {
     let (log, _) = KafkaLog::open(options).expect("the log opens");
     log.catch_up(&|_| ()).expect("the log catches up");
     log
+}
+
+/// How one of several instances is started that share partitions of these topics.
+pub(crate) fn instance(prefix: &str, dir: &Path, node: &str) -> Start {
+    let dir = dir.join(node);
+    std::fs::create_dir_all(&dir).expect("the directory can be made");
+    let sets = vec![
+        "log.backend=kafka".into(),
+        format!("kafka.bootstrap-servers={}", address()),
+        format!("topics.prefix={prefix}"),
+        "topics.replication=1".into(),
+        "topics.inboxes=false".into(),
+        "log.partitions=4".into(),
+        "kafka.session-timeout=6s".into(),
+        format!("node.id={node}"),
+    ];
+    Start { dir, sets, ..Start::default() }
+}
+
+/// Has `kcat` write lines onto a topic, a record each.
+pub(crate) fn kcat(topic: &str, args: &[&str], lines: &[u8]) {
+    let mut command = Command::new("kcat");
+    command.args(["-P", "-b", address(), "-t", topic]).args(args).stdin(Stdio::piped());
+    let mut kcat = command.spawn().expect("kcat runs: apt-get install kcat");
+    kcat.stdin.take().expect("piped").write_all(lines).expect("kcat reads");
+    assert!(kcat.wait().expect("kcat ends").success());
 }

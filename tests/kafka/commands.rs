@@ -1,14 +1,13 @@
 //! Reports whose owner is away are durable all the same, and count once when it, or another one,
 //! is there again.
 
-use crate::broker::{address, prefix};
+use crate::broker::{address, instance, prefix};
 use crate::http::{Answer, Client};
-use crate::server::{Server, Start};
+use crate::server::Server;
 use crate::util::{pause_ms, scratch, wait_until};
 use kwq::log::kafka::{Cluster, Commands, Delivery, Letter, Topics};
 use kwq::model::id::PartitionId;
 use serde_json::{Value, json};
-use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
@@ -55,22 +54,8 @@ struct Pair {
 impl Pair {
     fn start(name: &str) -> Self {
         let (prefix, dir) = (prefix(), scratch(name));
-        let start = |node: &str, dir: &Path| {
-            let dir = dir.join(node);
-            std::fs::create_dir_all(&dir).expect("the directory can be made");
-            let sets = vec![
-                "log.backend=kafka".into(),
-                format!("kafka.bootstrap-servers={}", address()),
-                format!("topics.prefix={prefix}"),
-                "topics.replication=1".into(),
-                "topics.inboxes=false".into(),
-                "log.partitions=4".into(),
-                "kafka.session-timeout=6s".into(),
-                format!("node.id={node}"),
-            ];
-            Server::start(&Start { dir, sets, ..Start::default() }).expect("it starts")
-        };
-        let pair = Self { a: start("a", &dir), b: Some(start("b", &dir)), prefix };
+        let start = |node: &str| Server::start(&instance(&prefix, &dir, node)).expect("it starts");
+        let pair = Self { a: start("a"), b: Some(start("b")), prefix };
         let shared = || pair.owners().iter().filter(|(_, owner)| owner == "b").count() == 2;
         assert!(wait_until(SETTLED_MS, shared), "each serves two: {:?}", pair.owners());
         pair

@@ -1,7 +1,7 @@
 //! Topics derived from the log: what any Kafka client reads there is what the server did, in its
 //! order, once or a little more than once, and never with a gap.
 
-use crate::broker::{address, options, prefix};
+use crate::broker::{address, kcat, options, prefix};
 use crate::http::Client;
 use crate::log_contract::kit::TempDir;
 use crate::server::{Server, Start};
@@ -12,8 +12,7 @@ use kwq::model::feed::Feed;
 use kwq::model::id::{PartitionId, Position};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// What is written within a moment is there by then.
@@ -89,11 +88,7 @@ fn produce(topic: &str, line: &str) {
 }
 
 fn produce_into(topic: &str, partition: &str, line: &str) {
-    let mut command = Command::new("kcat");
-    command.args(["-P", "-b", address(), "-t", topic, "-p", partition]);
-    let mut kcat = command.stdin(Stdio::piped()).spawn().expect("kcat runs");
-    kcat.stdin.take().expect("piped").write_all(line.as_bytes()).expect("kcat reads");
-    assert!(kcat.wait().expect("kcat ends").success());
+    kcat(topic, &["-p", partition], line.as_bytes());
 }
 
 fn client(server: &Server) -> Client {

@@ -1,14 +1,13 @@
 //! Foreign producers: `kcat` writes onto the inbox topics, and what it writes runs, or is a dead
 //! letter that says why it does not.
 
-use crate::broker::{address, prefix};
+use crate::broker::{address, kcat, prefix};
 use crate::http::Client;
 use crate::server::{Server, Start};
 use crate::util::{scratch, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// A server that reads inboxes.
 fn start(name: &str, prefix: &str) -> Start {
@@ -24,16 +23,8 @@ fn start(name: &str, prefix: &str) -> Start {
 
 /// Writes lines onto an inbox, a record each.
 fn produce(topic: &str, headers: &[&str], lines: &str) {
-    let mut command = Command::new("kcat");
-    command.args(["-P", "-b", address(), "-t", topic]);
-    for header in headers {
-        command.args(["-H", header]);
-    }
-    let mut kcat = command.stdin(Stdio::piped()).spawn().expect("kcat runs: apt-get install kcat");
-    let mut stdin = kcat.stdin.take().expect("piped");
-    stdin.write_all(lines.as_bytes()).expect("kcat reads");
-    drop(stdin);
-    assert!(kcat.wait().expect("kcat ends").success());
+    let args: Vec<_> = headers.iter().flat_map(|header| ["-H", header]).collect();
+    kcat(topic, &args, lines.as_bytes());
 }
 
 fn get(server: &Server, path: &str) -> Value {
@@ -174,10 +165,7 @@ fn what_is_not_admitted_is_kept_whole() {
     // Of three partitions one decides it.
     let id = b"{ \"id\":\"t1\" }\n".to_vec();
     for partition in ["0", "1", "2"] {
-        let args = ["-P", "-b", address(), "-t", &topic, "-p", partition, "-H", "kwq-job=kept"];
-        let mut kcat = Command::new("kcat").args(args).stdin(Stdio::piped()).spawn().unwrap();
-        kcat.stdin.take().expect("piped").write_all(&id).expect("kcat reads");
-        assert!(kcat.wait().expect("kcat ends").success());
+        kcat(&topic, &["-p", partition, "-H", "kwq-job=kept"], &id);
     }
     let id = id[..id.len() - 1].to_vec();
     let mut sent = vec![batch, raw, large, array, id.clone(), id];
@@ -279,13 +267,8 @@ fn a_backlog_of_many_partitions_is_handed_out_from_its_highest_level_on() {
         let urgent = if partition % 4 == 3 { 20 } else { 0 };
         for (level, count) in [(1, 2_000), (9, urgent)] {
             let line = record(&format!("{level} of {partition}"));
-            let topic = format!("{prefix}-{level}");
-            let args = ["-P", "-b", address(), "-t", &topic, "-p", &partition.to_string()];
-            let mut kcat = Command::new("kcat").args(args).stdin(Stdio::piped()).spawn().unwrap();
-            let mut stdin = kcat.stdin.take().expect("piped");
-            stdin.write_all(line.repeat(count).as_bytes()).expect("kcat reads");
-            drop(stdin);
-            assert!(kcat.wait().expect("kcat ends").success());
+            let (topic, lines) = (format!("{prefix}-{level}"), line.repeat(count));
+            kcat(&topic, &["-p", &partition.to_string()], lines.as_bytes());
         }
     }
     let server = Server::start(&start).expect("the server starts");

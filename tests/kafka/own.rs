@@ -1,7 +1,7 @@
 //! What belongs to one of several instances on a log: the simulations it runs, the ids of the
 //! events it tells.
 
-use crate::broker::{address, prefix};
+use crate::broker::{instance, prefix};
 use crate::http::Client;
 use crate::server::{Server, Start};
 use crate::util::{alone, now_us, pause_ms, scratch, wait_until};
@@ -22,20 +22,9 @@ const LIMIT_US: u64 = 60_000_000;
 fn two(name: &str) -> [Start; 2] {
     let (prefix, dir) = (prefix(), scratch(name));
     ["a", "b"].map(|node| {
-        let dir = dir.join(node);
-        std::fs::create_dir_all(&dir).expect("the directory can be made");
-        let sets = vec![
-            "log.backend=kafka".into(),
-            format!("kafka.bootstrap-servers={}", address()),
-            format!("topics.prefix={prefix}"),
-            "topics.replication=1".into(),
-            "topics.inboxes=false".into(),
-            "log.partitions=4".into(),
-            "kafka.session-timeout=6s".into(),
-            "simulator.enabled=true".into(),
-            format!("node.id={node}"),
-        ];
-        Start { dir, sets, ..Start::default() }
+        let mut start = instance(&prefix, &dir, node);
+        start.sets.push("simulator.enabled=true".into());
+        start
     })
 }
 
