@@ -11,7 +11,7 @@
 use crate::actor::engine::{Engine, unavailable};
 use crate::actor::handle::{Answer, KwqHandle};
 use crate::actor::outcome::mismatch;
-use crate::actor::slot::SlotState;
+use crate::actor::slot::{Slot, SlotState};
 use crate::codec::inbox::{Bounds, InboxRecord, decode};
 use crate::codec::wire::field::Rules;
 use crate::log::kafka::{Chunk, Head, Inboxes, Letter};
@@ -35,7 +35,7 @@ const REFUSED: Duration = Duration::from_millis(100);
 /// For so long after a partition was taken, lower levels of the others wait for the higher ones of
 /// it that are known to be there, ms.
 const OPENING_MS: u64 = 1_000;
-/// And all of the others for what it has at all, ms.
+/// And all of the others for what it has at all, or for partitions that nobody serves yet, ms.
 const UNKNOWN_MS: u64 = 300;
 /// Kafka is told to forget what was taken this often, ms.
 const TRIM_EVERY_MS: u64 = 60_000;
@@ -121,9 +121,15 @@ impl Pump {
     /// their highest level on as if they were one.
     fn floor(&self) -> Head {
         let now = self.handle.now().tick.0;
+        // Partitions are taken within milliseconds of each other, not at once.
+        let unserved = |slot: &Slot| slot.state() == SlotState::Replaying;
+        let more_come = self.handle.engine.slots.iter().any(unserved);
         let reading = self.taken.iter().filter(|(id, _)| self.reading.contains_key(id));
         let heads = reading.filter_map(|(id, (_, taken_ms))| {
             let age_ms = now.saturating_sub(*taken_ms);
+            if more_come && age_ms < UNKNOWN_MS {
+                return Some(Head::Unknown);
+            }
             let head = (age_ms < OPENING_MS).then(|| self.inboxes.head(*id))?;
             (age_ms < UNKNOWN_MS || head != Head::Unknown).then_some(head)
         });
