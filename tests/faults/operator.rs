@@ -75,7 +75,7 @@ pub(crate) fn canceller(world: &World, seed: u64) {
     let mut client = None;
     while world.mode() == RUN {
         pause_ms(rng.range(500, 1_500));
-        if !world.connect(&mut client) {
+        if world.mode() != RUN || !world.connect(&mut client) {
             continue;
         }
         let job = format!("doomed-{}", world.number());

@@ -56,6 +56,9 @@ pub(crate) struct Run {
     pub(crate) rng: Rng,
     pub(crate) crowd: Crowd,
     scratch: PathBuf,
+    /// Clients that bring work.
+    givers: Vec<JoinHandle<()>>,
+    /// The other clients.
     threads: Vec<JoinHandle<()>>,
     flying: Vec<[usize; 3]>,
     began: u64,
@@ -73,7 +76,8 @@ impl Run {
         let world = Arc::new(World::default());
         world.patience_ms.store(PATIENCE_MS, Ordering::SeqCst);
         let (rng, began, crowd) = (Rng::new(seed), now_us(), Crowd::default());
-        Self { name, start, world, rng, crowd, scratch, threads: vec![], flying: vec![], began }
+        let (givers, threads, flying) = (vec![], vec![], vec![]);
+        Self { name, start, world, rng, crowd, scratch, givers, threads, flying, began }
     }
 
     /// A directory of this run beside the data directory.
@@ -104,7 +108,7 @@ impl Run {
         self.world.backlog.store(self.crowd.backlog, Ordering::SeqCst);
         for i in 0..self.crowd.submitters {
             let (world, seed) = (Arc::clone(&self.world), self.rng.next());
-            self.threads.push(spawn(&format!("submit{i}"), move || submitter(&world, seed)));
+            self.givers.push(spawn(&format!("submit{i}"), move || submitter(&world, seed)));
         }
         for i in 0..self.crowd.workers {
             let (world, seed) = (Arc::clone(&self.world), self.rng.next());
@@ -112,7 +116,7 @@ impl Run {
             self.threads.push(spawn(&name.clone(), move || worker(&world, seed, &name)));
         }
         let (world, seed) = (Arc::clone(&self.world), self.rng.next());
-        self.threads.push(spawn("cancel", move || canceller(&world, seed)));
+        self.givers.push(spawn("cancel", move || canceller(&world, seed)));
         let world = Arc::clone(&self.world);
         self.threads.push(spawn("sample", move || sampler(&world)));
     }
@@ -139,14 +143,15 @@ impl Run {
     /// Ends the threads.
     pub(crate) fn stop_load(&mut self) {
         self.world.mode.store(STOP, Ordering::SeqCst);
-        for thread in self.threads.drain(..) {
-            assert!(thread.join().is_ok(), "{}: a client of the load panicked", self.name);
-        }
+        join_all(self.name, &mut self.givers);
+        join_all(self.name, &mut self.threads);
     }
 
     /// Lets the workers finish what there is; whether all of it is.
-    pub(crate) fn drain(&self) -> bool {
+    pub(crate) fn drain(&mut self) -> bool {
         self.world.mode.store(HEAL, Ordering::SeqCst);
+        // Whoever was amid a call may bring work after a look that saw none.
+        join_all(self.name, &mut self.givers);
         wait_until(60_000, || live_tasks(&self.world) == Some(0))
     }
 
@@ -286,6 +291,12 @@ impl Run {
         let text: String = self.world.history.all().iter().map(line).collect();
         std::fs::write(&path, text).expect("the history can be kept");
         say(&format!("{}: history and data are kept in {}", self.name, self.scratch.display()));
+    }
+}
+
+fn join_all(name: &str, threads: &mut Vec<JoinHandle<()>>) {
+    for thread in threads.drain(..) {
+        assert!(thread.join().is_ok(), "{name}: a client of the load panicked");
     }
 }
 
