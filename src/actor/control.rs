@@ -11,9 +11,9 @@
 //!
 //! Must not: be held while somebody waits for work, or be asked for by who holds it.
 
-use crate::actor::engine::{Engine, lock, unavailable};
+use crate::actor::engine::{Engine, OWNERS, lock, unavailable};
 use crate::actor::peers::Missed;
-use crate::actor::slot::{Peer, SlotState};
+use crate::actor::slot::{Peer, Slot, SlotState};
 use crate::clock::Clock;
 use crate::codec::peer::{Call, Lock, Return};
 use crate::model::reject::{Code, Reject};
@@ -31,8 +31,6 @@ const WAIT: Duration = Duration::from_secs(8);
 const LIMIT: Duration = Duration::from_secs(10);
 /// The end of a lease wakes nobody, so it is looked for this often.
 const LOOK: Duration = Duration::from_millis(100);
-/// Owners of the first partition that are asked if each has given it up by then.
-const OWNERS: usize = 3;
 
 /// Who may carry a verb to the partitions.
 #[derive(Default)]
@@ -116,17 +114,25 @@ impl Engine {
     /// `overloaded` behind too many others; `partition_unavailable` while nobody serves the first
     /// partition. Nothing was applied.
     pub(crate) async fn control(&self) -> Result<Control<'_>, Reject> {
-        let Some(first) = self.slots.first().filter(|_| self.config.log.backend.is_shared()) else {
-            let number = self.control.take(&*self.clock, None).await?;
-            return Ok(Control { engine: self, number, at: None });
+        let shared = self.config.log.backend.is_shared();
+        let elsewhere = match self.slots.first().filter(|_| shared) {
+            Some(first) => self.control_elsewhere(first).await?,
+            None => None,
         };
+        let (at, number) = match elsewhere {
+            Some((peer, number)) => (Some(peer), number),
+            None => (None, self.control.take(&*self.clock, None).await?),
+        };
+        Ok(Control { engine: self, number, at })
+    }
+
+    /// Takes the lock of who serves the first partition; `None` = this instance does.
+    async fn control_elsewhere(&self, first: &Slot) -> Result<Option<(Peer, u64)>, Reject> {
         for _ in 0..OWNERS {
             self.await_owner(first).await;
             let Some(peer) = first.peer() else { break };
             match self.call(&peer, &Call::Lock(Lock::Take), LIMIT).await {
-                Ok(Return::Locked(number)) => {
-                    return Ok(Control { engine: self, number, at: Some(peer) });
-                }
+                Ok(Return::Locked(number)) => return Ok(Some((peer, number))),
                 Ok(Return::Refused(reject)) if self.is_passed_on(first, &peer, &reject) => {}
                 Ok(Return::Refused(reject)) | Err(Missed::Refused(reject)) => return Err(reject),
                 Ok(Return::Decided(..) | Return::Answered(..) | Return::Workers(_)) => {
@@ -135,11 +141,7 @@ impl Engine {
                 Err(Missed::Gone) => {}
             }
         }
-        if first.state() != SlotState::Ready {
-            return Err(unavailable());
-        }
-        let number = self.control.take(&*self.clock, None).await?;
-        Ok(Control { engine: self, number, at: None })
+        if first.state() == SlotState::Ready { Ok(None) } else { Err(unavailable()) }
     }
 
     /// A peer takes the lock that is kept here, or gives it back.

@@ -89,7 +89,7 @@ pub(crate) const OUTAGE_MS: u64 = 3_000;
 const OWNER_WAIT: Duration = Duration::from_secs(3);
 const OWNER_LOOK: Duration = Duration::from_millis(10);
 /// Owners of a partition that are called if each has given it up by then.
-const OWNERS: usize = 3;
+pub(super) const OWNERS: usize = 3;
 /// Without a consume or a heartbeat for this long there are no workers, ms.
 const WORKERS_MS: u64 = 60_000;
 /// Consumes by which the partitions of a thread may be ahead of the others.
