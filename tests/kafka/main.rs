@@ -16,6 +16,7 @@ mod inbox;
 mod instances;
 #[cfg(test)]
 mod log_contract;
+mod mock;
 mod net;
 mod own;
 mod ownership;
