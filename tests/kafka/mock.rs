@@ -56,7 +56,7 @@ const PRODUCE: [Answer; 6] = [
     Answer::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
 ];
 
-/// What ends a producer: what it has out may be written or not.
+/// What ends a producer, or what it has out; in turn, as the first one is the hardest.
 const FATAL: [Answer; 4] = [
     Answer::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
     Answer::RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID,
@@ -130,7 +130,7 @@ fn fault(run: &mut Run, mock: &Mock, prefix: &str, round: usize) {
             mock.broker_round_trip_time(broker, Duration::ZERO).expect("it is fast");
             format!("broker {broker} was slow")
         }
-        _ => refuse(mock, Call::Produce, &some(&FATAL)[..1]),
+        _ => refuse(mock, Call::Produce, &[FATAL[round / 6 % FATAL.len()]]),
     };
     say(&format!("kafka-mock: {what}"));
     run.nemesis(&what);
