@@ -8,7 +8,7 @@ use crate::actor::feed::Feed;
 use crate::actor::handle_workers::Elsewhere;
 use crate::actor::hub::Hub;
 use crate::actor::ids::HandedIds;
-use crate::actor::members::{Echo, Others};
+use crate::actor::members::{Echo, Others, Unfit};
 use crate::actor::pace;
 use crate::actor::peers::Peers;
 use crate::actor::sampler::Sampler;
@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     pub(crate) sampler: Mutex<Sampler>,
     /// On its way out: not ready any more, but everything is still served.
     pub(crate) draining: AtomicBool,
+    /// Why it serves nothing while others can.
+    pub(crate) aside: Mutex<Option<Unfit>>,
     /// All partitions were served once since the start.
     pub(crate) complete: AtomicBool,
     /// No new work, in or out; reports go on.
@@ -147,6 +149,7 @@ impl Engine {
             feed: Feed::default(),
             sampler: Mutex::default(),
             draining: AtomicBool::new(false),
+            aside: Mutex::default(),
             complete: AtomicBool::new(false),
             refusing: AtomicBool::new(false),
             memory_tight: AtomicBool::new(false),

@@ -2,6 +2,7 @@
 //! and numbers in the files beside it.
 
 use crate::actor::engine::{Engine, disk_full, lock};
+use crate::actor::members::Unfit;
 use crate::actor::request::{ClusterView, PartitionView, Readiness};
 use crate::actor::slot::{Slot, SlotState};
 use crate::actor::tracker::Behind;
@@ -207,6 +208,8 @@ impl KwqHandle {
         if double {
             reasons.push("duplicate_node_id");
         }
+        let aside = lock(&engine.aside).map(Unfit::word);
+        reasons.extend(aside.filter(|word| !reasons.contains(word)));
         let permille = engine.replay_permille.load(Ordering::Acquire);
         Readiness {
             ready: reasons.is_empty(),

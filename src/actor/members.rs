@@ -15,6 +15,7 @@ use crate::actor::ownership::{Lose, Overtaken, Release, Take};
 use crate::actor::request::InstanceView;
 use crate::actor::slot::{Peer, Slot, SlotState};
 use crate::client::peer::PeerClient;
+use crate::log::Room;
 use crate::model::id::{Epoch, Name, PartitionId, Position};
 use crate::model::instance::{InstanceState, ServedPartition};
 use crate::model::time::{Tick, WallMs};
@@ -26,6 +27,8 @@ use std::time::Duration;
 
 /// Silence after which an instance is gone, ms; it tells of itself once a second.
 const SILENT_MS: u64 = 5_000;
+/// One refused append may be a mistake of a moment.
+const REFUSALS: u64 = 2;
 /// Instances that are kept in mind.
 const INSTANCES_MAX: usize = 1_024;
 
@@ -37,6 +40,8 @@ pub(crate) type Others = BTreeMap<Name, (InstanceState, Tick)>;
 #[derive(Default)]
 pub(crate) struct Echo {
     heard_at: Option<Tick>,
+    /// When the first word was told.
+    told_at: Option<Tick>,
     /// Since then without a break.
     since: Tick,
     /// Who spoke under this name before this instance did.
@@ -45,6 +50,10 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
+    fn told(&mut self, now: Tick) {
+        self.told_at.get_or_insert(now);
+    }
+
     fn heard(&mut self, now: Tick) {
         if self.is_silent(now) || self.heard_at.is_none() {
             self.since = now;
@@ -67,14 +76,37 @@ impl Echo {
         self.double
     }
 
-    /// Kafka was there, and is not.
+    /// What was told long ago has not come back.
     pub(crate) fn is_silent(&self, now: Tick) -> bool {
-        self.heard_at.is_some_and(|at| now.since(at) > OUTAGE_MS)
+        self.heard_at.or(self.told_at).is_some_and(|at| now.since(at) > OUTAGE_MS)
     }
 
     /// Kafka has been there for so long by now, ms.
     pub(crate) fn there_ms(&self, now: Tick) -> u64 {
         if self.heard_at.is_none() || self.is_silent(now) { 0 } else { now.since(self.since) }
+    }
+}
+
+/// What keeps an instance from serving though others can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Nothing can be kept on its disk.
+    DiskFull,
+    /// Brokers take nothing from it: of its clock, or because it may not write.
+    Refused,
+    /// Its log is not open, and was not for a while.
+    LogAway,
+}
+
+impl Unfit {
+    /// As in the body of ready.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk_full",
+            Self::Refused => "log_refused",
+            Self::LogAway => "log_unavailable",
+        }
     }
 }
 
@@ -259,10 +291,42 @@ impl Membership {
         !lock(&self.engine.others).is_empty()
     }
 
+    /// Is there one that serves, or could?
+    #[must_use]
+    pub fn others_serve(&self) -> bool {
+        lock(&self.engine.others).values().any(|(state, _)| !state.draining)
+    }
+
+    /// What keeps this one from serving; `known` = refusals that are forgiven.
+    #[must_use]
+    pub fn unfit(&self, known: u64) -> Option<Unfit> {
+        let log = self.engine.log().ok()?;
+        if log.room() == Room::None {
+            return Some(Unfit::DiskFull);
+        }
+        (log.refusals() >= known.saturating_add(REFUSALS)).then_some(Unfit::Refused)
+    }
+
+    /// Appends that were refused to this instance so far, whatever it sent.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.engine.log().map_or(0, |log| log.refusals())
+    }
+
+    /// It serves nothing from now on, and says so; `None` = it takes part again.
+    pub fn step_aside(&self, why: Option<Unfit>) {
+        *lock(&self.engine.aside) = why;
+    }
+
     /// Does anybody wait for work at another one, as far as was heard?
     #[must_use]
     pub fn others_wait(&self) -> bool {
         lock(&self.engine.others).values().any(|(state, _)| state.waiting > 0)
+    }
+
+    /// It was told of this instance.
+    pub fn told(&self) {
+        lock(&self.engine.echo).told(self.engine.clock.now().tick);
     }
 
     /// What this instance tells of itself.
@@ -285,7 +349,7 @@ impl Membership {
             addr: engine.addr.clone(),
             version: Name::from(env!("CARGO_PKG_VERSION")),
             ts: engine.clock.now().wall,
-            draining: engine.draining.load(Ordering::Acquire),
+            draining: engine.draining.load(Ordering::Acquire) || lock(&engine.aside).is_some(),
             waiting: engine.hub.waiting() as u64,
             partitions: served.collect(),
         }
@@ -325,6 +389,8 @@ mod tests {
     fn kafka_is_there_as_long_as_own_words_come_back() {
         let mut echo = Echo::default();
         assert!(!echo.is_silent(Tick(9_000)), "nothing was told yet");
+        echo.told(Tick(6_000));
+        assert!(echo.is_silent(Tick(9_001)), "what was told has not come back");
         for at in [10_000, 11_000, 12_000] {
             echo.heard(Tick(at));
         }

@@ -87,6 +87,8 @@ pub struct NodeActor {
     restarts: Vec<Restarts>,
     open_log: OpenLog,
     pub(super) recipe: Recipe,
+    /// Of the log.
+    reopened: Restarts,
     last_image_ms: u64,
     last_retire_ms: u64,
     retiring: bool,
@@ -114,6 +116,7 @@ impl NodeActor {
                 restarts: vec![Restarts::default(); count],
                 open_log,
                 recipe,
+                reopened: Restarts::default(),
                 last_image_ms: 0,
                 last_retire_ms: 0,
                 retiring: false,
@@ -156,6 +159,8 @@ impl NodeActor {
     /// Rebuilds partitions on a thread of their own; with `reopen` the log is opened again first.
     pub(super) fn rebuild(&mut self, ids: Vec<PartitionId>, reopen: bool, ctx: &mut Context<Self>) {
         let wait = ids.iter().map(|id| self.restarts[id.index()].wait()).max().unwrap_or_default();
+        // An instance that serves nothing has a log all the same.
+        let wait = if reopen { wait.max(self.reopened.wait()) } else { wait };
         let (engine, node) = (Arc::clone(&self.engine), ctx.address());
         let (open_log, recipe) = (Arc::clone(&self.open_log), self.recipe.clone());
         let standby = self.ownership.standby.clone();
@@ -177,6 +182,24 @@ impl NodeActor {
             }
         };
         ctx.run_later(wait, work);
+    }
+
+    /// The log has failed for all: everybody stops, then it is opened again.
+    fn log_failed(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.reopening, true) {
+            self.reopened.fell(self.engine.clock.now().tick);
+        }
+        let failed = || Error::Failed("another partition found the log failed".to_owned());
+        self.partitions.iter().flatten().for_each(|addr| addr.do_send(Halt(failed())));
+        self.reopen_when_empty(ctx);
+    }
+
+    /// A log fails by what it reads, too, and nobody who appends would notice.
+    fn watch_log(&mut self, ctx: &mut Context<Self>) {
+        let failed = || self.engine.log().is_ok_and(|log| log.failure().is_some());
+        if !self.stopping && !self.reopening && failed() {
+            self.log_failed(ctx);
+        }
     }
 
     /// Opens the log again once nobody serves from it any more.
@@ -236,6 +259,7 @@ impl NodeActor {
             ctx.notify(WriteImages { stop: false, reply: None });
         }
         self.watch_memory();
+        self.watch_log(ctx);
         self.take_back(ctx);
         self.retire(now.tick.0, ctx);
         if lock(&self.engine.workers).some_silent(now) {
@@ -310,7 +334,9 @@ impl Handler<Serve> for NodeActor {
     type Result = ();
 
     fn handle(&mut self, message: Serve, ctx: &mut Self::Context) {
-        self.reopening = false;
+        if std::mem::take(&mut self.reopening) {
+            self.reopened.serves(self.engine.clock.now().tick);
+        }
         self.engine.set_log(Some(Arc::clone(&message.log)));
         for recovered in message.recovered {
             self.serve(recovered, &message.log, ctx.address());
@@ -341,11 +367,7 @@ impl Handler<PartitionDown> for NodeActor {
             self.rebuild(vec![down.id], false, ctx);
             return;
         }
-        // The log has failed for all: everybody stops, then it is opened again.
-        self.reopening = true;
-        let failed = || Error::Failed("another partition found the log failed".to_owned());
-        self.partitions.iter().flatten().for_each(|addr| addr.do_send(Halt(failed())));
-        self.reopen_when_empty(ctx);
+        self.log_failed(ctx);
     }
 }
 
@@ -365,8 +387,10 @@ impl Handler<RebuildFailed> for NodeActor {
         }
         if !failed.reopen && matches!(failed.error, Error::Failed(_)) && !self.reopening {
             // Nobody serves who would have noticed.
-            self.reopening = true;
-            return self.reopen_when_empty(ctx);
+            return self.log_failed(ctx);
+        }
+        if failed.reopen {
+            self.reopened.fell(self.engine.clock.now().tick);
         }
         self.rebuild(failed.ids, failed.reopen, ctx);
     }

@@ -182,6 +182,8 @@ pub(crate) fn claim(
     at: WallMs,
 ) -> Result<Claim, Error> {
     let (node, addr) = (recipe.node.clone(), recipe.addr.clone());
+    // Stamps never fall: a clock that is behind the former owner's repeats its last one.
+    let at = at.max(replayed.partition.wall());
     let owner = Stamped { at, event: Event::Owner { node, addr, token_key: key } };
     let events: Arc<[Stamped]> = Arc::from(vec![owner.clone()]);
     let ticket = log.append(replayed.partition.id(), Batch { epoch: Epoch(0), events })?;

@@ -104,7 +104,16 @@ impl Simulations {
     /// `simulation_not_found`.
     pub fn get(&self, id: &str) -> Answer<Arc<Simulation>> {
         let found = lock(&self.all).iter().find(|s| *s.id == *id).cloned();
-        found.ok_or_else(|| Reject::new(Code::SimulationNotFound, format!("no simulation {id}")))
+        found.ok_or_else(|| {
+            let engine = &self.handle.engine;
+            let whose = match engine.config.log.backend.is_shared() {
+                true => {
+                    format!(" at {}; the instance it was started at knows it", engine.node_name())
+                }
+                false => String::new(),
+            };
+            Reject::new(Code::SimulationNotFound, format!("no simulation {id}{whose}"))
+        })
     }
 
     /// Tells all of them to stop, and blocks until they have cancelled what was left of them, but

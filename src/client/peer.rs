@@ -27,6 +27,8 @@ const SILENT: Duration = Duration::from_secs(2);
 /// A connection without calls is used again within this time. The listener keeps it longer, so no
 /// call meets one that is being closed.
 const IDLE: Duration = Duration::from_secs(5);
+/// That a peer does not let this instance in is said so often.
+const TELL: Duration = Duration::from_secs(60);
 /// Bytes that are reserved for an answer because its head says so.
 const RESERVE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes that are read of a refusal.
@@ -49,6 +51,8 @@ struct Known {
     places: Arc<Semaphore>,
     /// It took no connection; until then none is tried.
     silent_until: Option<Instant>,
+    /// It was said that it does not let this instance in.
+    told_at: Option<Instant>,
 }
 
 /// Why a call brought no answer.
@@ -127,6 +131,9 @@ impl PeerClient {
         };
         let response = request.send().await.map_err(|error| fault(&error))?;
         if response.status() != reqwest::StatusCode::OK {
+            if response.status() == reqwest::StatusCode::UNAUTHORIZED {
+                self.say_not_let_in(addr);
+            }
             return Err(refused(addr, response).await);
         }
         let (answer, whole) = read(response, limits::PEER_BYTES_MAX).await;
@@ -138,6 +145,25 @@ impl PeerClient {
                 Err(PeerError::Unknown(format!("{addr}: the answer has more than {most} B")))
             }
             Err(error) => Err(fault(&error)),
+        }
+    }
+
+    /// An operator must hear of it, but not with each call.
+    fn say_not_let_in(&self, addr: &str) {
+        let now = Instant::now();
+        let first = |peer: &mut Known| {
+            let told = peer.told_at.is_some_and(|at| now - at < TELL);
+            if !told {
+                peer.told_at = Some(now);
+            }
+            !told
+        };
+        if self.known(addr, first) {
+            tracing::error!(
+                peer = addr,
+                "an instance does not let this one in: node.secret there and here differ; set the \
+                 same for all"
+            );
         }
     }
 
@@ -157,6 +183,7 @@ impl PeerClient {
         let new = || Known {
             places: Arc::new(Semaphore::new(limits::PEER_CALLS_MAX)),
             silent_until: None,
+            told_at: None,
         };
         act(peers.entry(addr.to_owned()).or_insert_with(new))
     }

@@ -251,6 +251,12 @@ impl Partition {
         self.id
     }
 
+    /// Its latest stamp.
+    #[must_use]
+    pub fn wall(&self) -> WallMs {
+        self.now.wall
+    }
+
     /// Epoch it is served under.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

@@ -326,6 +326,17 @@ pub trait EventLog: Send + Sync {
     /// How much may still be written.
     fn room(&self) -> Room;
 
+    /// Why it accepts nothing more; `None` = it does, or nobody has noticed yet.
+    fn failure(&self) -> Option<Error> {
+        None
+    }
+
+    /// Appends that servers elsewhere have refused to this process, whatever it sends: they do not
+    /// take its clock, or it may not write. Counted since the log was opened.
+    fn refusals(&self) -> u64 {
+        0
+    }
+
     /// Why an acknowledgement means less than it should; empty = it does not.
     fn reduced(&self) -> Vec<String> {
         Vec::new()

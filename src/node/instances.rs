@@ -2,7 +2,7 @@
 //! what it serves, and the beat by which they hear of it.
 
 use crate::actor::handle::KwqHandle;
-use crate::actor::members::Membership;
+use crate::actor::members::{Membership, Unfit};
 use crate::actor::shard::Spawner;
 use crate::api::internal::{self, InternalServer};
 use crate::client::peer::PeerClient;
@@ -24,6 +24,11 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(20);
 /// It is told again after so long, ms.
 const BEAT_MS: u64 = 1_000;
+/// An instance that cannot serve stays aside for so long at first and at most, ms: each time it
+/// joins, the others hand partitions over.
+const ASIDE_MS: (u64, u64) = (10_000, 600_000);
+/// A log that is not open for longer than this will not be soon.
+const LOG_AWAY_MS: u64 = 10_000;
 /// Before what could not be set up is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Calls of others have so long to end.
@@ -213,17 +218,15 @@ impl Seat {
         }) else {
             return;
         };
-        let group = self.until_done("joining the group", || {
-            let proposals = Arc::new(Proposals(self.membership.clone()));
-            Group::join(&self.cluster, &self.topics, &self.member, proposals)
-        });
+        let mut part = Part { group: self.join(), ..Part::default() };
         let mut told = None;
         while !self.stopped() && !self.membership.is_double() {
             self.beat(&gossip, &mut told);
             self.membership.forget_silent();
+            self.take_part_if_fit(&mut part);
             std::thread::sleep(LOOK);
         }
-        if let Some(group) = group {
+        if let Some(group) = part.group {
             group.leave();
         }
         if self.membership.is_double() {
@@ -232,6 +235,48 @@ impl Seat {
             return;
         }
         gossip.leave();
+    }
+
+    fn join(&self) -> Option<Group> {
+        self.until_done("joining the group", || {
+            let proposals = Arc::new(Proposals(self.membership.clone()));
+            Group::join(&self.cluster, &self.topics, &self.member, proposals)
+        })
+    }
+
+    /// Leaves what it cannot serve to others if there are any, and tries again later.
+    fn take_part_if_fit(&self, part: &mut Part) {
+        let now = self.handle.now().tick.0;
+        let unfit = self.unfit(part, now);
+        let others = self.membership.others_serve();
+        match (part.group.take(), unfit) {
+            (Some(group), Some(why)) if others => {
+                let reason = why.word();
+                tracing::error!(reason, "this instance serves nothing; it leaves all to others");
+                self.membership.step_aside(Some(why));
+                group.leave();
+                self.membership.give_up_all(CALLS);
+                part.until_ms = now + part.wait_ms(now);
+            }
+            (None, why) if !others || (now >= part.until_ms && may_try_again(why)) => {
+                tracing::info!("this instance takes part again");
+                part.forgiven = self.membership.refusals();
+                self.membership.step_aside(None);
+                part.group = self.join();
+            }
+            (group, _) => part.group = group,
+        }
+    }
+
+    fn unfit(&self, part: &mut Part, now_ms: u64) -> Option<Unfit> {
+        if self.membership.recovered() {
+            part.log_away_ms = None;
+            // A log that was opened again counts anew.
+            part.forgiven = part.forgiven.min(self.membership.refusals());
+            return self.membership.unfit(part.forgiven);
+        }
+        let since = *part.log_away_ms.get_or_insert(now_ms);
+        (now_ms >= since + LOG_AWAY_MS).then_some(Unfit::LogAway)
     }
 
     fn stopped(&self) -> bool {
@@ -257,10 +302,46 @@ impl Seat {
             return;
         }
         match wire::encode(&state) {
-            Ok(value) => gossip.tell(value),
+            Ok(value) => {
+                gossip.tell(value);
+                self.membership.told();
+            }
             Err(error) => tracing::error!(%error, "this instance cannot be told of"),
         }
         *told = Some((news, now));
+    }
+}
+
+/// Only a try shows whether brokers take what was refused before.
+fn may_try_again(unfit: Option<Unfit>) -> bool {
+    match unfit {
+        None | Some(Unfit::Refused) => true,
+        Some(Unfit::DiskFull | Unfit::LogAway) => false,
+    }
+}
+
+/// How it takes part in the group.
+#[derive(Default)]
+struct Part {
+    group: Option<Group>,
+    /// Refusals of before it joined.
+    forgiven: u64,
+    /// The log has not been open since.
+    log_away_ms: Option<u64>,
+    /// It stays aside until then.
+    until_ms: u64,
+    times: u32,
+}
+
+impl Part {
+    /// For how long it stays aside: twice as long each time, if it did not take part for long.
+    fn wait_ms(&mut self, now_ms: u64) -> u64 {
+        if now_ms > self.until_ms + ASIDE_MS.1 {
+            self.times = 0;
+        }
+        let wait = (ASIDE_MS.0 << self.times.min(16)).min(ASIDE_MS.1);
+        self.times += 1;
+        wait
     }
 }
 

@@ -1,43 +1,11 @@
 //! F4: the disk is full and has room again. Once softly (a ballast file on a sized tmpfs takes the
 //! reserve away, which is seen early), once hard (strace makes every growth fail).
 
+use crate::mount::Mount;
 use crate::run::Run;
 use crate::trace;
 use crate::util::{alone, now_us, pause_ms, say, scaled, wait_until};
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::Ordering;
-
-/// A mounted tmpfs that goes away with the test.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn new(at: PathBuf) -> Option<Self> {
-        std::fs::create_dir_all(&at).expect("a directory can be made");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=192m", "kwq-faults"]).arg(&at);
-        mount.output().is_ok_and(|o| o.status.success()).then(|| Self(at))
-    }
-
-    fn free(&self) -> u64 {
-        let out = Command::new("df").args(["-B1", "--output=avail"]).arg(&self.0).output();
-        let text = String::from_utf8_lossy(&out.expect("df runs").stdout).into_owned();
-        text.lines().nth(1).and_then(|l| l.trim().parse().ok()).expect("df prints a number")
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.0).output());
-    }
-}
-
-/// Leaves `leave` bytes free.
-fn ballast(mount: &Mount, file: &Path, leave: u64) {
-    let size = mount.free().saturating_sub(leave).to_string();
-    let done = Command::new("fallocate").args(["-l", &size]).arg(file).status();
-    assert!(done.is_ok_and(|s| s.success()), "the ballast file can be made");
-}
 
 #[test]
 fn a_full_disk_refuses_submits_with_507_while_completions_go_on_and_submits_resume() {
@@ -56,7 +24,7 @@ fn a_full_disk_refuses_submits_with_507_while_completions_go_on_and_submits_resu
     let now = |n: &std::sync::atomic::AtomicUsize| n.load(Ordering::SeqCst);
     for _ in 0..scaled(2) {
         pause_ms(1_500);
-        ballast(&mount, &file, 20 << 20);
+        mount.fill(&file, 20 << 20);
         run.nemesis("disk full");
         let (full, ended) = (now(&run.world.full), now(&run.world.ended));
         let refused = wait_until(5_000, || now(&run.world.full) > full);

@@ -38,6 +38,8 @@ mod http;
 #[cfg(test)]
 mod load;
 #[cfg(test)]
+mod mount;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod run;

@@ -10,6 +10,7 @@ mod control;
 mod cuts;
 mod faults;
 mod feeds;
+mod full;
 mod gossip;
 mod group;
 mod inbox;
@@ -34,6 +35,8 @@ mod history;
 mod http;
 #[path = "../faults/load.rs"]
 mod load;
+#[path = "../faults/mount.rs"]
+mod mount;
 #[path = "../faults/operator.rs"]
 mod operator;
 #[expect(dead_code, reason = "some of it is for the embedded log")]

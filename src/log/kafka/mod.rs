@@ -67,6 +67,7 @@ use crate::model::id::{PartitionId, Position};
 use crate::model::task::Blob;
 use crate::model::view::{ResultAt, TextAt};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -226,6 +227,14 @@ impl EventLog for KafkaLog {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.shared.failure()
+    }
+
+    fn refusals(&self) -> u64 {
+        self.shared.refusals.load(Ordering::Acquire)
     }
 
     fn reduced(&self) -> Vec<String> {

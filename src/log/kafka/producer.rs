@@ -76,6 +76,9 @@ impl ProducerContext for Reports {
             Ok(message) => u64::try_from(message.offset()).ok(),
             Err((error, _)) => {
                 tracing::warn!(partition = %tag.partition, %error, "a batch was not acknowledged");
+                if error.rdkafka_error_code().is_some_and(is_of_this_process) {
+                    self.shared.refusals.fetch_add(1, Ordering::AcqRel);
+                }
                 None
             }
         };
@@ -83,6 +86,17 @@ impl ProducerContext for Reports {
             self.shared.carry_out(partition.report(tag.life, offset));
         }
     }
+}
+
+/// Is it this process that the brokers do not take anything from? Its clock is more than an hour
+/// ahead of theirs, or it may not write.
+fn is_of_this_process(code: RDKafkaErrorCode) -> bool {
+    let whoever = [
+        RDKafkaErrorCode::InvalidTimestamp,
+        RDKafkaErrorCode::TopicAuthorizationFailed,
+        RDKafkaErrorCode::ClusterAuthorizationFailed,
+    ];
+    whoever.contains(&code)
 }
 
 /// Sends batches to one topic.

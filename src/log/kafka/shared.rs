@@ -4,7 +4,7 @@ use crate::log::kafka::partition::{Order, Partition};
 use crate::log::{Error, Room};
 use crate::model::id::PartitionId;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Partitions, orders to the reader, and how the log ends.
@@ -20,6 +20,8 @@ pub(super) struct Shared {
     /// Threads end.
     stopped: AtomicBool,
     room: AtomicU8,
+    /// See [`crate::log::EventLog::refusals`].
+    pub(super) refusals: AtomicU64,
 }
 
 impl Shared {
@@ -34,6 +36,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             room: AtomicU8::new(0),
+            refusals: AtomicU64::new(0),
         }
     }
 
@@ -69,6 +72,10 @@ impl Shared {
             tracing::error!(reason, "the log has failed and accepts nothing more");
             self.partitions.iter().for_each(|partition| partition.fail(&reason));
         }
+    }
+
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.failure.get().cloned()
     }
 
     /// The end that was asked for.

@@ -98,6 +98,8 @@ struct Wanted {
 enum Kind {
     /// What was acknowledged is on it.
     Records,
+    /// As records, written by other producers.
+    Inbox,
     /// As records, but one can do without: reports whose owner is away are refused then.
     Commands,
     /// The newest word of each instance is on it; lost, it is said again within a second.
@@ -110,7 +112,7 @@ impl Kind {
     /// What is not there without the topic; `None` = nothing is there without it.
     fn dispensable(self) -> Option<&'static str> {
         match self {
-            Self::Records | Self::Gossip => None,
+            Self::Records | Self::Inbox | Self::Gossip => None,
             Self::Commands => Some("reports whose owner is away are refused"),
             Self::Feed(Feed::Dead) => Some("dead letters are not written to Kafka"),
             Self::Feed(Feed::Status) => Some("changes of tasks are not written to Kafka"),
@@ -120,7 +122,7 @@ impl Kind {
     /// Something acknowledged is on it and nowhere else.
     fn keeps(self) -> bool {
         match self {
-            Self::Records | Self::Commands => true,
+            Self::Records | Self::Inbox | Self::Commands => true,
             Self::Gossip | Self::Feed(_) => false,
         }
     }
@@ -128,19 +130,19 @@ impl Kind {
 
 impl Wanted {
     fn all(topics: &Topics) -> Vec<Self> {
-        let mut names = vec![topics.changelog()];
+        let records = |name, kind| Self { name, partitions: topics.partitions, kind };
+        let mut first = vec![records(topics.changelog(), Kind::Records)];
         if topics.inboxes {
-            names.extend(Priority::ASCENDING.map(|level| topics.inbox(level)));
+            let inbox = |level| records(topics.inbox(level), Kind::Inbox);
+            first.extend(Priority::ASCENDING.map(inbox));
         }
-        let records = |name| Self { name, partitions: topics.partitions, kind: Kind::Records };
-        let (name, partitions) = (topics.commands(), topics.partitions);
-        let commands = Self { name, partitions, kind: Kind::Commands };
+        let commands = records(topics.commands(), Kind::Commands);
         let gossip = Self { name: topics.cluster(), partitions: 1, kind: Kind::Gossip };
         let feed = |feed| {
             let (name, partitions) = (topics.feed(feed), topics.partitions);
             Self { name, partitions, kind: Kind::Feed(feed) }
         };
-        let all = names.into_iter().map(records).chain([commands, gossip]);
+        let all = first.into_iter().chain([commands, gossip]);
         all.chain(topics.feeds.iter().copied().map(feed)).collect()
     }
 
@@ -157,7 +159,7 @@ impl Wanted {
             return Err(Error::Io { what, cause: cause.to_owned() });
         }
         let (whose, cure) = match self.kind {
-            Kind::Records | Kind::Commands | Kind::Feed(_) => {
+            Kind::Records | Kind::Inbox | Kind::Commands | Kind::Feed(_) => {
                 ("log.partitions says", format!("set log.partitions={there}"))
             }
             Kind::Gossip => ("it must have", "delete it while no instance runs".to_owned()),
@@ -188,8 +190,12 @@ impl Wanted {
         let replication = TopicReplication::Fixed(copies);
         let topic = NewTopic::new(&self.name, i32::from(self.partitions), replication)
             .set("min.insync.replicas", in_sync);
+        // A broker refuses stamps of an instance whose clock is an hour ahead; so it stamps itself
+        // what instances write. Producers of inboxes may say when a task began to wait.
+        let stamps = if self.kind == Kind::Inbox { "CreateTime" } else { "LogAppendTime" };
+        let topic = topic.set("message.timestamp.type", stamps);
         match self.kind {
-            Kind::Records | Kind::Commands => topic
+            Kind::Records | Kind::Inbox | Kind::Commands => topic
                 .set("cleanup.policy", "delete")
                 .set("retention.ms", "-1")
                 .set("retention.bytes", "-1")
