@@ -307,6 +307,12 @@ impl Membership {
         (log.refusals() >= known.saturating_add(REFUSALS)).then_some(Unfit::Refused)
     }
 
+    /// For how long Kafka has been heard without a break, ms.
+    #[must_use]
+    pub fn kafka_there_ms(&self) -> u64 {
+        lock(&self.engine.echo).there_ms(self.engine.clock.now().tick)
+    }
+
     /// Appends that were refused to this instance so far, whatever it sent.
     #[must_use]
     pub fn refusals(&self) -> u64 {

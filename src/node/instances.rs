@@ -27,7 +27,7 @@ const BEAT_MS: u64 = 1_000;
 /// An instance that cannot serve stays aside for so long at first and at most, ms: each time it
 /// joins, the others hand partitions over.
 const ASIDE_MS: (u64, u64) = (10_000, 600_000);
-/// A log that is not open for longer than this will not be soon.
+/// A log that is not open for longer than this, with Kafka there, will not be soon.
 const LOG_AWAY_MS: u64 = 10_000;
 /// Before what could not be set up is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -250,7 +250,7 @@ impl Seat {
         let unfit = self.unfit(part, now);
         let others = self.membership.others_serve();
         match (part.group.take(), unfit) {
-            (Some(group), Some(why)) if others => {
+            (Some(group), Some(why)) if others && now >= part.until_ms => {
                 let reason = why.word();
                 tracing::error!(reason, "this instance serves nothing; it leaves all to others");
                 self.membership.step_aside(Some(why));
@@ -260,6 +260,10 @@ impl Seat {
             }
             (None, why) if !others || (now >= part.until_ms && may_try_again(why)) => {
                 tracing::info!("this instance takes part again");
+                if !others {
+                    // Where none is fit, they do not chase each other.
+                    part.until_ms = now + part.wait_ms(now);
+                }
                 part.forgiven = self.membership.refusals();
                 self.membership.step_aside(None);
                 part.group = self.join();
@@ -276,7 +280,9 @@ impl Seat {
             return self.membership.unfit(part.forgiven);
         }
         let since = *part.log_away_ms.get_or_insert(now_ms);
-        (now_ms >= since + LOG_AWAY_MS).then_some(Unfit::LogAway)
+        // After an outage of Kafka logs come back at their own pace.
+        let there_ms = self.membership.kafka_there_ms();
+        (there_ms.min(now_ms - since) >= LOG_AWAY_MS).then_some(Unfit::LogAway)
     }
 
     fn stopped(&self) -> bool {
@@ -328,7 +334,7 @@ struct Part {
     forgiven: u64,
     /// The log has not been open since.
     log_away_ms: Option<u64>,
-    /// It stays aside until then.
+    /// It stays aside, or takes part, until then.
     until_ms: u64,
     times: u32,
 }
@@ -383,6 +389,21 @@ mod tests {
             waiting: 0,
             partitions: vec![ServedPartition { partition, epoch, position, levels, tasks }],
         }
+    }
+
+    #[test]
+    fn who_has_to_step_aside_again_and_again_does_so_for_longer() {
+        let mut part = Part::default();
+        let mut now = 0;
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let wait = part.wait_ms(now);
+            waits.push(wait / 1_000);
+            part.until_ms = now + wait;
+            now = part.until_ms + 1_000;
+        }
+        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600]);
+        assert_eq!(part.wait_ms(now + ASIDE_MS.1), 10_000, "it took part for long");
     }
 
     /// What came may be for a job of which there was nothing, beside others of the same level.
