@@ -180,11 +180,17 @@ impl Probe<'_> {
     }
 
     /// Takes tasks of the partitions an instance serves, and keeps them long.
-    fn hold(&self, at: usize, owners: &BTreeMap<u64, String>) -> Vec<HandOut> {
+    fn hold(&self, fleet: &Fleet, at: usize) -> Vec<HandOut> {
         let worker = format!("probe-{at}");
         let ask = json!({"worker": worker, "max": HELD, "waitMs": 1_000, "leaseMs": 120_000});
-        let mut own = Vec::new();
-        let found = wait_until(ANSWERED_MS, || {
+        let (mut own, mut owners) = (Vec::new(), fleet.owners(at));
+        let found = wait_until(SETTLED_MS, || {
+            let now = fleet.owners(at);
+            if now != owners {
+                // A busy machine moves partitions by itself.
+                own.clear();
+                owners = now;
+            }
             let t0 = now_us();
             let answer = client(at).post("/kwq/consume", &ask).expect("it is answered in time");
             let taken = hand_outs(&answer, &worker, (t0, now_us()));
@@ -265,8 +271,8 @@ fn partition(task: &HandOut) -> u64 {
 /// An instance and the others lose sight of each other.
 fn from_peers(run: &mut Run, fleet: &Fleet, (victim, way): (usize, Way)) {
     let probe = Probe { world: &run.world.clone(), held: Mutex::default() };
-    let (other, owners) = ((victim + 1) % COUNT, fleet.owners(victim));
-    let (theirs, ours) = (probe.hold(victim, &owners), probe.hold(other, &owners));
+    let other = (victim + 1) % COUNT;
+    let (theirs, ours) = (probe.hold(fleet, victim), probe.hold(fleet, other));
     run.count_in_flight();
     run.nemesis(&format!("{} is cut from its peers: {way:?}", name(victim)));
     let peers: Vec<_> = (0..COUNT).filter(|at| *at != victim).map(Place::Instance).collect();
@@ -302,7 +308,7 @@ fn from_peers(run: &mut Run, fleet: &Fleet, (victim, way): (usize, Way)) {
 fn from_broker(run: &mut Run, fleet: &Fleet, (victim, way): (usize, Way)) {
     let probe = Probe { world: &run.world.clone(), held: Mutex::default() };
     let other = (victim + 1) % COUNT;
-    let held = probe.hold(victim, &fleet.owners(victim));
+    let held = probe.hold(fleet, victim);
     run.count_in_flight();
     run.nemesis(&format!("{} is cut from the broker: {way:?}", name(victim)));
     fleet.cut(victim, &[Place::Broker], way);
