@@ -118,6 +118,11 @@ impl World {
 
     /// Keeps `client` at a present address of the server; `None` while it is away.
     pub(crate) fn connect(&self, client: &mut Option<Client>) -> bool {
+        self.keep(client, || self.turn.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Keeps `client` at the instance whose turn it is, as [`World::connect`].
+    fn keep(&self, client: &mut Option<Client>, turn: impl FnOnce() -> usize) -> bool {
         let addrs = self.addrs().clone();
         if addrs.is_empty() {
             *client = None;
@@ -125,9 +130,8 @@ impl World {
             return false;
         }
         if client.as_ref().is_none_or(|c| !addrs.contains(&c.addr())) {
-            let turn = self.turn.fetch_add(1, Ordering::SeqCst);
             let patience_ms = self.patience_ms.load(Ordering::SeqCst);
-            let addr = addrs.get(turn % addrs.len()).copied();
+            let addr = addrs.get(turn() % addrs.len()).copied();
             *client = addr.map(|addr| Client::with_timeout(addr, patience_ms));
         }
         true
@@ -157,8 +161,10 @@ struct Call {
     tasks: Vec<Submit>,
 }
 
-/// A submitter until the mode is no longer `RUN`.
-pub(crate) fn submitter(world: &World, seed: u64) {
+/// A submitter until the mode is no longer `RUN`. It keeps to the instance of its number, not to the
+/// one that is next: an instance without a submitter has no tasks of its own, because a task stays
+/// where it was submitted.
+pub(crate) fn submitter(world: &World, seed: u64, number: usize) {
     let mut rng = Rng::new(seed);
     let mut client = None;
     while world.mode() == RUN {
@@ -169,7 +175,7 @@ pub(crate) fn submitter(world: &World, seed: u64) {
             pause_ms(10);
             continue;
         }
-        if !world.connect(&mut client) {
+        if !world.keep(&mut client, || number) {
             continue;
         }
         // Above the limit single tasks only, so that a submit is in flight at every kill.

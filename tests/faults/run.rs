@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 #[derive(Clone, Copy)]
 pub(crate) struct Crowd {
     /// Submitting threads.
-    pub(crate) submitters: u64,
+    pub(crate) submitters: usize,
     /// Working threads.
     pub(crate) workers: u64,
     /// Open tasks above which submitters are slow.
@@ -108,7 +108,7 @@ impl Run {
         self.world.backlog.store(self.crowd.backlog, Ordering::SeqCst);
         for i in 0..self.crowd.submitters {
             let (world, seed) = (Arc::clone(&self.world), self.rng.next());
-            self.givers.push(spawn(&format!("submit{i}"), move || submitter(&world, seed)));
+            self.givers.push(spawn(&format!("submit{i}"), move || submitter(&world, seed, i)));
         }
         for i in 0..self.crowd.workers {
             let (world, seed) = (Arc::clone(&self.world), self.rng.next());
