@@ -3,6 +3,8 @@
 mod access;
 #[cfg_attr(not(feature = "kafka"), path = "node/no_carriers.rs")]
 mod carriers;
+#[cfg(feature = "kafka")]
+mod fitness;
 #[cfg_attr(not(feature = "kafka"), path = "node/no_instances.rs")]
 mod instances;
 #[cfg_attr(not(feature = "kafka"), path = "node/no_kafka.rs")]

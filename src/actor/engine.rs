@@ -8,7 +8,7 @@ use crate::actor::feed::Feed;
 use crate::actor::handle_workers::Elsewhere;
 use crate::actor::hub::Hub;
 use crate::actor::ids::HandedIds;
-use crate::actor::members::{Echo, Others, Unfit};
+use crate::actor::members::{Echo, Others};
 use crate::actor::pace;
 use crate::actor::peers::Peers;
 use crate::actor::sampler::Sampler;
@@ -61,7 +61,7 @@ pub(crate) struct Engine {
     /// On its way out: not ready any more, but everything is still served.
     pub(crate) draining: AtomicBool,
     /// Why it serves nothing while others can.
-    pub(crate) aside: Mutex<Option<Unfit>>,
+    pub(crate) aside: Mutex<Option<&'static str>>,
     /// All partitions were served once since the start.
     pub(crate) complete: AtomicBool,
     /// No new work, in or out; reports go on.

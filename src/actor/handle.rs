@@ -2,7 +2,6 @@
 //! and numbers in the files beside it.
 
 use crate::actor::engine::{Engine, disk_full, lock};
-use crate::actor::members::Unfit;
 use crate::actor::request::{ClusterView, PartitionView, Readiness};
 use crate::actor::slot::{Slot, SlotState};
 use crate::actor::tracker::Behind;
@@ -208,7 +207,7 @@ impl KwqHandle {
         if double {
             reasons.push("duplicate_node_id");
         }
-        let aside = lock(&engine.aside).map(Unfit::word);
+        let aside = *lock(&engine.aside);
         reasons.extend(aside.filter(|word| !reasons.contains(word)));
         let permille = engine.replay_permille.load(Ordering::Acquire);
         Readiness {

@@ -27,8 +27,6 @@ use std::time::Duration;
 
 /// Silence after which an instance is gone, ms; it tells of itself once a second.
 const SILENT_MS: u64 = 5_000;
-/// One refused append may be a mistake of a moment.
-const REFUSALS: u64 = 2;
 /// Instances that are kept in mind.
 const INSTANCES_MAX: usize = 1_024;
 
@@ -84,29 +82,6 @@ impl Echo {
     /// Kafka has been there for so long by now, ms.
     pub(crate) fn there_ms(&self, now: Tick) -> u64 {
         if self.heard_at.is_none() || self.is_silent(now) { 0 } else { now.since(self.since) }
-    }
-}
-
-/// What keeps an instance from serving though others can.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
-    /// Nothing can be kept on its disk.
-    DiskFull,
-    /// Brokers take nothing from it: of its clock, or because it may not write.
-    Refused,
-    /// Its log is not open, and was not for a while.
-    LogAway,
-}
-
-impl Unfit {
-    /// As in the body of ready.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::DiskFull => "disk_full",
-            Self::Refused => "log_refused",
-            Self::LogAway => "log_unavailable",
-        }
     }
 }
 
@@ -297,14 +272,11 @@ impl Membership {
         lock(&self.engine.others).values().any(|(state, _)| !state.draining)
     }
 
-    /// What keeps this one from serving; `known` = refusals that are forgiven.
+    /// Of an open log: how much may be written to it, and the appends that were refused to this
+    /// instance since it was opened, whatever it sent.
     #[must_use]
-    pub fn unfit(&self, known: u64) -> Option<Unfit> {
-        let log = self.engine.log().ok()?;
-        if log.room() == Room::None {
-            return Some(Unfit::DiskFull);
-        }
-        (log.refusals() >= known.saturating_add(REFUSALS)).then_some(Unfit::Refused)
+    pub fn log_seen(&self) -> Option<(Room, u64)> {
+        self.engine.log().ok().map(|log| (log.room(), log.refusals()))
     }
 
     /// For how long Kafka has been heard without a break, ms.
@@ -313,14 +285,9 @@ impl Membership {
         lock(&self.engine.echo).there_ms(self.engine.clock.now().tick)
     }
 
-    /// Appends that were refused to this instance so far, whatever it sent.
-    #[must_use]
-    pub fn refusals(&self) -> u64 {
-        self.engine.log().map_or(0, |log| log.refusals())
-    }
-
-    /// It serves nothing from now on, and says so; `None` = it takes part again.
-    pub fn step_aside(&self, why: Option<Unfit>) {
+    /// It serves nothing from now on, and says so, why in a word as in the body of ready; `None` =
+    /// it takes part again.
+    pub fn step_aside(&self, why: Option<&'static str>) {
         *lock(&self.engine.aside) = why;
     }
 

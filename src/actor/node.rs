@@ -189,8 +189,13 @@ impl NodeActor {
         if !std::mem::replace(&mut self.reopening, true) {
             self.reopened.fell(self.engine.clock.now().tick);
         }
-        let failed = || Error::Failed("another partition found the log failed".to_owned());
-        self.partitions.iter().flatten().for_each(|addr| addr.do_send(Halt(failed())));
+        let why = match self.engine.log().ok().and_then(|log| log.failure()) {
+            Some(Error::Failed(why)) => why,
+            Some(error) => error.to_string(),
+            None => "another partition found it so".to_owned(),
+        };
+        let halt = || Halt(Error::Failed(why.clone()));
+        self.partitions.iter().flatten().for_each(|addr| addr.do_send(halt()));
         self.reopen_when_empty(ctx);
     }
 

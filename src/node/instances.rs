@@ -2,7 +2,7 @@
 //! what it serves, and the beat by which they hear of it.
 
 use crate::actor::handle::KwqHandle;
-use crate::actor::members::{Membership, Unfit};
+use crate::actor::members::Membership;
 use crate::actor::shard::Spawner;
 use crate::api::internal::{self, InternalServer};
 use crate::client::peer::PeerClient;
@@ -12,6 +12,7 @@ use crate::log::Error;
 use crate::log::kafka::{Assigned, Cluster, Gossip, Group, Heard, Member, Topics};
 use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::instance::InstanceState;
+use crate::node::fitness::{Fitness, Sight, Step};
 use crate::node::kafka;
 use std::io;
 use std::net::TcpListener;
@@ -24,11 +25,6 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(20);
 /// It is told again after so long, ms.
 const BEAT_MS: u64 = 1_000;
-/// An instance that cannot serve stays aside for so long at first and at most, ms: each time it
-/// joins, the others hand partitions over.
-const ASIDE_MS: (u64, u64) = (10_000, 600_000);
-/// A log that is not open for longer than this, with Kafka there, will not be soon.
-const LOG_AWAY_MS: u64 = 10_000;
 /// Before what could not be set up is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Calls of others have so long to end.
@@ -218,15 +214,15 @@ impl Seat {
         }) else {
             return;
         };
-        let mut part = Part { group: self.join(), ..Part::default() };
+        let (mut group, mut fitness) = (self.join(), Fitness::default());
         let mut told = None;
         while !self.stopped() && !self.membership.is_double() {
             self.beat(&gossip, &mut told);
             self.membership.forget_silent();
-            self.take_part_if_fit(&mut part);
+            group = self.take_part_if_fit(group, &mut fitness);
             std::thread::sleep(LOOK);
         }
-        if let Some(group) = part.group {
+        if let Some(group) = group {
             group.leave();
         }
         if self.membership.is_double() {
@@ -245,44 +241,31 @@ impl Seat {
     }
 
     /// Leaves what it cannot serve to others if there are any, and tries again later.
-    fn take_part_if_fit(&self, part: &mut Part) {
-        let now = self.handle.now().tick.0;
-        let unfit = self.unfit(part, now);
-        let others = self.membership.others_serve();
-        match (part.group.take(), unfit) {
-            (Some(group), Some(why)) if others && now >= part.until_ms => {
+    fn take_part_if_fit(&self, group: Option<Group>, fitness: &mut Fitness) -> Option<Group> {
+        let seen = Sight {
+            now_ms: self.handle.now().tick.0,
+            log: self.membership.log_seen(),
+            kafka_there_ms: self.membership.kafka_there_ms(),
+            others_serve: self.membership.others_serve(),
+        };
+        match fitness.step(group.is_some(), &seen) {
+            Step::Stay => group,
+            Step::Leave(why) => {
                 let reason = why.word();
                 tracing::error!(reason, "this instance serves nothing; it leaves all to others");
-                self.membership.step_aside(Some(why));
-                group.leave();
-                self.membership.give_up_all(CALLS);
-                part.until_ms = now + part.wait_ms(now);
-            }
-            (None, why) if !others || (now >= part.until_ms && may_try_again(why)) => {
-                tracing::info!("this instance takes part again");
-                if !others {
-                    // Where none is fit, they do not chase each other.
-                    part.until_ms = now + part.wait_ms(now);
+                self.membership.step_aside(Some(reason));
+                if let Some(group) = group {
+                    group.leave();
                 }
-                part.forgiven = self.membership.refusals();
-                self.membership.step_aside(None);
-                part.group = self.join();
+                self.membership.give_up_all(CALLS);
+                None
             }
-            (group, _) => part.group = group,
+            Step::Join => {
+                tracing::info!("this instance takes part again");
+                self.membership.step_aside(None);
+                self.join()
+            }
         }
-    }
-
-    fn unfit(&self, part: &mut Part, now_ms: u64) -> Option<Unfit> {
-        if self.membership.recovered() {
-            part.log_away_ms = None;
-            // A log that was opened again counts anew.
-            part.forgiven = part.forgiven.min(self.membership.refusals());
-            return self.membership.unfit(part.forgiven);
-        }
-        let since = *part.log_away_ms.get_or_insert(now_ms);
-        // After an outage of Kafka logs come back at their own pace.
-        let there_ms = self.membership.kafka_there_ms();
-        (there_ms.min(now_ms - since) >= LOG_AWAY_MS).then_some(Unfit::LogAway)
     }
 
     fn stopped(&self) -> bool {
@@ -315,39 +298,6 @@ impl Seat {
             Err(error) => tracing::error!(%error, "this instance cannot be told of"),
         }
         *told = Some((news, now));
-    }
-}
-
-/// Only a try shows whether brokers take what was refused before.
-fn may_try_again(unfit: Option<Unfit>) -> bool {
-    match unfit {
-        None | Some(Unfit::Refused) => true,
-        Some(Unfit::DiskFull | Unfit::LogAway) => false,
-    }
-}
-
-/// How it takes part in the group.
-#[derive(Default)]
-struct Part {
-    group: Option<Group>,
-    /// Refusals of before it joined.
-    forgiven: u64,
-    /// The log has not been open since.
-    log_away_ms: Option<u64>,
-    /// It stays aside, or takes part, until then.
-    until_ms: u64,
-    times: u32,
-}
-
-impl Part {
-    /// For how long it stays aside: twice as long each time, if it did not take part for long.
-    fn wait_ms(&mut self, now_ms: u64) -> u64 {
-        if now_ms > self.until_ms + ASIDE_MS.1 {
-            self.times = 0;
-        }
-        let wait = (ASIDE_MS.0 << self.times.min(16)).min(ASIDE_MS.1);
-        self.times += 1;
-        wait
     }
 }
 
@@ -389,21 +339,6 @@ mod tests {
             waiting: 0,
             partitions: vec![ServedPartition { partition, epoch, position, levels, tasks }],
         }
-    }
-
-    #[test]
-    fn who_has_to_step_aside_again_and_again_does_so_for_longer() {
-        let mut part = Part::default();
-        let mut now = 0;
-        let mut waits = Vec::new();
-        for _ in 0..8 {
-            let wait = part.wait_ms(now);
-            waits.push(wait / 1_000);
-            part.until_ms = now + wait;
-            now = part.until_ms + 1_000;
-        }
-        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600]);
-        assert_eq!(part.wait_ms(now + ASIDE_MS.1), 10_000, "it took part for long");
     }
 
     /// What came may be for a job of which there was nothing, beside others of the same level.

@@ -161,9 +161,9 @@ struct Call {
     tasks: Vec<Submit>,
 }
 
-/// A submitter until the mode is no longer `RUN`. It keeps to the instance of its number, not to the
-/// one that is next: an instance without a submitter has no tasks of its own, because a task stays
-/// where it was submitted.
+/// A submitter until the mode is no longer `RUN`. It keeps to the instance of its number, not to
+/// the one that is next: an instance without a submitter has no tasks of its own, because a task
+/// stays where it was submitted.
 pub(crate) fn submitter(world: &World, seed: u64, number: usize) {
     let mut rng = Rng::new(seed);
     let mut client = None;

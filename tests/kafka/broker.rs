@@ -104,20 +104,24 @@ pub(crate) fn prefix() -> String {
     format!("T{}-{}-{number}", now_us(), std::process::id())
 }
 
-/// How an instance opens the log.
-pub(crate) fn options(prefix: &str, dir: &TempDir) -> Options {
-    let client_id = format!("kwq/{}", dir.path().display());
-    let topics = Topics {
+/// Four partitions each, on one broker.
+pub(crate) fn topics(prefix: &str) -> Topics {
+    Topics {
         prefix: prefix.to_owned(),
         partitions: 4,
         replication: 1,
         manage: true,
         inboxes: false,
         feeds: vec![],
-    };
+    }
+}
+
+/// How an instance opens the log.
+pub(crate) fn options(prefix: &str, dir: &TempDir) -> Options {
+    let client_id = format!("kwq/{}", dir.path().display());
     Options {
         cluster: Cluster { brokers: address().to_owned(), client_id, properties: vec![] },
-        topics,
+        topics: topics(prefix),
         dir: dir.path().to_path_buf(),
         segment_bytes: 64 << 10,
         disk_reserve: Some(0),

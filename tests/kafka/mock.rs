@@ -1,12 +1,13 @@
 //! The log on the mock brokers of librdkafka. They prove nothing about Kafka: they answer with what
 //! a real broker says in rare moments only (F11).
 
-use crate::broker::{open, options, prefix};
+use crate::broker::{open, options, prefix, topics};
 use crate::log_contract::checks::contract;
 use crate::log_contract::kit::TempDir;
 use crate::run::{Crowd, Run};
 use crate::util::{alone, pause_ms, say, scaled, wait_until};
 use kwq::log::EventLog;
+use kwq::log::kafka::Topics;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey as Call, RDKafkaRespErr as Answer};
@@ -19,25 +20,26 @@ const FAULTS: usize = 12;
 /// After a fault work goes on within so long.
 const SETTLED_MS: u64 = 60_000;
 const BROKERS: i32 = 3;
-const PARTITIONS: u16 = 4;
 
 type Mock = MockCluster<'static, DefaultProducerContext>;
 
 /// Brokers that have the topics of an installation: they take no orders to make some.
-fn brokers(prefix: &str) -> Mock {
+fn brokers(topics: &Topics) -> Mock {
     let mock = MockCluster::new(BROKERS).expect("mock brokers start");
-    for (name, partitions) in [("changelog", PARTITIONS), ("commands", PARTITIONS), ("cluster", 1)]
-    {
-        let made = mock.create_topic(&format!("{prefix}-{name}"), partitions.into(), BROKERS);
+    let partitions = topics.partitions.into();
+    let wanted =
+        [(topics.changelog(), partitions), (topics.commands(), partitions), (topics.cluster(), 1)];
+    for (name, partitions) in wanted {
+        let made = mock.create_topic(&name, partitions, BROKERS);
         made.expect("the topic is made");
     }
     mock
 }
 
 fn on_mock(check: fn(&dyn EventLog)) {
-    let (dir, prefix) = (TempDir::new(), prefix());
-    let mock = brokers(&prefix);
-    let mut options = options(&prefix, &dir);
+    let dir = TempDir::new();
+    let mut options = options(&prefix(), &dir);
+    let mock = brokers(&options.topics);
     options.cluster.brokers = mock.bootstrap_servers();
     options.topics.manage = false;
     check(&open(&options));
@@ -74,16 +76,16 @@ const FETCH: [Answer; 4] = [
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_whatever_brokers_answer() {
     let _alone = alone();
-    let prefix = prefix();
-    let mock = brokers(&prefix);
+    let topics = topics(&prefix());
+    let mock = brokers(&topics);
     let mut run = Run::new("kafka-mock");
     run.start.sets = vec![
         "log.backend=kafka".into(),
         format!("kafka.bootstrap-servers={}", mock.bootstrap_servers()),
-        format!("topics.prefix={prefix}"),
+        format!("topics.prefix={}", topics.prefix),
         "topics.manage=false".into(),
         "topics.inboxes=false".into(),
-        format!("log.partitions={PARTITIONS}"),
+        format!("log.partitions={}", topics.partitions),
         "node.id=kafka-mock".into(),
     ];
     // A mock broker keeps 5 MiB of a partition.
@@ -95,7 +97,7 @@ fn nothing_acknowledged_is_lost_or_doubled_whatever_brokers_answer() {
     for i in 0..scaled(FAULTS) {
         pause_ms(run.rng.range(100, 500));
         run.count_in_flight();
-        fault(&mut run, &mock, &prefix, i);
+        fault(&mut run, &mock, &topics, i);
         let before = acked();
         assert!(wait_until(SETTLED_MS, || acked() > before + 3), "work goes on");
     }
@@ -103,17 +105,16 @@ fn nothing_acknowledged_is_lost_or_doubled_whatever_brokers_answer() {
 }
 
 /// Lets something go wrong, and mends it where it does not mend itself.
-fn fault(run: &mut Run, mock: &Mock, prefix: &str, round: usize) {
+fn fault(run: &mut Run, mock: &Mock, topics: &Topics, round: usize) {
     let broker = i32::try_from(run.rng.range(1, 4)).expect("small");
-    let changelog = format!("{prefix}-changelog");
-    let partition = i32::try_from(run.rng.range(0, u64::from(PARTITIONS))).expect("small");
+    let partition = i32::try_from(run.rng.range(0, u64::from(topics.partitions))).expect("small");
     let mut some = |of: &[Answer]| -> Vec<Answer> {
         (0..run.rng.range(1, 5)).filter_map(|_| of.get(run.rng.index(of.len())).copied()).collect()
     };
     let what = match round % 6 {
         0 => refuse(mock, Call::Produce, &some(&PRODUCE)),
         1 => {
-            mock.partition_leader(&changelog, partition, Some(broker)).expect("it leads");
+            mock.partition_leader(&topics.changelog(), partition, Some(broker)).expect("it leads");
             format!("broker {broker} leads partition {partition}")
         }
         2 => {
