@@ -25,7 +25,7 @@ use crate::api::serve::ServerHandle;
 use crate::clock::{Entropy as _, SystemClock, SystemEntropy};
 use crate::config::{Backend, Config, Durability};
 use crate::log::embedded::{self, EmbeddedLog, Options};
-use crate::log::{Error as LogError, EventLog};
+use crate::log::{Error as LogError, EventLog, Examined};
 use crate::node::carriers::Carriers;
 use crate::node::instances::Instances;
 use crate::store::audit::Audit;
@@ -247,12 +247,11 @@ fn may_leave(engine: &KwqHandle, trail: &Audit) -> bool {
     leave
 }
 
-/// Looks at the Kafka of a configuration as a start would: how many of its topics are missing, and
-/// what durability lacks. Makes nothing.
+/// Looks at the Kafka of a configuration as a start would. Makes nothing.
 ///
 /// # Errors
 /// Why a start would be refused; a second line says what to do.
-pub fn examine_kafka(config: &Config) -> Result<(usize, Vec<String>), LogError> {
+pub fn examine_kafka(config: &Config) -> Result<Examined, LogError> {
     kafka::examine(config)
 }
 

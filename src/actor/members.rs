@@ -272,6 +272,12 @@ impl Membership {
         lock(&self.engine.others).values().any(|(state, _)| !state.draining)
     }
 
+    /// Partitions that nobody serves, as far as was heard.
+    #[must_use]
+    pub fn unserved(&self) -> usize {
+        self.engine.slots.iter().filter(|slot| !slot.served()).count()
+    }
+
     /// Of an open log: how much may be written to it, and the appends that were refused to this
     /// instance since it was opened, whatever it sent.
     #[must_use]

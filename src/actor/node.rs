@@ -16,7 +16,7 @@ use crate::metrics::PartitionNumbers;
 use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::reject::{Code, Reject};
-use crate::model::time::Now;
+use crate::model::time::{Now, WallWatch};
 use actix::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -77,6 +77,9 @@ pub(crate) struct WriteImages {
 
 /// Jobs whose retention is over are looked for this often, ms.
 const RETIRE_EVERY_MS: u64 = 5_000;
+/// A wall clock that was set forward may be wrong, and set back soon: nothing is deleted by it for
+/// so long, ms.
+const DOUBT_MS: u64 = 600_000;
 
 /// Watches the partitions of the node.
 pub struct NodeActor {
@@ -91,6 +94,7 @@ pub struct NodeActor {
     reopened: Restarts,
     last_image_ms: u64,
     last_retire_ms: u64,
+    wall: WallWatch,
     retiring: bool,
     reopening: bool,
     pub(super) stopping: bool,
@@ -119,6 +123,7 @@ impl NodeActor {
                 reopened: Restarts::default(),
                 last_image_ms: 0,
                 last_retire_ms: 0,
+                wall: WallWatch::default(),
                 retiring: false,
                 reopening: false,
                 stopping: false,
@@ -228,6 +233,18 @@ impl NodeActor {
         }
     }
 
+    /// Says that somebody has set the clock: stamps, times to wait for and retention go by it.
+    fn watch_clock(&mut self, now: Now) {
+        let Some(step_ms) = self.wall.look(now) else { return };
+        tracing::warn!(
+            step_ms,
+            "the clock of this machine was set: is it right now? docs/operations.md, \"Clocks\""
+        );
+        if step_ms > 0 {
+            self.last_retire_ms = now.tick.0 + DOUBT_MS;
+        }
+    }
+
     /// Closes implicit jobs that are idle and lets go of jobs whose retention is over, one round at
     /// a time.
     fn retire(&mut self, tick_ms: u64, ctx: &mut Context<Self>) {
@@ -263,6 +280,7 @@ impl NodeActor {
             self.last_image_ms = now.tick.0;
             ctx.notify(WriteImages { stop: false, reply: None });
         }
+        self.watch_clock(now);
         self.watch_memory();
         self.watch_log(ctx);
         self.take_back(ctx);

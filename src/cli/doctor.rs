@@ -158,7 +158,7 @@ fn port(check: &'static str, listen: SocketAddr, serving: bool, fix: &str) -> Fi
 /// The brokers and topics of that configuration, and how many copies they keep.
 fn kafka(config: &Config) -> Vec<Finding> {
     let brokers = &config.kafka.brokers;
-    let (missing, lacks) = match node::examine_kafka(config) {
+    let seen = match node::examine_kafka(config) {
         Ok(seen) => seen,
         Err(error) => {
             let text = error.to_string();
@@ -166,13 +166,21 @@ fn kafka(config: &Config) -> Vec<Finding> {
             return vec![Finding::fail("kafka", found, fix)];
         }
     };
-    let topics = match missing {
+    let topics = match seen.missing {
         0 => format!("{}-… are there", config.kafka.prefix),
-        _ => format!("{missing} of {}-… are made by the first start", config.kafka.prefix),
+        missing => format!("{missing} of {}-… are made by the first start", config.kafka.prefix),
     };
     let mut findings =
         vec![Finding::ok("kafka", format!("{brokers} answers")), Finding::ok("topics", topics)];
-    match lacks.as_slice() {
+    findings.extend(seen.gone.iter().map(|gone| {
+        let fix = "start instances that have kept them; docs/kafka.md, \"What Kafka may not lose\"";
+        Finding::fail("changelog", gone, fix)
+    }));
+    findings.extend(seen.untaken.iter().map(|untaken| {
+        let fix = "let producers write to the first ones only";
+        Finding::fail("inboxes", untaken, fix)
+    }));
+    match seen.reduced.as_slice() {
         [] => findings.push(Finding::ok("replication", "a record outlives any one broker")),
         lacks => findings.extend(lacks.iter().map(|lack| {
             let fix = "3 brokers, topics.replication=3, min.insync.replicas=2";

@@ -4,7 +4,9 @@
 //! magic u8 · version u8 · count u16 · epoch u64 · number u64 │ count × (kind u8 · at u64 ·
 //! length u32) │ bodies
 //! ```
-//! The number counts the batches of an epoch: 0 is that of its `Owner`. A producer that gives one
+//! A batch that begins with `Owner` has no epoch yet, its own offset is it: in its place stands how
+//! many partitions the log has. The number counts the batches of an epoch: 0 is that of its
+//! `Owner`. A producer that gives one
 //! batch up may still send the next, which rests on it: whoever reads sees the hole.
 //!
 //! Numbers are little-endian. Bodies are those of the embedded log (`codec::event`). The table
@@ -29,8 +31,8 @@ const HEAD_BYTES: usize = 20;
 const NUMBER: std::ops::Range<usize> = 12..20;
 const ENTRY_BYTES: usize = 13;
 
-/// Encodes a batch, with the number 0. A batch that begins with `Owner` has no epoch yet; its own
-/// offset is it.
+/// Encodes a batch, with the number 0. `epoch`: of a batch that begins with `Owner` as many as the
+/// log has partitions.
 ///
 /// # Errors
 /// It is empty, holds 65,536 events or more, or one whose body is longer than
@@ -124,6 +126,13 @@ impl<'a> Value<'a> {
         self.table.first() == Some(&OWNER)
     }
 
+    /// How many partitions the log has, as its owner says; `None` = no owner, or it does not say.
+    #[must_use]
+    pub fn partitions(&self) -> Option<u16> {
+        let said = u16::try_from(self.epoch.0).ok().filter(|many| *many > 0);
+        said.filter(|_| self.is_owner())
+    }
+
     /// Epoch it was decided under; of no meaning where [`Self::is_owner`].
     #[must_use]
     pub fn epoch(&self) -> Epoch {
@@ -183,7 +192,13 @@ mod tests {
         let read: Vec<_> =
             value.raws().map(|raw| raw.decode(Detail::Full).unwrap().stamped).collect();
         assert_eq!(read, events);
-        assert!(Value::read(&encode(Epoch(0), &[owner()]).unwrap()).unwrap().is_owner());
+        assert_eq!(value.partitions(), None, "an epoch is no number of partitions");
+        let said = |many| {
+            let bytes = encode(Epoch(many), &[owner()]).unwrap();
+            let value = Value::read(&bytes).unwrap();
+            (value.is_owner(), value.partitions())
+        };
+        assert_eq!((said(0), said(1_024)), ((true, None), (true, Some(1_024))));
     }
 
     /// These bytes lie on the brokers of users.

@@ -83,6 +83,8 @@ pub struct Partition {
     pub(crate) stats: Stats,
     /// Clocks of the turn; in replay the wall part follows the records.
     pub(crate) now: Now,
+    /// So far is the wall part ahead of the owner's clock, ms.
+    pub(crate) ahead_ms: u64,
     /// Timers run; false during replay.
     pub(crate) armed: bool,
     /// State of the dice for jitter; drawn only by `decide`, results are in events.
@@ -186,6 +188,7 @@ impl Partition {
             inbox: Levels::default(),
             stats: Stats::default(),
             now: Now::default(),
+            ahead_ms: 0,
             armed: false,
             dice,
         }
@@ -276,7 +279,9 @@ impl Partition {
 
     /// The wall clock never falls inside a partition; a clock set back repeats the last stamp.
     pub(crate) fn set_now(&mut self, now: Now) {
-        self.now = Now { wall: now.wall.max(self.now.wall), tick: now.tick.max(self.now.tick) };
+        let wall = now.wall.max(self.now.wall);
+        self.ahead_ms = wall.since(now.wall);
+        self.now = Now { wall, tick: now.tick.max(self.now.tick) };
     }
 
     /// State of a task with its job's cancel laid over.

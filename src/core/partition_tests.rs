@@ -397,6 +397,25 @@ fn cancelling_a_task_that_was_never_handed_out_takes_nobody_elses_lease() {
     rig.check();
 }
 
+// P24, where an earlier owner's clock was ahead: stamps repeat its last one until they are reached.
+#[test]
+fn a_time_to_wait_for_is_far_off_by_the_clock_not_by_stamps_that_are_ahead() {
+    let mut rig = Rig::new();
+    let right = rig.now.wall;
+    rig.now.wall = right.plus(6 * 3_600_000);
+    rig.run(Command::submit(vec![TaskInput::default()]));
+    rig.now.wall = right;
+    let until = |ms| TaskInput { delay: Delay::Until(right.plus(ms)), ..TaskInput::default() };
+    rig.run(Command::submit(vec![until(3_600_000), until(0)]));
+    let states = |rig: &Rig| [1, 2].map(|seq| rig.partition.state(TaskSeq(seq)));
+    assert_eq!(states(&rig), [Some(TaskState::Delayed), Some(TaskState::Pending)]);
+    rig.pass(3_599_000);
+    assert_eq!(states(&rig)[0], Some(TaskState::Delayed), "not before its time");
+    rig.pass(2_000);
+    assert_eq!(states(&rig)[0], Some(TaskState::Pending), "and not long after it");
+    rig.check();
+}
+
 #[test]
 fn a_redrive_with_a_priority_outlives_earlier_re_prioritises_and_yields_to_later_ones() {
     let mut rig = Rig::new();

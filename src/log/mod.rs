@@ -165,6 +165,19 @@ pub enum Room {
     None,
 }
 
+/// What a start on Kafka would find.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// Topics that it would make.
+    pub missing: usize,
+    /// Why an acknowledgement would mean less than it should.
+    pub reduced: Vec<String>,
+    /// What Kafka has lost of the changelog; only who has kept it can start.
+    pub gone: Vec<String>,
+    /// What producers write and nobody takes.
+    pub untaken: Vec<String>,
+}
+
 /// Buckets of [`LogNumbers`]: index = bit length of the value, at most 25.
 pub const SYNC_BUCKETS: usize = 26;
 

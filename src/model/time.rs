@@ -75,6 +75,25 @@ impl Tick {
     }
 }
 
+/// A smaller step of a wall clock is one of those by which it is kept right, ms.
+const STEP_MS: u64 = 1_000;
+
+/// Sees that the wall clock was set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WallWatch(Option<Now>);
+
+impl WallWatch {
+    /// By how much the wall clock has gone ahead of the time that has passed since the last look,
+    /// ms; negative: it was set back. `None` = by 1 s at most.
+    pub fn look(&mut self, now: Now) -> Option<i64> {
+        let last = self.0.replace(now)?;
+        let expected = last.wall.plus(now.tick.since(last.tick));
+        let (ahead, behind) = (now.wall.since(expected), expected.since(now.wall));
+        let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        (ahead.max(behind) > STEP_MS).then(|| ms(ahead) - ms(behind))
+    }
+}
+
 /// Parses a duration with its unit (`250ms 5s 10m 2h 7d`) into milliseconds.
 ///
 /// # Errors
@@ -102,4 +121,20 @@ fn parse_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let (number, unit) = text.split_at_checked(digits)?;
     let factor = units.iter().find(|(name, _)| *name == unit)?.1;
     number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_is_seen_once() {
+        let mut watch = WallWatch::default();
+        let mut look = |wall, tick| watch.look(Now { wall: WallMs(wall), tick: Tick(tick) });
+        assert_eq!(look(1_000_000, 0), None, "the first look");
+        assert_eq!(look(1_061_000, 60_000), None, "it goes a little fast");
+        assert_eq!(look(8_262_000, 61_000), Some(7_200_000));
+        assert_eq!(look(8_263_000, 62_000), None);
+        assert_eq!(look(1_064_000, 63_000), Some(-7_200_000));
+    }
 }

@@ -9,7 +9,7 @@ use crate::client::peer::PeerClient;
 use crate::codec::instance as wire;
 use crate::config::{Backend, Config};
 use crate::log::Error;
-use crate::log::kafka::{Assigned, Cluster, Gossip, Group, Heard, Member, Topics};
+use crate::log::kafka::{Assigned, Cluster, Gossip, Group, Heard, Member, Topics, strangers};
 use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::instance::InstanceState;
 use crate::node::fitness::{Fitness, Sight, Step};
@@ -25,6 +25,9 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(20);
 /// It is told again after so long, ms.
 const BEAT_MS: u64 = 1_000;
+/// Partitions without an owner for so long, with Kafka there, may have been given to somebody who
+/// is no instance, ms; and how long until that is looked at again.
+const UNSERVED_MS: (u64, u64) = (10_000, 60_000);
 /// Before what could not be set up is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Calls of others have so long to end.
@@ -215,11 +218,12 @@ impl Seat {
             return;
         };
         let (mut group, mut fitness) = (self.join(), Fitness::default());
-        let mut told = None;
+        let (mut told, mut look_at) = (None, None);
         while !self.stopped() && !self.membership.is_double() {
             self.beat(&gossip, &mut told);
             self.membership.forget_silent();
             group = self.take_part_if_fit(group, &mut fitness);
+            self.look_for_strangers(&mut look_at);
             std::thread::sleep(LOOK);
         }
         if let Some(group) = group {
@@ -264,6 +268,26 @@ impl Seat {
                 tracing::info!("this instance takes part again");
                 self.membership.step_aside(None);
                 self.join()
+            }
+        }
+    }
+
+    /// A member of the group that is no instance keeps what it is given from everybody.
+    fn look_for_strangers(&self, at_ms: &mut Option<u64>) {
+        let (now, unserved) = (self.handle.now().tick.0, self.membership.unserved());
+        if unserved == 0 || self.membership.kafka_there_ms() < UNSERVED_MS.0 {
+            *at_ms = None;
+        } else if now >= *at_ms.get_or_insert(now + UNSERVED_MS.0) {
+            *at_ms = Some(now + UNSERVED_MS.1);
+            match strangers(&self.cluster, &self.topics) {
+                Ok(members) if members.is_empty() => {}
+                Ok(members) => tracing::error!(
+                    unserved,
+                    ?members,
+                    "partitions have no owner, and the group has members that are no instances of \
+                     kwq: stop them, or give them a group of their own"
+                ),
+                Err(error) => tracing::warn!(%error, unserved, "partitions have no owner"),
             }
         }
     }

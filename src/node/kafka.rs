@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::log::embedded::Cut;
 use crate::log::kafka::{Cluster, KafkaLog, Offline, Options, Topics};
 pub(super) use crate::log::kafka::{dump, is_copy, verify};
-use crate::log::{Error, EventLog};
+use crate::log::{Error, EventLog, Examined};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) fn shortcomings(config: &Config, node: &str) -> Result<Vec<String>, E
 }
 
 /// Looks at the cluster as a start would, and makes nothing.
-pub(super) fn examine(config: &Config) -> Result<(usize, Vec<String>), Error> {
+pub(super) fn examine(config: &Config) -> Result<Examined, Error> {
     crate::log::kafka::examine(&cluster(config, "doctor"), &topics(config))
 }
 

@@ -6,7 +6,7 @@ use crate::codec::dump::DumpRecord;
 use crate::config::Config;
 use crate::log::embedded::Cut;
 use crate::log::embedded::inspect::Verdict;
-use crate::log::{Error, EventLog};
+use crate::log::{Error, EventLog, Examined};
 use crate::model::id::{PartitionId, Position};
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) fn shortcomings(_: &Config, _: &str) -> Result<Vec<String>, Error> {
 }
 
 /// Refuses.
-pub(super) fn examine(_: &Config) -> Result<(usize, Vec<String>), Error> {
+pub(super) fn examine(_: &Config) -> Result<Examined, Error> {
     Err(absent())
 }
 

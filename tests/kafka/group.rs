@@ -3,8 +3,10 @@
 
 use crate::broker::{address, options, prefix};
 use crate::log_contract::kit::TempDir;
-use kwq::log::kafka::{Assigned, Cluster, Group, KafkaLog, Member, Topics};
+use kwq::log::kafka::{Assigned, Cluster, Group, KafkaLog, Member, Topics, strangers};
 use kwq::model::id::PartitionId;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -421,6 +423,26 @@ fn calls_wait_for_a_late_release_and_come_in_order() {
     let entries = place.diary.0.lock().unwrap().clone();
     let his: Vec<Told> = entries.iter().filter(|e| e.0 == "a").map(|e| e.1).collect();
     assert_eq!(his, [Told::Assigned, Told::Revoking, Told::Revoked, Told::Assigned]);
+}
+
+#[test]
+fn a_member_that_is_no_instance_is_named() {
+    let (place, dir) = (Place::new(), TempDir::new());
+    let _a = place.join("a", SESSION);
+    place.diary.settled(&[("a", 6)]);
+    let options = options(&place.prefix, &dir);
+    let named = || strangers(&options.cluster, &options.topics).expect("the broker tells");
+    assert!(named().is_empty());
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address()).set("group.id", format!("{}-kwq", place.prefix));
+    config.set("client.id", "kcat").set("partition.assignment.strategy", "cooperative-sticky");
+    let stranger: BaseConsumer = config.create().expect("a client");
+    stranger.subscribe(&[&options.topics.changelog()]).expect("it subscribes");
+    eventually("it is named", || {
+        drop(stranger.poll(PAUSE));
+        named().first().is_some_and(|who| who.starts_with("kcat/"))
+    });
+    assert_eq!(named().len(), 1);
 }
 
 #[test]

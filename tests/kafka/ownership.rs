@@ -3,12 +3,14 @@
 use crate::broker::{open, options, prefix};
 use crate::log_contract::kit::{TempDir, all, cancelled, own, p, put, submitted, text};
 use crate::util::wait_until;
-use kwq::log::kafka::KafkaLog;
+use kwq::log::kafka::{KafkaLog, Options, examine};
 use kwq::log::{Batch, Error, EventLog};
 use kwq::model::id::{Epoch, Position};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use kwq::model::priority::Priority;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 /// Waits until what one instance knows is known to another.
 fn follow(log: &dyn EventLog, end: Position) {
@@ -156,16 +158,112 @@ fn a_missing_topic_and_another_number_of_partitions_are_refused_in_words() {
 fn a_topic_whose_settings_delete_what_was_acknowledged_is_reduced_durability() {
     let (prefix, dir) = (prefix(), TempDir::new());
     let options = options(&prefix, &dir);
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &options.cluster.brokers);
-    let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
     // As a broker makes it when nobody says anything: records go after a week.
     let name = options.topics.changelog();
     let topic = NewTopic::new(&name, 4, TopicReplication::Fixed(1));
-    let (runtime, how) =
-        (tokio::runtime::Builder::new_current_thread().build(), AdminOptions::new());
-    runtime.unwrap().block_on(admin.create_topics([&topic], &how)).unwrap();
+    let how = AdminOptions::new();
+    administrate(&options, async |admin| admin.create_topics([&topic], &how).await.map(drop));
     let reduced = KafkaLog::open(&options).unwrap().1.topics.reduced;
     assert!(reduced.iter().any(|why| why.contains("retention.ms is 604800000")), "{reduced:?}");
     assert!(reduced.iter().any(|why| why.contains("max.message.bytes is")), "{reduced:?}");
+}
+
+/// What an administrator does by hand.
+fn administrate(
+    options: &Options,
+    act: impl AsyncFnOnce(&AdminClient<DefaultClientContext>) -> rdkafka::error::KafkaResult<()>,
+) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &options.cluster.brokers);
+    let admin: AdminClient<DefaultClientContext> = config.create().expect("a client");
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let done = runtime.expect("a runtime").block_on(act(&admin));
+    done.expect("the brokers do it");
+}
+
+fn refused(options: &Options) -> String {
+    match KafkaLog::open(options) {
+        Err(Error::Settings(why)) => why,
+        other => panic!("it is refused: {:?}", other.err()),
+    }
+}
+
+// Whoever passes over the hole serves a partition without its first tasks, and gives their
+// references to others.
+#[test]
+fn records_that_kafka_has_lost_are_served_only_by_who_has_kept_them() {
+    let (prefix, dirs) = (prefix(), [TempDir::new(), TempDir::new(), TempDir::new()]);
+    let options = dirs.each_ref().map(|dir| options(&prefix, dir));
+    let [one, behind] = [open(&options[0]), open(&options[1])];
+    let epoch = own(&one, 1);
+    follow(&behind, one.end(p(1)));
+    drop(behind);
+    for seq in 0..4 {
+        put(&one, 1, epoch, vec![submitted(seq, &[b"1"])]);
+    }
+    let seen = all(&one).unwrap();
+    drop(one);
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&options[0].topics.changelog(), 1, Offset::Offset(3)).unwrap();
+    let how = AdminOptions::new();
+    administrate(&options[0], async |admin| admin.delete_records(&list, &how).await.map(drop));
+    assert!(refused(&options[1]).contains("lost offsets 1 to 2 of partition 1"));
+    assert!(refused(&options[2]).contains("lost offsets 0 to 2 of partition 1"), "a new one");
+    let examined = examine(&options[0].cluster, &options[0].topics).unwrap();
+    assert_eq!(examined.gone, ["offsets 0 to 2 of partition 1 are gone from Kafka"]);
+    let kept = open(&options[0]);
+    assert_eq!(all(&kept).unwrap(), seen);
+    append(&kept, own(&kept, 1), 9).unwrap();
+    drop(kept);
+    // What the message says helps.
+    for part in ["spool", "images"] {
+        let [from, to] = [0, 2].map(|i| dirs[i].path().join("kafka").join(part));
+        drop(std::fs::remove_dir_all(&to));
+        let copied = std::process::Command::new("cp").arg("-r").args([from, to]).status();
+        assert!(copied.unwrap().success());
+    }
+    assert_eq!(all(&open(&options[2])).unwrap().len(), seen.len() + 2);
+}
+
+#[test]
+fn partitions_that_were_added_to_topics_change_nothing_and_are_never_a_log_of_that_many() {
+    let (prefix, dirs) = (prefix(), [TempDir::new(), TempDir::new()]);
+    let mut options = dirs.each_ref().map(|dir| options(&prefix, dir));
+    options.iter_mut().for_each(|options| options.topics.inboxes = true);
+    let log = open(&options[0]);
+    append(&log, own(&log, 1), 1).unwrap();
+    drop(log);
+    let topics = &options[0].topics;
+    let inbox = topics.inbox(Priority::DEFAULT);
+    let names = [topics.changelog(), topics.commands(), inbox.clone()];
+    let more = names.each_ref().map(|name| NewPartitions::new(name, 6));
+    let how = AdminOptions::new();
+    administrate(&options[0], async |admin| admin.create_partitions(&more, &how).await.map(drop));
+    let (log, report) = KafkaLog::open(&options[0]).unwrap();
+    let untaken = format!("{inbox} has 6 partitions, the log has 4");
+    assert!(report.topics.reduced.iter().any(|why| why.starts_with(&untaken)), "{report:?}");
+    log.catch_up(&|_| ()).unwrap();
+    append(&log, own(&log, 1), 2).unwrap();
+    drop(log);
+    for options in &mut options {
+        // All that is left have six.
+        (options.topics.partitions, options.topics.inboxes) = (6, false);
+        assert!(refused(options).contains("was made with 4 partitions"), "kept here, and new");
+        assert!(examine(&options.cluster, &options.topics).is_err());
+    }
+}
+
+#[test]
+fn a_changelog_that_is_gone_is_not_made_anew_by_who_has_kept_some_of_it() {
+    let (prefix, dir) = (prefix(), TempDir::new());
+    let options = options(&prefix, &dir);
+    let log = open(&options);
+    append(&log, own(&log, 1), 1).unwrap();
+    drop(log);
+    let (name, how) = (options.topics.changelog(), AdminOptions::new());
+    administrate(&options, async |admin| admin.delete_topics(&[&name], &how).await.map(drop));
+    assert!(wait_until(30_000, || examine(&options.cluster, &options.topics)
+        .is_ok_and(|examined| examined.missing == 1)));
+    assert!(refused(&options).contains("is gone from Kafka"));
+    assert_eq!(examine(&options.cluster, &options.topics).unwrap().missing, 1, "nothing is made");
 }

@@ -84,7 +84,8 @@ impl Gossip {
             board: Arc::clone(&board),
             on,
         };
-        let client = BaseProducer::from_config_and_context(&cluster.teller(), Way::new(TELLING));
+        let client =
+            BaseProducer::from_config_and_context(&cluster.teller(), Way::new(TELLING, &topic));
         let client = client.map_err(|e| refused("setting up the sender of the gossip", &e))?;
         let sender = Sender { client, topic, node: node.to_owned(), board: Arc::clone(&board) };
         let mut gossip = Self { board, threads: Vec::new() };
@@ -241,14 +242,17 @@ impl Sender {
 /// as long as the cluster is away, and those of the log do so already.
 struct Way {
     name: &'static str,
+    topic: String,
     failing: AtomicBool,
     /// On their way to the others.
     flying: AtomicUsize,
 }
 
 impl Way {
-    fn new(name: &'static str) -> Self {
-        Self { name, failing: AtomicBool::new(false), flying: AtomicUsize::new(0) }
+    fn new(name: &'static str, topic: &str) -> Self {
+        let (topic, failing, flying) =
+            (topic.to_owned(), AtomicBool::new(false), AtomicUsize::new(0));
+        Self { name, topic, failing, flying }
     }
 
     /// True = it was not so before.
@@ -258,7 +262,7 @@ impl Way {
 
     fn bad(&self, error: &KafkaError) {
         if self.turns(true) {
-            tracing::warn!(way = self.name, %error, "gossip does not get through");
+            tracing::warn!(way = self.name, topic = self.topic, %error, "gossip does not get through");
         }
     }
 
@@ -308,7 +312,8 @@ fn given_up(error: &KafkaError) -> bool {
 
 /// A client that reads the newest records, and what comes.
 fn listening(cluster: &Cluster, topic: &str) -> Result<BaseConsumer<Way>, Error> {
-    let client = BaseConsumer::from_config_and_context(&cluster.listener(), Way::new(HEARING));
+    let client =
+        BaseConsumer::from_config_and_context(&cluster.listener(), Way::new(HEARING, topic));
     let client: BaseConsumer<Way> =
         client.map_err(|e| refused("setting up the listener of the gossip", &e))?;
     let mut list = TopicPartitionList::new();
@@ -414,7 +419,7 @@ mod tests {
     #[test]
     fn only_changes_are_said() {
         let error = |code| KafkaError::Global(code);
-        let way = Way::new(HEARING);
+        let way = Way::new(HEARING, "T-cluster");
         assert!(!way.turns(false), "all is well at the start");
         way.error(error(RDKafkaErrorCode::BrokerTransportFailure), "one of three is away");
         assert!(!way.turns(false));
@@ -422,7 +427,7 @@ mod tests {
         way.error(error(RDKafkaErrorCode::AllBrokersDown), "0/3");
         assert!(!way.turns(true), "it was said");
         assert!(way.turns(false));
-        let way = Way::new(TELLING);
+        let way = Way::new(TELLING, "T-cluster");
         way.error(error(RDKafkaErrorCode::AllBrokersDown), "a report will say it");
         assert!(!way.turns(false));
     }

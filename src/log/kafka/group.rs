@@ -18,8 +18,10 @@
 //! records, or decide who owns anything.
 
 mod calls;
+mod strangers;
 
 pub use calls::Assigned;
+pub use strangers::strangers;
 
 use crate::log::Error;
 use crate::log::kafka::client::{Cluster, complain, refused, say};
@@ -47,6 +49,14 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// And the thread of the group to end.
 const LEAVE_LIMIT: Duration = Duration::from_secs(15);
 
+/// Client ids of instances begin with it.
+const OURS: &str = "kwq/";
+
+/// Name of the group.
+fn name(topics: &Topics) -> String {
+    format!("{}-kwq", topics.prefix)
+}
+
 /// Who joins.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -62,7 +72,7 @@ impl Member {
     /// Under which the brokers list it: tells everybody who describes the group where it is.
     #[must_use]
     pub fn client_id(&self) -> String {
-        format!("kwq/{}@{}", self.node, self.addr)
+        format!("{OURS}{}@{}", self.node, self.addr)
     }
 }
 
@@ -84,7 +94,7 @@ impl Group {
         member: &Member,
         on: Arc<dyn Assigned>,
     ) -> Result<Self, Error> {
-        let group = format!("{}-kwq", topics.prefix);
+        let group = name(topics);
         let calls = Arc::new(Calls::new(on));
         let seat = Seat {
             config: cluster.group(&group, &member.client_id(), member.session),

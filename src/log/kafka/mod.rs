@@ -32,6 +32,7 @@ mod reader;
 mod settings;
 mod shared;
 mod start;
+mod survey;
 mod tail;
 mod threads;
 mod topics;
@@ -41,13 +42,14 @@ mod yardstick;
 pub use client::Cluster;
 pub use commands::{Commands, Delivery};
 pub use gossip::{Gossip, Heard};
-pub use group::{Assigned, Group, Member};
+pub use group::{Assigned, Group, Member, strangers};
 pub use inbox::{Chunk, Inboxes};
 pub use line::Letter;
 pub use lines::Head;
 pub use offline::{Offline, dump, is_copy, verify};
 pub use outlet::{Last, Outlet, records_between};
 pub use start::{examine, shortcomings};
+pub use survey::More;
 pub use topics::{Found, Topics};
 pub use yardstick::Yardstick;
 
@@ -63,7 +65,7 @@ use crate::log::{
 };
 use crate::log::{files, images};
 use crate::model::event::{Event, Stamped};
-use crate::model::id::{PartitionId, Position};
+use crate::model::id::{Epoch, PartitionId, Position};
 use crate::model::task::Blob;
 use crate::model::view::{ResultAt, TextAt};
 use std::path::PathBuf;
@@ -138,7 +140,10 @@ impl EventLog for KafkaLog {
     fn append(&self, id: PartitionId, batch: Batch) -> Result<Ticket, Error> {
         self.shared.check()?;
         let partition = self.shared.partition(id)?;
-        let value = changelog::encode(batch.epoch, &batch.events).map_err(|bad| Error::Io {
+        let takes = matches!(batch.events.first().map(|e| &e.event), Some(Event::Owner { .. }));
+        let many = || Epoch(self.shared.partitions.len() as u64);
+        let epoch = if takes { many() } else { batch.epoch };
+        let value = changelog::encode(epoch, &batch.events).map_err(|bad| Error::Io {
             what: format!("appending to partition {id}"),
             cause: bad.to_string(),
         })?;
@@ -147,8 +152,7 @@ impl EventLog for KafkaLog {
         let events = u16::try_from(batch.events.len()).unwrap_or(u16::MAX);
         let sent = Sent::new(resolver, value, events, self.acks.now());
         let send = |value: &[u8], life| self.producer.send(id, life, value);
-        let takes = batch.events.first().map(|first| &first.event);
-        if matches!(takes, Some(Event::Owner { .. })) {
+        if takes {
             let (order, begun) = partition.take(sent, send);
             self.shared.carry_out(Ok(order));
             begun?;

@@ -1,7 +1,5 @@
 //! Opening: the cluster, the directory, what both hold compared, threads started.
 
-use crate::log::Error;
-use crate::log::Room;
 use crate::log::files::{self, make_dir, remove_temporary};
 use crate::log::images;
 use crate::log::kafka::copy::{Copy, directories};
@@ -10,9 +8,11 @@ use crate::log::kafka::place;
 use crate::log::kafka::producer::Producer;
 use crate::log::kafka::reader::Reader;
 use crate::log::kafka::shared::Shared;
+use crate::log::kafka::survey::{More, Survey};
 use crate::log::kafka::{Cluster, KafkaLog, OpenReport, Options, Topics, settings, topics};
 use crate::log::lock::DirLock;
 use crate::log::spool::Spool;
+use crate::log::{Error, Examined, Room};
 use crate::model::id::{PartitionId, Position};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,15 +30,26 @@ pub fn shortcomings(cluster: &Cluster, topics: &Topics) -> Result<Vec<String>, E
     Ok(reasons)
 }
 
-/// Looks at the cluster as a start would, and makes nothing: how many topics are missing, and what
-/// durability lacks.
+/// Looks at the cluster as a start would, and makes nothing.
 ///
 /// # Errors
 /// Why a start would be refused: `Io` = the cluster is not reached; `Settings` = a topic has
 /// another number of partitions, or is missing and may not be made.
-pub fn examine(cluster: &Cluster, topics: &Topics) -> Result<(usize, Vec<String>), Error> {
-    let missing = topics::missing(cluster, topics)?;
-    Ok((missing, shortcomings(cluster, topics)?))
+pub fn examine(cluster: &Cluster, topics: &Topics) -> Result<Examined, Error> {
+    let (missing, is_new, more) = topics::look_at_all(cluster, topics)?;
+    let mut gone = Vec::new();
+    if !is_new {
+        let reader = Reader::new(cluster, topics.changelog())?;
+        let survey = Survey::take(&reader, topics.partitions)?;
+        survey.check(topics.partitions, &more)?;
+        gone = survey.gone();
+    }
+    let reduced = shortcomings(cluster, topics)?;
+    Ok(Examined { missing, reduced, gone, untaken: untaken(&more, topics) })
+}
+
+fn untaken(more: &[More], topics: &Topics) -> Vec<String> {
+    more.iter().filter(|more| more.loses).map(|more| more.said(topics.partitions)).collect()
 }
 
 /// See [`KafkaLog::open`].
@@ -58,28 +69,34 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
         make_dir(dir)?;
         remove_temporary(dir)?;
     }
-    let mut report = OpenReport {
-        topics: topics::ensure(&options.cluster, &options.topics)?,
-        ..OpenReport::default()
-    };
+    let (spools, kept) = spools(&spool_dir, options)?;
+    let mut report = OpenReport { kept, ..OpenReport::default() };
+    let topic = options.topics.changelog();
+    if kept > 0 && !topics::present(&options.cluster, &topic)? {
+        return Err(Error::Settings(format!(
+            "the topic {topic} is gone from Kafka, and {} holds records of it: nothing is made \
+             anew. To begin with nothing, move the data directory away",
+            dir.display()
+        )));
+    }
+    report.topics = topics::ensure(&options.cluster, &options.topics)?;
     let copies = report.topics.reduced.is_empty();
     let differences = settings::differences(&options.cluster, &options.topics, copies)?;
     report.topics.reduced.extend(differences);
-    let topic = options.topics.changelog();
     let reader = Reader::new(&options.cluster, topic.clone())?;
+    let survey = Survey::take(&reader, options.topics.partitions)?;
+    survey.check(options.topics.partitions, &report.topics.more)?;
+    report.topics.reduced.extend(untaken(&report.topics.more, &options.topics));
     let acks = Arc::new(Acks { stopwatch: options.stopwatch, ..Acks::default() });
-    let (mut spools, mut ends, mut newest) = (Vec::new(), Vec::new(), BTreeMap::new());
-    for id in (0..options.topics.partitions).map(PartitionId) {
-        let bounds = reader.bounds(id)?;
-        let spool =
-            kept([&spool_dir, &images_dir], id, bounds, options.segment_bytes, &mut report)?;
-        let next = spool.next();
-        report.missing += bounds.1.saturating_sub(next);
+    let mut newest = BTreeMap::new();
+    for ((id, spool), bounds) in (0..).map(PartitionId).zip(&spools).zip(&survey.bounds) {
+        let image = images::of(&images_dir, id)?.first().copied().unwrap_or(Position(0));
+        fits(&dir, id, spool.next(), image, *bounds)?;
+        report.missing += bounds.1.saturating_sub(spool.next());
         let last = spool.last()?.filter(|(at, _)| *at >= bounds.0);
         newest.extend(last.map(|(at, bytes)| (id, (at, bytes.to_vec()))));
-        spools.push(spool);
-        ends.push(bounds.1);
     }
+    let ends = survey.bounds.iter().map(|(_, end)| *end).collect();
     prove(&reader, &newest)?;
     let partition = |(id, spool)| Partition::new(PartitionId(id), spool, Arc::clone(&acks));
     let partitions = (0..).zip(spools).map(partition).collect::<Result<_, _>>()?;
@@ -128,39 +145,50 @@ fn spawn(
     spawned.map_err(|e| Error::Io { what: format!("starting {name}"), cause: e.to_string() })
 }
 
-/// The spool of a partition, if it and the images go with what the broker has.
-fn kept(
-    [spool_dir, images_dir]: [&Path; 2],
+/// The copy of each partition, and how many records they hold.
+fn spools(spool_dir: &Path, options: &Options) -> Result<(Vec<Spool>, u64), Error> {
+    let (mut spools, mut kept) = (Vec::new(), 0);
+    for id in (0..options.topics.partitions).map(PartitionId) {
+        let (spool, opened) = Spool::open(&spool_dir.join(id.to_string()), options.segment_bytes)?;
+        kept += opened.records;
+        spools.push(spool);
+    }
+    Ok((spools, kept))
+}
+
+/// Does what this machine has kept of a partition, records before `next` and an image of that
+/// position, go with what Kafka holds of it?
+///
+/// # Errors
+/// `Settings`: acknowledged records are lost, or the topic was made anew. Neither may be passed
+/// over: who serves what is left gives references a second time, and its images rest on nothing.
+fn fits(
+    dir: &Path,
     id: PartitionId,
+    next: u64,
+    image: Position,
     (first, end): (u64, u64),
-    segment_bytes: u64,
-    report: &mut OpenReport,
-) -> Result<Spool, Error> {
-    let dir = spool_dir.join(id.to_string());
-    let (spool, opened) = Spool::open(&dir, segment_bytes)?;
-    report.kept += opened.records;
-    let next = spool.next();
+) -> Result<(), Error> {
+    let dir = dir.display();
     // An image is durable before the newest segment of the spool is, so it may know more.
-    let image = images::of(images_dir, id)?.first().copied().unwrap_or(Position(0));
     if next > end || image > place::position(end, 0) {
-        // A copy on this machine knows records that the cluster has no more: acknowledged ones
-        // were lost, or the topic was made anew. Neither may be passed over.
         return Err(Error::Settings(format!(
-            "{} holds records up to offset {}, the changelog on Kafka ends at {end}: it has lost \
-             records or was made anew. To go on with what Kafka holds, move the data directory \
-             away",
-            dir.display(),
+            "{dir} holds records of partition {id} up to offset {}, the changelog on Kafka ends at \
+             {end}: it has lost records or was made anew. To go on with what Kafka holds, move the \
+             data directory away",
             next.max(place::offset(image).0)
         )));
     }
     if next < first {
-        // Nothing of kwq deletes records of the changelog. What is left is served, and said.
-        let gone = format!("offsets {next} to {} of partition {id} are gone from Kafka", first - 1);
-        tracing::error!(partition = %id, next, first, "records are gone from Kafka");
-        report.topics.reduced.push(gone);
-        spool.begin(first)?;
+        return Err(Error::Settings(format!(
+            "Kafka has lost offsets {next} to {} of partition {id} of the changelog, and {dir} \
+             does not hold them: its retention or somebody has deleted them. Start an instance \
+             that has kept them; the directories spool and images of such a one, stopped, may be \
+             copied here. Without any, set another topics.prefix",
+            first - 1
+        )));
     }
-    Ok(spool)
+    Ok(())
 }
 
 /// Compares the newest record that is kept of each partition with what Kafka holds there: a topic
@@ -210,30 +238,19 @@ mod tests {
     }
 
     #[test]
-    fn what_kafka_has_lost_is_seen() {
-        let dir = std::env::temp_dir().join(format!("kwq-start-{}", std::process::id()));
-        drop(std::fs::remove_dir_all(&dir));
-        let (spools, images_dir) = (dir.join("spool"), dir.join("images"));
-        make_dir(&dir).unwrap();
-        make_dir(&spools).unwrap();
-        make_dir(&images_dir).unwrap();
-        let mut report = OpenReport::default();
-        let mut open = |bounds| {
-            kept([&spools, &images_dir], PartitionId(0), bounds, 4_096, &mut report).map(|spool| {
-                spool.append(spool.next(), b"a record").unwrap();
-                spool.next()
-            })
+    fn what_kafka_has_lost_and_nobody_here_has_kept_is_not_passed_over() {
+        let fits = |next, image: Option<u64>, bounds| {
+            let image = image.map_or(Position(0), |at| place::position(at, 0));
+            fits(Path::new("d"), PartitionId(0), next, image, bounds).map_err(|e| e.to_string())
         };
-        assert_eq!(open((0, 0)).unwrap(), 1);
-        assert!(matches!(open((0, 0)), Err(Error::Settings(_))), "the spool knows more");
-        assert_eq!(open((0, 1)).unwrap(), 2);
-        let image = |at| images::write(&images_dir, PartitionId(0), at, b"image").unwrap();
-        image(place::position(5, 0));
-        assert!(matches!(open((0, 4)), Err(Error::Settings(_))), "an image knows more");
-        assert_eq!(open((0, 5)).unwrap(), 3);
-        assert_eq!(open((7, 9)).unwrap(), 8, "what is left is served");
-        let said = ["offsets 3 to 6 of partition 0 are gone from Kafka"];
-        assert_eq!(report.topics.reduced, said);
-        std::fs::remove_dir_all(&dir).unwrap();
+        let refused = |told: Result<(), String>, why: &str| told.unwrap_err().contains(why);
+        assert_eq!(fits(0, None, (0, 0)), Ok(()));
+        assert_eq!(fits(3, Some(5), (0, 5)), Ok(()), "an image knows more");
+        assert!(refused(fits(3, None, (0, 2)), "up to offset 3"), "the spool knows more");
+        assert!(refused(fits(3, Some(5), (0, 4)), "up to offset 5"), "an image does");
+        assert_eq!(fits(7, None, (7, 9)), Ok(()), "all that is gone is kept here");
+        assert!(refused(fits(3, None, (7, 9)), "lost offsets 3 to 6 of partition 0"));
+        assert!(refused(fits(3, Some(8), (7, 9)), "lost offsets 3 to 6"), "payloads are gone");
+        assert!(refused(fits(0, None, (7, 7)), "lost offsets 0 to 6"), "all of it");
     }
 }

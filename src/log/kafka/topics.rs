@@ -4,6 +4,7 @@ use crate::log::Error;
 use crate::log::kafka::client::{
     Cluster, VALUE_BYTES_MAX, Voice, administration, refused, turned_down, unreached,
 };
+use crate::log::kafka::survey::More;
 use crate::model::feed::Feed;
 use crate::model::priority::Priority;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -53,6 +54,8 @@ pub struct Found {
     pub created: bool,
     /// Why an acknowledgement means less than it should; empty = it does not.
     pub reduced: Vec<String>,
+    /// Topics that have more partitions than it says; those are not used.
+    pub more: Vec<More>,
 }
 
 impl Topics {
@@ -147,9 +150,10 @@ impl Wanted {
     }
 
     /// # Errors
-    /// `Settings`: its number of partitions is another one; `Io`: it is not there after all.
+    /// `Settings`: it has fewer partitions, or more where that cannot be; `Io`: it is not there
+    /// after all.
     fn check(&self, seen: &Seen) -> Result<(), Error> {
-        if seen.partitions == usize::from(self.partitions) {
+        if seen.partitions == usize::from(self.partitions) || self.more(seen).is_some() {
             return Ok(());
         }
         let there = seen.partitions;
@@ -158,16 +162,22 @@ impl Wanted {
             let cause = "the brokers do not show it yet\nstart again: they go on making it";
             return Err(Error::Io { what, cause: cause.to_owned() });
         }
-        let (whose, cure) = match self.kind {
-            Kind::Records | Kind::Inbox | Kind::Commands | Kind::Feed(_) => {
-                ("log.partitions says", format!("set log.partitions={there}"))
-            }
-            Kind::Gossip => ("it must have", "delete it while no instance runs".to_owned()),
-        };
+        let topic = self.name.clone();
+        if self.kind != Kind::Gossip {
+            return Err(More { topic, partitions: there, loses: false }.refused(self.partitions));
+        }
         Err(Error::Settings(format!(
-            "topic {} has {there} partitions, {whose} {}\n{cure}, or set another topics.prefix",
-            self.name, self.partitions
+            "topic {topic} has {there} partitions, it must have {}\ndelete it while no instance \
+             runs, or set another topics.prefix",
+            self.partitions
         )))
+    }
+
+    /// Has it more partitions, of a kind that kwq writes to by number?
+    fn more(&self, seen: &Seen) -> Option<More> {
+        let more = seen.partitions > usize::from(self.partitions) && self.kind != Kind::Gossip;
+        let (topic, partitions) = (self.name.clone(), seen.partitions);
+        more.then(|| More { topic, partitions, loses: self.kind == Kind::Inbox })
     }
 
     /// A command that makes it.
@@ -268,23 +278,28 @@ pub(super) fn ensure(cluster: &Cluster, topics: &Topics) -> Result<Found, Error>
             found = seen(&admin, cluster, &wanted)?;
         }
     }
-    let mut reduced = Vec::new();
+    let (mut reduced, mut more) = (Vec::new(), Vec::new());
     for (wanted, seen) in wanted.iter().zip(&found) {
         wanted.check(seen)?;
+        more.extend(wanted.more(seen));
         if seen.copies < 3 && wanted.kind.keeps() {
             reduced.push(few(wanted, seen));
         }
     }
     // One word for all of them is enough.
     reduced.truncate(1);
-    Ok(Found { created, reduced })
+    Ok(Found { created, reduced, more })
 }
 
-/// How many topics are missing, which the first start would make; makes nothing.
+/// How many topics are missing, which the first start would make, whether the changelog is one of
+/// them, and which have more partitions; makes nothing.
 ///
 /// # Errors
 /// As [`ensure`].
-pub(super) fn missing(cluster: &Cluster, topics: &Topics) -> Result<usize, Error> {
+pub(super) fn look_at_all(
+    cluster: &Cluster,
+    topics: &Topics,
+) -> Result<(usize, bool, Vec<More>), Error> {
     let wanted = Wanted::all(topics);
     let seen = seen(&administration(cluster)?, cluster, &wanted)?;
     let (present, missing): (Vec<_>, Vec<_>) =
@@ -295,7 +310,9 @@ pub(super) fn missing(cluster: &Cluster, topics: &Topics) -> Result<usize, Error
     if !topics.manage && !needed.is_empty() {
         return Err(absent(cluster, &needed, i32::from(copies(topics, &seen))));
     }
-    Ok(missing.len())
+    let changelog = needed.iter().any(|wanted| wanted.kind == Kind::Records);
+    let more = present.iter().filter_map(|(wanted, seen)| wanted.more(seen)).collect();
+    Ok((missing.len(), changelog, more))
 }
 
 /// Which topics have too few copies, or would be made with them; makes nothing.
