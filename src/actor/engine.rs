@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     pub(crate) sampler: Mutex<Sampler>,
     /// On its way out: not ready any more, but everything is still served.
     pub(crate) draining: AtomicBool,
+    /// Partitions that others took though the group still gave them to this instance.
+    pub(crate) disputes: AtomicU64,
     /// Why it serves nothing while others can.
     pub(crate) aside: Mutex<Option<&'static str>>,
     /// All partitions were served once since the start.
@@ -149,6 +151,7 @@ impl Engine {
             feed: Feed::default(),
             sampler: Mutex::default(),
             draining: AtomicBool::new(false),
+            disputes: AtomicU64::new(0),
             aside: Mutex::default(),
             complete: AtomicBool::new(false),
             refusing: AtomicBool::new(false),

@@ -272,6 +272,12 @@ impl Membership {
         lock(&self.engine.others).values().any(|(state, _)| !state.draining)
     }
 
+    /// Partitions that others took, and 2 s later the group still gave them to this one; so far.
+    #[must_use]
+    pub fn disputes(&self) -> u64 {
+        self.engine.disputes.load(Ordering::Acquire)
+    }
+
     /// Partitions that nobody serves, as far as was heard.
     #[must_use]
     pub fn unserved(&self) -> usize {

@@ -20,6 +20,7 @@ use crate::log::Error;
 use crate::model::id::PartitionId;
 use actix::prelude::*;
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -144,6 +145,7 @@ impl NodeActor {
         self.ownership.standby.follow(id, None);
         ctx.run_later(AGAIN, move |actor, ctx| {
             if actor.ownership.assigned.contains(&id) {
+                actor.engine.disputes.fetch_add(1, Ordering::AcqRel);
                 actor.ownership.ours.insert(id);
                 actor.take_ours(ctx);
             }

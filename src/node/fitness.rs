@@ -5,6 +5,8 @@ use crate::log::Room;
 
 /// One refused append may be a mistake of a moment.
 const REFUSALS: u64 = 2;
+/// One may be a hand-over that crossed another; two are a group that does not agree with itself.
+const DISPUTES: u64 = 2;
 /// A log that is not open for longer than this, with Kafka there, will not be soon.
 const LOG_AWAY_MS: u64 = 10_000;
 /// An instance that cannot serve stays aside for so long at first and at most, ms: each time it
@@ -43,6 +45,8 @@ pub(super) struct Sight {
     pub(super) kafka_there_ms: u64,
     /// There are others that serve, or could.
     pub(super) others_serve: bool,
+    /// Partitions that others took, and 2 s later the group still gave them to this one; so far.
+    pub(super) disputes: u64,
 }
 
 /// What is to be done.
@@ -54,6 +58,9 @@ pub(super) enum Step {
     Leave(Unfit),
     /// Join the group.
     Join,
+    /// Leave and join: what the group has said to this one is not what it says to others. A member
+    /// that was missed does not know of it while its client waits, by a clock that was set back.
+    Rejoin,
 }
 
 /// What was seen and done so far.
@@ -61,6 +68,8 @@ pub(super) enum Step {
 pub(super) struct Fitness {
     /// Refusals of before it joined.
     forgiven: u64,
+    /// Disputes that joining anew has answered.
+    settled: u64,
     /// The log has not been open since.
     log_away_ms: Option<u64>,
     /// It stays aside, or takes part, until then.
@@ -74,11 +83,17 @@ impl Fitness {
         let unfit = self.unfit(seen);
         let waited = seen.now_ms >= self.until_ms;
         if takes_part {
-            let Some(why) = unfit.filter(|_| seen.others_serve && waited) else {
-                return Step::Stay;
+            let step = match unfit {
+                Some(why) if seen.others_serve => Step::Leave(why),
+                _ if seen.disputes - self.settled >= DISPUTES => Step::Rejoin,
+                _ => Step::Stay,
             };
+            if step == Step::Stay || !waited {
+                return Step::Stay;
+            }
+            self.settled = seen.disputes;
             self.until_ms = seen.now_ms + self.wait_ms(seen.now_ms);
-            return Step::Leave(why);
+            return step;
         }
         if seen.others_serve && !(waited && may_try_again(unfit)) {
             return Step::Stay;
@@ -137,6 +152,7 @@ mod tests {
         log: Some((Room::Plenty, 0)),
         kafka_there_ms: 500_000,
         others_serve: true,
+        disputes: 0,
     };
 
     fn at(now_ms: u64, seen: Sight) -> Sight {
@@ -188,6 +204,17 @@ mod tests {
         assert_eq!(fitness.step(true, &at(15_000, away)), Step::Leave(Unfit::LogAway));
         assert_eq!(fitness.step(false, &at(25_000, away)), Step::Stay, "it is away still");
         assert_eq!(fitness.step(false, &at(25_000, WELL)), Step::Join);
+    }
+
+    #[test]
+    fn who_loses_what_the_group_gives_it_again_and_again_joins_anew() {
+        let mut fitness = Fitness::default();
+        let disputes = |disputes| Sight { disputes, ..WELL };
+        assert_eq!(fitness.step(true, &disputes(1)), Step::Stay);
+        assert_eq!(fitness.step(true, &disputes(2)), Step::Rejoin);
+        assert_eq!(fitness.step(true, &at(1, disputes(3))), Step::Stay);
+        assert_eq!(fitness.step(true, &at(2, disputes(4))), Step::Stay, "not as often");
+        assert_eq!(fitness.step(true, &at(10_000, disputes(4))), Step::Rejoin);
     }
 
     #[test]

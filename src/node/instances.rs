@@ -251,6 +251,7 @@ impl Seat {
             log: self.membership.log_seen(),
             kafka_there_ms: self.membership.kafka_there_ms(),
             others_serve: self.membership.others_serve(),
+            disputes: self.membership.disputes(),
         };
         match fitness.step(group.is_some(), &seen) {
             Step::Stay => group,
@@ -263,6 +264,15 @@ impl Seat {
                 }
                 self.membership.give_up_all(CALLS);
                 None
+            }
+            Step::Rejoin => {
+                tracing::warn!("others take what the group gives to this instance; it joins anew");
+                if let Some(group) = group {
+                    group.leave();
+                }
+                // A member that did not end has not told what it gives back.
+                self.membership.give_up_all(CALLS);
+                self.join()
             }
             Step::Join => {
                 tracing::info!("this instance takes part again");
