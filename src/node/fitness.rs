@@ -5,8 +5,9 @@ use crate::log::Room;
 
 /// One refused append may be a mistake of a moment.
 const REFUSALS: u64 = 2;
-/// One may be a hand-over that crossed another; two are a group that does not agree with itself.
-const DISPUTES: u64 = 2;
+/// One may be a hand-over that crossed another; two within this time, ms, are a group that does not
+/// agree with itself.
+const DISPUTES: (u64, u64) = (2, 60_000);
 /// A log that is not open for longer than this, with Kafka there, will not be soon.
 const LOG_AWAY_MS: u64 = 10_000;
 /// An instance that cannot serve stays aside for so long at first and at most, ms: each time it
@@ -68,8 +69,10 @@ pub(super) enum Step {
 pub(super) struct Fitness {
     /// Refusals of before it joined.
     forgiven: u64,
-    /// Disputes that joining anew has answered.
+    /// Disputes that are over: joining anew has answered them, or nothing came of them.
     settled: u64,
+    /// The newest of those that were seen, and when that was.
+    disputed: (u64, u64),
     /// The log has not been open since.
     log_away_ms: Option<u64>,
     /// It stays aside, or takes part, until then.
@@ -81,11 +84,12 @@ impl Fitness {
     /// The next step of one that takes part, or does not. It counts as done.
     pub(super) fn step(&mut self, takes_part: bool, seen: &Sight) -> Step {
         let unfit = self.unfit(seen);
+        self.hear_disputes(seen);
         let waited = seen.now_ms >= self.until_ms;
         if takes_part {
             let step = match unfit {
                 Some(why) if seen.others_serve => Step::Leave(why),
-                _ if seen.disputes - self.settled >= DISPUTES => Step::Rejoin,
+                _ if seen.disputes - self.settled >= DISPUTES.0 => Step::Rejoin,
                 _ => Step::Stay,
             };
             if step == Step::Stay || !waited {
@@ -121,6 +125,16 @@ impl Fitness {
             Room::Plenty | Room::WorkOnly => {
                 (refusals - self.forgiven >= REFUSALS).then_some(Unfit::Refused)
             }
+        }
+    }
+
+    fn hear_disputes(&mut self, seen: &Sight) {
+        let (count, at_ms) = self.disputed;
+        if seen.disputes > count {
+            if seen.now_ms - at_ms > DISPUTES.1 {
+                self.settled = count;
+            }
+            self.disputed = (seen.disputes, seen.now_ms);
         }
     }
 
@@ -215,6 +229,8 @@ mod tests {
         assert_eq!(fitness.step(true, &at(1, disputes(3))), Step::Stay);
         assert_eq!(fitness.step(true, &at(2, disputes(4))), Step::Stay, "not as often");
         assert_eq!(fitness.step(true, &at(10_000, disputes(4))), Step::Rejoin);
+        assert_eq!(fitness.step(true, &at(90_000, disputes(5))), Step::Stay);
+        assert_eq!(fitness.step(true, &at(180_000, disputes(6))), Step::Stay, "long after it");
     }
 
     #[test]
