@@ -262,7 +262,8 @@ impl Way {
 
     fn bad(&self, error: &KafkaError) {
         if self.turns(true) {
-            tracing::warn!(way = self.name, topic = self.topic, %error, "gossip does not get through");
+            let (way, topic) = (self.name, &self.topic);
+            tracing::warn!(way, topic, %error, "gossip does not get through");
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     if kept > 0 && !topics::present(&options.cluster, &topic)? {
         return Err(Error::Settings(format!(
             "the topic {topic} is gone from Kafka, and {} holds records of it: nothing is made \
-             anew. To begin with nothing, move the data directory away",
+             anew\nmove the data directory away to begin with nothing",
             dir.display()
         )));
     }
@@ -174,17 +174,17 @@ fn fits(
     if next > end || image > place::position(end, 0) {
         return Err(Error::Settings(format!(
             "{dir} holds records of partition {id} up to offset {}, the changelog on Kafka ends at \
-             {end}: it has lost records or was made anew. To go on with what Kafka holds, move the \
-             data directory away",
+             {end}: it has lost records or was made anew\nmove the data directory away to go on \
+             with what Kafka holds",
             next.max(place::offset(image).0)
         )));
     }
     if next < first {
         return Err(Error::Settings(format!(
             "Kafka has lost offsets {next} to {} of partition {id} of the changelog, and {dir} \
-             does not hold them: its retention or somebody has deleted them. Start an instance \
-             that has kept them; the directories spool and images of such a one, stopped, may be \
-             copied here. Without any, set another topics.prefix",
+             does not hold them: its retention or somebody has deleted them\nstart an instance \
+             that has kept them; its directories kafka/spool and kafka/images, while it is \
+             stopped, may be copied here; without any, set another topics.prefix",
             first - 1
         )));
     }
@@ -201,8 +201,8 @@ fn prove(reader: &Reader, kept: &BTreeMap<PartitionId, (u64, Vec<u8>)>) -> Resul
         return Ok(());
     };
     let reason = "Kafka holds another record there than this machine has kept: the changelog was \
-                  made anew, or is another one. To go on with what Kafka holds, move the data \
-                  directory away";
+                  made anew, or is another one\nmove the data directory away to go on with what \
+                  Kafka holds";
     Err(Error::Settings(format!("partition {id}, offset {offset}: {reason}")))
 }
 
