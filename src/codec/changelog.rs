@@ -29,6 +29,8 @@ const VERSION: u8 = 2;
 const HEAD_BYTES: usize = 20;
 /// Where the number of a batch stands.
 const NUMBER: std::ops::Range<usize> = 12..20;
+/// Where its epoch stands.
+const EPOCH: std::ops::Range<usize> = 4..12;
 const ENTRY_BYTES: usize = 13;
 
 /// Encodes a batch, with the number 0. `epoch`: of a batch that begins with `Owner` as many as the
@@ -72,6 +74,16 @@ pub fn set_number(batch: &mut [u8], number: u64) {
     if let Some(place) = batch.get_mut(NUMBER) {
         place.copy_from_slice(&number.to_le_bytes());
     }
+}
+
+/// How many partitions the log has, as its owner says; `None` = this is no `Owner`, or it does not
+/// say. Nothing but the head is looked at.
+#[must_use]
+pub fn partitions(batch: &[u8]) -> Option<u16> {
+    let (head, table) = batch.split_at_checked(HEAD_BYTES)?;
+    let kwq = head.starts_with(&[MAGIC, VERSION]) && table.first() == Some(&OWNER);
+    let said = head.get(EPOCH)?.try_into().map(u64::from_le_bytes).ok()?;
+    u16::try_from(said).ok().filter(|many| kwq && *many > 0)
 }
 
 /// A batch as read; its bodies are looked at when they are asked for.
@@ -124,13 +136,6 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn is_owner(&self) -> bool {
         self.table.first() == Some(&OWNER)
-    }
-
-    /// How many partitions the log has, as its owner says; `None` = no owner, or it does not say.
-    #[must_use]
-    pub fn partitions(&self) -> Option<u16> {
-        let said = u16::try_from(self.epoch.0).ok().filter(|many| *many > 0);
-        said.filter(|_| self.is_owner())
     }
 
     /// Epoch it was decided under; of no meaning where [`Self::is_owner`].
@@ -192,13 +197,14 @@ mod tests {
         let read: Vec<_> =
             value.raws().map(|raw| raw.decode(Detail::Full).unwrap().stamped).collect();
         assert_eq!(read, events);
-        assert_eq!(value.partitions(), None, "an epoch is no number of partitions");
         let said = |many| {
             let bytes = encode(Epoch(many), &[owner()]).unwrap();
-            let value = Value::read(&bytes).unwrap();
-            (value.is_owner(), value.partitions())
+            (Value::read(&bytes).unwrap().is_owner(), partitions(&bytes))
         };
         assert_eq!((said(0), said(1_024)), ((true, None), (true, Some(1_024))));
+        let other = encode(Epoch(9), &[cancelled(1)]).unwrap();
+        assert_eq!(partitions(&other), None, "an epoch is no number of partitions");
+        assert_eq!((partitions(b""), partitions(b"a record of somebody else")), (None, None));
     }
 
     /// These bytes lie on the brokers of users.

@@ -196,14 +196,13 @@ impl Partition {
         let job = self.job_keys.get(&name).map(|key| self.job(*key));
         let job = job.filter(|job| job.numbers.created <= at);
         let defaults = job.map(|job| job.spec.defaults.clone()).unwrap_or_default();
-        let spec = resolve(&mut input, name, priority, &defaults, &self.policy, (at, 0)).ok()?;
+        let spec = resolve(&mut input, name, priority, &defaults, &self.policy, at).ok()?;
         Some((TaskSpec { priority, ..spec }, at))
     }
 
     fn resolve(&self, input: &mut TaskInput, name: Name, key: JobKey) -> Result<TaskSpec, Reject> {
         let spec = &self.job(key).spec;
-        let now = (self.now.wall, self.ahead_ms);
-        resolve(input, name, spec.priority, &spec.defaults, &self.policy, now)
+        resolve(input, name, spec.priority, &spec.defaults, &self.policy, self.clock())
     }
 }
 
@@ -237,15 +236,14 @@ pub fn implicit_spec(policy: &Policy) -> JobSpec {
     }
 }
 
-/// A refused input is left as it was. Stamps of a partition may be ahead of the clock by
-/// `ahead_ms`; a time that somebody else names is as far from its stamps as it is from the clock.
+/// A refused input is left as it was. `now`: by the clock, as whoever names a time knows no stamps.
 fn resolve(
     input: &mut TaskInput,
     job: Name,
     priority: Priority,
     defaults: &JobDefaults,
     policy: &Policy,
-    (now, ahead_ms): (WallMs, u64),
+    now: WallMs,
 ) -> Result<TaskSpec, Reject> {
     let tag = unite(input.tag.clone(), defaults.tag.as_ref())?;
     let backoff = back_off(input.backoff, defaults.backoff, policy.backoff)?;
@@ -253,7 +251,7 @@ fn resolve(
     let not_before = match input.delay {
         Delay::None => WallMs(0),
         Delay::For(ms) => now.plus(ms),
-        Delay::Until(at) => at.plus(ahead_ms),
+        Delay::Until(at) => at,
     };
     Ok(TaskSpec {
         id: input.id,

@@ -439,7 +439,7 @@ impl Partition {
     }
 
     pub(crate) fn delay(&mut self, seq: TaskSeq, wall: WallMs) {
-        let tick = self.now.tick.plus(wall.since(self.now.wall));
+        let tick = self.now.tick.plus(wall.since(self.clock()));
         self.delayed.insert(seq, Due { wall, tick });
         self.delayed_order.insert(seq);
         if self.armed {

@@ -24,8 +24,11 @@ impl Partition {
                 _ => self.class_of(task),
             };
             last = Some((task, key, job));
-            let delayed = task.not_before > at;
-            keys.push((key, job, if delayed { TaskState::Delayed } else { TaskState::Pending }));
+            keys.push((
+                key,
+                job,
+                if task.waits() { TaskState::Delayed } else { TaskState::Pending },
+            ));
         }
         let sizes = tasks.iter().map(|t| u32::try_from(t.payload.bytes.len()).unwrap_or(u32::MAX));
         let rows = keys.iter().zip(sizes).map(|((key, _, state), bytes)| (*key, *state, bytes));
@@ -85,7 +88,7 @@ impl Partition {
     }
 
     pub(crate) fn delay_array(&mut self, first: TaskSeq, wall: WallMs, members: SeqSet) {
-        let tick = self.now.tick.plus(wall.since(self.now.wall));
+        let tick = self.now.tick.plus(wall.since(self.clock()));
         self.delayed_arrays.insert(first, DelayedArray { due: Due { wall, tick }, members });
         if self.armed {
             self.wheel.insert(tick, Timer::DueArray(first));

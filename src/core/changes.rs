@@ -10,20 +10,17 @@ use crate::model::feed::Change;
 use crate::model::id::{Name, TaskSeq};
 use crate::model::state::TaskState;
 use crate::model::task::TaskSpec;
-use crate::model::time::WallMs;
 
-/// The change number `entry` of an event of this stamp, counted from 0; `None` behind the last one.
+/// The change number `entry` of an event, counted from 0; `None` behind the last one.
 /// Takes no longer for a late one.
 #[must_use]
-pub fn change(event: &Event, at: WallMs, entry: u64) -> Option<Change> {
+pub fn change(event: &Event, entry: u64) -> Option<Change> {
     let place = usize::try_from(entry).ok()?;
     match event {
-        Event::Submitted { first, tasks } => {
-            Some(admitted(first.plus(entry), tasks.get(place)?, at))
-        }
+        Event::Submitted { first, tasks } => Some(admitted(first.plus(entry), tasks.get(place)?)),
         Event::SubmittedArray { first, array } => {
             let inside = entry < array.span.count;
-            inside.then(|| admitted(first.plus(entry), &array.task, at))
+            inside.then(|| admitted(first.plus(entry), &array.task))
         }
         Event::Allocated { worker, tasks, .. } => Some(allocated(tasks.get(place)?, worker)),
         Event::Started(starts) => Some(started(*starts.get(place)?)),
@@ -48,8 +45,8 @@ pub fn change(event: &Event, at: WallMs, entry: u64) -> Option<Change> {
     }
 }
 
-fn admitted(seq: TaskSeq, task: &TaskSpec, at: WallMs) -> Change {
-    let to = if task.not_before > at { TaskState::Delayed } else { TaskState::Pending };
+fn admitted(seq: TaskSeq, task: &TaskSpec) -> Change {
+    let to = if task.waits() { TaskState::Delayed } else { TaskState::Pending };
     Change { attempt: Some(0), ..Change::to(seq, to) }
 }
 
@@ -104,9 +101,10 @@ mod tests {
     use crate::model::id::LeaseNo;
     use crate::model::key::Hash128;
     use crate::model::task::Blob;
+    use crate::model::time::WallMs;
 
     fn all(event: &Event) -> Vec<Change> {
-        (0..).map_while(|entry| change(event, WallMs(100), entry)).collect()
+        (0..).map_while(|entry| change(event, entry)).collect()
     }
 
     fn failure(attempt: u32, next: Next) -> Failure {
@@ -129,7 +127,7 @@ mod tests {
         let span = Span { from: 10, step: 2, count: 50_000_000 };
         let array = ArraySpec { task, span, id: None, content: Hash128::default() };
         let event = Event::SubmittedArray { first: TaskSeq(5), array: Box::new(array) };
-        let told = |entry| change(&event, WallMs(100), entry).map(|c| (c.seq, c.to, c.attempt));
+        let told = |entry| change(&event, entry).map(|c| (c.seq, c.to, c.attempt));
         assert_eq!(told(0), Some((TaskSeq(5), TaskState::Pending, Some(0))));
         assert_eq!(told(49_999_999).map(|c| c.0), Some(TaskSeq(50_000_004)));
         assert_eq!(told(50_000_000), None);

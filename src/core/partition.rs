@@ -260,6 +260,11 @@ impl Partition {
         self.now.wall
     }
 
+    /// The owner's clock. Stamps may be ahead of it, after a time in which it was.
+    pub(crate) fn clock(&self) -> WallMs {
+        WallMs(self.now.wall.0.saturating_sub(self.ahead_ms))
+    }
+
     /// Epoch it is served under.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

@@ -407,9 +407,17 @@ fn a_time_to_wait_for_is_far_off_by_the_clock_not_by_stamps_that_are_ahead() {
     rig.now.wall = right;
     let until = |ms| TaskInput { delay: Delay::Until(right.plus(ms)), ..TaskInput::default() };
     rig.run(Command::submit(vec![until(3_600_000), until(0)]));
+    let asked = |stamped: &Stamped| {
+        matches!(&stamped.event, Event::Submitted { tasks, .. }
+        if tasks.first().is_some_and(|t| t.not_before == right.plus(3_600_000)))
+    };
+    assert!(rig.log.iter().any(asked), "recorded as it was asked for");
     let states = |rig: &Rig| [1, 2].map(|seq| rig.partition.state(TaskSeq(seq)));
     assert_eq!(states(&rig), [Some(TaskState::Delayed), Some(TaskState::Pending)]);
-    rig.pass(3_599_000);
+    rig.pass(1_800_000);
+    // The next owner has the rest of the time before it, by a clock of its own.
+    rig.partition.arm(rig.now);
+    rig.pass(1_799_000);
     assert_eq!(states(&rig)[0], Some(TaskState::Delayed), "not before its time");
     rig.pass(2_000);
     assert_eq!(states(&rig)[0], Some(TaskState::Pending), "and not long after it");

@@ -53,7 +53,7 @@ impl Partition {
         } else if delay_ms == 0 {
             Next::Pending
         } else {
-            Next::Delayed(self.now.wall.plus(delay_ms))
+            Next::Delayed(self.clock().plus(delay_ms))
         }
     }
 

@@ -366,16 +366,15 @@ impl ArrayRow {
     /// An array that is about to be added.
     #[must_use]
     pub fn new(array: &ArraySpec, class: ClassKey, at: WallMs) -> Self {
-        let due = array.task.not_before;
         Self {
             first: TaskSeq(0),
             span: array.span,
             class,
-            state: if due > at { TaskState::Delayed } else { TaskState::Pending },
+            state: if array.task.waits() { TaskState::Delayed } else { TaskState::Pending },
             payload_bytes: short(array.payload_bytes_max()),
             places: short(places(&array.task.payload.bytes)),
             at,
-            available: due.max(at),
+            available: array.task.not_before.max(at),
             position: UNPLACED,
         }
     }

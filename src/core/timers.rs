@@ -125,7 +125,7 @@ impl Partition {
     }
 
     fn start_timers(&mut self) {
-        let tick = self.now.tick;
+        let (tick, clock) = (self.now.tick, self.clock());
         let numbers: Vec<LeaseNo> = self.leases.iter().map(|(number, _)| number).collect();
         for number in numbers {
             let lease = self.leases.get_mut(number).expect("listed as live just now");
@@ -136,14 +136,13 @@ impl Partition {
         }
         let waiting: Vec<TaskSeq> = self.delayed_order.iter().collect();
         for seq in waiting {
-            let wall = self.delayed.get(&seq).map_or(self.now.wall, |due| due.wall);
-            let due = Due { wall, tick: tick.plus(wall.since(self.now.wall)) };
+            let wall = self.delayed.get(&seq).map_or(clock, |due| due.wall);
+            let due = Due { wall, tick: tick.plus(wall.since(clock)) };
             self.delayed.insert(seq, due);
             self.wheel.insert(due.tick, Timer::Due(seq));
         }
-        let now = self.now;
         for (first, array) in &mut self.delayed_arrays {
-            array.due.tick = now.tick.plus(array.due.wall.since(now.wall));
+            array.due.tick = tick.plus(array.due.wall.since(clock));
             self.wheel.insert(array.due.tick, Timer::DueArray(*first));
         }
         self.start_operations();

@@ -203,7 +203,7 @@ fn admission(
     at: WallMs,
 ) -> Row {
     let job = rows.number(&task.job);
-    let delayed = task.not_before > at;
+    let delayed = task.waits();
     let state = if delayed { TaskState::Delayed } else { TaskState::Pending };
     Row {
         state: state as u8,

@@ -159,7 +159,7 @@ pub struct TaskSpec {
     pub max_crashes: u8,
     /// Back-off.
     pub backoff: Backoff,
-    /// Not handed out before; unset = at once.
+    /// Not handed out before; unset = at once, also if it was over at the submit.
     pub not_before: WallMs,
     /// Trace context, handed to the worker as sent.
     pub traceparent: Option<Name>,
@@ -170,6 +170,13 @@ pub struct TaskSpec {
 }
 
 impl TaskSpec {
+    /// It has to wait after its submit: the time was ahead by the clock of the owner, whatever the
+    /// stamp of the record is.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.not_before.known().is_some()
+    }
+
     /// Its reference.
     #[must_use]
     pub fn reference(&self, partition: PartitionId, seq: TaskSeq) -> TaskRef {

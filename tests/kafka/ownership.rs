@@ -1,6 +1,6 @@
 //! Several instances on one changelog: the log decides who owns a partition (P19).
 
-use crate::broker::{open, options, prefix};
+use crate::broker::{kcat, open, options, prefix};
 use crate::log_contract::kit::{TempDir, all, cancelled, own, p, put, submitted, text};
 use crate::util::wait_until;
 use kwq::log::kafka::{KafkaLog, Options, examine};
@@ -182,10 +182,18 @@ fn administrate(
 }
 
 fn refused(options: &Options) -> String {
-    match KafkaLog::open(options) {
+    let opened = KafkaLog::open(options);
+    match opened.and_then(|(log, _)| log.catch_up(&|_| ())) {
         Err(Error::Settings(why)) => why,
-        other => panic!("it is refused: {:?}", other.err()),
+        other => panic!("it is refused: {other:?}"),
     }
+}
+
+fn delete_records(options: &Options, partition: i32, before: Offset) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&options.topics.changelog(), partition, before).expect("it fits");
+    let how = AdminOptions::new();
+    administrate(options, async |admin| admin.delete_records(&list, &how).await.map(drop));
 }
 
 // Whoever passes over the hole serves a partition without its first tasks, and gives their
@@ -203,10 +211,7 @@ fn records_that_kafka_has_lost_are_served_only_by_who_has_kept_them() {
     }
     let seen = all(&one).unwrap();
     drop(one);
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&options[0].topics.changelog(), 1, Offset::Offset(3)).unwrap();
-    let how = AdminOptions::new();
-    administrate(&options[0], async |admin| admin.delete_records(&list, &how).await.map(drop));
+    delete_records(&options[0], 1, Offset::Offset(3));
     assert!(refused(&options[1]).contains("lost offsets 1 to 2 of partition 1"));
     assert!(refused(&options[2]).contains("lost offsets 0 to 2 of partition 1"), "a new one");
     let examined = examine(&options[0].cluster, &options[0].topics).unwrap();
@@ -250,6 +255,32 @@ fn partitions_that_were_added_to_topics_change_nothing_and_are_never_a_log_of_th
         (options.topics.partitions, options.topics.inboxes) = (6, false);
         assert!(refused(options).contains("was made with 4 partitions"), "kept here, and new");
         assert!(examine(&options.cluster, &options.topics).is_err());
+    }
+    // Kafka does not know any more what it was made with; what was kept does.
+    delete_records(&options[0], 1, Offset::End);
+    assert!(refused(&options[0]).contains("was made with 4 partitions"));
+    options[0].topics.partitions = 4;
+    assert_eq!(all(&open(&options[0])).unwrap().len(), 4);
+}
+
+#[test]
+fn the_number_of_partitions_is_found_behind_records_of_others() {
+    let (prefix, dirs) = (prefix(), [TempDir::new(), TempDir::new(), TempDir::new()]);
+    let mut options = dirs.each_ref().map(|dir| options(&prefix, dir));
+    drop(open(&options[0]));
+    let changelog = options[0].topics.changelog();
+    kcat(&changelog, &["-p", "1"], b"no batch of kwq\n");
+    let log = open(&options[0]);
+    append(&log, own(&log, 1), 1).unwrap();
+    drop(log);
+    let names = [changelog, options[0].topics.commands()];
+    let more = names.each_ref().map(|name| NewPartitions::new(name, 6));
+    let how = AdminOptions::new();
+    administrate(&options[0], async |admin| admin.create_partitions(&more, &how).await.map(drop));
+    assert_eq!(all(&open(&options[1])).unwrap().len(), 2, "a new machine");
+    options[2].topics.partitions = 6;
+    for _ in 0..2 {
+        assert!(refused(&options[2]).contains("was made with 4 partitions"));
     }
 }
 

@@ -115,7 +115,7 @@ impl Gather {
     fn take(&mut self, record: &LogRecord, here: EndPlace) -> bool {
         let (event, stamp) = (&record.stamped.event, record.stamped.at);
         for entry in here.read.. {
-            let Some(change) = change(event, stamp, entry) else { break };
+            let Some(change) = change(event, entry) else { break };
             let at = EndPlace { read: entry, ..here };
             self.looked += 1;
             if self.slice.found.len() == FOUND || self.looked > LOOKED {

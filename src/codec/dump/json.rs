@@ -13,7 +13,6 @@ use crate::model::policy::Jitter;
 use crate::model::reference::TaskRef;
 use crate::model::tags::{TagSet, shown};
 use crate::model::task::{BackoffInput, TaskSpec};
-use crate::model::time::WallMs;
 use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
@@ -124,7 +123,7 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
         | Event::Operation { .. }
         | Event::SubmittedArray { .. } => return None,
         Event::Submitted { tasks, .. } => {
-            texts.iter().zip(tasks).map(|(r, task)| submitted(r, task, stamped.at)).collect()
+            texts.iter().zip(tasks).map(|(r, task)| submitted(r, task)).collect()
         }
         Event::Allocated { first_lease, tasks, .. } => (first_lease.0..)
             .zip(texts.iter().zip(tasks))
@@ -181,7 +180,7 @@ fn tasks(stamped: &Stamped, refs: &[TaskRef]) -> Option<Value> {
     Some(Value::Array(rows))
 }
 
-fn submitted(reference: &str, task: &TaskSpec, at: WallMs) -> Value {
+fn submitted(reference: &str, task: &TaskSpec) -> Value {
     let tags = task.tag.as_deref().and_then(|text| TagSet::parse(text).ok()).unwrap_or_default();
     let mut row = Object::new();
     row.insert("ref".into(), json!(reference));
@@ -190,7 +189,7 @@ fn submitted(reference: &str, task: &TaskSpec, at: WallMs) -> Value {
     row.insert("priority".into(), json!(task.priority.get()));
     row.insert("tags".into(), json!(tags.iter().collect::<Vec<_>>()));
     row.insert("affinity".into(), affinity(&task.affinity));
-    let state = if task.not_before > at { "DELAYED" } else { "PENDING" };
+    let state = if task.waits() { "DELAYED" } else { "PENDING" };
     row.insert("state".into(), json!(state));
     row.insert("payloadBytes".into(), json!(task.payload.bytes.len()));
     row.insert("payloadSha256".into(), json!(sha256_hex(&task.payload.bytes)));

@@ -4,10 +4,12 @@
 //! written to it. A message of an earlier assignment that comes late would look like a hole, and
 //! skipping it would be a lost record; so a hole is read again before it is believed.
 
+use crate::codec::changelog;
 use crate::log::Error;
 use crate::log::kafka::client::{Cluster, DOCTOR, complain, refused, say};
 use crate::log::kafka::partition::{Order, Partition};
 use crate::log::kafka::shared::Shared;
+use crate::log::kafka::survey;
 use crate::log::kafka::topics::{PATIENCE, SPREAD};
 use crate::log::kafka::vitals::Vitals;
 use crate::model::id::PartitionId;
@@ -246,7 +248,10 @@ fn take(
         return true;
     }
     let from = std::mem::replace(&mut place.next, offset + 1);
-    if let Ok(partition) = shared.partition(id) {
+    let many = u16::try_from(shared.partitions.len()).unwrap_or(u16::MAX);
+    if let Err(other) = survey::check(changelog::partitions(payload), many) {
+        shared.fail(other);
+    } else if let Ok(partition) = shared.partition(id) {
         shared.carry_out(partition.record(from, offset, payload));
     }
     false

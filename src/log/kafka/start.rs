@@ -40,7 +40,7 @@ pub fn examine(cluster: &Cluster, topics: &Topics) -> Result<Examined, Error> {
     let mut gone = Vec::new();
     if !is_new {
         let reader = Reader::new(cluster, topics.changelog())?;
-        let survey = Survey::take(&reader, topics.partitions)?;
+        let survey = Survey::take(&reader, topics.partitions, &[])?;
         survey.check(topics.partitions, &more)?;
         gone = survey.gone();
     }
@@ -84,7 +84,9 @@ pub(super) fn open(options: &Options) -> Result<(KafkaLog, OpenReport), Error> {
     let differences = settings::differences(&options.cluster, &options.topics, copies)?;
     report.topics.reduced.extend(differences);
     let reader = Reader::new(&options.cluster, topic.clone())?;
-    let survey = Survey::take(&reader, options.topics.partitions)?;
+    let firsts = spools.iter().filter_map(|spool| first(spool).transpose());
+    let firsts = firsts.take(Survey::LOOKED_AT).collect::<Result<Vec<_>, _>>()?;
+    let survey = Survey::take(&reader, options.topics.partitions, &firsts)?;
     survey.check(options.topics.partitions, &report.topics.more)?;
     report.topics.reduced.extend(untaken(&report.topics.more, &options.topics));
     let acks = Arc::new(Acks { stopwatch: options.stopwatch, ..Acks::default() });
@@ -154,6 +156,16 @@ fn spools(spool_dir: &Path, options: &Options) -> Result<(Vec<Spool>, u64), Erro
         spools.push(spool);
     }
     Ok((spools, kept))
+}
+
+/// The first record that is kept.
+fn first(spool: &Spool) -> Result<Option<Vec<u8>>, Error> {
+    let mut first = None;
+    spool.scan(0, &mut |_, bytes| {
+        first = Some(bytes.to_vec());
+        false
+    })?;
+    Ok(first)
 }
 
 /// Does what this machine has kept of a partition, records before `next` and an image of that

@@ -5,13 +5,10 @@
 //! all. A topic can be given more partitions later; nobody can take them away again, and none of
 //! them is used.
 
-use crate::codec::changelog::Value;
+use crate::codec::changelog;
 use crate::log::Error;
 use crate::log::kafka::reader::Reader;
 use crate::model::id::PartitionId;
-
-/// First records that are looked at; the first one that is a batch of kwq tells.
-const LOOKED_AT: usize = 3;
 
 /// A topic that has more partitions than it should.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,24 +45,44 @@ impl More {
 pub(super) struct Survey {
     /// First offset kept and the one behind the last, of each partition.
     pub(super) bounds: Vec<(u64, u64)>,
-    /// As its first owners have said.
+    /// As its first owners have said. If not, whoever reads on finds another one that does
+    /// ([`check`]).
     made_with: Option<u16>,
 }
 
+/// Is the number of partitions that an owner names the one it is read with?
+///
+/// # Errors
+/// `Settings`: it is another one.
+pub(super) fn check(said: Option<u16>, partitions: u16) -> Result<(), Error> {
+    match said {
+        Some(said) if said != partitions => Err(Error::Settings(format!(
+            "the log on Kafka was made with {said} partitions, log.partitions says {partitions}: \
+             ids, jobs and keys belong to partitions by that number\nset log.partitions={said}, \
+             or another topics.prefix"
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
 impl Survey {
-    /// Looks at so many partitions.
+    /// First records that are looked at; the first one of an owner tells.
+    pub(super) const LOOKED_AT: usize = 3;
+
+    /// Looks at so many partitions. `kept`: first records of which this machine has a copy.
     ///
     /// # Errors
     /// `Io`.
-    pub(super) fn take(reader: &Reader, partitions: u16) -> Result<Self, Error> {
+    pub(super) fn take(reader: &Reader, partitions: u16, kept: &[Vec<u8>]) -> Result<Self, Error> {
         let ids = (0..partitions).map(PartitionId);
         let bounds = ids.map(|id| reader.bounds(id)).collect::<Result<Vec<_>, _>>()?;
         let whole = |(_, (first, end)): &(u16, (u64, u64))| *first == 0 && end > first;
-        let whole = (0..).zip(bounds.iter().copied()).filter(whole).take(LOOKED_AT);
+        let whole = (0..).zip(bounds.iter().copied()).filter(whole).take(Self::LOOKED_AT);
         let wanted = whole.map(|(id, (first, _))| (PartitionId(id), first)).collect();
         let found = reader.records_at(&wanted)?;
-        let said = |(_, bytes): &(u64, Vec<u8>)| Value::read(bytes).ok()?.partitions();
-        let made_with = found.values().find_map(said);
+        let kept = kept.iter().map(Vec::as_slice);
+        let mut firsts = kept.chain(found.values().map(|(_, bytes)| bytes.as_slice()));
+        let made_with = firsts.find_map(changelog::partitions);
         Ok(Self { bounds, made_with })
     }
 
@@ -74,15 +91,11 @@ impl Survey {
     /// # Errors
     /// `Settings`: it is another one; or nothing was written yet, and topics have another one.
     pub(super) fn check(&self, partitions: u16, more: &[More]) -> Result<(), Error> {
-        match self.made_with {
-            Some(made_with) if made_with != partitions => Err(Error::Settings(format!(
-                "the log on Kafka was made with {made_with} partitions, log.partitions says \
-                 {partitions}: ids, jobs and keys belong to partitions by that number\nset \
-                 log.partitions={made_with}, or another topics.prefix"
-            ))),
-            Some(_) => Ok(()),
+        let written = self.bounds.iter().any(|(_, end)| *end > 0);
+        match more.first() {
             // Nothing was decided under any number yet.
-            None => more.first().map_or(Ok(()), |more| Err(more.refused(partitions))),
+            Some(more) if !written => Err(more.refused(partitions)),
+            _ => check(self.made_with, partitions),
         }
     }
 
@@ -110,10 +123,13 @@ mod tests {
         let more = [More { topic: "T-changelog".to_owned(), partitions: 6, loses: false }];
         assert!(survey(Some(3)).check(3, &[]).is_ok());
         assert!(survey(Some(3)).check(3, &more).is_ok(), "the others are not used");
-        assert!(survey(None).check(3, &[]).is_ok(), "it is new");
+        assert!(survey(None).check(3, &[]).is_ok());
+        assert!(survey(None).check(3, &more).is_ok(), "whoever reads on finds out");
         let other = survey(Some(3)).check(6, &[]).unwrap_err().to_string();
         assert!(other.contains("\nset log.partitions=3"), "{other}");
-        let new = survey(None).check(3, &more).unwrap_err().to_string();
+        let new = Survey { bounds: vec![(0, 0)], made_with: None };
+        assert!(new.check(3, &[]).is_ok());
+        let new = new.check(3, &more).unwrap_err().to_string();
         assert!(new.starts_with("topic T-changelog has 6 partitions"), "{new}");
     }
 

@@ -163,12 +163,18 @@ impl Wanted {
             return Err(Error::Io { what, cause: cause.to_owned() });
         }
         let topic = self.name.clone();
-        if self.kind != Kind::Gossip {
-            return Err(More { topic, partitions: there, loses: false }.refused(self.partitions));
-        }
+        let cure = match self.kind {
+            Kind::Records => {
+                return Err(
+                    More { topic, partitions: there, loses: false }.refused(self.partitions)
+                );
+            }
+            Kind::Gossip => "delete it while no instance runs",
+            Kind::Inbox | Kind::Commands | Kind::Feed(_) => "give it as many",
+        };
         Err(Error::Settings(format!(
-            "topic {topic} has {there} partitions, it must have {}\ndelete it while no instance \
-             runs, or set another topics.prefix",
+            "topic {topic} has {there} partitions, it must have {}\n{cure}, or set another \
+             topics.prefix",
             self.partitions
         )))
     }

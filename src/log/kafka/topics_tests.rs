@@ -21,6 +21,8 @@ fn another_number_of_partitions_says_what_to_set() {
     let (what, cure) = told.split_once('\n').unwrap();
     assert_eq!(what, "topic T-changelog has 3 partitions, log.partitions says 12");
     assert_eq!(cure, "set log.partitions=3, or set another topics.prefix");
+    let told = all[1].check(&seen).unwrap_err().to_string();
+    assert!(told.contains("T-commands") && told.contains("\ngive it as many"), "{told}");
     // It was made, and is not seen.
     let late = all[0].check(&Seen { partitions: 0, ..seen }).unwrap_err().to_string();
     assert!(late.contains("T-changelog") && late.contains("\nstart again"), "{late}");

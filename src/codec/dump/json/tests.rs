@@ -8,6 +8,7 @@ use crate::model::id::{Epoch, LeaseNo, PartitionId, Position, TaskSeq};
 use crate::model::policy::Backoff;
 use crate::model::priority::Priority;
 use crate::model::task::{Blob, Encoding};
+use crate::model::time::WallMs;
 
 fn task(priority: u64, payload: &[u8], not_before: u64) -> TaskSpec {
     TaskSpec {
