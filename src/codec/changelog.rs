@@ -6,8 +6,8 @@
 //! ```
 //! A batch that begins with `Owner` has no epoch yet, its own offset is it: in its place stands how
 //! many partitions the log has. The number counts the batches of an epoch: 0 is that of its
-//! `Owner`. A producer that gives one
-//! batch up may still send the next, which rests on it: whoever reads sees the hole.
+//! `Owner`. A producer that gives one batch up may still send the next, which rests on it: whoever
+//! reads sees the hole.
 //!
 //! Numbers are little-endian. Bodies are those of the embedded log (`codec::event`). The table
 //! before the bodies lets a reader take one of them without looking at the others. Kafka guards the

@@ -1,5 +1,5 @@
 //! Whether an instance serves or leaves that to others, and when one that has left tries again
-//! (ADR 0024, point 13). Pure: what is seen is handed in.
+//! (ADR 0024, points 13 and 16). Pure: what is seen is handed in.
 
 use crate::log::Room;
 
