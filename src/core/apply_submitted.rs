@@ -24,11 +24,7 @@ impl Partition {
                 _ => self.class_of(task),
             };
             last = Some((task, key, job));
-            keys.push((
-                key,
-                job,
-                if task.waits() { TaskState::Delayed } else { TaskState::Pending },
-            ));
+            keys.push((key, job, task.first_state()));
         }
         let sizes = tasks.iter().map(|t| u32::try_from(t.payload.bytes.len()).unwrap_or(u32::MAX));
         let rows = keys.iter().zip(sizes).map(|((key, _, state), bytes)| (*key, *state, bytes));

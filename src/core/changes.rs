@@ -46,8 +46,7 @@ pub fn change(event: &Event, entry: u64) -> Option<Change> {
 }
 
 fn admitted(seq: TaskSeq, task: &TaskSpec) -> Change {
-    let to = if task.waits() { TaskState::Delayed } else { TaskState::Pending };
-    Change { attempt: Some(0), ..Change::to(seq, to) }
+    Change { attempt: Some(0), ..Change::to(seq, task.first_state()) }
 }
 
 fn allocated(task: &Allocation, worker: &Name) -> Change {

@@ -370,7 +370,7 @@ impl ArrayRow {
             first: TaskSeq(0),
             span: array.span,
             class,
-            state: if array.task.waits() { TaskState::Delayed } else { TaskState::Pending },
+            state: array.task.first_state(),
             payload_bytes: short(array.payload_bytes_max()),
             places: short(places(&array.task.payload.bytes)),
             at,

@@ -203,8 +203,8 @@ fn admission(
     at: WallMs,
 ) -> Row {
     let job = rows.number(&task.job);
-    let delayed = task.waits();
-    let state = if delayed { TaskState::Delayed } else { TaskState::Pending };
+    let state = task.first_state();
+    let delayed = state == TaskState::Delayed;
     Row {
         state: state as u8,
         submit_priority: task.priority.get(),

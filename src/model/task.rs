@@ -7,6 +7,7 @@ use crate::model::key::Hash128;
 use crate::model::policy::{Backoff, Jitter};
 use crate::model::priority::Priority;
 use crate::model::reference::TaskRef;
+use crate::model::state::TaskState;
 use crate::model::time::WallMs;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -170,11 +171,11 @@ pub struct TaskSpec {
 }
 
 impl TaskSpec {
-    /// It has to wait after its submit: the time was ahead by the clock of the owner, whatever the
-    /// stamp of the record is.
+    /// As its submit leaves it. It is delayed when its time was ahead by the clock of the owner,
+    /// whatever the stamp of the record is.
     #[must_use]
-    pub fn waits(&self) -> bool {
-        self.not_before.known().is_some()
+    pub fn first_state(&self) -> TaskState {
+        self.not_before.known().map_or(TaskState::Pending, |_| TaskState::Delayed)
     }
 
     /// Its reference.

@@ -75,9 +75,31 @@ pub(super) struct Fitness {
     disputed: (u64, u64),
     /// The log has not been open since.
     log_away_ms: Option<u64>,
-    /// It stays aside, or takes part, until then.
+    /// Between leaving and coming back, either way.
+    aside: BackOff,
+    /// Between one time it joins anew and the next.
+    anew: BackOff,
+}
+
+/// A wait that is twice as long each time, unless the one before is long over.
+#[derive(Debug, Default)]
+struct BackOff {
     until_ms: u64,
     times: u32,
+}
+
+impl BackOff {
+    fn over(&self, now_ms: u64) -> bool {
+        now_ms >= self.until_ms
+    }
+
+    fn start(&mut self, now_ms: u64) {
+        if now_ms > self.until_ms + ASIDE_MS.1 {
+            self.times = 0;
+        }
+        self.until_ms = now_ms + (ASIDE_MS.0 << self.times.min(16)).min(ASIDE_MS.1);
+        self.times += 1;
+    }
 }
 
 impl Fitness {
@@ -85,29 +107,36 @@ impl Fitness {
     pub(super) fn step(&mut self, takes_part: bool, seen: &Sight) -> Step {
         let unfit = self.unfit(seen);
         self.hear_disputes(seen);
-        let waited = seen.now_ms >= self.until_ms;
         if takes_part {
-            let step = match unfit {
-                Some(why) if seen.others_serve => Step::Leave(why),
-                _ if seen.disputes - self.settled >= DISPUTES.0 => Step::Rejoin,
-                _ => Step::Stay,
-            };
-            if step == Step::Stay || !waited {
-                return Step::Stay;
-            }
-            self.settled = seen.disputes;
-            self.until_ms = seen.now_ms + self.wait_ms(seen.now_ms);
-            return step;
+            return self.step_of_a_member(unfit, seen);
         }
-        if seen.others_serve && !(waited && may_try_again(unfit)) {
+        if seen.others_serve && !(self.aside.over(seen.now_ms) && may_try_again(unfit)) {
             return Step::Stay;
         }
         if !seen.others_serve {
             // Where none is fit, they do not chase each other.
-            self.until_ms = seen.now_ms + self.wait_ms(seen.now_ms);
+            self.aside.start(seen.now_ms);
         }
         self.forgiven = seen.log.map_or(0, |(_, refusals)| refusals);
         Step::Join
+    }
+
+    fn step_of_a_member(&mut self, unfit: Option<Unfit>, seen: &Sight) -> Step {
+        let disputed = seen.disputes - self.settled >= DISPUTES.0;
+        let step = match unfit {
+            Some(why) if seen.others_serve && self.aside.over(seen.now_ms) => {
+                self.aside.start(seen.now_ms);
+                Step::Leave(why)
+            }
+            _ if disputed && self.anew.over(seen.now_ms) => {
+                self.anew.start(seen.now_ms);
+                Step::Rejoin
+            }
+            _ => return Step::Stay,
+        };
+        // Both answer whatever there was to dispute.
+        self.settled = seen.disputes;
+        step
     }
 
     fn unfit(&mut self, seen: &Sight) -> Option<Unfit> {
@@ -136,16 +165,6 @@ impl Fitness {
             }
             self.disputed = (seen.disputes, seen.now_ms);
         }
-    }
-
-    /// For how long it stays as it is: twice as long each time, if it did not take part for long.
-    fn wait_ms(&mut self, now_ms: u64) -> u64 {
-        if now_ms > self.until_ms + ASIDE_MS.1 {
-            self.times = 0;
-        }
-        let wait = (ASIDE_MS.0 << self.times.min(16)).min(ASIDE_MS.1);
-        self.times += 1;
-        wait
     }
 }
 
@@ -246,16 +265,27 @@ mod tests {
 
     #[test]
     fn who_has_to_step_aside_again_and_again_does_so_for_longer() {
-        let mut fitness = Fitness::default();
-        let mut now = 0;
-        let mut waits = Vec::new();
-        for _ in 0..8 {
-            let wait = fitness.wait_ms(now);
-            waits.push(wait / 1_000);
-            fitness.until_ms = now + wait;
-            now = fitness.until_ms + 1_000;
+        let mut back_off = BackOff::default();
+        let mut wait_from = |now_ms| {
+            back_off.start(now_ms);
+            (back_off.until_ms - now_ms, back_off.until_ms + 1_000)
+        };
+        let mut now_ms = 0;
+        for expected in [10, 20, 40, 80, 160, 320, 600, 600] {
+            let (wait_ms, next_ms) = wait_from(now_ms);
+            assert_eq!(wait_ms, expected * 1_000);
+            now_ms = next_ms;
         }
-        assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600]);
-        assert_eq!(fitness.wait_ms(now + ASIDE_MS.1), 10_000, "it took part for long");
+        assert_eq!(wait_from(now_ms + ASIDE_MS.1).0, 10_000, "it took part for long");
+    }
+
+    #[test]
+    fn who_has_joined_anew_leaves_for_a_full_disk_all_the_same() {
+        let mut fitness = Fitness::default();
+        let disputed = Sight { disputes: 2, ..WELL };
+        assert_eq!(fitness.step(true, &disputed), Step::Rejoin);
+        let full = Sight { log: Some((Room::None, 0)), ..disputed };
+        assert_eq!(fitness.step(true, &at(1, full)), Step::Leave(Unfit::DiskFull));
+        assert_eq!(fitness.step(false, &at(10_001, disputed)), Step::Join);
     }
 }

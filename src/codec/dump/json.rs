@@ -189,8 +189,7 @@ fn submitted(reference: &str, task: &TaskSpec) -> Value {
     row.insert("priority".into(), json!(task.priority.get()));
     row.insert("tags".into(), json!(tags.iter().collect::<Vec<_>>()));
     row.insert("affinity".into(), affinity(&task.affinity));
-    let state = if task.waits() { "DELAYED" } else { "PENDING" };
-    row.insert("state".into(), json!(state));
+    row.insert("state".into(), json!(task.first_state().name()));
     row.insert("payloadBytes".into(), json!(task.payload.bytes.len()));
     row.insert("payloadSha256".into(), json!(sha256_hex(&task.payload.bytes)));
     if let Some(time) = task.not_before.known() {

@@ -176,7 +176,8 @@ impl Reader {
                     }
                     Err(error) if lost(&error) => {
                         shared.fail(Error::Failed(format!(
-                            "records of {} are gone: {error}",
+                            "records of {} that are not read yet are gone: {error}\nstart this \
+                             instance again: it names them then, and what can be done",
                             self.topic
                         )));
                         break;
