@@ -197,15 +197,16 @@ impl KwqHandle {
         if draining {
             reasons.push("draining");
         }
-        let (double, silent) = {
+        let (double, cut_off) = {
             let echo = lock(&engine.echo);
-            (echo.double(), echo.is_silent(self.now().tick))
+            (echo.double(), echo.is_cut_off(self.now().tick))
         };
-        if engine.log().is_err() || silent {
+        if engine.log().is_err() || cut_off {
             reasons.push("log_unavailable");
         }
         if double {
-            reasons.push("duplicate_node_id");
+            // All else follows from it.
+            reasons = vec!["duplicate_node_id"];
         }
         let aside = *lock(&engine.aside);
         reasons.extend(aside.filter(|word| !reasons.contains(word)));

@@ -42,6 +42,8 @@ pub(crate) struct Echo {
     told_at: Option<Tick>,
     /// Since then without a break.
     since: Tick,
+    /// A broker answered when nothing came back.
+    answered_at: Option<Tick>,
     /// Who spoke under this name before this instance did.
     before: Option<Name>,
     double: bool,
@@ -79,10 +81,27 @@ impl Echo {
         self.heard_at.or(self.told_at).is_some_and(|at| now.since(at) > OUTAGE_MS)
     }
 
+    /// Nor does any broker answer: nothing can be recorded.
+    pub(crate) fn is_cut_off(&self, now: Tick) -> bool {
+        let answered = self.answered_at.is_some_and(|at| now.since(at) <= OUTAGE_MS);
+        self.is_silent(now) && !answered
+    }
+
     /// Kafka has been there for so long by now, ms.
     pub(crate) fn there_ms(&self, now: Tick) -> u64 {
         if self.heard_at.is_none() || self.is_silent(now) { 0 } else { now.since(self.since) }
     }
+}
+
+/// Who spoke under the name of this instance before it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Its own first word has not come back yet.
+    Unknown,
+    /// Nobody, or who was there has said farewell.
+    Nobody,
+    /// An instance of this address: a former life, or another one.
+    At(Name),
 }
 
 /// This instance among others; cheap to clone.
@@ -172,6 +191,22 @@ impl Membership {
         }
     }
 
+    /// A broker answers, though nothing is heard.
+    pub fn kafka_answers(&self) {
+        lock(&self.engine.echo).answered_at = Some(self.engine.clock.now().tick);
+    }
+
+    /// Who had the name of this one before.
+    #[must_use]
+    pub fn before(&self) -> Before {
+        let echo = lock(&self.engine.echo);
+        match (&echo.heard_at, &echo.before) {
+            (None, _) => Before::Unknown,
+            (Some(_), None) => Before::Nobody,
+            (Some(_), Some(addr)) => Before::At(addr.clone()),
+        }
+    }
+
     /// Another instance had the name of this one before, and still has.
     #[must_use]
     pub fn is_double(&self) -> bool {
@@ -241,11 +276,13 @@ impl Membership {
         }
     }
 
-    /// Lets go of instances that were not heard of for long.
+    /// Lets go of instances that were not heard of for long. While this one does not hear itself,
+    /// silence tells nothing of others.
     pub fn forget_silent(&self) {
         let now = self.engine.clock.now().tick;
+        let hears_for_ms = self.kafka_there_ms();
         let silent = |(node, (_, heard)): (&Name, &(InstanceState, Tick))| {
-            (now.since(*heard) > SILENT_MS).then(|| node.clone())
+            (now.since(*heard).min(hears_for_ms) > SILENT_MS).then(|| node.clone())
         };
         let gone: Vec<Name> = lock(&self.engine.others).iter().filter_map(silent).collect();
         for node in gone {
@@ -383,6 +420,16 @@ mod tests {
         assert_eq!((echo.is_silent(Tick(15_001)), echo.there_ms(Tick(15_001))), (true, 0));
         echo.heard(Tick(20_000));
         assert_eq!((echo.is_silent(Tick(20_500)), echo.there_ms(Tick(20_500))), (false, 500));
+    }
+
+    #[test]
+    fn who_gets_an_answer_of_any_broker_is_not_cut_off() {
+        let mut echo = Echo::default();
+        echo.told(Tick(0));
+        assert!(!echo.is_cut_off(Tick(3_000)) && echo.is_cut_off(Tick(3_001)));
+        echo.answered_at = Some(Tick(2_500));
+        assert!(!echo.is_cut_off(Tick(5_500)) && echo.is_cut_off(Tick(5_501)));
+        assert_eq!((echo.is_silent(Tick(5_000)), echo.there_ms(Tick(5_000))), (true, 0));
     }
 
     #[test]

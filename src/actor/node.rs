@@ -18,6 +18,7 @@ use crate::model::limits;
 use crate::model::reject::{Code, Reject};
 use crate::model::time::{Now, WallWatch};
 use actix::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -97,6 +98,8 @@ pub struct NodeActor {
     wall: WallWatch,
     retiring: bool,
     reopening: bool,
+    /// Partitions that were stopped because a record of them is damaged.
+    damaged: BTreeSet<PartitionId>,
     pub(super) stopping: bool,
 }
 
@@ -126,6 +129,7 @@ impl NodeActor {
                 wall: WallWatch::default(),
                 retiring: false,
                 reopening: false,
+                damaged: BTreeSet::new(),
                 stopping: false,
             }
         })
@@ -212,10 +216,25 @@ impl NodeActor {
         }
     }
 
+    /// A partition with damage that nothing here can mend stops: workers would be refused by it
+    /// again and again, and a load balancer would go on sending them.
+    fn watch_damage(&mut self) {
+        let found = self.engine.log().map(|log| log.damage()).unwrap_or_default();
+        for (partition, damage) in found {
+            let Some(addr) = &self.partitions[partition.index()] else { continue };
+            if self.damaged.insert(partition) {
+                tracing::error!(%partition, %damage, "the partition stops: kwq log verify, repair");
+                self.engine.close(partition, SlotState::Failed);
+                addr.do_send(Halt(damage));
+            }
+        }
+    }
+
     /// Opens the log again once nobody serves from it any more.
     fn reopen_when_empty(&mut self, ctx: &mut Context<Self>) {
         if self.partitions.iter().all(Option::is_none) {
             self.engine.set_log(None);
+            self.damaged.clear();
             let ids = self.ownership.ours(self.engine.slots.iter().map(|s| s.id));
             self.rebuild(ids, true, ctx);
         }
@@ -283,6 +302,7 @@ impl NodeActor {
         self.watch_clock(now);
         self.watch_memory();
         self.watch_log(ctx);
+        self.watch_damage();
         self.take_back(ctx);
         self.retire(now.tick.0, ctx);
         if lock(&self.engine.workers).some_silent(now) {
@@ -376,8 +396,10 @@ impl Handler<PartitionDown> for NodeActor {
     fn handle(&mut self, down: PartitionDown, ctx: &mut Self::Context) {
         let at = down.id.index();
         self.partitions[at] = None;
-        self.engine.close(down.id, SlotState::Replaying);
-        if self.stopping {
+        let damaged = self.damaged.contains(&down.id);
+        let state = if damaged { SlotState::Failed } else { SlotState::Replaying };
+        self.engine.close(down.id, state);
+        if self.stopping || damaged {
             return;
         }
         if down.fall == Fall::Fenced && !self.reopening {

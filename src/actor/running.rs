@@ -10,6 +10,7 @@ use crate::actor::slot::{Slot, SlotState};
 use crate::actor::standby::Standby;
 use crate::actor::takeover::{Begun, first_start};
 use crate::actor::tracker::{self, TrackerState};
+use crate::client::peer;
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::core::partition::Partition;
@@ -100,7 +101,7 @@ pub fn start(
             let live = partitions.map(Partition::live_tasks).sum();
             tracker::start(&arbiter, tracker, Arc::clone(&engine));
             if log.others_append() {
-                address.do_send(Former(former(&followed, &*log, &recipe.node)));
+                address.do_send(Former(former(&followed, &*log, &recipe)));
                 for state in followed {
                     followers.follow(state.partition.id(), Some(state));
                 }
@@ -123,13 +124,18 @@ pub fn start(
     Ok(Running { engine, node, standby, recovered: Mutex::new(Some(told)) })
 }
 
-/// Partitions whose latest owner was this instance, before it was started again.
-fn former(followed: &[Replayed], log: &dyn EventLog, node: &Name) -> Vec<PartitionId> {
-    let was_ours = |state: &&Replayed| {
+/// Partitions whose latest owner was this instance, before it was started again. Where somebody
+/// still takes connections, that may be another one of the same name: the group decides then.
+fn former(followed: &[Replayed], log: &dyn EventLog, recipe: &Recipe) -> Vec<PartitionId> {
+    let mut lives = BTreeMap::from([(recipe.addr.clone(), false)]);
+    let mut was_ours = |state: &&Replayed| {
         let owner = recovery::owner(log, state.partition.id(), state);
-        owner.is_some_and(|(owner, ..)| owner == *node)
+        owner.is_some_and(|(owner, addr, _)| {
+            owner == recipe.node
+                && !*lives.entry(addr).or_insert_with_key(|addr| peer::listens(addr))
+        })
     };
-    followed.iter().filter(was_ours).map(|state| state.partition.id()).collect()
+    followed.iter().filter(|state| was_ours(state)).map(|state| state.partition.id()).collect()
 }
 
 fn recover(

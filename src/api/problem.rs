@@ -197,7 +197,7 @@ pub(crate) fn title(code: Code) -> &'static str {
         Code::Overloaded => "the server is busy",
         Code::NotReady => "the server is not ready",
         Code::Draining => "the server is shutting down",
-        Code::LogUnavailable => "the log cannot be written",
+        Code::LogUnavailable => "the log cannot be written or read",
         Code::PartitionUnavailable => "a partition has no owner at the moment",
         Code::TrackerBehind => "the tracker is behind",
         Code::DiskFull => "the disk is full",

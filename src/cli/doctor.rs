@@ -141,8 +141,11 @@ fn ready(url: &str, body: &Value) -> Finding {
         return Finding::fail("server", format!("{url} refuses submits: {code}"), &fix);
     }
     if word("durability") == Some("reduced") {
-        let fix = "set log.durability = \"fsync\", log.lease-gate = \"durable\"";
-        return Finding::warn("server", "ready, with reduced durability", fix);
+        let reasons = body.get("durabilityReasons").and_then(Value::as_array);
+        let reasons: Vec<_> = reasons.into_iter().flatten().filter_map(Value::as_str).collect();
+        let found = format!("ready, with reduced durability: {}", reasons.join("; "));
+        let fix = "the default of what it names; of copies: 3 brokers, topics.replication=3";
+        return Finding::warn("server", found, fix);
     }
     Finding::ok("server", format!("{url} is ready"))
 }
@@ -166,12 +169,18 @@ fn kafka(config: &Config) -> Vec<Finding> {
             return vec![Finding::fail("kafka", found, fix)];
         }
     };
+    let prefix = &config.kafka.prefix;
     let topics = match seen.missing {
-        0 => format!("{}-… are there", config.kafka.prefix),
-        missing => format!("{missing} of {}-… are made by the first start", config.kafka.prefix),
+        0 => Finding::ok("topics", format!("{prefix}-… are there")),
+        missing if config.kafka.manage => {
+            Finding::ok("topics", format!("{missing} of {prefix}-… are made by the first start"))
+        }
+        missing => {
+            let found = format!("{missing} of {prefix}-… are missing that one can do without");
+            Finding::warn("topics", found, "make them: docs/kafka.md, \"Topics\"")
+        }
     };
-    let mut findings =
-        vec![Finding::ok("kafka", format!("{brokers} answers")), Finding::ok("topics", topics)];
+    let mut findings = vec![Finding::ok("kafka", format!("{brokers} answers")), topics];
     findings.extend(seen.gone.iter().map(|gone| {
         let fix = "start instances that have kept them; docs/kafka.md, \"What Kafka may not lose\"";
         Finding::fail("changelog", gone, fix)
@@ -184,6 +193,10 @@ fn kafka(config: &Config) -> Vec<Finding> {
         [] => findings.push(Finding::ok("replication", "a record outlives any one broker")),
         lacks => findings.extend(lacks.iter().map(|lack| {
             let fix = "3 brokers, topics.replication=3, min.insync.replicas=2";
+            if config.log.strict {
+                let found = format!("{lack}, and log.strict=true: it refuses to start");
+                return Finding::fail("replication", found, fix);
+            }
             Finding::warn("replication", lack, fix)
         })),
     }

@@ -11,6 +11,7 @@ use super::call::root_cause;
 use crate::model::limits;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use std::collections::BTreeMap;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -198,6 +199,13 @@ fn authorization(secret: &str) -> Result<HeaderValue, Error> {
 }
 
 /// `None` for anything but a host and a port: the secret goes there.
+/// Does anybody take connections at `addr` (host and port)? Blocks for 1 s at most.
+#[must_use]
+pub fn listens(addr: &str) -> bool {
+    let mut addrs = addr.to_socket_addrs().into_iter().flatten();
+    addrs.next().is_some_and(|addr| TcpStream::connect_timeout(&addr, CONNECT).is_ok())
+}
+
 fn address(addr: &str) -> Option<reqwest::Url> {
     let mut url = reqwest::Url::parse(&format!("http://{addr}/")).ok()?;
     let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();

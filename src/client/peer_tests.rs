@@ -183,3 +183,12 @@ fn a_peer_that_takes_no_connection_is_not_waited_for_again_at_once() {
         assert!(unknown(later).contains("no answer"), "it is tried again");
     });
 }
+
+#[test]
+fn where_a_process_has_ended_nobody_takes_connections() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    assert!(listens(&addr));
+    drop(listener);
+    assert!(!listens(&addr) && !listens("no address"));
+}

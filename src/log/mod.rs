@@ -344,6 +344,12 @@ pub trait EventLog: Send + Sync {
         None
     }
 
+    /// Partitions of which a record was read that is damaged, and not to be had elsewhere, since
+    /// the log was opened, with the first damage of each.
+    fn damage(&self) -> Vec<(PartitionId, Error)> {
+        Vec::new()
+    }
+
     /// Appends that servers elsewhere have refused to this process, whatever it sends: they do not
     /// take its clock, or it may not write. Counted since the log was opened.
     fn refusals(&self) -> u64 {

@@ -2,10 +2,10 @@
 //! what it serves, and the beat by which they hear of it.
 
 use crate::actor::handle::KwqHandle;
-use crate::actor::members::Membership;
+use crate::actor::members::{Before, Membership};
 use crate::actor::shard::Spawner;
 use crate::api::internal::{self, InternalServer};
-use crate::client::peer::PeerClient;
+use crate::client::peer::{self, PeerClient};
 use crate::codec::instance as wire;
 use crate::config::{Backend, Config};
 use crate::log::Error;
@@ -28,6 +28,8 @@ const BEAT_MS: u64 = 1_000;
 /// Partitions without an owner for so long, with Kafka there, may have been given to somebody who
 /// is no instance, ms; and how long until that is looked at again.
 const UNSERVED_MS: (u64, u64) = (10_000, 60_000);
+/// Who has this name is heard of within this time, ms.
+const NAMESAKE_MS: u64 = 3_000;
 /// Before what could not be set up is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Calls of others have so long to end.
@@ -116,6 +118,10 @@ impl Heard for Ears {
         if let Ok(state) = wire::decode(value) {
             self.0.heard_own(&state);
         }
+    }
+
+    fn answers(&self) {
+        self.0.kafka_answers();
     }
 }
 
@@ -217,8 +223,12 @@ impl Seat {
         }) else {
             return;
         };
-        let (mut group, mut fitness) = (self.join(), Fitness::default());
         let (mut told, mut look_at) = (None, None);
+        self.wait_for_namesake(&gossip, &mut told);
+        let (mut group, mut fitness) = (None, Fitness::default());
+        if !self.membership.is_double() {
+            group = self.join();
+        }
         while !self.stopped() && !self.membership.is_double() {
             self.beat(&gossip, &mut told);
             self.membership.forget_silent();
@@ -235,6 +245,30 @@ impl Seat {
             return;
         }
         gossip.leave();
+    }
+
+    /// Somebody may have this name already: to join the group under it would take from them what
+    /// they serve. Where nobody takes a connection any more there is none.
+    fn wait_for_namesake(&self, gossip: &Gossip, told: &mut Option<(Told, u64)>) {
+        let until_ms = self.handle.now().tick.0 + NAMESAKE_MS;
+        let mut listens = false;
+        while !self.stopped() && !self.membership.is_double() {
+            self.beat(gossip, told);
+            match self.membership.before() {
+                Before::Unknown => {}
+                Before::Nobody => return,
+                Before::At(addr) => {
+                    listens = listens || peer::listens(&addr);
+                    if !listens {
+                        return;
+                    }
+                }
+            }
+            if self.handle.now().tick.0 >= until_ms {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
     fn join(&self) -> Option<Group> {

@@ -1,10 +1,10 @@
-//! F3: damage while stopped. A torn tail is cut with a line; a changed byte, a missing, shortened
+//! F3: damage, mostly while stopped. A torn tail is cut with a line; a changed byte, a missing, shortened
 //! or doubled segment stops the server, is named with segment and offset, and nothing is deleted.
 
 use crate::f02_power::copy_dir;
 use crate::http::Client;
 use crate::server::{Server, Start, offline};
-use crate::util::{Rng, alone, say, scaled, scratch, seed};
+use crate::util::{Rng, alone, damage, say, scaled, scratch, seed, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -244,4 +244,44 @@ fn a_damaged_image_or_tracker_is_made_anew_from_the_log() {
             assert_eq!(server.terminate(20_000).0, Some(0), "it stops well");
         }
     }
+}
+
+/// What is damaged under a running server is found by the hand-out that reads it.
+#[test]
+fn damage_that_is_read_stops_its_partition_and_no_other() {
+    let _alone = alone();
+    let dir = scratch("f03-running");
+    let sets = vec!["log.partitions=2".to_owned()];
+    let start = Start { dir: dir.clone(), sets, ..Start::default() };
+    let server = Server::start(&start).expect("it starts");
+    let mut client = Client::new(server.addr().expect("it listens"));
+    for n in 0..20 {
+        let task = json!({"payload": format!("mark-{n:02}-{}", "x".repeat(500))});
+        let answer = client.post("/kwq/jobs/marked/tasks", &json!([task])).expect("an answer");
+        assert_eq!(answer.status, 200);
+    }
+    let victim = damage(segments(&dir), "mark-07-").expect("it was acknowledged");
+    let mut handed_out = 0;
+    let stopped = wait_until(20_000, || {
+        let ask = json!({"worker": "w", "max": 1, "waitMs": 0});
+        let answer = client.post("/kwq/consume", &ask).expect("an answer");
+        handed_out += answer.json()["tasks"].as_array().map_or(0, Vec::len);
+        let ready = client.get("/kwq/health/ready").expect("an answer");
+        ready.status == 503 && ready.json()["reasons"] == json!(["partition_failed"])
+    });
+    assert!(stopped, "{}", server.stderr());
+    named("running", "serve", &server.stderr(), &[stem(&victim)]);
+    // The other one goes on: half of the tasks are its.
+    let ask = json!({"worker": "w", "max": 20, "waitMs": 0});
+    let rest = client.post("/kwq/consume", &ask).expect("an answer");
+    handed_out += rest.json()["tasks"].as_array().map_or(0, Vec::len);
+    assert!((10..20).contains(&handed_out), "{handed_out}");
+    let more = client.post("/kwq/jobs/more/tasks", &json!([{"payload": 1}])).expect("an answer");
+    assert_eq!(more.status, 200, "{}", more.json());
+    let rest = client.post("/kwq/consume", &ask).expect("an answer");
+    assert_eq!((rest.status, &rest.json()["tasks"][0]["payload"]), (200, &json!(1)));
+    let cluster = client.get("/kwq/cluster").expect("an answer").json();
+    let states: Vec<_> = cluster["partitions"].as_array().expect("two").iter().collect();
+    assert_eq!(states.iter().filter(|p| p["state"] == "FAILED").count(), 1, "{cluster}");
+    assert_eq!(states.iter().filter(|p| p["state"] == "READY").count(), 1, "{cluster}");
 }

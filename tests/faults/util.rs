@@ -1,7 +1,9 @@
 //! Small tools of the fault tests: one clock, one generator, scratch directories, the printed
 //! lines. Must not use anything of the product.
 
+use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -118,4 +120,18 @@ pub(crate) fn say(line: &str) {
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static HEAVY: Mutex<()> = Mutex::new(());
     HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Flips a bit of the first of these files that holds `mark`, at it; the file.
+pub(crate) fn damage(files: Vec<PathBuf>, mark: &str) -> Option<PathBuf> {
+    files.into_iter().find(|file| {
+        let mut bytes = std::fs::read(file).unwrap_or_default();
+        let place = bytes.windows(mark.len()).position(|part| part == mark.as_bytes());
+        let Some(byte) = place.and_then(|place| bytes.get_mut(place)) else { return false };
+        *byte ^= 1;
+        // In place: the server has the file open.
+        let opened = OpenOptions::new().write(true).open(file).expect("a file can be written");
+        opened.write_all_at(&[*byte], place.unwrap_or(0) as u64).expect("a byte can be written");
+        true
+    })
 }

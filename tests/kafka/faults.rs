@@ -3,9 +3,11 @@
 //! nothing acknowledged is lost, nothing is done twice.
 
 use crate::broker::{Brokers, address, prefix};
+use crate::http::Client;
 use crate::run::Run;
 use crate::server::{Server, Start};
 use crate::util::{alone, pause_ms, say, scaled, wait_until};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -100,6 +102,39 @@ fn no_acknowledged_task_is_lost_when_leaders_are_killed() {
         pause_ms(3_000);
     }
     run.verdict(server);
+}
+
+/// The broker that leads the only partition of a topic.
+fn leader(brokers: &str, topic: &str) -> String {
+    let listed = Command::new("kcat").args(["-L", "-b", brokers, "-t", topic]).output();
+    let listed = listed.expect("kcat runs: apt-get install kcat");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let number = listed.split_once("leader ").and_then(|(_, rest)| rest.split(',').next());
+    number.unwrap_or_else(|| panic!("{topic} has no leader: {listed}")).to_owned()
+}
+
+/// All instances hear nothing then. Were all not ready, a load balancer would have nobody.
+#[test]
+fn an_instance_stays_ready_while_the_leader_of_the_gossip_stands_still() {
+    let _alone = alone();
+    let mut brokers = Brokers::start(3);
+    let run = on("kafka-gossip", &brokers.addresses, 3);
+    let server = run.serve();
+    let own = run.start.sets.iter().find_map(|set| set.strip_prefix("topics.prefix="));
+    let still = leader(&brokers.addresses, &format!("{}-cluster", own.expect("it is set")));
+    brokers.order(&format!("stop {still}"));
+    let mut client = Client::new(server.addr().expect("it listens"));
+    let mut unready = Vec::new();
+    for look in 0..80 {
+        let ready = client.get("/kwq/health/ready").expect("an answer");
+        if ready.status != 200 {
+            unready.push((look, ready.json()["reasons"].clone()));
+        }
+        pause_ms(100);
+    }
+    brokers.order(&format!("cont {still}"));
+    // The client may have asked the broker that stands still several times in a row.
+    assert!(unready.len() < 20, "{unready:?}");
 }
 
 /// Two instances, of which one stands still now and then. Clients talk to either.

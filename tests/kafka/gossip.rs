@@ -34,6 +34,8 @@ impl Heard for Ears {
     }
 
     fn own(&self, _: &[u8]) {}
+
+    fn answers(&self) {}
 }
 
 impl Ears {

@@ -345,7 +345,7 @@ fn of_two_instances_with_one_name_the_later_one_serves_nothing() {
     };
     assert!(wait_until(SETTLED_MS, refuses), "{}", later.stderr());
     assert!(later.stderr().contains("give it a name of its own"));
-    // It had taken what its name had before; the first one takes that again.
+    // It has not joined the group, which would have taken from the first what it serves.
     let goes_on = || {
         let addresses = fleet.servers.iter().flatten().filter_map(Server::addr);
         let mut told = addresses.map(|addr| {
@@ -362,6 +362,7 @@ fn of_two_instances_with_one_name_the_later_one_serves_nothing() {
     fleet.agree();
     let first = fleet.servers[1].as_ref().expect("it runs");
     assert!(first.stderr().contains("another instance was started with the same node.id"));
+    assert!(!first.stderr().contains("deposed"), "{}", first.stderr());
     drop(later.kill());
 }
 

@@ -1,10 +1,10 @@
 //! What belongs to one of several instances on a log: the simulations it runs, the ids of the
-//! events it tells.
+//! events it tells, its copy of the log.
 
 use crate::broker::{instance, prefix};
 use crate::http::Client;
 use crate::server::{Server, Start};
-use crate::util::{alone, now_us, pause_ms, scratch, wait_until};
+use crate::util::{alone, damage, now_us, pause_ms, scratch, wait_until};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -167,4 +167,44 @@ fn an_event_id_of_another_instance_is_none_of_ones_own() {
     assert!(again(b, place), "B never gave that id");
     assert!(again(a, of_b_later), "A never gave that one");
     assert!(!again(b, of_b_later) && !again(a, place), "their own ids are places");
+}
+
+/// Kafka has what the copy has lost: the owner that reads the damage takes it from there.
+#[test]
+fn a_copy_that_is_damaged_under_a_running_owner_is_read_anew() {
+    let _alone = alone();
+    let dir = scratch("own-damage");
+    let server = start(&instance(&prefix(), &dir, "a"));
+    let payload = |n: usize| format!("mark-{n:02}-{}", "x".repeat(5_000));
+    for n in 0..20 {
+        let job = "/kwq/jobs/marked/tasks";
+        let answer = client(&server).post(job, &json!([{"payload": payload(n)}]));
+        assert_eq!(answer.expect("an answer").status, 200);
+    }
+    let spools = || {
+        let partitions = (0..4).map(|id| dir.join(format!("a/kafka/spool/{id}")));
+        let listed = partitions.filter_map(|spool| spool.read_dir().ok()).flatten();
+        listed.filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>()
+    };
+    assert!(wait_until(SETTLED_MS, || damage(spools(), "mark-07-").is_some()), "{:?}", spools());
+    let mut seen = Vec::new();
+    let done = wait_until(SETTLED_MS, || {
+        // What was taken by the consume that failed comes again after its lease.
+        let ask = json!({"worker": "w", "max": 3, "waitMs": 100, "leaseMs": 2_000});
+        let answer = client(&server).post("/kwq/consume", &ask).expect("an answer").json();
+        for task in answer["tasks"].as_array().into_iter().flatten() {
+            let report = json!({"items": [{"lease": task["lease"]}]});
+            let told = client(&server).post("/kwq/complete", &report).expect("an answer").json();
+            if told["items"][0]["outcome"] == "ok" {
+                seen.push(task["payload"].as_str().expect("a text").to_owned());
+            }
+        }
+        seen.len() == 20
+    });
+    assert!(done, "{} of 20: {}", seen.len(), server.stderr());
+    seen.sort();
+    assert_eq!(seen, (0..20).map(payload).collect::<Vec<_>>());
+    let stderr = server.stderr();
+    assert_eq!(stderr.matches("accepts nothing more").count(), 1, "{stderr}");
+    assert_eq!(client(&server).get("/kwq/health/ready").expect("an answer").status, 200);
 }

@@ -38,6 +38,7 @@ use crate::model::id::{PartitionId, Position};
 use crate::model::limits;
 use crate::model::task::Blob;
 use crate::model::view::{ResultAt, TextAt};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -136,6 +137,8 @@ enum Back {
 struct Disk {
     shared: Arc<queue::Shared>,
     reader: reader::Reader,
+    /// The first damage that was read of each partition.
+    damage: Mutex<BTreeMap<PartitionId, Error>>,
     images_dir: PathBuf,
     durability: Durability,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -217,6 +220,10 @@ impl EventLog for EmbeddedLog {
         self.inner().room()
     }
 
+    fn damage(&self) -> Vec<(PartitionId, Error)> {
+        self.inner().damage()
+    }
+
     fn numbers(&self) -> LogNumbers {
         self.inner().numbers()
     }
@@ -246,7 +253,12 @@ impl EventLog for EmbeddedLog {
 impl Disk {
     /// A record of this partition.
     fn record(&self, partition: PartitionId, at: Position) -> Result<Arc<reader::Record>, Error> {
-        let record = self.reader.record(&self.shared, at)?;
+        let read = self.reader.record(&self.shared, at);
+        if let Err(damage @ Error::Damaged { .. }) = &read {
+            let mut noted = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.entry(partition).or_insert_with(|| damage.clone());
+        }
+        let record = read?;
         if record.head.partition == partition { Ok(record) } else { Err(Error::NoRecord(at)) }
     }
 }
@@ -332,6 +344,11 @@ impl EventLog for Disk {
 
     fn end(&self, _: PartitionId) -> Position {
         self.shared.end()
+    }
+
+    fn damage(&self) -> Vec<(PartitionId, Error)> {
+        let noted = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.iter().map(|(id, damage)| (*id, damage.clone())).collect()
     }
 
     fn room(&self) -> Room {

@@ -41,6 +41,7 @@ pub(crate) fn open(options: Options) -> Result<(Disk, OpenReport), Error> {
     let disk = Disk {
         shared,
         reader: Reader::default(),
+        damage: Mutex::default(),
         images_dir,
         durability,
         writer: Mutex::new(Some(thread)),

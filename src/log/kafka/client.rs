@@ -185,12 +185,14 @@ impl Cluster {
     }
 
     /// Of what others tell. A broker that answers nothing any more is left soon: another one may
-    /// have the topic by then.
+    /// have the topic by then. It is connected to all of them, so that there is one to ask whether
+    /// the cluster is away or only that broker.
     pub(super) fn listener(&self) -> ClientConfig {
         let mut config = self.reader();
         config
             .set("auto.offset.reset", "earliest")
             .set("socket.timeout.ms", "6000")
+            .set("enable.sparse.connections", "false")
             .set("queued.min.messages", "1000")
             .set("queued.max.messages.kbytes", "4096");
         self.finished(config)

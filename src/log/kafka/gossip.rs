@@ -34,6 +34,11 @@ const BEHIND: i64 = 1_000;
 const ROUND: (usize, usize) = (1_000, 4 << 20);
 /// Longest wait before it is looked whether the gossip is to end.
 const POLL: Duration = Duration::from_millis(100);
+/// Polls without a word, own ones included, until brokers are asked whether they are there, and
+/// until they are asked again.
+const SILENT_POLLS: (u32, u32) = (15, 5);
+/// A broker that is there answers within this time.
+const ANSWER: Duration = Duration::from_millis(500);
 /// Pause between two looks whether a value has arrived.
 const LOOK: Duration = Duration::from_millis(5);
 /// Looks for a farewell: 1 s.
@@ -57,6 +62,10 @@ pub trait Heard: Send + Sync {
     /// told itself, before or after its start, or what another one of the same name does. Each
     /// word, in their order.
     fn own(&self, value: &[u8]);
+
+    /// Nothing was heard for a while, and a broker answers all the same: the one with the topic is
+    /// away, not the cluster. Told again for as long as it is so.
+    fn answers(&self);
 }
 
 /// The gossip of one instance; dropping it ends it without a farewell.
@@ -80,6 +89,7 @@ impl Gossip {
         let (topic, board) = (topics.cluster(), Arc::new(Board::default()));
         let listener = Listener {
             client: listening(cluster, &topic)?,
+            topic: topic.clone(),
             node: node.to_owned(),
             board: Arc::clone(&board),
             on,
@@ -332,6 +342,7 @@ type Words = BTreeMap<String, Option<Vec<u8>>>;
 /// The thread that listens.
 struct Listener {
     client: BaseConsumer<Way>,
+    topic: String,
     node: String,
     board: Arc<Board>,
     on: Arc<dyn Heard>,
@@ -339,23 +350,37 @@ struct Listener {
 
 impl Listener {
     fn serve(self) {
+        let mut silent = 0;
         while !self.board.ended() {
-            for (node, value) in self.round() {
+            let (words, heard) = self.round();
+            for (node, value) in words {
                 self.on.told(&node, value.as_deref());
+            }
+            silent = if heard { 0 } else { silent + 1 };
+            if silent >= SILENT_POLLS.0 && silent % SILENT_POLLS.1 == 0 && self.has_answer() {
+                self.on.answers();
             }
         }
         dropped("the client that hears the others", self.client, CLOSE_LIMIT);
     }
 
-    /// What has come, at most a round of it; own words are handed on at once.
-    fn round(&self) -> Words {
+    /// Does any broker answer? The client asks one of those it takes for there.
+    fn has_answer(&self) -> bool {
+        self.client.fetch_metadata(Some(&self.topic), ANSWER).is_ok()
+    }
+
+    /// What has come, at most a round of it, and whether there was anything; own words are handed
+    /// on at once.
+    fn round(&self) -> (Words, bool) {
         let (mut words, mut bytes, mut wait) = (Words::new(), 0, POLL);
+        let mut heard = false;
         for _ in 0..ROUND.0 {
             match self.client.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
                     // Own words are among them, so there is something every second.
                     self.client.context().good();
+                    heard = true;
                     bytes += message.payload_len();
                     match word(&message) {
                         Some((node, value)) if node != self.node => {
@@ -374,7 +399,7 @@ impl Listener {
             }
             wait = Duration::ZERO;
         }
-        words
+        (words, heard)
     }
 }
 

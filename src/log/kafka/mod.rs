@@ -134,6 +134,16 @@ impl KafkaLog {
     pub fn open(options: &Options) -> Result<(Self, OpenReport), Error> {
         start::open(options)
     }
+
+    /// Damage of the copy on this machine is none of the log, which fails by it: opened again, it
+    /// drops the damaged part and reads it anew from Kafka.
+    fn read<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(damage @ Error::Damaged { .. }) = &outcome {
+            let reason = format!("the copy of the log on this machine has {damage}");
+            self.shared.fail(Error::Failed(reason));
+        }
+        outcome
+    }
 }
 
 impl EventLog for KafkaLog {
@@ -167,7 +177,7 @@ impl EventLog for KafkaLog {
         from: &[(PartitionId, Position)],
         visit: &mut dyn FnMut(LogRecord) -> bool,
     ) -> Result<(), Error> {
-        self.copy.scan(from, visit)
+        self.read(self.copy.scan(from, visit))
     }
 
     fn skim_on(
@@ -176,19 +186,19 @@ impl EventLog for KafkaLog {
         _: &mut Resume,
         visit: &mut dyn FnMut(Skimmed) -> bool,
     ) -> Result<(), Error> {
-        self.copy.skim(from, visit)
+        self.read(self.copy.skim(from, visit))
     }
 
     fn read_tasks(&self, wanted: &[TextAt]) -> Result<Vec<StoredTask>, Error> {
-        self.copy.read_tasks(wanted)
+        self.read(self.copy.read_tasks(wanted))
     }
 
     fn read_event(&self, id: PartitionId, at: Position) -> Result<Stamped, Error> {
-        self.copy.read_event(id, at)
+        self.read(self.copy.read_event(id, at))
     }
 
     fn read_result(&self, id: PartitionId, at: ResultAt) -> Result<Blob, Error> {
-        self.copy.read_result(id, at)
+        self.read(self.copy.read_result(id, at))
     }
 
     fn end(&self, id: PartitionId) -> Position {

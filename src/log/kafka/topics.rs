@@ -312,7 +312,7 @@ pub(super) fn look_at_all(
         wanted.iter().zip(&seen).partition(|(_, seen)| seen.partitions > 0);
     present.iter().try_for_each(|(wanted, seen)| wanted.check(seen))?;
     let needed: Vec<_> =
-        missing.iter().map(|(wanted, _)| *wanted).filter(|w| w.kind.keeps()).collect();
+        missing.iter().map(|(w, _)| *w).filter(|w| w.kind.dispensable().is_none()).collect();
     if !topics.manage && !needed.is_empty() {
         return Err(absent(cluster, &needed, i32::from(copies(topics, &seen))));
     }
