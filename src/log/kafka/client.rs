@@ -147,6 +147,14 @@ impl Cluster {
         self.finished(config)
     }
 
+    /// Of who asks whether any broker is there: connects to all that it knows of, because one that
+    /// stands still takes connections, too.
+    pub(super) fn asker(&self) -> ClientConfig {
+        let mut config = self.common();
+        config.set("enable.sparse.connections", "false");
+        self.finished(config)
+    }
+
     /// Of what is left for an owner that is away: somebody waits for it.
     pub(super) fn leaver(&self) -> ClientConfig {
         let mut config = self.durable();
@@ -185,14 +193,12 @@ impl Cluster {
     }
 
     /// Of what others tell. A broker that answers nothing any more is left soon: another one may
-    /// have the topic by then. It is connected to all of them, so that there is one to ask whether
-    /// the cluster is away or only that broker.
+    /// have the topic by then.
     pub(super) fn listener(&self) -> ClientConfig {
         let mut config = self.reader();
         config
             .set("auto.offset.reset", "earliest")
             .set("socket.timeout.ms", "6000")
-            .set("enable.sparse.connections", "false")
             .set("queued.min.messages", "1000")
             .set("queued.max.messages.kbytes", "4096");
         self.finished(config)

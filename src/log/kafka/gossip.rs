@@ -16,7 +16,7 @@ use crate::log::kafka::threads::{dropped, ended, spawn};
 use crate::log::kafka::topics::Topics;
 use crate::model::limits;
 use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Message};
@@ -38,7 +38,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// until they are asked again.
 const SILENT_POLLS: (u32, u32) = (15, 5);
 /// A broker that is there answers within this time.
-const ANSWER: Duration = Duration::from_millis(500);
+const ANSWER: Duration = Duration::from_secs(1);
 /// Pause between two looks whether a value has arrived.
 const LOOK: Duration = Duration::from_millis(5);
 /// Looks for a farewell: 1 s.
@@ -89,6 +89,7 @@ impl Gossip {
         let (topic, board) = (topics.cluster(), Arc::new(Board::default()));
         let listener = Listener {
             client: listening(cluster, &topic)?,
+            asker: cluster.asker(),
             topic: topic.clone(),
             node: node.to_owned(),
             board: Arc::clone(&board),
@@ -342,6 +343,7 @@ type Words = BTreeMap<String, Option<Vec<u8>>>;
 /// The thread that listens.
 struct Listener {
     client: BaseConsumer<Way>,
+    asker: ClientConfig,
     topic: String,
     node: String,
     board: Arc<Board>,
@@ -364,9 +366,17 @@ impl Listener {
         dropped("the client that hears the others", self.client, CLOSE_LIMIT);
     }
 
-    /// Does any broker answer? The client asks one of those it takes for there.
+    /// Does any broker answer? By a client of its own: one that was there before asks the broker
+    /// that stands still, as its newest connection.
     fn has_answer(&self) -> bool {
-        self.client.fetch_metadata(Some(&self.topic), ANSWER).is_ok()
+        let asker = BaseProducer::from_config_and_context(
+            &self.asker,
+            Way::new("asking for brokers", &self.topic),
+        );
+        let Ok(asker) = asker else { return false };
+        let answer = asker.client().fetch_metadata(Some(&self.topic), ANSWER);
+        dropped("the client that asks for brokers", asker, CLOSE_LIMIT);
+        answer.is_ok()
     }
 
     /// What has come, at most a round of it, and whether there was anything; own words are handed
