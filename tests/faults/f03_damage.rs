@@ -1,5 +1,6 @@
-//! F3: damage, mostly while stopped. A torn tail is cut with a line; a changed byte, a missing, shortened
-//! or doubled segment stops the server, is named with segment and offset, and nothing is deleted.
+//! F3: damage, mostly while stopped. A torn tail is cut with a line; a changed byte, a missing,
+//! shortened or doubled segment stops the server, is named with segment and offset, and nothing is
+//! deleted.
 
 use crate::f02_power::copy_dir;
 use crate::http::Client;
