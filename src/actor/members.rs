@@ -87,6 +87,12 @@ impl Echo {
         self.is_silent(now) && !answered
     }
 
+    /// For so long by now others would have been heard, ms. Not while only the way is broken by
+    /// which they are; who is cut off knows nothing of others either way, and serves nobody.
+    fn listens_ms(&self, now: Tick) -> u64 {
+        if self.is_cut_off(now) { u64::MAX } else { self.there_ms(now) }
+    }
+
     /// Kafka has been there for so long by now, ms.
     pub(crate) fn there_ms(&self, now: Tick) -> u64 {
         if self.heard_at.is_none() || self.is_silent(now) { 0 } else { now.since(self.since) }
@@ -276,13 +282,12 @@ impl Membership {
         }
     }
 
-    /// Lets go of instances that were not heard of for long. While this one does not hear itself,
-    /// silence tells nothing of others.
+    /// Lets go of instances that were not heard of for long.
     pub fn forget_silent(&self) {
         let now = self.engine.clock.now().tick;
-        let hears_for_ms = self.kafka_there_ms();
+        let listens_ms = lock(&self.engine.echo).listens_ms(now);
         let silent = |(node, (_, heard)): (&Name, &(InstanceState, Tick))| {
-            (now.since(*heard).min(hears_for_ms) > SILENT_MS).then(|| node.clone())
+            (now.since(*heard).min(listens_ms) > SILENT_MS).then(|| node.clone())
         };
         let gone: Vec<Name> = lock(&self.engine.others).iter().filter_map(silent).collect();
         for node in gone {
@@ -430,6 +435,8 @@ mod tests {
         echo.answered_at = Some(Tick(2_500));
         assert!(!echo.is_cut_off(Tick(5_500)) && echo.is_cut_off(Tick(5_501)));
         assert_eq!((echo.is_silent(Tick(5_000)), echo.there_ms(Tick(5_000))), (true, 0));
+        let listens = |at| echo.listens_ms(Tick(at));
+        assert_eq!((listens(5_000), listens(6_000)), (0, u64::MAX), "cut off from 5,501 on");
     }
 
     #[test]
