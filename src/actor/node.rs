@@ -421,7 +421,11 @@ impl Handler<RebuildFailed> for NodeActor {
 
     fn handle(&mut self, failed: RebuildFailed, ctx: &mut Self::Context) {
         tracing::error!(error = %failed.error, "rebuild failed");
-        let damaged = matches!(failed.error, Error::Damaged { .. } | Error::UnknownFormat(_));
+        // A copy of a shared log is read anew where it is damaged, once it is opened again.
+        let shared = self.engine.config.log.backend.is_shared();
+        let copy = shared && matches!(failed.error, Error::Damaged { .. });
+        let damaged =
+            !copy && matches!(failed.error, Error::Damaged { .. } | Error::UnknownFormat(_));
         for id in &failed.ids {
             self.restarts[id.index()].fell(self.engine.clock.now().tick);
             let state = if damaged { SlotState::Failed } else { SlotState::Replaying };
@@ -430,7 +434,8 @@ impl Handler<RebuildFailed> for NodeActor {
         if damaged {
             return;
         }
-        if !failed.reopen && matches!(failed.error, Error::Failed(_)) && !self.reopening {
+        let log_failed = copy || matches!(failed.error, Error::Failed(_));
+        if !failed.reopen && log_failed && !self.reopening {
             // Nobody serves who would have noticed.
             return self.log_failed(ctx);
         }
